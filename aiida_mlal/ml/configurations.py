@@ -1,0 +1,437 @@
+"""Many structures and their labels as one immutable set of flat arrays."""
+
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
+from functools import cached_property
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from ase import Atoms
+from ase.calculators.singlepoint import SinglePointCalculator
+from ase.constraints import FixAtoms, FixCartesian
+from ase.data import chemical_symbols
+from ase.stress import full_3x3_to_voigt_6_stress
+from jaxtyping import Bool, Float, Int
+from safetensors import SafetensorError
+from safetensors.numpy import load as load_tensors
+from safetensors.numpy import save as save_tensors
+
+FORMAT = "aiida-mlal/configurations"
+VERSION = 1
+
+OK, UNLABELLED = "ok", "unlabelled"
+STATUSES = (OK, UNLABELLED, "unconverged", "failed", "unphysical")
+"""What became of the label of a structure. Only ``ok`` is learned from."""
+
+
+@dataclass(frozen=True, eq=False)
+class Configurations:
+    """A batch of structures, with labels where there are any.
+
+    Atoms of all structures stand one after the other. A label that is missing is NaN.
+
+    Attributes
+    ----------
+    numbers
+        Atomic number of each atom.
+    positions
+        Cartesian coordinates in Å.
+    counts
+        How many atoms each structure has.
+    cells
+        Lattice vectors as rows, in Å; a row of zeros where there is none.
+    pbc
+        Along which lattice vectors each structure is periodic.
+    fixed
+        Cartesian components that a simulation must not move.
+    energies
+        Potential energy in eV.
+    forces
+        Forces in eV/Å, without the effect of constraints.
+    stresses
+        Stress in eV/Å³, positive in tension.
+    info, arrays
+        More values for each structure (numbers or strings) and each atom (numbers).
+    """
+
+    numbers: Int[np.ndarray, " atoms"]
+    positions: Float[np.ndarray, "atoms 3"]
+    counts: Int[np.ndarray, " structures"]
+    cells: Float[np.ndarray, "structures 3 3"]
+    pbc: Bool[np.ndarray, "structures 3"]
+    fixed: Bool[np.ndarray, "atoms 3"]
+    energies: Float[np.ndarray, " structures"]
+    forces: Float[np.ndarray, "atoms 3"]
+    stresses: Float[np.ndarray, "structures 3 3"]
+    info: Mapping[str, np.ndarray] = field(default_factory=dict)
+    arrays: Mapping[str, np.ndarray] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Bring every array to its dtype, check its shape and make it read-only."""
+        n, n_atoms = len(self.counts), int(np.sum(self.counts))
+        shapes: dict[str, tuple[type, tuple[int, ...]]] = {
+            "numbers": (np.int64, (n_atoms,)),
+            "positions": (np.float64, (n_atoms, 3)),
+            "counts": (np.int64, (n,)),
+            "cells": (np.float64, (n, 3, 3)),
+            "pbc": (np.bool_, (n, 3)),
+            "fixed": (np.bool_, (n_atoms, 3)),
+            "energies": (np.float64, (n,)),
+            "forces": (np.float64, (n_atoms, 3)),
+            "stresses": (np.float64, (n, 3, 3)),
+        }
+        for name, (dtype, shape) in shapes.items():
+            array = np.array(getattr(self, name), dtype=dtype)
+            if array.shape != shape:
+                raise ValueError(f"{name} must have shape {shape}, got {array.shape}")
+            object.__setattr__(self, name, _frozen(array))
+        for name, length in (("info", n), ("arrays", n_atoms)):
+            extra = {key: _plain(value) for key, value in sorted(getattr(self, name).items())}
+            for key, value in extra.items():
+                if len(value) != length:
+                    raise ValueError(f"{name}[{key!r}] must have length {length}, got {len(value)}")
+            object.__setattr__(self, name, extra)
+
+    @classmethod
+    def empty(cls) -> "Configurations":
+        """Return a batch without structures."""
+        return cls.from_geometry([], [], [], [], [])
+
+    @classmethod
+    def from_geometry(
+        cls,
+        numbers: Any,
+        positions: Any,
+        counts: Any,
+        cells: Any,
+        pbc: Any,
+        **others: Any,
+    ) -> "Configurations":
+        """Return structures whose labels are missing and atoms free, unless given by ``others``."""
+        n, n_atoms = len(counts), int(np.sum(counts))
+        unlabelled = {
+            "fixed": np.zeros((n_atoms, 3), bool),
+            "energies": np.full(n, np.nan),
+            "forces": np.full((n_atoms, 3), np.nan),
+            "stresses": np.full((n, 3, 3), np.nan),
+        }
+        return cls(
+            numbers=np.reshape(numbers, n_atoms),
+            positions=np.reshape(positions, (n_atoms, 3)),
+            counts=counts,
+            cells=np.reshape(cells, (n, 3, 3)),
+            pbc=np.reshape(pbc, (n, 3)),
+            **(unlabelled | others),
+        )
+
+    @classmethod
+    def from_ase(cls, structures: Atoms | Iterable[Atoms]) -> "Configurations":
+        """Return ASE structures with the results of their calculators and their constraints.
+
+        ``FixAtoms`` and ``FixCartesian`` are kept; another constraint raises ``ValueError``.
+        Of ``info``, the keys that every structure has as a number or string are kept.
+        """
+        frames = [structures] if isinstance(structures, Atoms) else list(structures)
+        results = [{} if a.calc is None else a.calc.results for a in frames]
+        shared = set.intersection(*(set(a.info) for a in frames)) if frames else set()
+        info = {
+            key: np.array([a.info[key] for a in frames])
+            for key in sorted(shared)
+            if all(isinstance(a.info[key], (str, bool, int, float, np.generic)) for a in frames)
+        }
+        return cls(
+            numbers=_join([a.numbers for a in frames], (0,)),
+            positions=_join([a.positions for a in frames], (0, 3)),
+            counts=np.array([len(a) for a in frames], int),
+            cells=np.array([a.cell.array for a in frames]).reshape(-1, 3, 3),
+            pbc=np.array([a.pbc for a in frames], bool).reshape(-1, 3),
+            fixed=_join([_fixed_components(a) for a in frames], (0, 3)),
+            energies=np.array([r.get("energy", np.nan) for r in results]),
+            forces=_join(
+                [r.get("forces", np.full((len(a), 3), np.nan)) for a, r in zip(frames, results)],
+                (0, 3),
+            ),
+            stresses=np.array([_full_stress(r.get("stress")) for r in results]).reshape(-1, 3, 3),
+            info=info,
+        )
+
+    def to_ase(self) -> list[Atoms]:
+        """Return the structures as ASE atoms, with labels and constraints."""
+        return [self._atoms(i) for i in range(len(self))]
+
+    def __len__(self) -> int:
+        """Return the number of structures."""
+        return len(self.counts)
+
+    def __iter__(self) -> Iterator["Configurations"]:
+        """Iterate over the structures, each as a batch of one."""
+        return (self[i] for i in range(len(self)))
+
+    def __getitem__(self, which: Any) -> "Configurations":
+        """Return some of the structures: an index, a slice, indices or a mask."""
+        index = np.atleast_1d(np.arange(len(self))[which])
+        atoms = np.concatenate(
+            [np.arange(self.offsets[i], self.offsets[i + 1]) for i in index] or [np.zeros(0, int)]
+        )
+        chosen: dict[str, Any] = {
+            name: getattr(self, name)[atoms if name in _PER_ATOM else index] for name in _ARRAYS
+        }
+        chosen["info"] = {key: value[index] for key, value in self.info.items()}
+        chosen["arrays"] = {key: value[atoms] for key, value in self.arrays.items()}
+        return Configurations(**chosen)
+
+    @staticmethod
+    def concatenate(batches: Sequence["Configurations"]) -> "Configurations":
+        """Return all structures of several batches.
+
+        A key of ``info`` or ``arrays`` that only some batches have is filled with NaN, an empty
+        string, or for ``status`` with what the labels say.
+        """
+        batches = [batch for batch in batches if len(batch)]
+        if not batches:
+            return Configurations.empty()
+        joined: dict[str, Any] = {
+            name: np.concatenate([getattr(batch, name) for batch in batches]) for name in _ARRAYS
+        }
+        for group in ("info", "arrays"):
+            keys = sorted({key for batch in batches for key in getattr(batch, group)})
+            joined[group] = {
+                key: np.concatenate([_present(batch, group, key, batches) for batch in batches])
+                for key in keys
+            }
+        return Configurations(**joined)
+
+    def with_info(self, **values: Any) -> "Configurations":
+        """Return the same structures with more values for each of them."""
+        return replace(self, info={**self.info, **{k: np.asarray(v) for k, v in values.items()}})
+
+    def with_labels(
+        self, energies: Any, forces: Any, stresses: Any | None = None
+    ) -> "Configurations":
+        """Return the same structures with new labels; without ``stresses`` these are NaN."""
+        if stresses is None:
+            stresses = np.full((len(self), 3, 3), np.nan)
+        return replace(self, energies=energies, forces=forces, stresses=stresses)
+
+    @cached_property
+    def offsets(self) -> Int[np.ndarray, " structures+1"]:
+        """Where the atoms of each structure begin, and after the last one end."""
+        return np.concatenate([[0], np.cumsum(self.counts)])
+
+    @cached_property
+    def owner(self) -> Int[np.ndarray, " atoms"]:
+        """The structure that each atom belongs to."""
+        return np.repeat(np.arange(len(self)), self.counts)
+
+    @property
+    def elements(self) -> tuple[str, ...]:
+        """Chemical symbols of all elements, by atomic number."""
+        return tuple(chemical_symbols[z] for z in np.unique(self.numbers))
+
+    @property
+    def formulas(self) -> list[str]:
+        """Chemical formula of each structure, in Hill order."""
+        return [
+            Atoms(self.numbers[a:b]).get_chemical_formula()
+            for a, b in zip(self.offsets[:-1], self.offsets[1:])
+        ]
+
+    @property
+    def status(self) -> np.ndarray:
+        """What became of the label of each structure, one of ``STATUSES``."""
+        if "status" in self.info:
+            return self.info["status"]
+        return np.where(np.isfinite(self.energies), OK, UNLABELLED)
+
+    @property
+    def learnable(self) -> "Configurations":
+        """Only the structures whose label is good to learn from."""
+        return self[self.status == OK]
+
+    @property
+    def max_forces(self) -> Float[np.ndarray, " structures"]:
+        """Largest norm of a force on an atom in each structure, fixed components left out."""
+        free = np.where(self.fixed, 0.0, self.forces)
+        largest = np.zeros(len(self))
+        np.maximum.at(largest, self.owner, np.linalg.norm(free, axis=1))
+        return largest
+
+    @cached_property
+    def keys(self) -> list[str]:
+        """A short hash of the geometry of each structure: equal exactly for equal structures."""
+        return [
+            sha256(
+                b"".join(
+                    np.ascontiguousarray(a + 0, a.dtype.newbyteorder("<")).tobytes()
+                    for a in (one.numbers, one.positions, one.cells, one.pbc)
+                )
+            ).hexdigest()[:16]
+            for one in self
+        ]
+
+    def to_bytes(self) -> bytes:
+        """Return the content as safetensors: the same content always gives the same bytes."""
+        tensors = {name: getattr(self, name) for name in _ARRAYS}
+        strings = {}
+        for group in ("info", "arrays"):
+            for key, value in getattr(self, group).items():
+                if value.dtype.kind == "U":
+                    strings[key] = value.tolist()
+                else:
+                    tensors[f"{group}.{key}"] = value
+        header = {"version": VERSION, "strings": strings}
+        contiguous = {key: np.ascontiguousarray(value) for key, value in tensors.items()}
+        return save_tensors(contiguous, {FORMAT: json.dumps(header, sort_keys=True)})
+
+    @classmethod
+    def from_bytes(cls, content: bytes) -> "Configurations":
+        """Read what ``to_bytes`` wrote; anything else raises ``ValueError``."""
+        header = read_header(content, FORMAT, VERSION)
+        tensors = load_tensors(content)
+        missing = sorted(set(_ARRAYS) - set(tensors))
+        if missing:
+            raise ValueError(f"the file of configurations lacks {missing}")
+        values: dict[str, Any] = {name: tensors[name] for name in _ARRAYS}
+        for group in ("info", "arrays"):
+            prefix = f"{group}."
+            values[group] = {
+                k[len(prefix) :]: v for k, v in tensors.items() if k.startswith(prefix)
+            }
+        values["info"] |= {key: np.array(v, dtype=str) for key, v in header["strings"].items()}
+        return cls(**values)
+
+    def save(self, path: str | Path) -> None:
+        """Write the configurations to a file."""
+        Path(path).write_bytes(self.to_bytes())
+
+    @classmethod
+    def load(cls, path: str | Path) -> "Configurations":
+        """Read a file written by ``save``; ``ValueError`` where it is something else."""
+        try:
+            return cls.from_bytes(Path(path).read_bytes())
+        except ValueError as error:
+            raise ValueError(f"{path}: {error}") from error
+
+    def _atoms(self, i: int) -> Atoms:
+        a, b = self.offsets[i], self.offsets[i + 1]
+        atoms = Atoms(
+            numbers=self.numbers[a:b],
+            positions=self.positions[a:b],
+            cell=self.cells[i],
+            pbc=self.pbc[i],
+            constraint=_constraints(self.fixed[a:b]),
+            info={key: value[i].item() for key, value in self.info.items()},
+        )
+        for key, value in self.arrays.items():
+            atoms.set_array(key, value[a:b].copy())
+        results = {}
+        if np.isfinite(self.energies[i]):
+            results["energy"] = float(self.energies[i])
+        if np.isfinite(self.forces[a:b]).all():
+            results["forces"] = self.forces[a:b].copy()
+        if np.isfinite(self.stresses[i]).all():
+            results["stress"] = full_3x3_to_voigt_6_stress(self.stresses[i])
+        if results:
+            atoms.calc = SinglePointCalculator(atoms, **results)
+        return atoms
+
+
+def read_header(content: bytes, kind: str, version: int) -> dict[str, Any]:
+    """Return the JSON description in a safetensors file of this package.
+
+    Raises
+    ------
+    ValueError
+        If the bytes are no safetensors file, not of this ``kind``, or of a newer version.
+    """
+    if content[:2] in (b"PK", b"\x80\x02", b"\x80\x04", b"\x80\x05"):
+        raise ValueError("this is a pickle, which could run code when read; it is not opened")
+    try:
+        load_tensors(content)
+        length = int.from_bytes(content[:8], "little")
+        metadata = json.loads(content[8 : 8 + length]).get("__metadata__", {})
+    except (SafetensorError, ValueError, KeyError) as error:
+        raise ValueError(f"this is not an intact safetensors file ({error})") from error
+    if kind not in metadata:
+        raise ValueError(f"expected a file of {kind}, got a safetensors file of {sorted(metadata)}")
+    header: dict[str, Any] = json.loads(metadata[kind])
+    if header["version"] > version:
+        raise ValueError(
+            f"the file has format version {header['version']}, this release reads up to {version}: "
+            "install a newer aiida-mlal"
+        )
+    return header
+
+
+_ARRAYS = tuple(f.name for f in fields(Configurations) if f.name not in ("info", "arrays"))
+_PER_ATOM = ("numbers", "positions", "fixed", "forces")
+
+
+def _frozen(array: np.ndarray) -> np.ndarray:
+    array.setflags(write=False)
+    return array
+
+
+def _plain(values: Any) -> np.ndarray:
+    array = np.array(values)
+    if array.dtype.kind not in "biufU":
+        raise ValueError(f"expected numbers or strings, got {array.dtype}")
+    return _frozen(array)
+
+
+def _join(arrays: list[np.ndarray], empty: tuple[int, ...]) -> np.ndarray:
+    return np.concatenate(arrays) if arrays else np.zeros(empty)
+
+
+def _full_stress(stress: Any) -> np.ndarray:
+    if stress is None:
+        return np.full((3, 3), np.nan)
+    stress = np.asarray(stress, float)
+    if stress.shape == (3, 3):
+        return stress
+    xx, yy, zz, yz, xz, xy = stress
+    return np.array([[xx, xy, xz], [xy, yy, yz], [xz, yz, zz]])
+
+
+def _fixed_components(atoms: Atoms) -> np.ndarray:
+    fixed = np.zeros((len(atoms), 3), bool)
+    for constraint in atoms.constraints:
+        if isinstance(constraint, FixAtoms):
+            fixed[constraint.index] = True
+        elif isinstance(constraint, FixCartesian):
+            fixed[constraint.index] |= np.asarray(constraint.mask, bool)
+        else:
+            raise ValueError(
+                f"the constraint {type(constraint).__name__} cannot be kept, "
+                "choose from ['FixAtoms', 'FixCartesian']"
+            )
+    return fixed
+
+
+def _constraints(fixed: np.ndarray) -> list[FixAtoms | FixCartesian]:
+    constraints = []
+    for mask in np.unique(fixed, axis=0):
+        index = np.flatnonzero((fixed == mask).all(axis=1))
+        if mask.all():
+            constraints.append(FixAtoms(index))
+        elif mask.any():
+            constraints.append(FixCartesian(index, mask))
+    return constraints
+
+
+def _present(
+    batch: Configurations, group: str, key: str, batches: Sequence[Configurations]
+) -> np.ndarray:
+    values = getattr(batch, group)
+    if key in values:
+        return np.asarray(values[key])
+    if key == "status":
+        return batch.status
+    example = next(getattr(b, group)[key] for b in batches if key in getattr(b, group))
+    length = len(batch) if group == "info" else len(batch.numbers)
+    if example.dtype.kind == "U":
+        return np.full((length, *example.shape[1:]), "")
+    return np.full((length, *example.shape[1:]), np.nan)

@@ -1,0 +1,1 @@
+"""Interatomic potentials: atomic energies of a graph, and what can be composed of them."""

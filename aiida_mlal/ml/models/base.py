@@ -1,0 +1,186 @@
+"""What every potential is: atomic energies, from which energy, forces and stress are derived."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from ase.data import atomic_numbers, chemical_symbols
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from aiida_mlal.ml.configurations import Configurations
+from aiida_mlal.ml.graph import Graph
+
+
+@dataclass(frozen=True, eq=False)
+class Prediction:
+    """Energies, forces and stresses; those of a committee have a leading axis ``members``.
+
+    Attributes
+    ----------
+    energies
+        In eV, one for each structure.
+    forces
+        In eV/Å, one vector for each atom.
+    stresses
+        In eV/Å³, positive in tension; NaN for structures not periodic in all directions.
+    """
+
+    energies: Float[Tensor, "*members structures"]
+    forces: Float[Tensor, "*members atoms 3"]
+    stresses: Float[Tensor, "*members structures 3 3"]
+
+    def __add__(self, other: "Prediction") -> "Prediction":
+        """Add two predictions; a single one is added to each member of a committee."""
+        return Prediction(
+            self.energies + other.energies,
+            self.forces + other.forces,
+            self.stresses + other.stresses,
+        )
+
+    def mean(self) -> "Prediction":
+        """Return the mean over the members of a committee."""
+        return Prediction(self.energies.mean(0), self.forces.mean(0), self.stresses.mean(0))
+
+    def detach(self) -> "Prediction":
+        """Return the same values outside the graph of derivatives."""
+        return Prediction(self.energies.detach(), self.forces.detach(), self.stresses.detach())
+
+    @staticmethod
+    def stack(predictions: Sequence["Prediction"]) -> "Prediction":
+        """Return the predictions of single models as those of a committee."""
+        return Prediction(
+            torch.stack([p.energies for p in predictions]),
+            torch.stack([p.forces for p in predictions]),
+            torch.stack([p.stresses for p in predictions]),
+        )
+
+
+class Potential(nn.Module, ABC):
+    """An interatomic potential. A subclass says only what the energy of each atom is.
+
+    Parameters
+    ----------
+    elements
+        Chemical symbols of the elements that the potential knows.
+    cutoff
+        Distance in Å beyond which atoms do not interact.
+    """
+
+    _species: Tensor
+
+    def __init__(self, elements: Sequence[str], cutoff: float) -> None:
+        super().__init__()
+        unknown = sorted(set(elements) - set(chemical_symbols[1:]))
+        if unknown:
+            raise ValueError(f"{unknown} are no chemical elements")
+        if not elements or len(set(elements)) != len(elements):
+            raise ValueError(f"expected one or more different elements, got {list(elements)}")
+        if not cutoff > 0:
+            raise ValueError(f"expected a cutoff above 0 Å, got {cutoff}")
+        self.elements = tuple(sorted(elements, key=atomic_numbers.__getitem__))
+        self.cutoff = float(cutoff)
+        species = torch.full((len(chemical_symbols),), -1)
+        species[[atomic_numbers[e] for e in self.elements]] = torch.arange(len(self.elements))
+        self.register_buffer("_species", species, persistent=False)
+
+    @abstractmethod
+    def atomic_energies(self, graph: Graph) -> Float[Tensor, " atoms"]:
+        """Return the energy of each atom in eV, a differentiable function of ``graph.vectors``."""
+
+    @abstractmethod
+    def describe(self) -> dict[str, Any]:
+        """Return ``{"architecture": ..., "elements": ..., ...}``, all that ``restore`` needs."""
+
+    @classmethod
+    @abstractmethod
+    def restore(cls, description: Mapping[str, Any]) -> "Potential":
+        """Build the potential that ``describe`` described, its weights not yet set."""
+
+    def forward(self, graph: Graph) -> Prediction:
+        """Predict energies, forces and stresses.
+
+        Forces and stresses depend on positions through the edges only: with :math:`g_e` the
+        derivative of the energy by edge :math:`e` from atom :math:`i` to :math:`j`,
+        :math:`F_i = \\sum_{e: i\\to} g_e - \\sum_{e: \\to i} g_e` and
+        :math:`\\sigma = \\sum_e g_e \\otimes r_e / V`. While gradients of the weights are wanted,
+        forces and stresses can be differentiated again.
+        """
+        learning = torch.is_grad_enabled() and any(p.requires_grad for p in self.parameters())
+        with torch.enable_grad():
+            graph = replace(graph, vectors=graph.vectors.detach().requires_grad_())
+            energies = graph.sum_over_atoms(self.atomic_energies(graph))
+            gradient = torch.autograd.grad(
+                energies.sum(), graph.vectors, create_graph=learning, materialize_grads=True
+            )[0]
+        prediction = Prediction(energies, *forces_and_stresses(graph, gradient))
+        return prediction if learning else prediction.detach()
+
+    def committee(self, graph: Graph) -> Prediction:
+        """Predict with each member, along a leading axis; a single model is its only member."""
+        return Prediction.stack([self(graph)])
+
+    def prepare(self, graph: Graph) -> Callable[[], Prediction]:
+        """Return a function that predicts for this graph with the weights of the moment.
+
+        Training calls it again and again, so what does not depend on the weights is worth
+        computing here, once.
+        """
+        return lambda: self(graph)
+
+    def initialise(self, graph: Graph, targets: Prediction, seed: int) -> None:
+        """Set scales, shifts and first weights from what is to be learned, before training.
+
+        ``targets`` are labels less the priors; a label that is missing is NaN.
+        """
+
+    def species(self, numbers: Int[Tensor, " atoms"]) -> Int[Tensor, " atoms"]:
+        """Return the row of each atom in the tables of this potential, not its atomic number."""
+        species: Tensor = self._species[numbers]
+        if bool((species < 0).any()):
+            strange = sorted({chemical_symbols[z] for z in numbers[species < 0].tolist()})
+            raise ValueError(
+                f"the potential knows {list(self.elements)}, the structures have {strange}"
+            )
+        return species
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Floating-point type of the weights, and so of what is predicted."""
+        return next((t.dtype for t in self._floats()), torch.float64)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return self._species.device
+
+    def graph(self, configurations: Configurations) -> Graph:
+        """Return the graph of structures as this potential wants it."""
+        return Graph.of(configurations, self.cutoff, self.dtype, self.device)
+
+    def predict(self, configurations: Configurations) -> Configurations:
+        """Return the structures with predicted energies, forces and stresses as labels."""
+        with torch.no_grad():
+            found = self(self.graph(configurations))
+        return configurations.with_labels(
+            found.energies.cpu().numpy(), found.forces.cpu().numpy(), found.stresses.cpu().numpy()
+        )
+
+    def _floats(self) -> list[Tensor]:
+        return [t for t in (*self.parameters(), *self.buffers()) if t.is_floating_point()]
+
+
+def forces_and_stresses(
+    graph: Graph, gradient: Float[Tensor, "edges 3"]
+) -> tuple[Float[Tensor, "atoms 3"], Float[Tensor, "structures 3 3"]]:
+    """Return forces (eV/Å) and stresses (eV/Å³) from the derivative of the energy by each edge."""
+    centre, neighbour = graph.pairs
+    forces = gradient.new_zeros(len(graph.numbers), 3)
+    forces = forces.index_add(0, centre, gradient).index_add(0, neighbour, -gradient)
+    virial = gradient.new_zeros(len(graph.volumes), 3, 3).index_add(
+        0, graph.owner[centre], graph.vectors[:, :, None] * gradient[:, None, :]
+    )
+    stresses = (virial + virial.transpose(1, 2)) / (2 * graph.volumes[:, None, None])
+    return forces, stresses

@@ -1,0 +1,42 @@
+"""A committee of potentials that differ in their data and first weights."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from aiida_mlal.ml.graph import Graph
+from aiida_mlal.ml.models.base import Potential, Prediction
+
+
+class Ensemble(Potential):
+    """The mean of several potentials; their spread is the uncertainty."""
+
+    def __init__(self, members: Sequence[Potential]) -> None:
+        super().__init__(members[0].elements, members[0].cutoff)
+        self.members = nn.ModuleList(members)
+
+    def atomic_energies(self, graph: Graph) -> Float[Tensor, " atoms"]:
+        """Return the mean energy of each atom in eV."""
+        return torch.stack([member.atomic_energies(graph) for member in self.members]).mean(0)
+
+    def forward(self, graph: Graph) -> Prediction:
+        """Predict the mean of the members."""
+        return self.committee(graph).mean()
+
+    def committee(self, graph: Graph) -> Prediction:
+        """Predict with each member."""
+        return Prediction.stack([member(graph) for member in self.members])
+
+    def describe(self) -> dict[str, Any]:
+        """Return the descriptions of the members."""
+        return {"architecture": "ensemble", "members": [m.describe() for m in self.members]}
+
+    @classmethod
+    def restore(cls, description: Mapping[str, Any]) -> "Ensemble":
+        """Restore each member."""
+        from aiida_mlal.ml.models.factory import restore
+
+        return cls([restore(member) for member in description["members"]])

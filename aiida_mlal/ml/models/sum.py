@@ -1,0 +1,64 @@
+"""A sum of potentials, such as a physical prior and a network that learns the rest."""
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import reduce
+from operator import add
+from typing import Any
+
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from aiida_mlal.ml.graph import Graph
+from aiida_mlal.ml.models.base import Potential, Prediction
+
+
+class Sum(Potential):
+    """The sum of several potentials of the same elements.
+
+    The difference learned by a network on a prior is equation 3 of Shuaibi et al.,
+    Mach. Learn.: Sci. Technol. 2, 025007 (2021); the constant that joins the two energy scales
+    is part of the network's shift.
+    """
+
+    def __init__(self, terms: Sequence[Potential]) -> None:
+        first = terms[0]
+        for term in terms:
+            if term.elements != first.elements:
+                raise ValueError(
+                    f"the terms of a sum must know the same elements, got {first.elements} "
+                    f"and {term.elements}"
+                )
+        super().__init__(first.elements, max(term.cutoff for term in terms))
+        self.terms = nn.ModuleList(terms)
+
+    def atomic_energies(self, graph: Graph) -> Float[Tensor, " atoms"]:
+        """Return the energy of each atom in eV."""
+        return reduce(add, (term.atomic_energies(_within(graph, term)) for term in self.terms))
+
+    def forward(self, graph: Graph) -> Prediction:
+        """Predict with each term, and add."""
+        return reduce(add, (term(_within(graph, term)) for term in self.terms))
+
+    def committee(self, graph: Graph) -> Prediction:
+        """Predict with each member of the terms; a single term is added to all members."""
+        return reduce(add, (term.committee(_within(graph, term)) for term in self.terms))
+
+    def prepare(self, graph: Graph) -> Callable[[], Prediction]:
+        """Prepare each term."""
+        prepared = [term.prepare(_within(graph, term)) for term in self.terms]
+        return lambda: reduce(add, (predict() for predict in prepared))
+
+    def describe(self) -> dict[str, Any]:
+        """Return the descriptions of the terms."""
+        return {"architecture": "sum", "terms": [term.describe() for term in self.terms]}
+
+    @classmethod
+    def restore(cls, description: Mapping[str, Any]) -> "Sum":
+        """Restore each term."""
+        from aiida_mlal.ml.models.factory import restore
+
+        return cls([restore(term) for term in description["terms"]])
+
+
+def _within(graph: Graph, term: Potential) -> Graph:
+    return graph.within(term.cutoff)

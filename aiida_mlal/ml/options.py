@@ -1,0 +1,115 @@
+"""Frozen dataclasses from JSON, with errors that name the key and suggest the right one."""
+
+import dataclasses
+import difflib
+import types
+import typing
+from collections.abc import Iterable, Mapping
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+
+def build(cls: type[T], values: Mapping[str, Any], where: str = "") -> T:
+    """Build the options dataclass ``cls`` from ``values``, nested dataclasses included.
+
+    ``where`` is the path of ``values`` in a larger document, for the messages.
+
+    Raises
+    ------
+    ValueError
+        For an unknown key (with the nearest known one), a missing key, a value of the wrong type,
+        and whatever the dataclass itself refuses.
+    """
+    if not isinstance(values, Mapping):
+        raise ValueError(f"{_at(where)}expected a mapping of options, got {values!r}")
+    hints = typing.get_type_hints(cls)
+    fields = {f.name: f for f in dataclasses.fields(cls) if f.init}  # type: ignore[arg-type]
+    for key in values:
+        if key not in fields:
+            raise ValueError(f"{_at(where)}unknown option {key!r}{suggest(key, fields)}")
+    for name, field in fields.items():
+        required = field.default is field.default_factory is dataclasses.MISSING
+        if required and name not in values:
+            raise ValueError(f"{_at(where)}option {name!r} is missing")
+    converted = {
+        key: convert(hints[key], value, f"{where}.{key}" if where else key)
+        for key, value in values.items()
+    }
+    try:
+        return cls(**converted)
+    except ValueError as error:
+        raise ValueError(f"{_at(where)}{error}") from error
+
+
+def as_dict(options: Any) -> dict[str, Any]:
+    """Return the dataclass ``options`` as JSON values: mappings, lists and scalars."""
+    return typing.cast(dict[str, Any], _plain(options))
+
+
+def suggest(word: str, known: Iterable[str]) -> str:
+    """Return the end of a message about an unknown ``word``: the nearest, or all known ones."""
+    known = sorted(known)
+    near = difflib.get_close_matches(str(word), known, n=1)
+    if near:
+        return f", did you mean {near[0]!r}? Choose from {known}"
+    return f", choose from {known}"
+
+
+def convert(hint: Any, value: Any, where: str) -> Any:
+    """Return ``value`` as the annotated type ``hint``, or raise ``ValueError``."""
+    if hint is Any:
+        return value
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin in (typing.Union, types.UnionType):
+        if value is None and type(None) in arguments:
+            return None
+        for choice in (a for a in arguments if a is not type(None)):
+            try:
+                return convert(choice, value, where)
+            except ValueError as error:
+                problem = error
+        raise problem
+    if origin is typing.Literal:
+        if value not in arguments:
+            raise ValueError(
+                f"{_at(where)}unknown choice {value!r}{suggest(value, map(str, arguments))}"
+            )
+        return value
+    if dataclasses.is_dataclass(hint):
+        return value if isinstance(value, hint) else build(hint, value, where)
+    if origin is tuple:
+        if isinstance(value, str) or not isinstance(value, Iterable):
+            raise ValueError(f"{_at(where)}expected a list, got {value!r}")
+        value = list(value)
+        if len(arguments) == 2 and arguments[1] is Ellipsis:
+            arguments = (arguments[0],) * len(value)
+        if len(value) != len(arguments):
+            raise ValueError(f"{_at(where)}expected {len(arguments)} values, got {value!r}")
+        return tuple(
+            convert(a, v, f"{where}[{i}]")
+            for i, (a, v) in enumerate(zip(arguments, value, strict=True))
+        )
+    if origin in (dict, Mapping) or hint in (dict, Mapping):
+        if not isinstance(value, Mapping):
+            raise ValueError(f"{_at(where)}expected a mapping, got {value!r}")
+        return dict(value)
+    if hint is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if not isinstance(value, hint) or (isinstance(value, bool) and hint is not bool):
+        raise ValueError(f"{_at(where)}expected {hint.__name__}, got {value!r}")
+    return value
+
+
+def _plain(value: Any) -> Any:
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {f.name: _plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    return value
+
+
+def _at(where: str) -> str:
+    return f"{where}: " if where else ""

@@ -1,0 +1,53 @@
+"""Exchangeable parts, found by name: models, strategies, simulations, stops.
+
+Parts are entry points, those of this package like those of a user's, so that adding one means
+writing a class and one line of packaging metadata.
+"""
+
+from collections.abc import Mapping
+from functools import cache
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any, Literal
+
+from aiida_mlal.ml.options import build, suggest
+
+Group = Literal["models", "strategies", "simulations", "stops", "optimizers", "tasks"]
+
+
+def names(group: Group) -> list[str]:
+    """Return the names of all installed parts of a group."""
+    return sorted(_installed(group))
+
+
+def find(group: Group, name: str) -> type:
+    """Return the class of the part called ``name``; an unknown name raises ``ValueError``."""
+    installed = _installed(group)
+    if name not in installed:
+        raise ValueError(f"unknown {_singular(group)} {name!r}{suggest(name, installed)}")
+    part: type = installed[name].load()
+    return part
+
+
+def make(group: Group, values: Mapping[str, Any], where: str = "") -> Any:
+    """Build a part that is its own options dataclass from ``{"name": ..., **options}``."""
+    prefix = f"{where}: " if where else ""
+    if not isinstance(values, Mapping) or "name" not in values:
+        raise ValueError(
+            f"{prefix}expected a {_singular(group)} as {{'name': ...}} with its options, "
+            f"got {values!r}; choose a name from {names(group)}"
+        )
+    options = {key: value for key, value in values.items() if key != "name"}
+    try:
+        cls = find(group, values["name"])
+    except ValueError as error:
+        raise ValueError(f"{prefix}{error}") from error
+    return build(cls, options, where or f"{_singular(group)} {values['name']!r}")
+
+
+@cache
+def _installed(group: Group) -> dict[str, EntryPoint]:
+    return {point.name: point for point in entry_points(group=f"aiida_mlal.{group}")}
+
+
+def _singular(group: Group) -> str:
+    return "strategy" if group == "strategies" else group.removesuffix("s")
