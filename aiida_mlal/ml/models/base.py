@@ -100,12 +100,12 @@ class Potential(nn.Module, ABC):
         """Build the potential that ``describe`` described, its weights not yet set."""
 
     def forward(self, graph: Graph) -> Prediction:
-        """Predict energies, forces and stresses.
+        r"""Predict energies, forces and stresses.
 
         Forces and stresses depend on positions through the edges only: with :math:`g_e` the
         derivative of the energy by edge :math:`e` from atom :math:`i` to :math:`j`,
-        :math:`F_i = \\sum_{e: i\\to} g_e - \\sum_{e: \\to i} g_e` and
-        :math:`\\sigma = \\sum_e g_e \\otimes r_e / V`. While gradients of the weights are wanted,
+        :math:`F_i = \sum_{e: i\to} g_e - \sum_{e: \to i} g_e` and
+        :math:`\sigma = \sum_e g_e \otimes r_e / V`. While gradients of the weights are wanted,
         forces and stresses can be differentiated again.
         """
         learning = torch.is_grad_enabled() and any(p.requires_grad for p in self.parameters())

@@ -1,7 +1,7 @@
 """A committee of potentials that differ in their data and first weights."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 import torch
 from jaxtyping import Float
@@ -16,7 +16,12 @@ class Ensemble(Potential):
 
     def __init__(self, members: Sequence[Potential]) -> None:
         super().__init__(members[0].elements, members[0].cutoff)
-        self.members = nn.ModuleList(members)
+        self._members = nn.ModuleList(members)
+
+    @property
+    def members(self) -> list[Potential]:
+        """The potentials of the committee."""
+        return cast(list[Potential], list(self._members))
 
     def atomic_energies(self, graph: Graph) -> Float[Tensor, " atoms"]:
         """Return the mean energy of each atom in eV."""
@@ -28,7 +33,7 @@ class Ensemble(Potential):
 
     def committee(self, graph: Graph) -> Prediction:
         """Predict with each member."""
-        return Prediction.stack([member(graph) for member in self.members])
+        return Prediction.stack([member.forward(graph) for member in self.members])
 
     def describe(self) -> dict[str, Any]:
         """Return the descriptions of the members."""

@@ -63,7 +63,7 @@ def single(values: Mapping[str, Any], elements: Sequence[str], seed: int) -> Pot
 
 def restore(description: Mapping[str, Any]) -> Potential:
     """Build the potential that ``Potential.describe`` described, its weights not yet set."""
-    cls = parts.find("models", description["architecture"])
+    cls: Any = parts.find("models", description["architecture"])
     potential: Potential = cls.restore(description)
     return potential
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from functools import reduce
 from operator import add
-from typing import Any
+from typing import Any, cast
 
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -29,7 +29,12 @@ class Sum(Potential):
                     f"and {term.elements}"
                 )
         super().__init__(first.elements, max(term.cutoff for term in terms))
-        self.terms = nn.ModuleList(terms)
+        self._terms = nn.ModuleList(terms)
+
+    @property
+    def terms(self) -> list[Potential]:
+        """The potentials that are added."""
+        return cast(list[Potential], list(self._terms))
 
     def atomic_energies(self, graph: Graph) -> Float[Tensor, " atoms"]:
         """Return the energy of each atom in eV."""
@@ -37,7 +42,7 @@ class Sum(Potential):
 
     def forward(self, graph: Graph) -> Prediction:
         """Predict with each term, and add."""
-        return reduce(add, (term(_within(graph, term)) for term in self.terms))
+        return reduce(add, (term.forward(_within(graph, term)) for term in self.terms))
 
     def committee(self, graph: Graph) -> Prediction:
         """Predict with each member of the terms; a single term is added to all members."""
