@@ -6,9 +6,9 @@ import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
-from vesin import NeighborList
 
 from aiida_mlal.ml.configurations import Configurations
+from aiida_mlal.ml.neighbours import edge_vectors, neighbours
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,41 +90,3 @@ class Graph:
         """Sum values of atoms over each structure."""
         zero = values.new_zeros(len(self.volumes), *values.shape[1:])
         return zero.index_add(0, self.owner, values)
-
-
-def neighbours(
-    positions: Float[np.ndarray, "atoms 3"],
-    cell: Float[np.ndarray, "3 3"],
-    pbc: np.ndarray,
-    cutoff: float,
-) -> tuple[Int[np.ndarray, "2 edges"], Int[np.ndarray, "edges 3"]]:
-    """Return all ordered pairs within ``cutoff`` (Å), and the shift of the second in cells."""
-    complete = complete_cell(cell, pbc)
-    finder = NeighborList(cutoff=cutoff, full_list=True, sorted=True)
-    i, j, shifts = finder.compute(positions, complete, list(map(bool, pbc)), "ijS")
-    return np.stack([i, j]).astype(np.int64), shifts.astype(np.int64)
-
-
-def edge_vectors(
-    positions: Float[np.ndarray, "atoms 3"],
-    cell: Float[np.ndarray, "3 3"],
-    pairs: Int[np.ndarray, "2 edges"],
-    shifts: Int[np.ndarray, "edges 3"],
-) -> Float[np.ndarray, "edges 3"]:
-    """Return the vectors of edges from the positions that the atoms have now, in Å."""
-    return positions[pairs[1]] - positions[pairs[0]] + shifts @ cell
-
-
-def complete_cell(cell: Float[np.ndarray, "3 3"], pbc: np.ndarray) -> Float[np.ndarray, "3 3"]:
-    """Return the cell with missing, non-periodic lattice vectors replaced by perpendicular ones."""
-    for axis in range(3):
-        if pbc[axis] and not cell[axis].any():
-            raise ValueError(f"periodic along lattice vector {axis}, which is zero")
-    kept = [axis for axis in range(3) if cell[axis].any()]
-    if len(kept) == 3:
-        return cell
-    complete = np.array(cell, dtype=float)
-    rest = [axis for axis in range(3) if axis not in kept]
-    perpendicular = np.linalg.svd(complete[kept])[2][len(kept) :] if kept else np.eye(3)
-    complete[rest] = perpendicular
-    return complete

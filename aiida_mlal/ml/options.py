@@ -13,7 +13,8 @@ T = TypeVar("T")
 def build(cls: type[T], values: Mapping[str, Any], where: str = "") -> T:
     """Build the options dataclass ``cls`` from ``values``, nested dataclasses included.
 
-    ``where`` is the path of ``values`` in a larger document, for the messages.
+    ``where`` is the path of ``values`` in a larger document, for the messages. A field whose name
+    would be a Python keyword has an underscore at its end that the option lacks (``break_``).
 
     Raises
     ------
@@ -24,7 +25,8 @@ def build(cls: type[T], values: Mapping[str, Any], where: str = "") -> T:
     if not isinstance(values, Mapping):
         raise ValueError(f"{_at(where)}expected a mapping of options, got {values!r}")
     hints = typing.get_type_hints(cls)
-    fields = {f.name: f for f in dataclasses.fields(cls) if f.init}  # type: ignore[arg-type]
+    known = dataclasses.fields(cls)  # type: ignore[arg-type]
+    fields = {f.name.removesuffix("_"): f for f in known if f.init}
     for key in values:
         if key not in fields:
             raise ValueError(f"{_at(where)}unknown option {key!r}{suggest(key, fields)}")
@@ -33,7 +35,9 @@ def build(cls: type[T], values: Mapping[str, Any], where: str = "") -> T:
         if required and name not in values:
             raise ValueError(f"{_at(where)}option {name!r} is missing")
     converted = {
-        key: convert(hints[key], value, f"{where}.{key}" if where else key)
+        fields[key].name: convert(
+            hints[fields[key].name], value, f"{where}.{key}" if where else key
+        )
         for key, value in values.items()
     }
     try:
@@ -103,7 +107,10 @@ def convert(hint: Any, value: Any, where: str) -> Any:
 
 def _plain(value: Any) -> Any:
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {f.name: _plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
+        return {
+            f.name.removesuffix("_"): _plain(getattr(value, f.name))
+            for f in dataclasses.fields(value)
+        }
     if isinstance(value, Mapping):
         return {str(key): _plain(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):

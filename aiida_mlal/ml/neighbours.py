@@ -1,0 +1,87 @@
+"""Who is near whom, periodic images included, in numpy alone."""
+
+import numpy as np
+from ase.data import covalent_radii
+from jaxtyping import Float, Int
+from vesin import NeighborList
+
+
+def neighbours(
+    positions: Float[np.ndarray, "atoms 3"],
+    cell: Float[np.ndarray, "3 3"],
+    pbc: np.ndarray,
+    cutoff: float,
+) -> tuple[Int[np.ndarray, "2 edges"], Int[np.ndarray, "edges 3"]]:
+    """Return all ordered pairs within ``cutoff`` (Å), and the shift of the second in cells."""
+    complete = complete_cell(cell, pbc)
+    if len(positions) and np.ptp(positions, axis=0).max() > _WIDE * cutoff:
+        positions = _without_gaps(positions, complete, pbc, cutoff)
+    finder = NeighborList(cutoff=cutoff, full_list=True, sorted=True)
+    i, j, shifts = finder.compute(positions, complete, list(map(bool, pbc)), "ijS")
+    return np.stack([i, j]).astype(np.int64), shifts.astype(np.int64)
+
+
+def edge_vectors(
+    positions: Float[np.ndarray, "atoms 3"],
+    cell: Float[np.ndarray, "3 3"],
+    pairs: Int[np.ndarray, "2 edges"],
+    shifts: Int[np.ndarray, "edges 3"],
+) -> Float[np.ndarray, "edges 3"]:
+    """Return the vectors of edges from the positions that the atoms have now, in Å."""
+    return positions[pairs[1]] - positions[pairs[0]] + shifts @ cell
+
+
+def complete_cell(cell: Float[np.ndarray, "3 3"], pbc: np.ndarray) -> Float[np.ndarray, "3 3"]:
+    """Return the cell with missing, non-periodic lattice vectors replaced by perpendicular ones."""
+    for axis in range(3):
+        if pbc[axis] and not cell[axis].any():
+            raise ValueError(f"periodic along lattice vector {axis}, which is zero")
+    kept = [axis for axis in range(3) if cell[axis].any()]
+    if len(kept) == 3:
+        return cell
+    complete = np.array(cell, dtype=float)
+    rest = [axis for axis in range(3) if axis not in kept]
+    perpendicular = np.linalg.svd(complete[kept])[2][len(kept) :] if kept else np.eye(3)
+    complete[rest] = perpendicular
+    return complete
+
+
+def closest_approach(
+    numbers: Int[np.ndarray, " atoms"],
+    positions: Float[np.ndarray, "atoms 3"],
+    cell: Float[np.ndarray, "3 3"],
+    pbc: np.ndarray,
+) -> float:
+    """Return the smallest distance of two atoms, in units of the sum of their covalent radii.
+
+    It is infinity where no two atoms are within twice that sum.
+    """
+    if not len(numbers):
+        return np.inf
+    radii = covalent_radii[numbers]
+    pairs, shifts = neighbours(positions, cell, pbc, 4 * float(radii.max()))
+    if not pairs.shape[1]:
+        return np.inf
+    distances = np.linalg.norm(edge_vectors(positions, cell, pairs, shifts), axis=1)
+    return float((distances / radii[pairs].sum(axis=0)).min())
+
+
+_WIDE = 50
+"""Extent in cutoffs above which empty space is taken out: vesin aborts on too many empty bins."""
+
+
+def _without_gaps(
+    positions: Float[np.ndarray, "atoms 3"],
+    cell: Float[np.ndarray, "3 3"],
+    pbc: np.ndarray,
+    cutoff: float,
+) -> Float[np.ndarray, "atoms 3"]:
+    """Return positions with the same pairs, wide gaps in non-periodic directions made narrow."""
+    inverse = np.linalg.inv(cell)
+    scaled = positions @ inverse
+    for axis in np.flatnonzero(~np.asarray(pbc, bool)):
+        narrow = 2 * cutoff * np.linalg.norm(inverse[:, axis])
+        order = np.argsort(scaled[:, axis])
+        gaps = np.diff(scaled[order, axis], prepend=scaled[order[0], axis])
+        scaled[order, axis] = np.cumsum(np.minimum(gaps, narrow))
+    return scaled @ cell
