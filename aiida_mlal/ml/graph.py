@@ -1,6 +1,7 @@
 """Neighbour lists: what a potential sees of a batch of structures."""
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -81,6 +82,37 @@ class Graph:
             return self
         return replace(self, pairs=self.pairs[:, near], vectors=self.vectors[near])
 
+    def take(self, structures: Int[np.ndarray, " chosen"]) -> "Graph":
+        """Return the graph of some of the structures, which may repeat."""
+        atoms, edges = self.atoms_of(structures), self.edges_of(structures)
+        index = torch.as_tensor(structures, device=atoms.device)
+        counts, n_edges = self.counts[index], self._edge_counts[index]
+        moved = (counts.cumsum(0) - counts) - (self.counts.cumsum(0) - self.counts)[index]
+        return Graph(
+            numbers=self.numbers[atoms],
+            owner=torch.arange(len(index), device=atoms.device).repeat_interleave(counts),
+            pairs=self.pairs[:, edges] + moved.repeat_interleave(n_edges),
+            vectors=self.vectors[edges],
+            volumes=self.volumes[index],
+        )
+
+    def atoms_of(self, structures: Int[np.ndarray, " chosen"]) -> Int[Tensor, " atoms"]:
+        """Return the indices of the atoms of some structures, one structure after the other."""
+        return _ranges(self.counts, structures)
+
+    def edges_of(self, structures: Int[np.ndarray, " chosen"]) -> Int[Tensor, " edges"]:
+        """Return the indices of the edges of some structures, one structure after the other."""
+        return _ranges(self._edge_counts, structures)
+
+    @cached_property
+    def counts(self) -> Int[Tensor, " structures"]:
+        """How many atoms each structure has."""
+        return torch.bincount(self.owner, minlength=len(self.volumes))
+
+    @cached_property
+    def _edge_counts(self) -> Int[Tensor, " structures"]:
+        return torch.bincount(self.owner[self.pairs[0]], minlength=len(self.volumes))
+
     def sum_over_neighbours(self, values: Float[Tensor, "edges ..."]) -> Float[Tensor, "atoms ..."]:
         """Sum values of edges at their central atoms."""
         zero = values.new_zeros(len(self.numbers), *values.shape[1:])
@@ -90,3 +122,11 @@ class Graph:
         """Sum values of atoms over each structure."""
         zero = values.new_zeros(len(self.volumes), *values.shape[1:])
         return zero.index_add(0, self.owner, values)
+
+
+def _ranges(counts: Tensor, which: np.ndarray) -> Tensor:
+    """Return the members of some of the groups that stand one after the other."""
+    index = torch.as_tensor(which, device=counts.device)
+    chosen = counts[index]
+    start = (counts.cumsum(0) - counts)[index] - (chosen.cumsum(0) - chosen)
+    return torch.arange(int(chosen.sum()), device=counts.device) + start.repeat_interleave(chosen)

@@ -1,10 +1,11 @@
 """What every potential is: atomic energies, from which energy, forces and stress are derived."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
 import torch
 from ase.data import atomic_numbers, chemical_symbols
 from jaxtyping import Float, Int
@@ -48,6 +49,14 @@ class Prediction:
         """Return the same values outside the graph of derivatives."""
         return Prediction(self.energies.detach(), self.forces.detach(), self.stresses.detach())
 
+    def take(self, graph: Graph, structures: Int[np.ndarray, " chosen"]) -> "Prediction":
+        """Return the values of some of the structures of ``graph``, which may repeat."""
+        return Prediction(
+            self.energies[..., structures],
+            self.forces[..., graph.atoms_of(structures), :],
+            self.stresses[..., structures, :, :],
+        )
+
     @staticmethod
     def stack(predictions: Sequence["Prediction"]) -> "Prediction":
         """Return the predictions of single models as those of a committee."""
@@ -56,6 +65,22 @@ class Prediction:
             torch.stack([p.forces for p in predictions]),
             torch.stack([p.stresses for p in predictions]),
         )
+
+
+class Prepared:
+    """Fixed structures for which a potential predicts again and again while it is trained."""
+
+    def __init__(self, graph: Graph) -> None:
+        self.graph = graph
+
+    def predict(self, potential: Any) -> Prediction:
+        """Predict with the weights that ``potential`` has now."""
+        prediction: Prediction = potential(self.graph)
+        return prediction
+
+    def take(self, structures: Int[np.ndarray, " chosen"]) -> "Prepared":
+        """Return some of the structures, which may repeat."""
+        return Prepared(self.graph.take(structures))
 
 
 class Potential(nn.Module, ABC):
@@ -122,15 +147,11 @@ class Potential(nn.Module, ABC):
         """Predict with each member, along a leading axis; a single model is its only member."""
         return Prediction.stack([self(graph)])
 
-    def prepare(self, graph: Graph) -> Callable[[], Prediction]:
-        """Return a function that predicts for this graph with the weights of the moment.
+    def prepare(self, graph: Graph) -> "Prepared":
+        """Compute, once, what the predictions for fixed structures need and no weight changes."""
+        return Prepared(graph)
 
-        Training calls it again and again, so what does not depend on the weights is worth
-        computing here, once.
-        """
-        return lambda: self(graph)
-
-    def initialise(self, graph: Graph, targets: Prediction, seed: int) -> None:
+    def initialise(self, prepared: "Prepared", targets: Prediction, seed: int) -> None:
         """Set scales, shifts and first weights from what is to be learned, before training.
 
         ``targets`` are labels less the priors; a label that is missing is NaN.

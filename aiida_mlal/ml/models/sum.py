@@ -1,6 +1,6 @@
 """A sum of potentials, such as a physical prior and a network that learns the rest."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import reduce
 from operator import add
 from typing import Any, cast
@@ -47,11 +47,6 @@ class Sum(Potential):
     def committee(self, graph: Graph) -> Prediction:
         """Predict with each member of the terms; a single term is added to all members."""
         return reduce(add, (term.committee(_within(graph, term)) for term in self.terms))
-
-    def prepare(self, graph: Graph) -> Callable[[], Prediction]:
-        """Prepare each term."""
-        prepared = [term.prepare(_within(graph, term)) for term in self.terms]
-        return lambda: reduce(add, (predict() for predict in prepared))
 
     def describe(self) -> dict[str, Any]:
         """Return the descriptions of the terms."""

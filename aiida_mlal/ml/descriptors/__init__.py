@@ -1,0 +1,1 @@
+"""Descriptions of atomic environments, invariant under rotation and permutation."""

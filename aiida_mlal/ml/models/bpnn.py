@@ -1,0 +1,125 @@
+"""Behler-Parrinello neural network."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from aiida_mlal.ml.descriptors.symmetry_functions import SymmetryFunctionOptions, SymmetryFunctions
+from aiida_mlal.ml.graph import Graph
+from aiida_mlal.ml.models.base import Prediction, Prepared
+from aiida_mlal.ml.models.descriptor import Described, DescriptorPotential
+from aiida_mlal.ml.options import as_dict, build
+
+
+@dataclass(frozen=True)
+class BPNNOptions:
+    """Hyper-parameters of a Behler-Parrinello network; the defaults are those of the paper.
+
+    Attributes
+    ----------
+    cutoff
+        In Å.
+    hidden
+        Widths of the hidden layers of each element's network.
+    descriptor
+        The symmetry functions.
+    """
+
+    cutoff: float = 6.0
+    hidden: tuple[int, ...] = (20, 20)
+    descriptor: SymmetryFunctionOptions = field(default_factory=SymmetryFunctionOptions)
+
+    def __post_init__(self) -> None:
+        """Refuse layers without nodes."""
+        if any(width < 1 for width in self.hidden):
+            raise ValueError(f"expected widths of hidden layers above 0, got {list(self.hidden)}")
+
+
+class BPNN(DescriptorPotential):
+    """Symmetry functions and a feed-forward network for each element.
+
+    J. Behler and M. Parrinello, Phys. Rev. Lett. 98, 146401 (2007); activations are tanh, the
+    output is linear. Features enter scaled to [-1, 1] by the smallest and largest training value
+    for each element; energies leave with a scale and a shift for each element.
+    """
+
+    Options = BPNNOptions
+
+    low: Tensor
+    high: Tensor
+    scale: Tensor
+    shift: Tensor
+
+    def __init__(self, elements: Sequence[str], options: BPNNOptions) -> None:
+        super().__init__(elements, options.cutoff)
+        self.options = options
+        n = len(self.elements)
+        self.descriptor = SymmetryFunctions(n, options.cutoff, options.descriptor)
+        widths = [self.descriptor.n_features, *options.hidden, 1]
+        self.networks = nn.ModuleList(_network(widths) for _ in range(n))
+        for name, value in (("low", -1.0), ("high", 1.0)):
+            fill = torch.full((n, self.descriptor.n_features), value, dtype=torch.float64)
+            self.register_buffer(name, fill)
+        self.register_buffer("scale", torch.ones((), dtype=torch.float64))
+        self.register_buffer("shift", torch.zeros(n, dtype=torch.float64))
+
+    def features(self, graph: Graph) -> Float[Tensor, "atoms features"]:
+        """Return the symmetry functions of each atom."""
+        features: Tensor = self.descriptor(graph, self.species(graph.numbers))
+        return features
+
+    def readout(
+        self, features: Float[Tensor, "atoms features"], species: Int[Tensor, " atoms"]
+    ) -> Float[Tensor, " atoms"]:
+        """Return the energy of each atom in eV."""
+        low, high = self.low[species], self.high[species]
+        scaled = 2 * (features - low) / (high - low) - 1
+        energies = scaled.new_zeros(len(species))
+        for element, network in enumerate(self.networks):
+            mine = torch.nonzero(species == element)[:, 0]
+            energies = energies.index_copy(0, mine, network(scaled[mine])[:, 0])
+        return self.scale * energies + self.shift[species]
+
+    def initialise(self, prepared: Prepared, targets: Prediction, seed: int) -> None:
+        """Scale features to the training structures, and energies to their targets."""
+        graph = prepared.graph
+        species = self.species(graph.numbers)
+        features = prepared.features if isinstance(prepared, Described) else self.features(graph)
+        for element in range(len(self.elements)):
+            mine = features[species == element]
+            if not len(mine):
+                continue
+            low, high = mine.amin(0), mine.amax(0)
+            alike = high - low < 1e-8
+            self.low[element] = torch.where(alike, -1.0, low)
+            self.high[element] = torch.where(alike, 1.0, high)
+        known = targets.energies.isfinite()
+        per_atom = (targets.energies / graph.counts)[known]
+        if len(per_atom):
+            self.shift.fill_(per_atom.mean())
+            spread = per_atom.std(correction=0)
+            self.scale.fill_(spread if spread > 1e-12 else 1.0)
+
+    def describe(self) -> dict[str, Any]:
+        """Return elements and hyper-parameters."""
+        return {
+            "architecture": "bpnn",
+            "elements": list(self.elements),
+            "options": as_dict(self.options),
+        }
+
+    @classmethod
+    def restore(cls, description: Mapping[str, Any]) -> "BPNN":
+        """Build the network of a description, its weights not yet set."""
+        return cls(description["elements"], build(BPNNOptions, description["options"]))
+
+
+def _network(widths: Sequence[int]) -> nn.Sequential:
+    layers: list[nn.Module] = []
+    for n_in, n_out in zip(widths[:-1], widths[1:]):
+        layers += [nn.Linear(n_in, n_out, dtype=torch.float64), nn.Tanh()]
+    return nn.Sequential(*layers[:-1])

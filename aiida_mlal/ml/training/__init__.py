@@ -1,0 +1,1 @@
+"""Training: losses, optimisers, and the one loop that fits every potential."""

@@ -1,0 +1,234 @@
+"""The one loop that fits every potential."""
+
+import copy
+import math
+import os
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict, dataclass
+from multiprocessing import get_context
+from typing import Any
+
+import numpy as np
+import torch
+
+from aiida_mlal.ml import parts
+from aiida_mlal.ml.configurations import Configurations
+from aiida_mlal.ml.metrics import errors
+from aiida_mlal.ml.models.base import Potential, Prediction, Prepared
+from aiida_mlal.ml.models.ensemble import Ensemble
+from aiida_mlal.ml.models.sum import Sum
+from aiida_mlal.ml.training.options import TrainingOptions
+from aiida_mlal.ml.training.problem import Problem
+
+Progress = Callable[[int, float], None]
+
+
+class DivergedError(RuntimeError):
+    """The loss is not finite any more."""
+
+
+@dataclass(frozen=True)
+class Curve:
+    """How the training of one potential went.
+
+    Attributes
+    ----------
+    train, validation
+        Loss after each epoch; the latter is empty without a validation set.
+    best
+        Index of the epoch whose weights were kept.
+    """
+
+    train: list[float]
+    validation: list[float]
+    best: int
+
+
+@dataclass(frozen=True)
+class TrainingRecord:
+    """What came of a training.
+
+    Attributes
+    ----------
+    curves
+        One for each potential that was fitted: each member of an ensemble.
+    errors
+        ``{"train": ..., "validation": ...}`` as from ``ml.metrics.errors``; validation may be None.
+    """
+
+    curves: list[Curve]
+    errors: dict[str, Any]
+    n_structures: int
+    n_parameters: int
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the record as JSON values."""
+        return asdict(self)
+
+
+def fit(
+    potential: Potential,
+    configurations: Configurations,
+    options: TrainingOptions,
+    seed: int,
+    initialise: bool = True,
+    progress: Progress | None = None,
+) -> TrainingRecord:
+    """Fit the weights of ``potential`` in place to the labels that are good to learn from.
+
+    Terms of a sum without weights, the priors, are subtracted from the labels once. Members of an
+    ensemble learn from bootstrap samples, side by side on the cores that there are. With
+    ``initialise`` false the scales and weights that the potential has are the start.
+
+    Raises
+    ------
+    ValueError
+        If there is nothing to learn from.
+    DivergedError
+        If the loss stops being finite.
+    """
+    learnable = configurations.learnable
+    if not len(learnable):
+        raise ValueError(
+            f"there is nothing to learn from: of {len(configurations)} structures none has a "
+            "label with status 'ok'"
+        )
+    if not potential_parameters(potential):
+        raise ValueError(f"the potential {potential.describe()['architecture']!r} has no weights")
+    train, validation = _split(learnable, options.validation, seed)
+    learner, targets = _beyond_priors(potential, learnable)
+    graph = learner.graph(learnable)
+    first = learner.members[0] if isinstance(learner, Ensemble) else learner
+    prepared = first.prepare(graph)
+    fitting = _Fitting(prepared, targets, options, initialise, train, validation)
+    if isinstance(learner, Ensemble):
+        curves = _fit_members(fitting, learner, seed)
+    else:
+        curves = [fitting.run(learner, train, seed, progress)]
+    predicted = potential.predict(learnable)
+    measured = {
+        name: _errors(predicted[part], learnable[part]) if len(part) else None
+        for name, part in (("train", train), ("validation", validation))
+    }
+    return TrainingRecord(curves, measured, len(train), potential_parameters(potential))
+
+
+def potential_parameters(potential: Potential) -> int:
+    """Return the number of weights that training may change."""
+    return sum(p.numel() for p in potential.parameters() if p.requires_grad)
+
+
+@dataclass(frozen=True, eq=False)
+class _Fitting:
+    prepared: Prepared
+    targets: Prediction
+    options: TrainingOptions
+    initialise: bool
+    train: np.ndarray
+    validation: np.ndarray
+
+    def run(
+        self, learner: Potential, sample: np.ndarray, seed: int, progress: Progress | None = None
+    ) -> Curve:
+        """Fit one potential to a sample of the structures, which may repeat."""
+        whole = Problem(learner, self.prepared, self.targets, self.options.loss)
+        problem = whole.take(sample)
+        if self.initialise:
+            learner.initialise(problem.prepared, problem.targets, seed)
+        judge = whole.take(self.validation) if len(self.validation) else None
+        optimizer = parts.make("optimizers", self.options.optimizer, "optimizer")
+        curve = Curve([], [], 0)
+        best, best_weights, since = math.inf, copy.deepcopy(learner.state_dict()), 0
+        best_epoch = 0
+        for epoch, loss in enumerate(optimizer.run(problem, self.options.epochs, seed)):
+            curve.train.append(loss)
+            if judge is not None:
+                with torch.no_grad():
+                    loss = float(judge.loss())
+                curve.validation.append(loss)
+            if not math.isfinite(loss):
+                raise DivergedError(f"the loss is {loss} in epoch {epoch + 1}")
+            since = 0 if loss < best * (1 - self.options.tolerance) else since + 1
+            if loss < best:
+                best, best_epoch = loss, epoch
+                best_weights = copy.deepcopy(learner.state_dict())
+            if progress is not None:
+                progress(epoch + 1, loss)
+            if self.options.patience is not None and since >= self.options.patience:
+                break
+        learner.load_state_dict(best_weights)
+        return Curve(curve.train, curve.validation, best_epoch)
+
+
+def bootstrap(n: int, seed: int) -> np.ndarray:
+    """Return ``n`` draws with replacement out of ``n``."""
+    return np.sort(np.random.default_rng(seed).integers(n, size=n))
+
+
+def _fit_members(fitting: _Fitting, ensemble: Ensemble, seed: int) -> list[Curve]:
+    members = ensemble.members
+    samples = [fitting.train[bootstrap(len(fitting.train), seed + k)] for k in range(len(members))]
+    jobs = [(fitting, m, s, seed + k) for k, (m, s) in enumerate(zip(members, samples))]
+    workers = min(len(members), len(os.sched_getaffinity(0)))
+    if fitting.prepared.graph.vectors.is_cuda or workers == 1:
+        done = [_fit_member(job) for job in jobs]
+    else:
+        with ProcessPoolExecutor(workers, mp_context=get_context("fork")) as pool:
+            done = list(pool.map(_fit_member, jobs))
+    for member, (weights, _) in zip(members, done):
+        member.load_state_dict({key: torch.from_numpy(value) for key, value in weights.items()})
+    return [curve for _, curve in done]
+
+
+def _fit_member(
+    job: tuple[_Fitting, Potential, np.ndarray, int],
+) -> tuple[dict[str, np.ndarray], Curve]:
+    fitting, member, sample, seed = job
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        curve = fitting.run(member, sample, seed)
+    finally:
+        torch.set_num_threads(threads)
+    return {key: value.cpu().numpy() for key, value in member.state_dict().items()}, curve
+
+
+def _errors(predicted: Configurations, labelled: Configurations) -> dict[str, float]:
+    return errors(labelled, predicted.energies, predicted.forces, predicted.stresses)
+
+
+def _split(
+    configurations: Configurations, share: float, seed: int
+) -> tuple[np.ndarray, np.ndarray]:
+    n = len(configurations)
+    order = np.random.default_rng(seed).permutation(n)
+    n_validation = min(round(share * n), n - 1)
+    return np.sort(order[n_validation:]), np.sort(order[:n_validation])
+
+
+def _beyond_priors(
+    potential: Potential, configurations: Configurations
+) -> tuple[Potential, Prediction]:
+    """Return the term that learns, and the labels less what the other terms say."""
+    like = {"dtype": potential.dtype, "device": potential.device}
+    labels = Prediction(
+        torch.tensor(configurations.energies, **like),
+        torch.tensor(configurations.forces, **like),
+        torch.tensor(configurations.stresses, **like),
+    )
+    if not isinstance(potential, Sum):
+        return potential, labels
+    learners = [term for term in potential.terms if potential_parameters(term)]
+    if len(learners) != 1:
+        raise ValueError(f"a sum can be trained if one term has weights, here {len(learners)} have")
+    with torch.no_grad():
+        for prior in potential.terms:
+            if prior is not learners[0]:
+                said = prior(prior.graph(configurations))
+                labels = Prediction(
+                    labels.energies - said.energies,
+                    labels.forces - said.forces,
+                    labels.stresses - said.stresses,
+                )
+    return learners[0], labels

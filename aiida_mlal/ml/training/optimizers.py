@@ -1,0 +1,132 @@
+"""Optimisers: each is its options, and yields the training loss epoch by epoch."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from torch.optim import Optimizer as TorchOptimizer
+
+    from aiida_mlal.ml.training.problem import Problem
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """How the learning rate changes from epoch to epoch.
+
+    ``cosine_restarts`` is the cosine annealing with warm restarts of Loshchilov and Hutter
+    (arXiv:1608.03983), ``exponential`` multiplies by ``factor`` each epoch, ``linear`` goes to
+    zero at the last epoch.
+    """
+
+    name: Literal["constant", "cosine_restarts", "exponential", "linear"] = "constant"
+    first_period: int = 10
+    period_factor: int = 2
+    factor: float = 0.99
+
+    def rate(self, epoch: int, epochs: int) -> float:
+        """Return the learning rate of an epoch as a share of the first one."""
+        import math
+
+        if self.name == "exponential":
+            return self.factor**epoch
+        if self.name == "linear":
+            return 1 - epoch / epochs
+        if self.name == "cosine_restarts":
+            period, since = self.first_period, epoch
+            while since >= period:
+                since -= period
+                period *= self.period_factor
+            return (1 + math.cos(math.pi * since / period)) / 2
+        return 1.0
+
+
+@dataclass(frozen=True)
+class Optimizer(ABC):
+    """Changes the weights of a problem for the better."""
+
+    @abstractmethod
+    def run(self, problem: Problem, epochs: int, seed: int) -> Iterator[float]:
+        """Yield the training loss after each epoch; the weights have then changed in place."""
+
+
+@dataclass(frozen=True)
+class LBFGS(Optimizer):
+    """Limited-memory BFGS on all structures at once.
+
+    With the strong Wolfe line search the learning rate is only the first trial step. The paper on
+    offline active learning used none, 1e-2 and ``cosine_restarts``.
+    """
+
+    learning_rate: float = 1.0
+    line_search: Literal["strong_wolfe"] | None = "strong_wolfe"
+    iterations: int = 20
+    history: int = 100
+    schedule: Schedule = field(default_factory=Schedule)
+
+    def run(self, problem: Problem, epochs: int, seed: int) -> Iterator[float]:
+        """Yield the loss after every ``iterations`` steps."""
+        import torch
+
+        optimizer = torch.optim.LBFGS(
+            problem.parameters,
+            lr=self.learning_rate,
+            max_iter=self.iterations,
+            history_size=self.history,
+            line_search_fn=self.line_search,
+            tolerance_grad=1e-12,
+            tolerance_change=1e-14,
+        )
+
+        def closure() -> torch.Tensor:
+            optimizer.zero_grad()
+            loss = problem.loss()
+            loss.backward()  # type: ignore[no-untyped-call]
+            return loss
+
+        for epoch in range(epochs):
+            _set_rate(optimizer, self.learning_rate * self.schedule.rate(epoch, epochs))
+            optimizer.step(closure)
+            yield float(problem.loss().detach())
+
+
+@dataclass(frozen=True)
+class Adam(Optimizer):
+    """Adam, or AMSGrad, on mini-batches drawn anew in each epoch."""
+
+    learning_rate: float = 1e-3
+    amsgrad: bool = True
+    weight_decay: float = 0.0
+    batch_size: int = 32
+    schedule: Schedule = field(default_factory=Schedule)
+
+    def run(self, problem: Problem, epochs: int, seed: int) -> Iterator[float]:
+        """Yield the sum of the losses of the mini-batches of each epoch."""
+        import numpy as np
+        import torch
+
+        generator = np.random.default_rng(seed)
+        optimizer = torch.optim.AdamW(
+            problem.parameters,
+            lr=self.learning_rate,
+            amsgrad=self.amsgrad,
+            weight_decay=self.weight_decay,
+        )
+        for epoch in range(epochs):
+            _set_rate(optimizer, self.learning_rate * self.schedule.rate(epoch, epochs))
+            total = 0.0
+            for batch in problem.batches(self.batch_size, generator):
+                optimizer.zero_grad()
+                loss = batch.loss()
+                loss.backward()  # type: ignore[no-untyped-call]
+                optimizer.step()
+                total += float(loss.detach())
+            yield total
+
+
+def _set_rate(optimizer: TorchOptimizer, rate: float) -> None:
+    for group in optimizer.param_groups:
+        group["lr"] = rate

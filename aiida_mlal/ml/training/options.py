@@ -1,0 +1,71 @@
+"""Options of training. Nothing here needs torch, so that they can be checked anywhere."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from aiida_mlal.ml import parts
+
+
+@dataclass(frozen=True)
+class LossOptions:
+    """Weights of the loss.
+
+    Attributes
+    ----------
+    energy
+        Of squared errors of the energy per atom, in 1/eV².
+    force
+        Of squared errors of force components, in Å²/eV².
+    stress
+        Of squared errors of the virial per atom, in 1/eV².
+    """
+
+    energy: float = 1.0
+    force: float = 0.04
+    stress: float = 0.0
+
+    def __post_init__(self) -> None:
+        """Refuse weights that leave nothing to learn."""
+        weights = (self.energy, self.force, self.stress)
+        if any(weight < 0 for weight in weights) or not any(weights):
+            raise ValueError(f"expected weights of 0 or more, one of them above 0, got {weights}")
+
+
+@dataclass(frozen=True)
+class TrainingOptions:
+    """How a potential is trained.
+
+    Attributes
+    ----------
+    epochs
+        At most this many.
+    optimizer
+        A part of the group ``aiida_mlal.optimizers``, ``{"name": ..., **options}``.
+    loss
+        Weights of energies, forces and stresses.
+    validation
+        Share of the structures, drawn by seed, that is not trained on but decides which weights
+        are kept; with 0 the training loss decides.
+    patience
+        Stop after so many epochs without an improvement by ``tolerance``; ``None`` never stops.
+    tolerance
+        Relative decrease of the loss that counts as an improvement.
+    """
+
+    epochs: int = 50
+    optimizer: Mapping[str, Any] = field(default_factory=lambda: {"name": "lbfgs"})
+    loss: LossOptions = field(default_factory=LossOptions)
+    validation: float = 0.0
+    patience: int | None = 3
+    tolerance: float = 1e-3
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be run."""
+        if self.epochs < 1:
+            raise ValueError(f"expected one epoch or more, got {self.epochs}")
+        if not 0 <= self.validation < 1:
+            raise ValueError(f"expected a validation share in [0, 1), got {self.validation}")
+        if self.patience is not None and self.patience < 1:
+            raise ValueError(f"expected a patience of one epoch or more, got {self.patience}")
+        parts.make("optimizers", self.optimizer, "optimizer")

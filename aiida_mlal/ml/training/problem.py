@@ -1,0 +1,60 @@
+"""What an optimiser sees: weights, and a loss of fixed structures."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from aiida_mlal.ml.models.base import Potential, Prediction, Prepared
+from aiida_mlal.ml.training.loss import Loss
+from aiida_mlal.ml.training.options import LossOptions
+
+
+@dataclass(frozen=True, eq=False)
+class Problem:
+    """A potential, fixed structures, and what it shall say of them.
+
+    Attributes
+    ----------
+    potential
+        Whose weights are to be found.
+    prepared
+        The structures, with all that does not depend on the weights.
+    targets
+        What to learn, missing values NaN.
+    weights
+        Of energies, forces and stresses.
+    """
+
+    potential: Potential
+    prepared: Prepared
+    targets: Prediction
+    weights: LossOptions
+
+    def loss(self) -> Float[Tensor, ""]:
+        """Return the loss with the weights of the moment."""
+        return self._measure(self.prepared.predict(self.potential))
+
+    @cached_property
+    def _measure(self) -> Loss:
+        return Loss.of(self.weights, self.prepared.graph, self.targets)
+
+    def batches(self, size: int, generator: np.random.Generator) -> Iterator["Problem"]:
+        """Yield problems of ``size`` structures each, drawn without replacement."""
+        n = len(self.prepared.graph.volumes)
+        order = generator.permutation(n)
+        for start in range(0, n, size):
+            yield self.take(order[start : start + size])
+
+    def take(self, structures: np.ndarray) -> "Problem":
+        """Return the problem of some of the structures, which may repeat."""
+        targets = self.targets.take(self.prepared.graph, structures)
+        return Problem(self.potential, self.prepared.take(structures), targets, self.weights)
+
+    @property
+    def parameters(self) -> list[nn.Parameter]:
+        """The weights to be found."""
+        return [p for p in self.potential.parameters() if p.requires_grad]
