@@ -208,6 +208,21 @@ class Configurations:
         """Return the same structures with more values for each of them."""
         return replace(self, info={**self.info, **{k: np.asarray(v) for k, v in values.items()}})
 
+    def with_arrays(self, **values: Any) -> "Configurations":
+        """Return the same structures with more values for each of their atoms."""
+        arrays = {**self.arrays, **{k: np.asarray(v) for k, v in values.items()}}
+        return replace(self, arrays=arrays)
+
+    def with_predictions(self, predicted: "Configurations") -> "Configurations":
+        """Return the same structures with the labels of ``predicted`` under other names.
+
+        These are ``predicted_energy``, ``predicted_forces`` and ``predicted_stress``, so that
+        they cannot be mistaken for labels.
+        """
+        return self.with_info(
+            predicted_energy=predicted.energies, predicted_stress=predicted.stresses
+        ).with_arrays(predicted_forces=predicted.forces)
+
     def with_labels(
         self, energies: Any, forces: Any, stresses: Any | None = None
     ) -> "Configurations":
@@ -323,7 +338,7 @@ class Configurations:
             cell=self.cells[i],
             pbc=self.pbc[i],
             constraint=_constraints(self.fixed[a:b]),
-            info={key: value[i].item() for key, value in self.info.items()},
+            info={key: value[i].tolist() for key, value in self.info.items()},
         )
         for key, value in self.arrays.items():
             atoms.set_array(key, value[a:b].copy())

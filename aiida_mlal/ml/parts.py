@@ -11,7 +11,9 @@ from typing import Any, Literal
 
 from aiida_mlal.ml.options import build, suggest
 
-Group = Literal["models", "strategies", "simulations", "stops", "optimizers", "tasks"]
+Group = Literal[
+    "models", "strategies", "simulations", "stops", "optimizers", "tasks", "uncertainties"
+]
 
 
 def names(group: Group) -> list[str]:
@@ -26,6 +28,14 @@ def find(group: Group, name: str) -> type:
         raise ValueError(f"unknown {_singular(group)} {name!r}{suggest(name, installed)}")
     part: type = installed[name].load()
     return part
+
+
+def name_of(group: Group, cls: type) -> str:
+    """Return the name that a class is installed under, or that of the class if it is not."""
+    for name, point in _installed(group).items():
+        if point.value == f"{cls.__module__}:{cls.__qualname__}":
+            return name
+    return cls.__name__
 
 
 def make(group: Group, values: Mapping[str, Any], where: str = "") -> Any:
@@ -50,4 +60,4 @@ def _installed(group: Group) -> dict[str, EntryPoint]:
 
 
 def _singular(group: Group) -> str:
-    return "strategy" if group == "strategies" else group.removesuffix("s")
+    return group[:-3] + "y" if group.endswith("ies") else group.removesuffix("s")

@@ -1,0 +1,1 @@
+"""Which structures of a pool are worth a label: filters, then a query strategy."""

@@ -1,0 +1,182 @@
+"""What every query strategy is, and what it is asked."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, ClassVar
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+
+from aiida_mlal.ml.configurations import Configurations
+
+if TYPE_CHECKING:
+    from aiida_mlal.ml.models.base import Potential
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A structure that a strategy wants.
+
+    Attributes
+    ----------
+    index
+        Its place in the pool.
+    score
+        The number that it was chosen by; NaN where there was none.
+    reason
+        Why it was chosen, in words.
+    """
+
+    index: int
+    score: float
+    reason: str
+
+
+@dataclass(frozen=True, eq=False)
+class Query:
+    """What a strategy may know when it chooses.
+
+    Strategies that look at features compute those of ``candidates`` and of ``train`` with
+    ``potential``, as rows in the same order.
+
+    Attributes
+    ----------
+    pool
+        All structures, in the order in which simulations made them.
+    train
+        What is labelled already.
+    left
+        Indices into ``pool`` that a strategy may choose from, in ascending order.
+    duplicates
+        Indices into ``pool`` that were taken out because the same structure is labelled or is
+        among those left.
+    seed
+        Of everything random in the choice.
+    potential
+        What ran the simulations; ``None`` if it was not given.
+    """
+
+    pool: Configurations
+    train: Configurations
+    left: Int[np.ndarray, " left"]
+    duplicates: frozenset[int] = frozenset()
+    seed: int = 0
+    potential: "Potential | None" = None
+
+    @property
+    def candidates(self) -> Configurations:
+        """The structures that a strategy may choose from."""
+        return self.pool[self.left]
+
+    def rng(self) -> np.random.Generator:
+        """Return a new generator, in the same state at every call."""
+        return np.random.default_rng(self.seed)
+
+    @cached_property
+    def uncertainties(self) -> Float[np.ndarray, " pool"]:
+        """How uncertain each structure of the pool is: as the simulation found, or found now.
+
+        Raises
+        ------
+        ValueError
+            If the pool does not say, and there is no potential to ask.
+        """
+        if "uncertainty" in self.pool.info:
+            return np.asarray(self.pool.info["uncertainty"], float)
+        if self.potential is None:
+            raise ValueError(
+                "the structures of the pool carry no 'uncertainty', and no potential was given "
+                "that could tell it"
+            )
+        from aiida_mlal.ml.uncertainty.committee import ForceStd
+
+        values = np.full(len(self.pool), np.nan)
+        values[self.left] = ForceStd().measure(self.potential, self.candidates).values
+        return values
+
+    @property
+    def scores(self) -> Float[np.ndarray, " pool"]:
+        """The uncertainties where the pool carries them, for the record; else NaN."""
+        return np.asarray(self.pool.info.get("uncertainty", np.full(len(self.pool), np.nan)), float)
+
+
+@dataclass(frozen=True)
+class Strategy(ABC):
+    """Chooses which structures of a pool are worth labelling.
+
+    A subclass is a frozen dataclass, its fields the options in JSON.
+
+    Attributes
+    ----------
+    n
+        How many to choose.
+    """
+
+    n: int = 1
+
+    wants_final: ClassVar[bool] = False
+    """Whether the last frame of a run is kept unless exactly that structure is labelled."""
+
+    def __post_init__(self) -> None:
+        """Refuse to choose less than one."""
+        if self.n < 1:
+            raise ValueError(f"expected a number n of structures above 0, got {self.n}")
+
+    def choose(self, query: Query) -> list[Choice]:
+        """Return up to ``n`` different structures, most wanted first; fewer if fewer are left."""
+        if not len(query.left):
+            return []
+        choices = self._choose(query, min(self.n, len(query.left)))
+        indices = [choice.index for choice in choices]
+        if len(set(indices)) != len(indices) or not set(indices) <= set(query.left.tolist()):
+            raise RuntimeError(f"{type(self).__name__} chose {indices} from {query.left.tolist()}")
+        return choices
+
+    @abstractmethod
+    def _choose(self, query: Query, n: int) -> list[Choice]:
+        """Do the choosing; ``n`` is known to be possible and above 0."""
+
+
+def last_frames(pool: Configurations) -> dict[int, int]:
+    """Return the index of the last frame of each run; a pool that names no runs is one run."""
+    runs = pool.info.get("run", np.zeros(len(pool), int))
+    return {int(run): int(np.flatnonzero(runs == run)[-1]) for run in np.unique(runs)}
+
+
+def at_random(query: Query, n: int, taken: Sequence[int] = ()) -> list[Choice]:
+    """Return up to ``n`` structures drawn without replacement, none of them ``taken``."""
+    free = np.setdiff1d(query.left, np.array(taken, int))
+    drawn = query.rng().permutation(free)[:n]
+    return [Choice(int(i), float(query.scores[i]), "drawn at random") for i in drawn]
+
+
+def most_uncertain(query: Query, n: int, taken: Sequence[int] = ()) -> list[Choice]:
+    """Return up to ``n`` structures of largest uncertainty, none of them ``taken``."""
+    free = np.setdiff1d(query.left, np.array(taken, int))
+    values = query.uncertainties
+    known: Bool[np.ndarray, " free"] = np.isfinite(values[free])
+    order = np.lexsort([free, -np.where(known, values[free], 0.0), ~known])[:n]
+    return [
+        Choice(int(i), float(values[i]), f"uncertainty {values[i]:.4g}, rank {rank}")
+        for rank, i in enumerate(free[order], start=1)
+    ]
+
+
+def final(query: Query, n: int) -> list[Choice]:
+    """Return the last frame of each run, or the last that passed the filters, up to ``n``.
+
+    A run whose last frame is labelled already gives nothing.
+    """
+    runs = query.pool.info.get("run", np.zeros(len(query.pool), int))
+    choices: list[Choice] = []
+    for run, last in last_frames(query.pool).items():
+        left = query.left[runs[query.left] == run]
+        if len(left) and last not in query.duplicates:
+            index = int(left[-1])
+            reason = f"last frame of run {run}"
+            if index != last:
+                reason = f"last frame of run {run} that passed the filters"
+            choices.append(Choice(index, float(query.scores[index]), reason))
+    return choices[:n]

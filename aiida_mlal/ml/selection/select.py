@@ -1,0 +1,157 @@
+"""Filters and a strategy, and the record of what they decided."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from aiida_mlal.ml import parts
+from aiida_mlal.ml.configurations import UNLABELLED, Configurations
+from aiida_mlal.ml.options import as_dict
+from aiida_mlal.ml.selection.base import Choice, Query, Strategy, last_frames
+from aiida_mlal.ml.selection.filters import Filters
+
+if TYPE_CHECKING:
+    from aiida_mlal.ml.models.base import Potential
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Which structures of a pool are labelled next, which are not, and why.
+
+    Attributes
+    ----------
+    selected
+        For each chosen structure, most wanted first: its ``index`` in the pool, its ``key``
+        (``Configurations.keys``), the ``score`` that it was chosen by (``None`` where there was
+        none) and the ``reason``.
+    rejected
+        The same, without score, of structures that the filters took out.
+    n_pool, n_train
+        How many structures there were to choose from, and how many were labelled.
+    strategy, filters
+        Name and options of the strategy, and the limits.
+    seed
+        Of everything random in the choice.
+    message
+        What the strategy was asked for and could not give; empty if nothing.
+    """
+
+    selected: list[dict[str, Any]]
+    rejected: list[dict[str, Any]]
+    n_pool: int
+    n_train: int
+    strategy: dict[str, Any]
+    filters: dict[str, Any] = field(default_factory=dict)
+    seed: int = 0
+    message: str = ""
+
+    @property
+    def indices(self) -> list[int]:
+        """Where the chosen structures are in the pool, most wanted first."""
+        return [chosen["index"] for chosen in self.selected]
+
+    def of(self, pool: Configurations) -> Configurations:
+        """Return the chosen structures, most wanted first, without labels.
+
+        Why each was chosen is the ``reason`` of its ``info``.
+        """
+        chosen = pool[np.array(self.indices, int)]
+        n, n_atoms = len(chosen), len(chosen.numbers)
+        return chosen.with_labels(np.full(n, np.nan), np.full((n_atoms, 3), np.nan)).with_info(
+            status=np.full(n, UNLABELLED),
+            reason=np.array([s["reason"] for s in self.selected], dtype=str),
+            fingerprint=np.full(n, "", dtype=str),
+        )
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return JSON values."""
+        return as_dict(self)
+
+    def to_json(self) -> str:
+        """Return JSON text: equal selections give equal text."""
+        return json.dumps(self.as_dict(), indent=2, sort_keys=True, allow_nan=False) + "\n"
+
+
+def select(
+    pool: Configurations,
+    train: Configurations,
+    strategy: Strategy | Mapping[str, Any],
+    filters: Filters | None = None,
+    seed: int = 0,
+    potential: "Potential | None" = None,
+) -> Selection:
+    """Choose structures of ``pool`` to be labelled next.
+
+    If fewer than wanted are left after the filters, there are fewer in the selection, and its
+    message says so.
+
+    Parameters
+    ----------
+    pool
+        Candidates, such as all frames of some simulations: ``info`` may name the ``run`` of each.
+    train
+        What was labelled, or tried, before.
+    strategy
+        A strategy, or its name and options.
+    filters
+        Without them the usual limits hold.
+    seed
+        Of everything random.
+    potential
+        Asked for what the pool does not carry: uncertainties, forces, features.
+    """
+    filters = filters or Filters()
+    if isinstance(strategy, Mapping):
+        chooser: Strategy = parts.make("strategies", strategy, "strategy")
+    else:
+        chooser = strategy
+    finals = list(last_frames(pool).values()) if chooser.wants_final else []
+    rejections = filters.reject(pool, train, finals, potential)
+    out = {rejection.index for rejection in rejections}
+    query = Query(
+        pool=pool,
+        train=train,
+        left=np.array([i for i in range(len(pool)) if i not in out], int),
+        duplicates=frozenset(r.index for r in rejections if r.duplicate),
+        seed=seed,
+        potential=potential,
+    )
+    choices = chooser.choose(query)
+    keys = {i: pool[i].keys[0] for i in {c.index for c in choices} | out}
+    return Selection(
+        selected=[
+            {
+                "index": choice.index,
+                "key": keys[choice.index],
+                "score": choice.score if np.isfinite(choice.score) else None,
+                "reason": choice.reason,
+            }
+            for choice in choices
+        ],
+        rejected=[{"index": r.index, "key": keys[r.index], "reason": r.reason} for r in rejections],
+        n_pool=len(pool),
+        n_train=len(train),
+        strategy={"name": parts.name_of("strategies", type(chooser)), **as_dict(chooser)},
+        filters=as_dict(filters),
+        seed=seed,
+        message=_shortfall(query, chooser, choices, finals),
+    )
+
+
+def _shortfall(query: Query, strategy: Strategy, choices: list[Choice], finals: list[int]) -> str:
+    problems = []
+    if len(choices) < strategy.n:
+        problems.append(
+            f"asked for {strategy.n} structures, chose {len(choices)}: the filters left "
+            f"{len(query.left)} of {len(query.pool)}"
+        )
+    forgotten = set(finals) & set(query.left.tolist()) - {choice.index for choice in choices}
+    if forgotten:
+        problems.append(
+            f"{len(forgotten)} last frames were left out, since n={strategy.n} is less than the "
+            f"number of runs, {len(finals)}"
+        )
+    return "; ".join(problems)

@@ -1,0 +1,13 @@
+"""The structures that the potential knows least about."""
+
+from dataclasses import dataclass
+
+from aiida_mlal.ml.selection.base import Choice, Query, Strategy, most_uncertain
+
+
+@dataclass(frozen=True)
+class MostUncertain(Strategy):
+    """Choose the structures of largest uncertainty; of equal ones the earlier."""
+
+    def _choose(self, query: Query, n: int) -> list[Choice]:
+        return most_uncertain(query, n)

@@ -1,0 +1,102 @@
+"""What every task is: options that validate themselves, and work that ends in files."""
+
+import json
+import os
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+
+VERSION = 1
+"""Version of the format of ``task.json``."""
+
+TASK, RESULT, PROGRESS = "task.json", "result.json", "progress.json"
+
+OK = "ok"
+INVALID_INPUT, DIVERGED, OUT_OF_MEMORY = "invalid_input", "diverged", "out_of_memory"
+INTERRUPTED, INTERNAL_ERROR = "interrupted", "internal_error"
+STATUSES = (OK, INVALID_INPUT, DIVERGED, OUT_OF_MEMORY, INTERRUPTED, INTERNAL_ERROR)
+"""How a task can end."""
+
+
+class Task(ABC):
+    """Something to compute. A subclass is a frozen dataclass, its fields the options in JSON.
+
+    Options that name files are relative to the folder where the task runs. Building a task
+    checks everything that can be known without the files, so that a mistake is found before
+    anything is submitted.
+
+    Attributes
+    ----------
+    OUTPUT
+        Name of the file that the task writes unless told otherwise.
+    """
+
+    OUTPUT: ClassVar[str]
+
+    @abstractmethod
+    def run(self) -> dict[str, Any]:
+        """Do the work in the current folder, write the files, return what goes to the result.
+
+        Raises
+        ------
+        ValueError
+            For files or options that do not fit each other.
+        FloatingPointError
+            If the numbers grew beyond all bounds.
+        Interrupted
+            If the task was told to stop; ``result`` says what was computed until then.
+        """
+
+
+class Interrupted(BaseException):
+    """The task was told to stop. Like ``KeyboardInterrupt``, it passes ``except Exception``.
+
+    Attributes
+    ----------
+    result
+        What was computed until then.
+    """
+
+    def __init__(self, message: str, result: Mapping[str, Any] | None = None) -> None:
+        super().__init__(message)
+        self.result = dict(result or {})
+
+
+class Progress:
+    """Writes how far a long task is to ``progress.json``, at most once in ``every`` seconds."""
+
+    def __init__(self, every: float = 5.0, path: str | Path = PROGRESS) -> None:
+        self._every, self._path, self._last = every, Path(path), -np.inf
+
+    def __call__(self, **values: Any) -> None:
+        """Report some values; most calls return at once."""
+        now = time.monotonic()
+        if now - self._last >= self._every:
+            self._last = now
+            write_json(self._path, {"time": time.time(), **values})
+
+
+def write_json(path: str | Path, values: Mapping[str, Any]) -> None:
+    """Write JSON so that a reader never sees half a file."""
+    partial = Path(f"{path}.partial")
+    partial.write_text(json.dumps(plain(values), indent=2, allow_nan=False) + "\n")
+    os.replace(partial, path)
+
+
+def plain(value: Any) -> Any:
+    """Return ``value`` as what JSON knows; a number that is not finite becomes ``None``."""
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(item) for item in value]
+    if isinstance(value, np.ndarray):
+        return plain(value.tolist())
+    if isinstance(value, np.generic):
+        return plain(value.item())
+    if isinstance(value, float) and not np.isfinite(value):
+        return None
+    return value

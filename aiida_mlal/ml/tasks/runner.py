@@ -1,0 +1,150 @@
+"""From ``task.json`` to ``result.json``: build the task, run it, and say how it ended."""
+
+import contextlib
+import json
+import os
+import signal
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Iterator, Mapping
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from aiida_mlal.ml import parts
+from aiida_mlal.ml.options import as_dict, build
+from aiida_mlal.ml.tasks.base import (
+    DIVERGED,
+    INTERNAL_ERROR,
+    INTERRUPTED,
+    INVALID_INPUT,
+    OK,
+    OUT_OF_MEMORY,
+    RESULT,
+    VERSION,
+    Interrupted,
+    Task,
+    write_json,
+)
+
+PACKAGES = ("aiida-mlal", "ase", "numpy", "safetensors", "torch", "vesin")
+
+
+def parse(values: Mapping[str, Any]) -> Task:
+    """Build a task from the content of ``task.json``.
+
+    Raises
+    ------
+    ValueError
+        For an unknown task or option, a wrong value, or a newer version of the format.
+    """
+    if not isinstance(values, Mapping) or "task" not in values:
+        raise ValueError(
+            f"expected a mapping with 'task', one of {parts.names('tasks')}, and its options"
+        )
+    options = {key: value for key, value in values.items() if key not in ("task", "version")}
+    if values.get("version", VERSION) != VERSION:
+        raise ValueError(
+            f"the task has format version {values['version']!r}, this release reads {VERSION}"
+        )
+    task: Task = build(parts.find("tasks", values["task"]), options)
+    return task
+
+
+def compose(name: str, task: Task) -> dict[str, Any]:
+    """Return the content of ``task.json`` for a task: the opposite of ``parse``."""
+    return {"task": name, "version": VERSION, **as_dict(task)}
+
+
+def run_file(path: str | Path) -> int:
+    """Run the task in a file, in the folder of the file, and return the exit status.
+
+    ``result.json`` appears beside the file whatever happens, unless the process is killed.
+    """
+    path = Path(path)
+    name = None
+    with _folder(path.parent):
+        try:
+            values = json.loads(Path(path.name).read_text())
+            name = values.get("task") if isinstance(values, Mapping) else None
+        except (OSError, ValueError) as error:
+            problem = f"{path.name} cannot be read: {error}"
+            result: dict[str, Any] = {"status": INVALID_INPUT, "message": problem}
+        else:
+            result = execute(values)
+        write_json(RESULT, {"task": name, "versions": versions(), **result})
+    if result["status"] != OK:
+        print(f"{result['status']}: {result['message']}", file=sys.stderr)
+    return 0 if result["status"] == OK else 1
+
+
+def execute(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Run a task in the current folder and return its result, which says how it ended."""
+    start = time.perf_counter()
+    status, message, found = OK, "", {}
+    try:
+        with _stoppable():
+            found = parse(values).run()
+    except ValueError as error:
+        status, message = INVALID_INPUT, str(error)
+    except FloatingPointError as error:
+        status, message = DIVERGED, str(error)
+    except MemoryError as error:
+        status, message = OUT_OF_MEMORY, str(error) or "not enough memory"
+    except Interrupted as error:
+        status, message, found = INTERRUPTED, str(error), error.result
+    except Exception as error:
+        traceback.print_exc()
+        status = OUT_OF_MEMORY if _is_out_of_memory(error) else INTERNAL_ERROR
+        message = f"{type(error).__name__}: {error}"
+    seconds = round(time.perf_counter() - start, 3)
+    return {**found, "status": status, "message": message, "seconds": seconds}
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of what computes, without importing it."""
+    found = {"python": ".".join(map(str, sys.version_info[:3]))}
+    for package in PACKAGES:
+        with contextlib.suppress(PackageNotFoundError):
+            found[package] = version(package)
+    return found
+
+
+@contextlib.contextmanager
+def _folder(path: Path) -> Iterator[None]:
+    before = Path.cwd()
+    os.chdir(path)
+    try:
+        yield
+    finally:
+        os.chdir(before)
+
+
+@contextlib.contextmanager
+def _stoppable() -> Iterator[None]:
+    """Turn the signals of schedulers and users into ``Interrupted``, once."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        for name in names:  # a second signal must not spoil the writing of the result
+            signal.signal(name, signal.SIG_IGN)
+        raise Interrupted(f"stopped by {signal.Signals(number).name}")
+
+    names = (signal.SIGTERM, signal.SIGINT)
+    before = {name: signal.signal(name, stop) for name in names}
+    try:
+        yield
+    finally:
+        for name, handler in before.items():
+            signal.signal(name, handler)
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    """Recognise torch's errors by their words: torch need not be there, and has several kinds."""
+    text = f"{type(error).__name__} {error}".lower()
+    return "outofmemory" in text or "out of memory" in text or "can't allocate memory" in text

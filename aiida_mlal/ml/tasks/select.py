@@ -1,0 +1,65 @@
+"""Choose which structures of a pool are labelled next."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+from aiida_mlal.ml import parts
+from aiida_mlal.ml.formats.files import read, write
+from aiida_mlal.ml.options import build
+from aiida_mlal.ml.selection.filters import Filters
+from aiida_mlal.ml.selection.select import select
+from aiida_mlal.ml.tasks.base import Task
+
+
+@dataclass(frozen=True)
+class Select(Task):
+    """Choose structures.
+
+    Attributes
+    ----------
+    strategy
+        Name and options of the query strategy, such as ``{"name": "final", "n": 2}``.
+    filters
+        What is not worth a label.
+    pool, train
+        Files of the candidates and of the structures that are labelled already.
+    potential
+        File of the potential, for strategies that need what the pool does not carry.
+    seed
+        Of everything random in the choice.
+    """
+
+    OUTPUT: ClassVar[str] = "selected.safetensors"
+
+    strategy: Mapping[str, Any]
+    filters: Mapping[str, Any] = field(default_factory=dict)
+    pool: str = "pool.safetensors"
+    train: str = "train.safetensors"
+    potential: str | None = None
+    seed: int = 0
+    output: str = OUTPUT
+
+    def __post_init__(self) -> None:
+        """Let the strategy and the filters judge their options."""
+        parts.make("strategies", self.strategy, "strategy")
+        build(Filters, self.filters, "filters")
+
+    def run(self) -> dict[str, Any]:
+        """Choose, and write the chosen structures in the order of the choice."""
+        potential = None
+        if self.potential is not None:
+            from aiida_mlal.ml.models.checkpoint import Checkpoint
+
+            potential = Checkpoint.load(self.potential).potential
+        pool = read(self.pool)
+        selection = select(
+            pool,
+            read(self.train),
+            parts.make("strategies", self.strategy, "strategy"),
+            build(Filters, self.filters, "filters"),
+            self.seed,
+            potential,
+        )
+        write(selection.of(pool), self.output)
+        return selection.as_dict()

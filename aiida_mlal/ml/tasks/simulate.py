@@ -1,0 +1,46 @@
+"""Run a simulation with a potential from each of some structures."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from aiida_mlal.ml import parts
+from aiida_mlal.ml.formats.files import read, write
+from aiida_mlal.ml.options import as_dict
+from aiida_mlal.ml.tasks.base import Progress, Task
+
+
+@dataclass(frozen=True)
+class Simulate(Task):
+    """Run a simulation.
+
+    Attributes
+    ----------
+    simulation
+        Name and options of the simulation, such as ``{"name": "relax", "fmax": 0.03}``.
+    potential
+        File of the potential.
+    dataset
+        File of the structures to begin with, one simulation for each.
+    """
+
+    OUTPUT: ClassVar[str] = "trajectory.safetensors"
+
+    simulation: Mapping[str, Any]
+    potential: str = "potential.safetensors"
+    dataset: str = "structures.safetensors"
+    output: str = OUTPUT
+
+    def __post_init__(self) -> None:
+        """Let the simulation judge its options."""
+        parts.make("simulations", self.simulation, "simulation")
+
+    def run(self) -> dict[str, Any]:
+        """Simulate, and write all frames of all runs."""
+        from aiida_mlal.ml.models.checkpoint import Checkpoint
+
+        simulation = parts.make("simulations", self.simulation, "simulation")
+        potential = Checkpoint.load(self.potential).potential
+        result = simulation.run(potential, read(self.dataset), Progress())
+        write(result.trajectory, self.output)
+        return {"runs": [as_dict(run) for run in result.runs]}

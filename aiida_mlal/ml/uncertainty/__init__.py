@@ -1,0 +1,1 @@
+"""How far a potential may be wrong, for structures and for atoms."""

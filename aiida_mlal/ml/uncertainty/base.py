@@ -1,0 +1,80 @@
+"""What every measure of uncertainty is."""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+from jaxtyping import Float
+
+from aiida_mlal.ml.configurations import Configurations
+from aiida_mlal.ml.graph import Graph
+from aiida_mlal.ml.models.base import Potential, Prediction
+
+
+@dataclass(frozen=True, eq=False)
+class Uncertainties:
+    """How uncertain the predictions for some structures are.
+
+    Attributes
+    ----------
+    kind
+        Name of the measure.
+    unit
+        Of the values.
+    values
+        One for each structure: the larger, the less is known.
+    per_atom
+        One for each atom, where the measure has one.
+    """
+
+    kind: str
+    unit: str
+    values: Float[np.ndarray, " structures"]
+    per_atom: Float[np.ndarray, " atoms"] | None = None
+
+    def attach(self, configurations: Configurations) -> Configurations:
+        """Return the structures with these values as ``info`` and ``arrays`` of that name."""
+        arrays = {} if self.per_atom is None else {"uncertainty": self.per_atom}
+        return configurations.with_info(uncertainty=self.values).with_arrays(**arrays)
+
+
+@dataclass(frozen=True)
+class Uncertainty(ABC):
+    """A measure of uncertainty. A subclass is a frozen dataclass, its fields the options."""
+
+    kind: ClassVar[str]
+    unit: ClassVar[str]
+
+    @abstractmethod
+    def of(
+        self, potential: Potential, graph: Graph, committee: Prediction | None = None
+    ) -> Uncertainties:
+        """Return how uncertain the potential is about each structure of a graph.
+
+        ``committee`` is what the members of the potential predict for the graph: a caller that
+        has it saves a measure that needs it the work.
+
+        Raises
+        ------
+        ValueError
+            If the potential is not of the kind that this measure needs.
+        """
+
+    def measure(
+        self, potential: Potential, configurations: Configurations, batch: int = 64
+    ) -> Uncertainties:
+        """Return the same for structures, ``batch`` of them at a time."""
+        found = [
+            self.of(potential, potential.graph(configurations[start : start + batch]))
+            for start in range(0, len(configurations), batch)
+        ]
+        if not found:
+            return Uncertainties(self.kind, self.unit, np.zeros(0))
+        per_atom = [part.per_atom for part in found if part.per_atom is not None]
+        return Uncertainties(
+            self.kind,
+            self.unit,
+            np.concatenate([part.values for part in found]),
+            np.concatenate(per_atom) if per_atom else None,
+        )
