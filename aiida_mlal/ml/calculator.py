@@ -1,0 +1,130 @@
+"""Any potential as an ASE calculator."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from ase import Atoms
+from ase.calculators.calculator import Calculator, PropertyNotImplementedError, all_changes
+from ase.stress import full_3x3_to_voigt_6_stress
+from torch import Tensor
+
+from aiida_mlal.ml.graph import Graph
+from aiida_mlal.ml.models.base import Potential
+from aiida_mlal.ml.neighbours import neighbours
+from aiida_mlal.ml.uncertainty.base import Uncertainty
+
+
+class MLCalculator(Calculator):
+    """Energy, forces and stress of a potential for ASE.
+
+    Beside the properties of ASE, ``results`` has ``uncertainty`` (a number) and, where the measure
+    has them, ``uncertainties`` (one for each atom).
+
+    Parameters
+    ----------
+    potential
+        What predicts; the mean, if it is a committee.
+    uncertainty
+        What measures how far the prediction may be wrong; nothing does without it.
+    skin
+        How much farther than the cutoff neighbours are looked for, in Å: the list of neighbours
+        is made again when an atom has moved by half of it.
+    """
+
+    implemented_properties = ["energy", "free_energy", "forces", "stress"]  # noqa: RUF012
+
+    def __init__(
+        self, potential: Potential, uncertainty: Uncertainty | None = None, skin: float = 0.5
+    ) -> None:
+        super().__init__()
+        if not skin >= 0:
+            raise ValueError(f"expected a skin of 0 Å or more, got {skin}")
+        self.potential, self.uncertainty = potential, uncertainty
+        self.neighbourhood = Neighbourhood(potential, skin)
+        self.graph: Graph | None = None
+
+    def calculate(
+        self,
+        atoms: Atoms | None = None,
+        properties: Sequence[str] = ("energy",),
+        system_changes: Sequence[str] = all_changes,
+    ) -> None:
+        """Predict everything at once."""
+        super().calculate(atoms, properties, system_changes)
+        periodic = bool(self.atoms.pbc.all())
+        if "stress" in properties and not periodic:
+            raise PropertyNotImplementedError("only a structure periodic in all directions has one")
+        self.graph = self.neighbourhood.graph(self.atoms)
+        with torch.no_grad():
+            committee = self.potential.committee(self.graph)
+        mean = committee.mean()
+        energy = float(mean.energies[0])
+        results: dict[str, Any] = {
+            "energy": energy,
+            "free_energy": energy,
+            "forces": _array(mean.forces),
+        }
+        if periodic:
+            results["stress"] = full_3x3_to_voigt_6_stress(_array(mean.stresses[0]))
+        if self.uncertainty is not None:
+            found = self.uncertainty.of(self.potential, self.graph, committee)
+            results["uncertainty"] = float(found.values[0])
+            if found.per_atom is not None:
+                results["uncertainties"] = np.asarray(found.per_atom)
+        self.results = results
+
+
+class Neighbourhood:
+    """The graph of moving atoms, whose neighbours are looked for again only when need be.
+
+    Attributes
+    ----------
+    searches
+        How often neighbours have been looked for.
+    """
+
+    def __init__(self, potential: Potential, skin: float) -> None:
+        self._potential, self._skin = potential, skin
+        self._key: tuple[bytes, ...] = ()
+        self._positions = np.zeros((0, 3))
+        self.searches = 0
+
+    def graph(self, atoms: Atoms) -> Graph:
+        """Return the graph of the atoms where they are now."""
+        positions = atoms.positions
+        if not (np.isfinite(positions).all() and np.isfinite(atoms.cell.array).all()):
+            raise ValueError("positions or cell are not finite")
+        key = (atoms.numbers.tobytes(), atoms.cell.array.tobytes(), atoms.pbc.tobytes())
+        if key != self._key or self._moved(positions) > self._skin / 2:
+            self._search(atoms)
+            self._key, self._positions = key, positions.copy()
+        there = torch.tensor(positions, device=self._pairs.device)
+        centre, neighbour = self._pairs
+        vectors = (there[neighbour] - there[centre] + self._shifts).to(self._potential.dtype)
+        graph = Graph(self._numbers, self._owner, self._pairs, vectors, self._volumes)
+        return graph.within(self._potential.cutoff)
+
+    def _moved(self, positions: np.ndarray) -> float:
+        """Return how far an atom is from where it was at the last search, in Å."""
+        if not len(positions):
+            return 0.0
+        return float(np.sqrt(((positions - self._positions) ** 2).sum(axis=1).max()))
+
+    def _search(self, atoms: Atoms) -> None:
+        cell, device = atoms.cell.array, self._potential.device
+        reach = self._potential.cutoff + self._skin
+        pairs, shifts = neighbours(atoms.positions, cell, atoms.pbc, reach)
+        volume = abs(np.linalg.det(cell)) if atoms.pbc.all() else np.nan
+        self._pairs = torch.tensor(pairs, device=device)
+        self._shifts = torch.tensor(shifts @ cell, device=device)
+        self._numbers = torch.tensor(atoms.numbers, dtype=torch.int64, device=device)
+        self._owner = torch.zeros_like(self._numbers)
+        self._volumes = torch.tensor([volume], dtype=self._potential.dtype, device=device)
+        self.searches += 1
+
+
+def _array(values: Tensor) -> np.ndarray:
+    found: np.ndarray = values.double().cpu().numpy()
+    return found
