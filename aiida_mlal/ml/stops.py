@@ -1,0 +1,275 @@
+"""When a campaign ends: each stop looks at the state after an iteration and gives a verdict."""
+
+from abc import ABC, abstractmethod
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+from jaxtyping import Float
+
+from aiida_mlal.ml import parts
+from aiida_mlal.ml.configurations import OK, Configurations
+from aiida_mlal.ml.metrics import errors
+from aiida_mlal.ml.selection.base import last_frames
+from aiida_mlal.ml.selection.filters import SAME, Twins
+
+Outcome = Literal["go on", "converged", "exhausted"]
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Whether a campaign goes on, and why in words."""
+
+    outcome: Outcome
+    reason: str
+
+
+@dataclass(frozen=True, eq=False)
+class State:
+    """What is known after an iteration: train, simulate, select, label.
+
+    Attributes
+    ----------
+    iteration
+        1 after the first one.
+    n_labels
+        Structures labelled since the beginning, failed ones included: what has been paid.
+    trajectory
+        All frames of the simulations of this iteration, as the potential sees them.
+    new
+        What was labelled in this iteration, predictions still attached.
+    dataset
+        All that was ever labelled, ``new`` included.
+    runs
+        For each simulation its result: ``converged``, ``reason``, ``steps`` and so on.
+    """
+
+    iteration: int
+    n_labels: int
+    trajectory: Configurations
+    new: Configurations
+    dataset: Configurations
+    runs: Sequence[Mapping[str, Any]] = ()
+
+    @cached_property
+    def finals(self) -> list["Final"]:
+        """The last frame of each run, and its label if it has a good one."""
+        known = Twins()
+        for i in np.flatnonzero(self.dataset.status == OK):
+            known.add(int(i), self.dataset[i])
+        found = []
+        for run, last in last_frames(self.trajectory).items():
+            frame = self.trajectory[last]
+            label = known.find(frame, SAME)
+            found.append(Final(run, frame, None if label is None else self.dataset[label]))
+        return found
+
+
+@dataclass(frozen=True, eq=False)
+class Final:
+    """The last frame of a run: as the potential sees it, and with its label if there is one."""
+
+    run: int
+    predicted: Configurations
+    labelled: Configurations | None
+
+    @property
+    def fmax(self) -> float:
+        """Largest force on a free atom, as labelled, in eV/Å; NaN without a label."""
+        return np.nan if self.labelled is None else float(self.labelled.max_forces[0])
+
+
+@dataclass(frozen=True)
+class Stop(ABC):
+    """A reason to end a campaign. A subclass is a frozen dataclass, its fields the options."""
+
+    bounds: ClassVar[bool] = False
+    """Whether it ends every campaign sooner or later."""
+
+    @abstractmethod
+    def judge(self, state: State) -> Verdict:
+        """Return whether the campaign ends here."""
+
+
+@dataclass(frozen=True)
+class OracleForce(Stop):
+    """Converged when the labels say that all simulations ended in relaxed structures.
+
+    Attributes
+    ----------
+    fmax
+        Largest force on a free atom in eV/Å, as labelled, not as predicted.
+    """
+
+    fmax: float = 0.05
+
+    def __post_init__(self) -> None:
+        """Refuse a limit that nothing can meet."""
+        _positive("fmax", self.fmax)
+
+    def judge(self, state: State) -> Verdict:
+        """Compare the labelled forces at the last frame of each run with ``fmax``."""
+        if not state.finals:
+            return Verdict("go on", "no simulation has been run")
+        missing = [final.run for final in state.finals if final.labelled is None]
+        if missing:
+            return Verdict("go on", f"the last frames of runs {missing} have no label")
+        worst = max(state.finals, key=lambda final: final.fmax)
+        found = f"labelled force {worst.fmax:.4g} eV/Å at the end of run {worst.run}"
+        if worst.fmax < self.fmax:
+            return Verdict("converged", f"{found} is the largest, and below {self.fmax:g}")
+        return Verdict("go on", f"{found} is not below {self.fmax:g}")
+
+
+@dataclass(frozen=True)
+class Agreement(Stop):
+    """Converged when predictions agree with labels at the last frames of all runs.
+
+    Attributes
+    ----------
+    energy
+        Largest difference of energies, in eV/atom.
+    force
+        Largest mean absolute difference of force components, in eV/Å.
+    """
+
+    energy: float = 0.005
+    force: float = 0.05
+
+    def __post_init__(self) -> None:
+        """Refuse limits that nothing can meet."""
+        _positive("energy", self.energy)
+        _positive("force", self.force)
+
+    def judge(self, state: State) -> Verdict:
+        """Compare both differences at the last frame of each run."""
+        if not state.finals:
+            return Verdict("go on", "no simulation has been run")
+        for final in state.finals:
+            if final.labelled is None:
+                return Verdict("go on", f"the last frame of run {final.run} has no label")
+            found = prediction_errors(final.predicted, final.labelled)
+            for name, limit in (("energy", self.energy), ("force", self.force)):
+                value = found.get(f"{name}_mae", np.nan)
+                if not value <= limit:
+                    return Verdict(
+                        "go on", f"{name} error {value:.4g} at the end of run {final.run}"
+                    )
+        return Verdict("converged", "predictions agree with labels at the ends of all runs")
+
+
+@dataclass(frozen=True)
+class Iterations(Stop):
+    """Exhausted after ``n`` iterations."""
+
+    n: int = 25
+
+    bounds: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        """Refuse a limit that nothing can meet."""
+        _positive("n", self.n)
+
+    def judge(self, state: State) -> Verdict:
+        """Count iterations."""
+        outcome: Outcome = "exhausted" if state.iteration >= self.n else "go on"
+        return Verdict(outcome, f"iteration {state.iteration} of {self.n}")
+
+
+@dataclass(frozen=True)
+class Labels(Stop):
+    """Exhausted when ``n`` structures have been labelled, or tried in vain."""
+
+    n: int
+
+    bounds: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        """Refuse a limit that nothing can meet."""
+        _positive("n", self.n)
+
+    def judge(self, state: State) -> Verdict:
+        """Count labels."""
+        outcome: Outcome = "exhausted" if state.n_labels >= self.n else "go on"
+        return Verdict(outcome, f"label {state.n_labels} of {self.n}")
+
+
+def parse(values: Sequence[Mapping[str, Any]]) -> list[Stop]:
+    """Build stops from ``[{"name": ..., **options}, ...]``.
+
+    Raises
+    ------
+    ValueError
+        For wrong names and options, and if nothing would end a campaign that does not converge.
+    """
+    if isinstance(values, (str, Mapping)) or not isinstance(values, Sequence):
+        raise ValueError(f"stop: expected a list of stops, got {values!r}")
+    stops: list[Stop] = [parts.make("stops", value, f"stop[{i}]") for i, value in enumerate(values)]
+    if not any(stop.bounds for stop in stops):
+        raise ValueError(
+            "stop: nothing ends a campaign that does not converge, add "
+            "{'name': 'iterations', 'n': ...} or {'name': 'labels', 'n': ...}"
+        )
+    return stops
+
+
+def decide(stops: Sequence[Stop], state: State) -> Verdict:
+    """Return one verdict of several stops: converged if one says so, else exhausted if one does."""
+    verdicts = [stop.judge(state) for stop in stops]
+    for outcome in ("converged", "exhausted"):
+        reasons = [verdict.reason for verdict in verdicts if verdict.outcome == outcome]
+        if reasons:
+            return Verdict(outcome, "; ".join(reasons))
+    return Verdict("go on", "; ".join(verdict.reason for verdict in verdicts))
+
+
+def labels_left(stops: Sequence[Stop], n_labels: int) -> int | None:
+    """Return how many more structures the budget allows; ``None`` where there is no limit."""
+    limits = [stop.n for stop in stops if isinstance(stop, Labels)]
+    return max(0, min(limits) - n_labels) if limits else None
+
+
+def row(state: State) -> dict[str, Any]:
+    """Return the line of the learning curve for an iteration, as JSON values.
+
+    Returns
+    -------
+    dict
+        ``iteration``; ``labels`` paid so far; ``learnable`` of them; ``statuses`` of the new ones,
+        counted; ``errors`` of what the potential predicted for the new ones (see
+        ``ml.metrics.errors``); mean and largest ``uncertainty`` of all frames simulated;
+        ``converged`` runs, of how many ``runs``; ``oracle_fmax``, the largest labelled force
+        (eV/Å) at the end of a run. What is not known is ``None``.
+    """
+    uncertainty = np.asarray(state.trajectory.info.get("uncertainty", []), float)
+    uncertainty = uncertainty[np.isfinite(uncertainty)]
+    good = state.new.learnable
+    fmax = [final.fmax for final in state.finals]
+    return {
+        "iteration": state.iteration,
+        "labels": state.n_labels,
+        "learnable": len(state.dataset.learnable),
+        "statuses": dict(sorted(Counter(state.new.status.tolist()).items())),
+        "errors": prediction_errors(good, good),
+        "uncertainty_mean": float(uncertainty.mean()) if len(uncertainty) else None,
+        "uncertainty_max": float(uncertainty.max()) if len(uncertainty) else None,
+        "runs": len(state.runs),
+        "converged": sum(bool(run.get("converged")) for run in state.runs),
+        "oracle_fmax": float(max(fmax)) if fmax and np.isfinite(fmax).all() else None,
+    }
+
+
+def prediction_errors(predicted: Configurations, labelled: Configurations) -> dict[str, float]:
+    """Return the errors of attached predictions; empty where none are attached."""
+    n, n_atoms = len(predicted), len(predicted.numbers)
+    energies: Float[np.ndarray, " n"] = predicted.info.get("predicted_energy", np.full(n, np.nan))
+    forces = predicted.arrays.get("predicted_forces", np.full((n_atoms, 3), np.nan))
+    return errors(labelled, energies, forces)
+
+
+def _positive(name: str, value: float) -> None:
+    if not value > 0:
+        raise ValueError(f"expected {name} above 0, got {value}")
