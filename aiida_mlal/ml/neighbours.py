@@ -3,7 +3,6 @@
 import numpy as np
 from ase.data import covalent_radii
 from jaxtyping import Float, Int
-from vesin import NeighborList
 
 
 def neighbours(
@@ -13,6 +12,8 @@ def neighbours(
     cutoff: float,
 ) -> tuple[Int[np.ndarray, "2 edges"], Int[np.ndarray, "edges 3"]]:
     """Return all ordered pairs within ``cutoff`` (Å), and the shift of the second in cells."""
+    from vesin import NeighborList  # imports torch where it is installed
+
     complete = complete_cell(cell, pbc)
     if len(positions) and np.ptp(positions, axis=0).max() > _WIDE * cutoff:
         positions = _without_gaps(positions, complete, pbc, cutoff)

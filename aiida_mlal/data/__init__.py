@@ -1,0 +1,1 @@
+"""Nodes: sets of structures, potentials and selections, whose content validates itself."""

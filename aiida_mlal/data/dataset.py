@@ -1,0 +1,139 @@
+"""Many structures and their labels as one node."""
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any, ClassVar
+from uuid import UUID
+
+from aiida.common.exceptions import ValidationError
+from ase import Atoms
+
+from aiida_mlal.data.content import ContentData
+from aiida_mlal.ml.configurations import OK, Configurations
+
+
+class DatasetData(ContentData):
+    """Structures with labels where there are any, and for each the node that labelled it.
+
+    The node that labelled a structure does not count in the hash: data sets of equal content are
+    equal for caching, wherever their labels come from.
+
+    Parameters
+    ----------
+    configurations
+        The structures.
+    sources
+        For each structure the UUID of the node that labelled it, or an empty string.
+    """
+
+    FILE: ClassVar[str] = "dataset.safetensors"
+    SOURCES: ClassVar[str] = "sources.json"
+
+    def __init__(
+        self,
+        configurations: Configurations,
+        sources: Sequence[str] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        if not isinstance(configurations, Configurations):
+            raise ValueError(f"expected Configurations, got {type(configurations).__name__}")
+        super().__init__(configurations.to_bytes(), **kwargs)
+        if sources is not None and any(sources):
+            checked = _checked_sources(sources, len(configurations))
+            self.base.repository.put_object_from_bytes(
+                (json.dumps(checked, indent=0) + "\n").encode(), self.SOURCES
+            )
+
+    @classmethod
+    def from_ase(cls, structures: Atoms | Iterable[Atoms]) -> "DatasetData":
+        """Return the node of ASE structures, with what their calculators know as labels."""
+        return cls(Configurations.from_ase(structures))
+
+    @classmethod
+    def from_file(cls, path: str | Path) -> "DatasetData":
+        """Return the node of a file of configurations, or of any file that ASE can read."""
+        from aiida_mlal.ml.formats.files import read
+
+        return cls(read(path))
+
+    @classmethod
+    def concatenate(cls, datasets: Sequence["DatasetData"]) -> "DatasetData":
+        """Return a new node with the structures of several, one after the other."""
+        joined = Configurations.concatenate([node.configurations for node in datasets])
+        return cls(joined, [source for node in datasets for source in node.sources])
+
+    def subset(self, which: Iterable[int]) -> "DatasetData":
+        """Return a new node with some of the structures, in the order of their indices."""
+        index = [int(i) for i in which]
+        return type(self)(self.configurations[index], [self.sources[i] for i in index])
+
+    @cached_property
+    def configurations(self) -> Configurations:
+        """The structures and their labels."""
+        return Configurations.from_bytes(self.content)
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """For each structure the UUID of the node that labelled it, or an empty string."""
+        if self.SOURCES not in self.base.repository.list_object_names():
+            return ("",) * len(self)
+        return tuple(json.loads(self.base.repository.get_object_content(self.SOURCES, mode="rb")))
+
+    def get_ase(self) -> list[Atoms]:
+        """Return the structures as ASE atoms, with labels and constraints."""
+        return self.configurations.to_ase()
+
+    def __len__(self) -> int:
+        """Return the number of structures."""
+        length: int = self.base.attributes.get("n_structures")
+        return length
+
+    def __bool__(self) -> bool:
+        """Return true, even if there are no structures: the node is there."""
+        return True
+
+    def get_description(self) -> str:
+        """Return a line for lists of nodes."""
+        attributes = self.base.attributes
+        elements = "-".join(attributes.get("elements"))
+        return f"{len(self)} structures of {elements}, {attributes.get('n_labelled')} labelled"
+
+    @classmethod
+    def _summarise(cls, content: bytes) -> Mapping[str, Any]:
+        found = Configurations.from_bytes(content)
+        fingerprints = [f for f in found.info.get("fingerprint", ()) if f]
+        return {
+            "n_structures": len(found),
+            "n_atoms": len(found.numbers),
+            "n_labelled": int((found.status == OK).sum()),
+            "elements": list(found.elements),
+            "formulas": _counts(found.formulas),
+            "statuses": _counts(found.status),
+            "fingerprints": _counts(fingerprints),
+        }
+
+    def _validate(self) -> bool:
+        super()._validate()
+        try:
+            _checked_sources(self.sources, len(self))
+        except ValueError as error:
+            raise ValidationError(str(error)) from error
+        return True
+
+
+def _counts(words: Iterable[str]) -> dict[str, int]:
+    return dict(sorted(Counter(str(word) for word in words).items()))
+
+
+def _checked_sources(sources: Sequence[str], n: int) -> list[str]:
+    if len(sources) != n:
+        raise ValueError(f"expected a source for each of {n} structures, got {len(sources)}")
+    for source in filter(None, sources):
+        try:
+            UUID(source)
+        except (TypeError, ValueError, AttributeError) as error:
+            raise ValueError(f"expected the UUID of a node as source, got {source!r}") from error
+    return [source or "" for source in sources]

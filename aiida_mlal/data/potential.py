@@ -1,0 +1,105 @@
+"""A trained potential as a node."""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+from safetensors.numpy import load as load_tensors
+
+from aiida_mlal.data.content import ContentData
+from aiida_mlal.ml.configurations import read_header
+
+if TYPE_CHECKING:
+    from aiida_mlal.ml.models.base import Potential
+    from aiida_mlal.ml.models.checkpoint import Checkpoint
+
+FORMAT, VERSION = "aiida-mlal/potential", 1  # as in ml.models.checkpoint, which imports torch
+
+
+class PotentialData(ContentData):
+    """An interatomic potential: weights and description in one safetensors file, never a pickle.
+
+    Parameters
+    ----------
+    content
+        The bytes of the file, as ``Checkpoint.to_bytes`` returns them.
+    """
+
+    FILE: ClassVar[str] = "potential.safetensors"
+
+    @classmethod
+    def from_file(cls, path: str | Path) -> "PotentialData":
+        """Return the node of a file; ``ValueError`` where it is no potential of this package."""
+        try:
+            return cls(Path(path).read_bytes())
+        except ValueError as error:
+            raise ValueError(f"{path}: {error}") from error
+
+    @classmethod
+    def from_potential(
+        cls, potential: "Potential", training: Mapping[str, Any] | None = None
+    ) -> "PotentialData":
+        """Return the node of a potential and of what is to be known about its training."""
+        from aiida_mlal.ml.models.checkpoint import Checkpoint
+
+        return cls(Checkpoint(potential, training or {}).to_bytes())
+
+    def load(self) -> "Potential":
+        """Return the potential, ready to predict."""
+        return self.checkpoint().potential
+
+    def checkpoint(self) -> "Checkpoint":
+        """Return the potential and what is kept with it."""
+        from aiida_mlal.ml.models.checkpoint import Checkpoint  # torch is slow to import
+
+        return Checkpoint.from_bytes(self.content)
+
+    @property
+    def elements(self) -> list[str]:
+        """Chemical symbols of the elements that the potential knows."""
+        found: list[str] = self.base.attributes.get("elements")
+        return found
+
+    @property
+    def cutoff(self) -> float:
+        """Distance in Å beyond which atoms do not interact."""
+        return float(self.base.attributes.get("cutoff"))
+
+    def get_description(self) -> str:
+        """Return a line for lists of nodes."""
+        attributes = self.base.attributes
+        architecture = " + ".join(attributes.get("architectures"))
+        return f"{architecture} of {'-'.join(self.elements)}, cutoff {self.cutoff:g} Å"
+
+    @classmethod
+    def _summarise(cls, content: bytes) -> Mapping[str, Any]:
+        header = read_header(content, FORMAT, VERSION)
+        for name, weights in load_tensors(content).items():
+            if weights.dtype.kind == "f" and not np.isfinite(weights).all():
+                raise ValueError(f"the file holds weights that are not finite, in {name!r}")
+        description = header["potential"]
+        return {
+            "architecture": description["architecture"],
+            "architectures": sorted(set(_architectures(description))),
+            "elements": header["elements"],
+            "cutoff": header["cutoff"],
+            "dtype": header["dtype"],
+            "parameters": header["parameters"],
+            "units": header["units"],
+            "training": header["training"],
+            "version": header["version"],
+        }
+
+
+def _architectures(description: Any) -> Iterator[str]:
+    """Yield the names of the parts that compute something, at any depth."""
+    if isinstance(description, Mapping):
+        name = description.get("architecture")
+        if isinstance(name, str) and name not in ("sum", "ensemble"):
+            yield name
+        for value in description.values():
+            yield from _architectures(value)
+    elif isinstance(description, (list, tuple)):
+        for value in description:
+            yield from _architectures(value)

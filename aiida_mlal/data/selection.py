@@ -1,0 +1,97 @@
+"""Which candidates were chosen to be labelled, and why, as a node."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import fields
+from functools import cached_property
+from typing import Any, ClassVar
+
+from aiida_mlal.data.content import ContentData
+from aiida_mlal.ml.selection.select import Selection
+
+
+class SelectionData(ContentData):
+    """The decision of a query strategy.
+
+    Parameters
+    ----------
+    selection
+        The decision, as an object or as its JSON values; of these, other keys are left out.
+    """
+
+    FILE: ClassVar[str] = "selection.json"
+
+    def __init__(self, selection: Selection | Mapping[str, Any], **kwargs: Any) -> None:
+        if isinstance(selection, Mapping):
+            missing = sorted(_REQUIRED - set(selection))
+            if missing:
+                raise ValueError(f"the selection lacks {missing}")
+            selection = Selection(**{key: selection[key] for key in _KEYS if key in selection})
+        super().__init__(selection.to_json().encode(), **kwargs)
+
+    @cached_property
+    def selection(self) -> Selection:
+        """The whole decision."""
+        return Selection(**json.loads(self.content))
+
+    @property
+    def selected(self) -> list[dict[str, Any]]:
+        """The chosen candidates, most wanted first: index, key, score and reason of each."""
+        return self.selection.selected
+
+    @property
+    def rejected(self) -> list[dict[str, Any]]:
+        """The candidates that a filter refused: index, key and reason of each."""
+        return self.selection.rejected
+
+    @property
+    def indices(self) -> list[int]:
+        """Where in the pool the chosen candidates are, most wanted first."""
+        return self.selection.indices
+
+    def get_description(self) -> str:
+        """Return a line for lists of nodes."""
+        attributes = self.base.attributes
+        name = attributes.get("strategy")["name"]
+        return f"{len(self.selected)} of {attributes.get('n_pool')} chosen by {name}"
+
+    @classmethod
+    def _summarise(cls, content: bytes) -> Mapping[str, Any]:
+        try:
+            selection = Selection(**json.loads(content))
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"this is not the JSON of a selection ({error})") from error
+        _check(selection)
+        return {
+            "strategy": dict(selection.strategy),
+            "filters": dict(selection.filters),
+            "seed": selection.seed,
+            "n_selected": len(selection.selected),
+            "n_rejected": len(selection.rejected),
+            "n_pool": selection.n_pool,
+            "n_train": selection.n_train,
+            "message": selection.message,
+        }
+
+
+_KEYS = tuple(f.name for f in fields(Selection))
+_REQUIRED = {"selected", "rejected", "n_pool", "n_train", "strategy", "seed"}
+
+
+def _check(selection: Selection) -> None:
+    for group, items, wanted in (
+        ("selected", selection.selected, {"index", "key", "score", "reason"}),
+        ("rejected", selection.rejected, {"index", "key", "reason"}),
+    ):
+        for item in items:
+            lacking = sorted(wanted - set(item))
+            if lacking:
+                raise ValueError(f"an entry of {group!r} lacks {lacking}: {item}")
+    indices = [item["index"] for item in (*selection.selected, *selection.rejected)]
+    wrong = [i for i in indices if not isinstance(i, int) or not 0 <= i < selection.n_pool]
+    if wrong:
+        raise ValueError(f"expected indices into a pool of {selection.n_pool}, got {wrong}")
+    if len(set(indices)) != len(indices):
+        raise ValueError("a structure of the pool is selected or rejected twice")
+    if "name" not in selection.strategy:
+        raise ValueError(f"expected the strategy as {{'name': ...}}, got {selection.strategy!r}")

@@ -1,0 +1,15 @@
+"""Fixtures for tests of the AiiDA layer. Tests in ``tests/ml`` need none of them, nor AiiDA."""
+
+import atexit
+import os
+import shutil
+import tempfile
+from importlib.util import find_spec
+from pathlib import Path
+
+if find_spec("aiida"):
+    # AiiDA makes its folder when it is first imported: that must not be the one of the user.
+    folder = Path(tempfile.mkdtemp(prefix="aiida-mlal-tests-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    os.environ["AIIDA_PATH"] = str(folder)
+    pytest_plugins = ["aiida.tools.pytest_fixtures", "aiida_fixtures"]
