@@ -1,0 +1,305 @@
+"""Structures in the format of the MLIP codes (``.cfg``)."""
+
+import lzma
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from ase.data import atomic_numbers, chemical_symbols
+
+from aiida_mlal.ml.configurations import Configurations
+
+ELEMENTS = "elements"
+"""The feature in which we write the element of each type, beside what MLIP knows."""
+
+_STRESS = ("xx", "yy", "zz", "yz", "xz", "xy")
+_SIGNS = {"PlusStress:": -1.0, "Virial:": -1.0, "Stress:": 1.0}
+_AXES = ("x", "y", "z")
+_KNOWN = {
+    "id", "type", "ghost", "site_en", "charge", "nbh_grades",
+    *(f"{name}_{axis}" for name in ("cartes", "direct", "magmom") for axis in _AXES),
+    *(f"f{axis}" for axis in _AXES), *(f"en_der_m{axis}" for axis in _AXES),
+}  # fmt: skip
+
+
+def read(path: str | Path, elements: Sequence[str] | None = None) -> Configurations:
+    """Read all structures of a file, compressed if its name ends in ``.xz``.
+
+    ``elements`` says which element each type is, as in ``parse``.
+    """
+    try:
+        return parse(read_bytes(path).decode(), elements)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
+
+
+def parse(text: str, elements: Sequence[str] | None = None) -> Configurations:
+    """Return the structures of a text.
+
+    ``PlusStress``, the virial in eV and positive in compression, becomes the stress in eV/Å³,
+    positive in tension; without a cell there is none. Features become ``info``, more columns
+    become ``arrays``.
+
+    Parameters
+    ----------
+    text
+        The content of a file.
+    elements
+        The elements of the types 0, 1, ...; types may also be atomic numbers of these. By default
+        what the file says, if we wrote it; else type t stands for the element of number t + 1.
+
+    Raises
+    ------
+    ValueError
+        For anything that is not such a text, and a type without an element.
+    """
+    return Configurations.concatenate(
+        [_structure(lines, elements, n) for n, lines in enumerate(_blocks(text), 1)]
+    )
+
+
+def write(
+    configurations: Configurations, path: str | Path, elements: Sequence[str] | None = None
+) -> None:
+    """Write structures to a file, compressed if its name ends in ``.xz``."""
+    content = to_text(configurations, elements).encode()
+    path = Path(path)
+    path.write_bytes(lzma.compress(content) if path.suffix == ".xz" else content)
+
+
+def to_text(configurations: Configurations, elements: Sequence[str] | None = None) -> str:
+    """Return structures with their labels as a text, with all digits.
+
+    ``elements`` are those of the types 0, 1, ..., by default all that there are by atomic number.
+    """
+    elements = list(configurations.elements if elements is None else elements)
+    missing = sorted(set(configurations.elements) - set(elements))
+    if missing:
+        raise ValueError(f"there is no type for {missing}, only for {elements}")
+    types = {atomic_numbers[element]: t for t, element in enumerate(elements)}
+    return "".join(_text(one, types, elements) for one in configurations)
+
+
+def read_bytes(path: str | Path) -> bytes:
+    """Return the content of a file, decompressed if its name ends in ``.xz``."""
+    path = Path(path)
+    if not path.is_file():
+        raise ValueError("there is no such file")
+    try:
+        return lzma.decompress(path.read_bytes()) if path.suffix == ".xz" else path.read_bytes()
+    except lzma.LZMAError as error:
+        raise ValueError(f"this is not an intact .xz file ({error})") from error
+
+
+def element_of_types(types: Sequence[int], elements: Sequence[str] | None) -> dict[int, str]:
+    """Return the element of each type, which is an index or an atomic number (see ``parse``)."""
+    found = sorted(set(types))
+    if elements is None:
+        if found and not 0 <= found[0] <= found[-1] < len(chemical_symbols) - 1:
+            raise ValueError(f"expected types from 0, got {found}")
+        return {t: chemical_symbols[t + 1] for t in found}
+    unknown = sorted(set(elements) - set(chemical_symbols[1:]))
+    if unknown:
+        raise ValueError(f"{unknown} are no chemical elements")
+    numbers = {atomic_numbers[element]: element for element in elements}
+    if all(0 <= t < len(elements) for t in found):
+        return {t: elements[t] for t in found}
+    if set(found) <= set(numbers):
+        return {t: numbers[t] for t in found}
+    raise ValueError(
+        f"the types {found} are neither indices nor atomic numbers of {list(elements)}"
+    )
+
+
+def _blocks(text: str) -> Iterator[list[str]]:
+    """Yield the lines between each BEGIN_CFG and END_CFG."""
+    block: list[str] | None = None
+    for number, line in enumerate(text.splitlines(), 1):
+        word = line.strip()
+        if word == "BEGIN_CFG":
+            if block is not None:
+                raise ValueError(f"line {number}: BEGIN_CFG before the END_CFG of the last one")
+            block = []
+        elif word == "END_CFG":
+            if block is None:
+                raise ValueError(f"line {number}: END_CFG without BEGIN_CFG")
+            yield block
+            block = None
+        elif block is not None:
+            if word:
+                block.append(word)
+        elif word:
+            raise ValueError(f"line {number}: expected BEGIN_CFG, got {word[:40]!r}")
+    if block is not None:
+        raise ValueError("the last configuration has no END_CFG")
+
+
+def _structure(lines: list[str], elements: Sequence[str] | None, number: int) -> Configurations:
+    try:
+        fields = _fields(lines)
+        return _configuration(fields, elements)
+    except (ValueError, IndexError) as error:
+        raise ValueError(f"configuration {number}: {error}") from error
+
+
+def _fields(lines: list[str]) -> dict[str, Any]:
+    """Return size, cell, columns, energy, stress and features of one configuration."""
+    fields: dict[str, Any] = {"cell": [], "features": {}}
+    i = 0
+    while i < len(lines):
+        word, *rest = lines[i].split(maxsplit=2)
+        i += 1
+        if word == "Size":
+            fields["size"] = int(lines[i])
+            i += 1
+        elif word in ("Supercell", "SuperCell"):
+            while len(fields["cell"]) < 3 and i < len(lines) and _is_vector(lines[i]):
+                fields["cell"].append([float(x) for x in lines[i].split()])
+                i += 1
+        elif word in ("AtomData:", "Atomic_data:"):
+            names = lines[i - 1].split()[1:]
+            if "size" not in fields:
+                raise ValueError("AtomData comes before Size")
+            n = fields["size"]
+            fields["columns"] = _columns(names, lines[i : i + n], n)
+            i += n
+        elif word == "Energy":
+            fields["energy"] = float(lines[i])
+            i += 1
+        elif word in _SIGNS:
+            names = lines[i - 1].split()[1:]
+            if sorted(names) != sorted(_STRESS):
+                raise ValueError(f"expected the components {list(_STRESS)}, got {names}")
+            values = [float(x) for x in lines[i].split()]
+            components = dict(zip(names, values, strict=True))
+            fields["virial"] = [_SIGNS[word] * components[name] for name in _STRESS]
+            i += 1
+        elif word == "Feature":
+            fields["features"][rest[0]] = rest[1] if len(rest) > 1 else ""
+        else:
+            raise ValueError(f"unknown field {word[:40]!r}")
+    if "columns" not in fields:
+        raise ValueError("there is no AtomData")
+    return fields
+
+
+def _columns(names: list[str], rows: list[str], n: int) -> dict[str, np.ndarray]:
+    unknown = sorted(set(names) - _KNOWN)
+    if unknown:
+        raise ValueError(f"unknown columns {unknown} in AtomData")
+    words = [row.split() for row in rows]
+    if len(words) != n or any(len(row) != len(names) for row in words):
+        raise ValueError(f"expected {n} rows of {len(names)} values in AtomData")
+    table = np.array(words, dtype=str).reshape(n, len(names))
+    columns = {}
+    for i, name in enumerate(names):
+        column = table[:, i]
+        columns[name] = column == "true" if name == "ghost" else column.astype(float)
+    if "id" in columns and (columns["id"] != np.arange(1, n + 1)).any():
+        raise ValueError("expected ids from 1 in order")
+    return columns
+
+
+def _configuration(fields: Mapping[str, Any], elements: Sequence[str] | None) -> Configurations:
+    columns, n = fields["columns"], fields["size"]
+    features = dict(fields["features"])
+    ours = features.pop(ELEMENTS, None)
+    if elements is None and ours is not None:
+        elements = ours.split()
+    types = columns.get("type", np.zeros(n)).astype(int).tolist()
+    element = element_of_types(types, elements)
+    cell = np.zeros((3, 3))
+    vectors = np.array(fields["cell"]).reshape(-1, 3)
+    cell[: len(vectors)] = vectors
+    if "cartes_x" in columns:
+        positions = _vectors(columns, "cartes_{}")
+    elif "direct_x" in columns:
+        positions = _vectors(columns, "direct_{}") @ cell
+    else:
+        raise ValueError("there are no positions, cartes_x or direct_x, in AtomData")
+    labels: dict[str, Any] = {}
+    if "energy" in fields:
+        labels["energies"] = [fields["energy"]]
+    if "fx" in columns:
+        labels["forces"] = _vectors(columns, "f{}")
+    if "virial" in fields and len(vectors) == 3:
+        xx, yy, zz, yz, xz, xy = np.array(fields["virial"]) / abs(np.linalg.det(cell))
+        labels["stresses"] = [[[xx, xy, xz], [xy, yy, yz], [xz, yz, zz]]]
+    used = {
+        "id",
+        "type",
+        *(f"{name}{axis}" for name in ("cartes_", "direct_", "f") for axis in _AXES),
+    }
+    return Configurations.from_geometry(
+        numbers=[atomic_numbers[element[t]] for t in types],
+        positions=positions,
+        counts=[n],
+        cells=cell,
+        pbc=[axis < len(vectors) for axis in range(3)],
+        info={key: [_value(value)] for key, value in features.items()},
+        arrays={key: column for key, column in columns.items() if key not in used},
+        **labels,
+    )
+
+
+def _is_vector(line: str) -> bool:
+    words = line.split()
+    try:
+        return len([float(word) for word in words]) == 3
+    except ValueError:
+        return False
+
+
+def _vectors(columns: Mapping[str, np.ndarray], name: str) -> np.ndarray:
+    try:
+        return np.stack([columns[name.format(axis)] for axis in _AXES], axis=1)
+    except KeyError as error:
+        raise ValueError(f"the column {error} is missing in AtomData") from error
+
+
+def _value(text: str) -> float | str:
+    try:
+        return float(text)
+    except ValueError:
+        return text
+
+
+def _text(one: Configurations, types: Mapping[int, int], elements: Sequence[str]) -> str:
+    n = int(one.counts[0])
+    lines = ["BEGIN_CFG", " Size", f"    {n}"]
+    rows = [
+        [f"{i + 1:6d}", f"{types[z]:3d}", *map(_number, position)]
+        for i, (z, position) in enumerate(zip(one.numbers.tolist(), one.positions))
+    ]
+    names = ["id", "type", "cartes_x", "cartes_y", "cartes_z"]
+    periodic = np.flatnonzero(one.pbc[0])
+    if len(periodic):
+        lines.append(" Supercell")
+        lines += ["    " + " ".join(map(_number, vector)) for vector in one.cells[0][periodic]]
+    if np.isfinite(one.forces).all():
+        names += ["fx", "fy", "fz"]
+        rows = [row + list(map(_number, force)) for row, force in zip(rows, one.forces)]
+    for name in sorted(_KNOWN & set(one.arrays)):
+        names.append(name)
+        column = one.arrays[name]
+        words = [str(bool(x)).lower() if name == "ghost" else _number(x) for x in column]
+        rows = [[*row, word] for row, word in zip(rows, words)]
+    lines.append(" AtomData:  " + " ".join(names))
+    lines += [" ".join(row) for row in rows]
+    if np.isfinite(one.energies[0]):
+        lines += [" Energy", f"    {_number(one.energies[0])}"]
+    if np.isfinite(one.stresses[0]).all() and len(periodic) == 3:
+        virial = -one.stresses[0] * abs(np.linalg.det(one.cells[0]))
+        pairs = ((0, 0), (1, 1), (2, 2), (1, 2), (0, 2), (0, 1))
+        lines.append(" PlusStress:  " + " ".join(f"{name:>23}" for name in _STRESS))
+        lines.append("    " + " ".join(_number(virial[pair]) for pair in pairs))
+    for key, value in one.info.items():
+        if str(value[0]) not in ("", "nan"):
+            lines.append(f" Feature   {key}\t{value[0]}")
+    lines.append(f" Feature   {ELEMENTS}\t{' '.join(elements)}")
+    return "\n".join([*lines, "END_CFG", "", ""])
+
+
+def _number(value: float) -> str:
+    return f"{value: .16e}"

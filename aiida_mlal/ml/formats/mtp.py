@@ -1,0 +1,388 @@
+"""Moment tensor potentials in the formats of the MLIP codes: ``.mtp``, and ``.almtp`` of MLIP-3."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, get_args
+
+import numpy as np
+import torch
+from ase.data import chemical_symbols
+from jaxtyping import Float, Int
+
+from aiida_mlal.ml.configurations import Configurations
+from aiida_mlal.ml.descriptors.moment_tensors import MomentBasis
+from aiida_mlal.ml.descriptors.radial_polynomials import Kind, RadialBasis
+from aiida_mlal.ml.formats import cfg
+from aiida_mlal.ml.models.mtp import MTP, Contraction
+
+HEADER = "#MVS_v1.1"
+
+
+@dataclass(frozen=True)
+class SelectionWeights:
+    """What the rows of an active set are made of, as MLIP-3 names it.
+
+    Energies of configurations, or of atoms (``site_en_weight``, the neighbourhood mode), forces
+    and stresses; rows of configurations are divided by the number of atoms to the power of
+    ``weight_scaling`` / 2.
+    """
+
+    energy_weight: float = 1.0
+    force_weight: float = 0.0
+    stress_weight: float = 0.0
+    site_en_weight: float = 0.0
+    weight_scaling: int = 2
+
+
+@dataclass(frozen=True, eq=False)
+class SelectionState:
+    """The active set that MLIP-3 keeps with a potential.
+
+    Attributes
+    ----------
+    matrix
+        The rows, derivatives by the parameters in the order of ``MTP.energy_rows``.
+    inverse
+        Its inverse.
+    weights
+        What the rows are.
+    links
+        For each row, which of the configurations it is from and which of its equations it is;
+        -1 and -1 for a row of the start, which no configuration has replaced.
+    configurations
+        The structures that own rows.
+    """
+
+    matrix: Float[np.ndarray, "parameters parameters"]
+    inverse: Float[np.ndarray, "parameters parameters"]
+    weights: SelectionWeights = field(default_factory=SelectionWeights)
+    links: Int[np.ndarray, "parameters 2"] | None = None
+    configurations: Configurations = field(default_factory=Configurations.empty)
+
+
+@dataclass(frozen=True, eq=False)
+class MTPFile:
+    """What such a file holds.
+
+    Attributes
+    ----------
+    potential
+        Its coefficients mean something only if the file is of a ``trained`` potential.
+    trained
+        Whether the file has coefficients.
+    selection
+        The active set, if there is one.
+    """
+
+    potential: MTP
+    trained: bool = True
+    selection: SelectionState | None = None
+
+
+def read(path: str | Path, elements: Sequence[str] | None = None) -> MTP:
+    """Read a trained potential; see ``load``."""
+    file = load(path, elements)
+    if not file.trained:
+        raise ValueError(f"{path}: the file has no coefficients, so the potential must be trained")
+    return file.potential
+
+
+def load(path: str | Path, elements: Sequence[str] | None = None) -> MTPFile:
+    """Read a file, compressed if its name ends in ``.xz``.
+
+    ``elements`` says which element each type is. By default this is what the file says, where we
+    wrote it or its types are atomic numbers; else type t stands for the element of number t + 1.
+    """
+    try:
+        return parse(cfg.read_bytes(path), elements)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
+
+
+def parse(content: bytes, elements: Sequence[str] | None = None) -> MTPFile:
+    """Return the potential, and the active set if there is one, of the content of a file.
+
+    The lists of the basis are taken from the file as they are.
+
+    Raises
+    ------
+    ValueError
+        For anything that is not a whole file of this kind; for a magnetic potential, which this
+        package does not know; and for elements that are not as many as the species.
+    """
+    head, *rest = content.split(b"#", maxsplit=1)
+    try:
+        text = head.decode()
+    except UnicodeDecodeError as error:
+        raise ValueError("this is not a text of MLIP") from error
+    potential, trained, order = _potential(text, elements)
+    selection = _selection(rest[0], potential, order) if rest else None
+    return MTPFile(potential, trained, selection)
+
+
+def write(potential: MTP, path: str | Path, selection: SelectionState | None = None) -> None:
+    """Write a potential, with its active set if one is given (only MLIP-3 reads this)."""
+    Path(path).write_bytes(to_bytes(potential, selection))
+
+
+def to_bytes(potential: MTP, selection: SelectionState | None = None) -> bytes:
+    """Return the content of a file. The elements of the types stand in ``potential_tag``."""
+    text = _to_text(potential).encode()
+    if selection is None:
+        return text + b"\n"
+    order = np.argsort(_parameter_order(potential, potential.types))
+    n = len(order)
+    if selection.matrix.shape != (n, n):
+        raise ValueError(
+            f"the potential has {n} parameters, the active set rows of {selection.matrix.shape[1]}"
+        )
+    weights = selection.weights
+    lines = [
+        f"\n{HEADER}",
+        f"energy_weight {weights.energy_weight:.16e}",
+        f"force_weight {weights.force_weight:.16e}",
+        f"stress_weight {weights.stress_weight:.16e}",
+        f"site_en_weight {weights.site_en_weight:.16e}",
+        f"weight_scaling {weights.weight_scaling}",
+        "#",
+    ]
+    matrices = [selection.matrix[:, order], selection.inverse[order].T]
+    links = np.full((n, 2), -1) if selection.links is None else selection.links
+    return b"".join(
+        [
+            text,
+            "\n".join(lines).encode(),
+            *(np.ascontiguousarray(matrix, "<f8").tobytes() for matrix in matrices),
+            b"\n#\n",
+            "".join(f"{a} {b}\n" for a, b in links.tolist()).encode(),
+            b"#\n",
+            cfg.to_text(selection.configurations, potential.types).encode(),
+        ]
+    )
+
+
+def _potential(
+    text: str, elements: Sequence[str] | None
+) -> tuple[MTP, bool, Int[np.ndarray, " parameters"]]:
+    """Return the potential, whether it has coefficients, and the order of parameters."""
+    values, blocks = _read_text(text)
+    if "magnetic_basis_type" in values:
+        raise ValueError("this is a magnetic moment tensor potential, which is not supported")
+    n = _integer(values, "species_count")
+    size = _integer(values, "radial_basis_size", "basis_size")
+    kind = _get(values, "radial_basis_type")
+    if kind not in get_args(Kind):
+        raise ValueError(f"unknown radial_basis_type {kind!r}, choose from {get_args(Kind)}")
+    radial = RadialBasis(
+        kind,  # type: ignore[arg-type]
+        size,
+        _float(_get(values, "min_dist", "min_val")),
+        _float(_get(values, "max_dist", "max_val")),
+        _float(values.get("scaling", "1")),
+    )
+    basis = MomentBasis(
+        _rows(values, "alpha_index_basic", 4),
+        _rows(values, "alpha_index_times", 4),
+        _rows(values, "alpha_moment_mapping", 1),
+    )
+    for key, count in (
+        ("radial_funcs_count", basis.n_radial),
+        ("alpha_index_basic_count", len(basis.basic)),
+        ("alpha_index_times_count", len(basis.times)),
+        ("alpha_moments_count", basis.n_moments),
+        ("alpha_scalar_moments", basis.n_scalars),
+    ):
+        if _integer(values, key) != count:
+            raise ValueError(f"{key} is {values[key]}, but the lists of the file have {count}")
+
+    types = _types(n, [label for label, _ in blocks], values.get("potential_tag", ""), elements)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)  # coefficients of a file that has none
+        potential = MTP(types, Contraction(basis, radial, None, tuple(types)))
+    order = _parameter_order(potential, types)
+    given = [bool(blocks), "species_coeffs" in values, "moment_coeffs" in values]
+    if not any(given):
+        return potential, False, order
+    if not all(given):
+        raise ValueError("expected radial_coeffs, species_coeffs and moment_coeffs, or none")
+    radial_coeffs = np.concatenate([rows.ravel() for _, rows in blocks])
+    parts = {
+        "radial_coeffs": (radial_coeffs, n * n * size * basis.n_radial),
+        "species_coeffs": (_rows(values, "species_coeffs", 1, float), n),
+        "moment_coeffs": (_rows(values, "moment_coeffs", 1, float), basis.n_scalars),
+    }
+    for name, (numbers, count) in parts.items():
+        if len(numbers) != count:
+            raise ValueError(f"expected {count} {name}, got {len(numbers)}")
+    coefficients = np.concatenate([numbers for numbers, _ in parts.values()])
+    if not np.isfinite(coefficients).all():
+        raise ValueError("the file holds coefficients that are not finite")
+    potential.set_coefficients(torch.tensor(coefficients[order]))
+    return potential, True, order
+
+
+def _read_text(text: str) -> tuple[dict[str, str], list[tuple[str, np.ndarray]]]:
+    """Return ``key = value`` lines, and label and rows of each pair of species."""
+    lines = [line.strip() for line in text.splitlines()]
+    if not lines or lines[0] != "MTP":
+        raise ValueError("expected MTP as first line")
+    values: dict[str, str] = {}
+    blocks: list[tuple[str, list[list[float]]]] = []
+    for line in lines[1:]:
+        key, equals, value = (part.strip() for part in line.partition("="))
+        if equals and re.fullmatch(r"\w+", key):
+            if key == "scaling" and key in values:  # of the potential and of its radial basis
+                value = repr(_float(values[key]) * _float(value))
+            values[key] = value
+        elif re.fullmatch(r"\d+-\d+", line):
+            blocks.append((line, []))
+        elif line.startswith("{") and blocks:
+            blocks[-1][1].append([_float(x) for x in line.strip("{},").split(",")])
+        elif line and line != "radial_coeffs":
+            raise ValueError(f"cannot read the line {line[:60]!r}")
+    if values.get("version") != "1.1.0":
+        raise ValueError(f"expected version 1.1.0, got {values.get('version')}")
+    try:
+        return values, [(label, np.array(rows)) for label, rows in blocks]
+    except ValueError as error:
+        raise ValueError("rows of radial_coeffs differ in length") from error
+
+
+def _types(n: int, labels: list[str], tag: str, elements: Sequence[str] | None) -> list[str]:
+    """Return the elements in the order of the file."""
+    pairs = [tuple(map(int, label.split("-"))) for label in labels]
+    numbers = list(dict.fromkeys(pair[0] for pair in pairs))
+    if pairs and pairs != [(a, b) for a in numbers for b in numbers]:
+        raise ValueError(f"radial_coeffs has the pairs {labels}, which are not all of {numbers}")
+    if pairs and len(numbers) != n:
+        raise ValueError(f"species_count is {n}, but radial_coeffs has {len(numbers)} species")
+    if elements is None:
+        words = tag.split()
+        if len(words) == n and set(words) <= set(chemical_symbols[1:]):
+            return words
+        absolute = bool(numbers) and numbers != list(range(n))
+        if absolute and not all(0 < z < len(chemical_symbols) for z in numbers):
+            raise ValueError(f"the species {numbers} are no atomic numbers")
+        return [
+            chemical_symbols[z] if absolute else chemical_symbols[z + 1]
+            for z in numbers or range(n)
+        ]
+    if len(elements) != n:
+        raise ValueError(f"the potential has {n} species, got the elements {list(elements)}")
+    return list(elements)
+
+
+def _parameter_order(potential: MTP, types: Sequence[str]) -> Int[np.ndarray, " parameters"]:
+    """Return where each of our parameters stands in a file with these types."""
+    n = len(types)
+    row = [list(types).index(element) for element in potential.elements]
+    per_pair = potential.basis.n_radial * potential.radial.size
+    radial = np.arange(n * n * per_pair).reshape(n, n, per_pair)[np.ix_(row, row)].ravel()
+    rest = n * n * per_pair + n
+    species = n * n * per_pair + np.array(row)
+    return np.concatenate([radial, species, np.arange(rest, rest + potential.basis.n_scalars)])
+
+
+def _selection(
+    content: bytes, potential: MTP, order: Int[np.ndarray, " parameters"]
+) -> SelectionState:
+    head, found, content = content.partition(b"#")
+    match = re.match(r"MVS_v1\.1\s+(.*)", head.decode("latin-1"), re.DOTALL)
+    if not found or match is None:
+        raise ValueError("what follows the potential is not an active set of MLIP-3")
+    words = match[1].split()
+    given = dict(zip(words[::2], words[1::2]))
+    weights = {f: given.get(f) for f in SelectionWeights.__dataclass_fields__}
+    if None in weights.values():
+        raise ValueError(f"expected the weights {list(weights)} of the active set, got {given}")
+    n = len(order)
+    size = 8 * n * n
+    blocks = [np.frombuffer(content[k * size : (k + 1) * size], "<f8") for k in range(2)]
+    if any(len(block) != n * n for block in blocks):
+        raise ValueError(f"the active set is too short for the {n} parameters of the potential")
+    matrix, inverse = (block.reshape(n, n) for block in blocks)
+    _, found, tail = content[2 * size :].partition(b"#")
+    links, found_links, structures = tail.partition(b"#")
+    if not found or not found_links:
+        raise ValueError("the active set breaks off: it is not that of this potential")
+    return SelectionState(
+        matrix=matrix[:, order],
+        inverse=inverse.T[order],
+        weights=SelectionWeights(
+            **{key: float(str(value)) for key, value in weights.items() if key != "weight_scaling"},
+            weight_scaling=int(str(weights["weight_scaling"])),
+        ),
+        links=np.array(links.split(), int).reshape(n, 2),
+        configurations=cfg.parse(structures.decode(), potential.types),
+    )
+
+
+def _to_text(potential: MTP) -> str:
+    basis, radial, types = potential.basis, potential.radial, potential.types
+    order = np.argsort(_parameter_order(potential, types))
+    coefficients = potential.coefficients.cpu().double().numpy()[order]
+    n, size, n_pairs = len(types), radial.size, len(types) ** 2
+    blocks = coefficients[: n_pairs * basis.n_radial * size].reshape(-1, basis.n_radial, size)
+    species = coefficients[blocks.size : blocks.size + n]
+    lines = ["MTP", "version = 1.1.0", "potential_name = MTP1m"]
+    lines += [f"scaling = {_digits(radial.scaling)}", f"species_count = {n}"]
+    lines += [f"potential_tag = {' '.join(types)}", f"radial_basis_type = {radial.kind}"]
+    lines += [f"\tmin_dist = {_digits(radial.min_dist)}", f"\tmax_dist = {_digits(radial.cutoff)}"]
+    lines += [f"\tradial_basis_size = {size}", f"\tradial_funcs_count = {basis.n_radial}"]
+    lines.append("\tradial_coeffs")
+    for pair, block in enumerate(blocks):
+        lines.append(f"\t\t{pair // n}-{pair % n}")
+        lines += [f"\t\t\t{_list(map(_digits, row))}" for row in block]
+    lines.append(f"alpha_moments_count = {basis.n_moments}")
+    for name, rows in (("alpha_index_basic", basis.basic), ("alpha_index_times", basis.times)):
+        lines.append(f"{name}_count = {len(rows)}")
+        lines.append(f"{name} = {_list(_list(map(str, row)) for row in rows.tolist())}")
+    lines.append(f"alpha_scalar_moments = {basis.n_scalars}")
+    lines.append(f"alpha_moment_mapping = {_list(map(str, basis.mapping.tolist()))}")
+    lines.append(f"species_coeffs = {_list(map(_digits, species))}")
+    lines.append(f"moment_coeffs = {_list(map(_digits, coefficients[blocks.size + n :]))}")
+    return "\n".join(lines)
+
+
+def _list(words: Any) -> str:
+    return "{" + ", ".join(words) + "}"
+
+
+def _digits(value: float) -> str:
+    return f"{value:.17g}" if abs(value) < 1e15 else f"{value:.16e}"
+
+
+def _get(values: dict[str, str], *names: str) -> str:
+    for name in names:
+        if name in values:
+            return values[name].split()[0] if values[name].split() else ""
+    raise ValueError(f"{names[0]} is missing")
+
+
+def _integer(values: dict[str, str], *names: str) -> int:
+    text = _get(values, *names)
+    if not text.isdigit():
+        raise ValueError(f"expected a whole number for {names[0]}, got {text!r}")
+    return int(text)
+
+
+def _float(text: str) -> float:
+    try:
+        return float(text.split()[0])
+    except (ValueError, IndexError) as error:
+        raise ValueError(f"expected a number, got {text[:40]!r}") from error
+
+
+def _rows(values: dict[str, str], name: str, width: int, dtype: type = int) -> np.ndarray:
+    if name not in values:
+        raise ValueError(f"{name} is missing")
+    words = re.sub(r"[{},]", " ", values[name]).split()
+    try:
+        numbers: np.ndarray = np.array(words, dtype=dtype)
+    except ValueError as error:
+        raise ValueError(f"{name}: {error}") from error
+    if len(numbers) % width:
+        raise ValueError(f"{name}: expected rows of {width} numbers")
+    return numbers.reshape(-1, width) if width > 1 else numbers

@@ -1,0 +1,269 @@
+"""Moment tensor potential."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from aiida_mlal.ml.descriptors.moment_tensors import MomentBasis
+from aiida_mlal.ml.descriptors.radial_polynomials import Kind, RadialBasis
+from aiida_mlal.ml.graph import Graph
+from aiida_mlal.ml.models.base import Potential, Prediction, Prepared
+from aiida_mlal.ml.options import as_dict, build
+
+
+@dataclass(frozen=True)
+class MTPOptions:
+    """Hyper-parameters of a moment tensor potential, named as in the files of MLIP.
+
+    Attributes
+    ----------
+    level
+        Even, from 2 to 28: which invariants there are. 8 is a quick try, 16 usual, 20 rich.
+    radial_basis_size
+        How many polynomials make each radial function.
+    min_dist
+        About the shortest distance that will be met, in Å; the polynomials are scaled from here
+        to the cutoff, and go on below.
+    cutoff
+        In Å; ``max_dist`` in MLIP.
+    radial_basis
+        The kind of polynomials.
+    scaling
+        A factor on the radial functions; by default the first one is 1 at ``min_dist``.
+    """
+
+    level: int = 16
+    radial_basis_size: int = 8
+    min_dist: float = 2.0
+    cutoff: float = 5.0
+    radial_basis: Kind = "RBChebyshev"
+    scaling: float | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse levels and distances that cannot be."""
+        MomentBasis.check_level(self.level)
+        self.radial()
+
+    def radial(self) -> RadialBasis:
+        """Return the radial basis."""
+        basis = RadialBasis(self.radial_basis, self.radial_basis_size, self.min_dist, self.cutoff)
+        scaling = self.scaling
+        if scaling is None:
+            scaling = 1.0 if basis.envelope else (self.cutoff - self.min_dist) ** -2
+        return replace(basis, scaling=scaling)
+
+
+@dataclass(frozen=True, eq=False)
+class Contraction:
+    """What a moment tensor potential is made of, but for its coefficients.
+
+    Attributes
+    ----------
+    basis
+        The invariants.
+    radial
+        The polynomials of the distance.
+    level
+        None where ``basis`` was read from a file, with lists of its own.
+    types
+        The elements in the order of a file of MLIP, which has numbers for them; by default by
+        atomic number.
+    """
+
+    basis: MomentBasis
+    radial: RadialBasis
+    level: int | None = None
+    types: tuple[str, ...] | None = None
+
+
+class MTP(Potential):
+    r"""Moment tensor potential: an energy linear in invariants of moments of the neighbourhood.
+
+    .. math::  V_i = \xi_{z_i} + \sum_\alpha \xi_\alpha B_\alpha(i), \qquad
+               M_{\mu,\nu}(i) = \sum_j f_\mu(r_{ij}; z_i, z_j)\, \hat r_{ij}^{\otimes\nu}, \qquad
+               f_\mu = \sum_b c_{z_i z_j \mu b} Q_b
+
+    with :math:`B_\alpha` the full contractions of products of :math:`M_{\mu,\nu}`.
+    A. V. Shapeev, Multiscale Model. Simul. 14, 1153 (2016); Podryabinkin and Shapeev's MLIP,
+    whose form and order of parameters this is: radial coefficients, species, moments.
+    """
+
+    Options = MTPOptions
+
+    _mu: Tensor
+    _powers: Tensor
+    _monomial: Tensor
+    _mapping: Tensor
+
+    def __init__(self, elements: Sequence[str], options: MTPOptions | Contraction) -> None:
+        if isinstance(options, MTPOptions):
+            basis = MomentBasis.of_level(options.level)
+            options = Contraction(basis, options.radial(), options.level)
+        super().__init__(elements, options.radial.cutoff)
+        self.basis, self.radial, self.level = options.basis, options.radial, options.level
+        self.types = options.types or self.elements
+        n, basis = len(self.elements), self.basis
+        start = 0.1 * torch.randn(n, n, basis.n_radial, self.radial.size, dtype=torch.float64)
+        for mu in range(basis.n_radial):
+            start[:, :, mu, min(mu, self.radial.size - 1)] += 1.0
+        self.radial_coeffs = nn.Parameter(start)
+        self.species_coeffs = nn.Parameter(torch.zeros(n, dtype=torch.float64))
+        self.moment_coeffs = nn.Parameter(torch.full((basis.n_scalars,), 1e-3, dtype=torch.float64))
+
+        powers, monomial = torch.tensor(basis.basic[:, 1:]).unique(dim=0, return_inverse=True)
+        tables = {
+            "_mu": torch.tensor(basis.basic[:, 0]),
+            "_powers": powers,
+            "_monomial": monomial,
+            "_mapping": torch.tensor(basis.mapping),
+        }
+        tables |= {f"_stage{i}": torch.tensor(rows.T) for i, rows in enumerate(basis.stages)}
+        for name, table in tables.items():
+            self.register_buffer(name, table, persistent=False)
+
+    def atomic_energies(self, graph: Graph) -> Float[Tensor, " atoms"]:
+        """Return the energy of each atom in eV."""
+        moments = self._basic_moments(graph, *self._edges(graph))
+        energies = self._site_energies(moments)[0]
+        energies = energies + self.species_coeffs[self.species(graph.numbers)]
+        if self.radial.repulsive:
+            repulsion = self.radial.repulsion(graph.distances)
+            energies = energies + graph.sum_over_neighbours(repulsion)
+        return energies
+
+    def energy_rows(self, graph: Graph) -> Float[Tensor, "atoms parameters"]:
+        """Return the derivative of the energy of each atom by all parameters, in MLIP's order.
+
+        Sums over the atoms of a structure (``graph.sum_over_atoms``) are the rows of the
+        configuration mode of the extrapolation grade, the rows themselves those of the
+        neighbourhood mode.
+        """
+        n_atoms, n, species = len(graph.numbers), len(self.elements), self.species(graph.numbers)
+        with torch.no_grad():
+            polynomials, monomials = self._edges(graph)
+            moments = self._basic_moments(graph, polynomials, monomials)
+        with torch.enable_grad():
+            moments.requires_grad_()
+            energies, scalars = self._site_energies(moments)
+            adjoint = torch.autograd.grad(energies.sum(), moments, materialize_grads=True)[0]
+        with torch.no_grad():
+            centre, neighbour = graph.pairs
+            by_moment = adjoint.T[centre] * monomials[:, self._monomial]
+            by_function = by_moment.new_zeros(len(centre), self.basis.n_radial)
+            by_function = by_function.index_add(1, self._mu, by_moment)
+            by_coefficient = by_function[:, :, None] * polynomials[:, None, :]
+            radial = by_coefficient.new_zeros(n_atoms * n, *by_coefficient.shape[1:])
+            radial = radial.index_add(0, centre * n + species[neighbour], by_coefficient)
+            own = nn.functional.one_hot(species, n).to(radial.dtype)
+            all_pairs = own[:, :, None, None] * radial.reshape(n_atoms, 1, n, -1)
+            return torch.cat([all_pairs.flatten(1), own, scalars.detach().T], dim=1)
+
+    @property
+    def n_parameters(self) -> int:
+        """The number of coefficients, and the length of ``energy_rows``."""
+        return sum(p.numel() for p in self.parameters())
+
+    @property
+    def coefficients(self) -> Float[Tensor, " parameters"]:
+        """All coefficients in MLIP's order: radial (centre, neighbour, mu, b), species, moments."""
+        parts = (self.radial_coeffs, self.species_coeffs, self.moment_coeffs)
+        return torch.cat([part.detach().flatten() for part in parts])
+
+    def set_coefficients(self, coefficients: Float[Tensor, " parameters"]) -> None:
+        """Set all coefficients, in the order of ``coefficients``."""
+        parts = (self.radial_coeffs, self.species_coeffs, self.moment_coeffs)
+        with torch.no_grad():
+            for part, values in zip(parts, coefficients.split([p.numel() for p in parts])):
+                part.copy_(values.reshape(part.shape))
+
+    def initialise(self, prepared: Prepared, targets: Prediction, seed: int) -> None:
+        """Set the energies of the species by least squares on the compositions."""
+        graph = prepared.graph
+        known = targets.energies.isfinite()
+        if not bool(known.any()):
+            return
+        own = nn.functional.one_hot(self.species(graph.numbers), len(self.elements))
+        composition = graph.sum_over_atoms(own.to(targets.energies.dtype))[known]
+        weight = 1 / composition.sum(1, keepdim=True)
+        ridge = 1e-6 * torch.eye(len(self.elements)).to(composition)
+        matrix = torch.cat([weight * composition, ridge])
+        mean = (weight[:, 0] * targets.energies[known]).mean()
+        rest = weight[:, 0] * targets.energies[known] - mean
+        rest = torch.cat([rest, rest.new_zeros(len(self.elements))])
+        solution = torch.linalg.lstsq(matrix, rest[:, None]).solution[:, 0]
+        with torch.no_grad():
+            self.species_coeffs.copy_(mean + solution)
+
+    def describe(self) -> dict[str, Any]:
+        """Return elements, radial basis, and the level or the lists of the basis itself."""
+        description: dict[str, Any] = {
+            "architecture": "mtp",
+            "elements": list(self.elements),
+            "radial": as_dict(self.radial),
+            "level": self.level,
+            "types": list(self.types),
+        }
+        if self.level is None:
+            lists = {"basic": self.basis.basic, "times": self.basis.times}
+            lists["mapping"] = self.basis.mapping
+            description["basis"] = {name: rows.tolist() for name, rows in lists.items()}
+        return description
+
+    @classmethod
+    def restore(cls, description: Mapping[str, Any]) -> "MTP":
+        """Build the potential of a description, its coefficients not yet set."""
+        level = description["level"]
+        radial = build(RadialBasis, description["radial"], "radial")
+        if level is None:
+            basis = MomentBasis(**description["basis"])
+        else:
+            basis = MomentBasis.of_level(level)
+        types = tuple(description["types"])
+        return cls(description["elements"], Contraction(basis, radial, level, types))
+
+    def _edges(
+        self, graph: Graph
+    ) -> tuple[Float[Tensor, "edges size"], Float[Tensor, "edges monomials"]]:
+        """Return the radial polynomials and the monomials of the unit vector of each edge."""
+        distances = graph.distances
+        unit = graph.vectors / distances[:, None]
+        powers = [torch.ones_like(unit)]
+        for _ in range(self.basis.max_rank):
+            powers.append(powers[-1] * unit)
+        table = torch.stack(powers)  # (rank, edges, 3)
+        x, y, z = (table[self._powers[:, axis], :, axis] for axis in range(3))
+        return self.radial(distances), (x * y * z).T
+
+    def _basic_moments(
+        self,
+        graph: Graph,
+        polynomials: Float[Tensor, "edges size"],
+        monomials: Float[Tensor, "edges monomials"],
+    ) -> Float[Tensor, "basic atoms"]:
+        species = self.species(graph.numbers)
+        pair: Int[Tensor, "2 edges"] = species[graph.pairs]
+        if len(self.elements) == 1:
+            functions = polynomials @ self.radial_coeffs[0, 0].T
+        else:
+            coefficients = self.radial_coeffs[pair[0], pair[1]]
+            functions = torch.einsum("eb,emb->em", polynomials, coefficients)
+        products = functions[:, self._mu] * monomials[:, self._monomial]
+        return graph.sum_over_neighbours(products).T
+
+    def _site_energies(
+        self, moments: Float[Tensor, "basic atoms"]
+    ) -> tuple[Float[Tensor, " atoms"], Float[Tensor, "scalars atoms"]]:
+        """Return what the moments make of the energies, and the invariants."""
+        n_basic, n_atoms = moments.shape
+        rest = moments.new_zeros(self.basis.n_moments - n_basic, n_atoms)
+        values = torch.cat([moments, rest])
+        for i in range(len(self.basis.stages)):
+            a, b, factor, c = getattr(self, f"_stage{i}")
+            terms = factor.to(values.dtype)[:, None] * values[a] * values[b]
+            values = values.index_add(0, c, terms)
+        scalars = values[self._mapping]
+        return self.moment_coeffs @ scalars, scalars
