@@ -73,7 +73,7 @@ def test_foreign_file_is_refused():
 def test_newer_file_is_refused(node):
     newer = node.content.replace(b'\\"version\\": 1', b'\\"version\\": 9')
     assert newer != node.content
-    with pytest.raises(ValueError, match="format version 9.*install a newer aiida-mlal"):
+    with pytest.raises(ValueError, match=r"format version 9.*install a newer aiida-mlal"):
         PotentialData(newer)
 
 
