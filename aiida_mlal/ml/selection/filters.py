@@ -64,11 +64,14 @@ class Filters:
     ) -> list[Rejection]:
         """Return the structures of a pool that are not worth a label.
 
+        These are also those that a simulation did not mark as a ``candidate``, since it was
+        certain enough of them, unless they are in ``finals``.
         Structures in ``finals`` are duplicates only of exactly the same structure, whatever the
         tolerance; of the others, the first one of a set of duplicates is kept.
         """
         finals = sorted(finals)
-        rejected = {r.index: r for r in self._impossible(pool, potential)}
+        rejected = {r.index: r for r in _certain(pool, set(finals))}
+        rejected |= {r.index: r for r in self._impossible(pool, potential)}
         order = [*finals, *(i for i in range(len(pool)) if i not in set(finals))]
         order = [i for i in order if i not in rejected]
         if self.duplicate is not None:
@@ -213,6 +216,12 @@ class _Group:
             if displacements(self._positions[i], positions).max() <= tolerance:
                 return self._labels[i]
         return None
+
+
+def _certain(pool: Configurations, finals: set[int]) -> Iterator[Rejection]:
+    for i, candidate in enumerate(pool.info.get("candidate", [])):
+        if candidate == 0 and i not in finals:  # NaN where nobody looked
+            yield Rejection(i, "below the uncertainty from which the guard selects", False)
 
 
 def _finite(pool: Configurations) -> Bool[np.ndarray, " pool"]:

@@ -58,12 +58,15 @@ class Interrupted(BaseException):
     Attributes
     ----------
     result
-        What was computed until then.
+        What goes to the result of what was computed until then.
+    computed
+        What the interrupted work left; each kind of work knows what it is.
     """
 
     def __init__(self, message: str, result: Mapping[str, Any] | None = None) -> None:
         super().__init__(message)
         self.result = dict(result or {})
+        self.computed: Any = None
 
 
 class Progress:

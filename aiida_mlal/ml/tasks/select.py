@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 from aiida_mlal.ml import parts
+from aiida_mlal.ml.configurations import Configurations
 from aiida_mlal.ml.formats.files import read, write
 from aiida_mlal.ml.options import build
 from aiida_mlal.ml.selection.filters import Filters
@@ -23,7 +24,7 @@ class Select(Task):
     filters
         What is not worth a label.
     pool, train
-        Files of the candidates and of the structures that are labelled already.
+        Files of the candidates and of the structures that are labelled already, if there are any.
     potential
         File of the potential, for strategies that need what the pool does not carry.
     seed
@@ -35,7 +36,7 @@ class Select(Task):
     strategy: Mapping[str, Any]
     filters: Mapping[str, Any] = field(default_factory=dict)
     pool: str = "pool.safetensors"
-    train: str = "train.safetensors"
+    train: str | None = "train.safetensors"
     potential: str | None = None
     seed: int = 0
     output: str = OUTPUT
@@ -55,7 +56,7 @@ class Select(Task):
         pool = read(self.pool)
         selection = select(
             pool,
-            read(self.train),
+            Configurations.empty() if self.train is None else read(self.train),
             parts.make("strategies", self.strategy, "strategy"),
             build(Filters, self.filters, "filters"),
             self.seed,

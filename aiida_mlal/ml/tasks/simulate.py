@@ -2,12 +2,15 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from aiida_mlal.ml import parts
 from aiida_mlal.ml.formats.files import read, write
 from aiida_mlal.ml.options import as_dict
-from aiida_mlal.ml.tasks.base import Progress, Task
+from aiida_mlal.ml.tasks.base import Interrupted, Progress, Task
+
+if TYPE_CHECKING:
+    from aiida_mlal.ml.simulation.base import SimulationResult
 
 
 @dataclass(frozen=True)
@@ -41,6 +44,14 @@ class Simulate(Task):
 
         simulation = parts.make("simulations", self.simulation, "simulation")
         potential = Checkpoint.load(self.potential).potential
-        result = simulation.run(potential, read(self.dataset), Progress())
+        try:
+            result = simulation.run(potential, read(self.dataset), Progress())
+        except Interrupted as stop:
+            raise Interrupted(str(stop), self._keep(stop.computed)) from stop
+        return self._keep(result)
+
+    def _keep(self, result: "SimulationResult | None") -> dict[str, Any]:
+        if result is None:
+            return {}
         write(result.trajectory, self.output)
         return {"runs": [as_dict(run) for run in result.runs]}

@@ -1,0 +1,241 @@
+"""The command ``mlal``: every task of the machine-learning layer, without AiiDA."""
+
+import contextlib
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import click
+
+from aiida_mlal import __version__
+
+
+class Options(click.ParamType):
+    """Options in JSON, given as text, as a file, or as a bare name.
+
+    Parameters
+    ----------
+    key
+        What a bare name stands for: ``bpnn`` is ``{"architecture": "bpnn"}`` with the key
+        ``architecture``. Without a key there are no bare names.
+    """
+
+    name = "json"
+
+    def __init__(self, key: str = "") -> None:
+        self._key = key
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> dict[str, Any]:
+        """Return the mapping."""
+        if isinstance(value, dict):
+            return value
+        path = Path(value)
+        if value.lstrip().startswith("{"):
+            text = value
+        elif path.suffix == ".json":
+            if not path.is_file():
+                self.fail(f"there is no file {value}", param, ctx)
+            text = path.read_text()
+        elif self._key:
+            return {self._key: value}
+        else:
+            self.fail(f"expected JSON as {{...}} or a file .json, got {value!r}", param, ctx)
+        try:
+            found = json.loads(text)
+        except ValueError as error:
+            self.fail(f"this is not JSON ({error}): {value}", param, ctx)
+        if not isinstance(found, dict):
+            self.fail(f"expected a mapping of options, got {value!r}", param, ctx)
+        return found
+
+
+FILE = click.Path(exists=True, dir_okay=False)
+SEED = click.option("--seed", default=0, show_default=True, help="Of everything random.")
+POTENTIAL = click.option(
+    "-p", "--potential", type=FILE, required=True, help="A potential, as `mlal train` writes it."
+)
+
+
+def output(default: str) -> Any:
+    """Return the option for the file that is written."""
+    return click.option(
+        "-o", "--output", default=default, show_default=True, help="The file to write."
+    )
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="mlal")
+def mlal() -> None:
+    """Train and use interatomic potentials: the work of aiida-mlal without AiiDA.
+
+    Structures are read from any file that ASE knows, or from .safetensors files of this package.
+    Energies are in eV, lengths in Å, stresses in eV/Å³, positive in tension.
+
+    Where an option wants JSON it takes a text '{...}', a file ending in .json, or, to leave all
+    else at its default, a bare name. Each command prints its result as JSON.
+    """
+
+
+@mlal.command()
+@click.argument("task", type=FILE)
+def run(task: str) -> None:
+    """Run the TASK in a JSON file, in its folder, as a calculation of AiiDA does.
+
+    The result is written to result.json beside it; the exit status is 0 if the task ended well.
+    """
+    from aiida_mlal.ml.tasks.runner import run_file
+
+    sys.exit(run_file(task))
+
+
+@mlal.command()
+@click.argument("dataset", type=FILE)
+@click.option(
+    "-m",
+    "--model",
+    type=Options("architecture"),
+    required=True,
+    help='Such as \'{"architecture": "bpnn", "prior": {"architecture": "morse"}, "ensemble": 5}\'.',
+)
+@click.option("-t", "--training", type=Options(), default="{}", help="Epochs, optimizer, loss ...")
+@click.option("--initial", type=FILE, help="A potential whose weights training begins with.")
+@SEED
+@output("potential.safetensors")
+def train(**options: Any) -> None:
+    """Train a potential on the labelled structures of DATASET."""
+    _do("train", options)
+
+
+@mlal.command()
+@click.argument("structures", type=FILE)
+@POTENTIAL
+@click.option(
+    "-s",
+    "--simulation",
+    type=Options("name"),
+    default="relax",
+    show_default=True,
+    help='Such as \'{"name": "relax", "fmax": 0.03, "guard": {"break": 0.5}}\'.',
+)
+@output("trajectory.safetensors")
+def relax(structures: str, **options: Any) -> None:
+    """Relax each of STRUCTURES with a potential, and keep all frames."""
+    _do("relax", {"dataset": structures, **options})
+
+
+@mlal.command()
+@click.argument("pool", type=FILE)
+@click.option("--train", type=FILE, help="What is labelled already.")
+@click.option(
+    "-s",
+    "--strategy",
+    type=Options("name"),
+    required=True,
+    help='Such as \'{"name": "final", "n": 2}\'.',
+)
+@click.option(
+    "-f",
+    "--filters",
+    type=Options(),
+    default="{}",
+    help='Such as \'{"min_distance": 0.6, "max_force": 20}\'.',
+)
+@click.option("-p", "--potential", type=FILE, help="Asked for what the pool does not carry.")
+@SEED
+@output("selected.safetensors")
+def select(**options: Any) -> None:
+    """Choose which structures of a POOL are worth a label."""
+    _do("select", options)
+
+
+@mlal.command()
+@click.argument("dataset", type=FILE)
+@click.option(
+    "-c",
+    "--calculator",
+    type=Options("name"),
+    required=True,
+    help='A calculator of ASE, such as emt or \'{"name": "lj", "options": {"sigma": 2.3}}\'.',
+)
+@click.option("--limits", type=Options(), default="{}", help="What a good label must satisfy.")
+@output("labelled.safetensors")
+def label(**options: Any) -> None:
+    """Label the structures of DATASET with a calculator of ASE."""
+    _do("label", options)
+
+
+@mlal.command()
+@click.argument("dataset", type=FILE)
+@POTENTIAL
+@output("predictions.safetensors")
+def evaluate(**options: Any) -> None:
+    """Compare a potential with the labels of DATASET."""
+    _do("evaluate", options)
+
+
+@mlal.command()
+@click.argument("source", type=FILE)
+@click.argument("target", type=click.Path(dir_okay=False))
+def convert(source: str, target: str) -> None:
+    """Read the structures of SOURCE and write them to TARGET, by the ends of the names."""
+    from aiida_mlal.ml.formats.files import read, write
+
+    with _plainly():
+        configurations = read(source)
+        write(configurations, target)
+    click.echo(f"{len(configurations)} structures written to {target}")
+
+
+@mlal.command()
+@click.argument("file", type=FILE)
+def show(file: str) -> None:
+    """Say what is in a FILE of structures, or in a potential."""
+    from aiida_mlal.ml.formats.describe import describe
+
+    with _plainly():
+        _print(describe(file))
+
+
+@mlal.command()
+def info() -> None:
+    """List versions, and the parts that are installed: models, strategies and so on."""
+    from typing import get_args
+
+    from aiida_mlal.ml import parts
+    from aiida_mlal.ml.tasks.runner import versions
+
+    _print(
+        {
+            "versions": versions(),
+            "parts": {group: parts.names(group) for group in get_args(parts.Group)},
+        }
+    )
+
+
+def _do(name: str, options: dict[str, Any]) -> None:
+    """Run a task in the current folder; what went wrong becomes one sentence and status 1."""
+    from aiida_mlal.ml.tasks.runner import execute
+
+    result = execute({"task": name, **options})
+    status, message = result.pop("status"), result.pop("message")
+    if status != "ok":
+        raise click.ClickException(message)
+    _print(result)
+
+
+@contextlib.contextmanager
+def _plainly() -> Iterator[None]:
+    try:
+        yield
+    except ValueError as error:
+        raise click.ClickException(str(error)) from error
+
+
+def _print(values: dict[str, Any]) -> None:
+    from aiida_mlal.ml.tasks.base import plain
+
+    click.echo(json.dumps(plain(values), indent=2, ensure_ascii=False))

@@ -1,0 +1,66 @@
+"""What is in a file, in JSON values."""
+
+import json
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from aiida_mlal.ml.configurations import Configurations
+from aiida_mlal.ml.formats.files import SUFFIX, read
+
+POTENTIAL = "aiida-mlal/potential"
+"""What the description of a potential is called in its file; as in ``ml.models.checkpoint``."""
+
+
+def describe(path: str | Path) -> dict[str, Any]:
+    """Return what a file of structures or a potential holds, without reading weights.
+
+    Raises
+    ------
+    ValueError
+        If the file cannot be read.
+    """
+    path = Path(path)
+    metadata = _metadata(path) if path.suffix == SUFFIX and path.is_file() else {}
+    if POTENTIAL in metadata:
+        return {"kind": "potential", **json.loads(metadata[POTENTIAL])}
+    return {"kind": "structures", **summary(read(path))}
+
+
+def summary(configurations: Configurations) -> dict[str, Any]:
+    """Return counts and ranges of structures and their labels."""
+    per_atom = configurations.energies / np.maximum(configurations.counts, 1)
+    labelled = np.isfinite(per_atom)
+    forces = np.linalg.norm(configurations.forces, axis=1)
+    forces = forces[np.isfinite(forces)]
+    return {
+        "n_structures": len(configurations),
+        "n_atoms": len(configurations.numbers),
+        "elements": list(configurations.elements),
+        "formulas": dict(sorted(Counter(configurations.formulas).items())),
+        "statuses": dict(sorted(Counter(configurations.status.tolist()).items())),
+        "energy_per_atom": _range(per_atom[labelled]),
+        "largest_force": float(forces.max()) if len(forces) else None,
+        "n_with_stress": int(np.isfinite(configurations.stresses).all(axis=(1, 2)).sum()),
+        "info": sorted(configurations.info),
+        "arrays": sorted(configurations.arrays),
+    }
+
+
+def _range(values: np.ndarray) -> list[float] | None:
+    return [float(values.min()), float(values.max())] if len(values) else None
+
+
+def _metadata(path: Path) -> dict[str, str]:
+    """Return the strings at the head of a safetensors file; nothing if it is none."""
+    with path.open("rb") as handle:
+        length = int.from_bytes(handle.read(8), "little")
+        if length > path.stat().st_size:
+            return {}
+        try:
+            metadata: dict[str, str] = json.loads(handle.read(length)).get("__metadata__", {})
+        except (ValueError, AttributeError):
+            return {}
+    return metadata
