@@ -338,7 +338,10 @@ class Configurations:
             cell=self.cells[i],
             pbc=self.pbc[i],
             constraint=_constraints(self.fixed[a:b]),
-            info={key: value[i].tolist() for key, value in self.info.items()},
+            info={
+                key: value[i].item() if value.ndim == 1 else value[i].copy()
+                for key, value in self.info.items()
+            },
         )
         for key, value in self.arrays.items():
             atoms.set_array(key, value[a:b].copy())
