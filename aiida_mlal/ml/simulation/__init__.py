@@ -1,0 +1,1 @@
+"""Simulations with a potential, watched by a guard. Their options load without torch."""

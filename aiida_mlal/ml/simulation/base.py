@@ -1,0 +1,318 @@
+"""What every simulation is: runs of a potential from given structures, all frames kept."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from itertools import count
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from ase import Atoms
+from ase.stress import voigt_6_to_full_3x3_stress
+from jaxtyping import Bool, Float
+
+from aiida_mlal.ml.configurations import Configurations
+from aiida_mlal.ml.simulation.guard import UNPHYSICAL, Guard, Snapshot
+
+if TYPE_CHECKING:
+    from aiida_mlal.ml.models.base import Potential
+    from aiida_mlal.ml.uncertainty.base import Uncertainty
+
+CONVERGED, MAX_STEPS = "converged", "max_steps"
+INTERRUPTED = "interrupted"
+
+
+@dataclass(frozen=True)
+class Run:
+    """How one run ended.
+
+    Attributes
+    ----------
+    converged
+        Whether it reached its aim.
+    reason
+        ``converged``, ``max_steps``, ``uncertain``, ``unphysical`` or ``interrupted``.
+    message
+        Details of the reason.
+    steps
+        Number of steps done; there is one more frame.
+    fmax
+        Largest predicted force on a free atom at the end, in eV/Å.
+    uncertainty
+        At the end; None where nothing measures it.
+    max_uncertainty
+        The largest of all frames.
+    n_candidates
+        Number of frames that are candidates for a label.
+    """
+
+    converged: bool
+    reason: str
+    message: str
+    steps: int
+    fmax: float
+    uncertainty: float | None
+    max_uncertainty: float | None
+    n_candidates: int
+
+
+@dataclass(frozen=True, eq=False)
+class SimulationResult:
+    """All frames of all runs, and how each run ended.
+
+    Attributes
+    ----------
+    trajectory
+        Frames without labels. ``info`` has ``run``, ``step``, ``uncertainty`` (NaN where nothing
+        measures it), ``candidate`` (whether the frame may be chosen for a label),
+        ``predicted_energy`` and ``predicted_stress``; ``arrays`` has ``predicted_forces``, and
+        ``uncertainty`` where the measure has one for each atom.
+    """
+
+    trajectory: Configurations
+    runs: tuple[Run, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Frame:
+    """One step of a run, as the potential saw it."""
+
+    step: int
+    positions: Float[np.ndarray, "atoms 3"]
+    cell: Float[np.ndarray, "3 3"]
+    energy: float
+    forces: Float[np.ndarray, "atoms 3"]
+    stress: Float[np.ndarray, "3 3"]
+    uncertainty: float
+    uncertainties: Float[np.ndarray, " atoms"] | None
+    candidate: bool
+
+
+@dataclass(frozen=True)
+class Ending:
+    """Why a run is over."""
+
+    reason: str
+    message: str
+
+
+class Simulation(ABC):
+    """Moves atoms with a potential. A subclass is a frozen dataclass, its fields the options."""
+
+    guard: Guard
+
+    @abstractmethod
+    def simulate(
+        self,
+        potential: "Potential",
+        structure: Configurations,
+        measure: "Uncertainty | None",
+        record: Callable[[Frame], None],
+    ) -> Ending:
+        """Run from one structure, record each frame, return why it is over."""
+
+    def run(
+        self,
+        potential: "Potential",
+        structures: Configurations,
+        progress: Callable[..., None] | None = None,
+    ) -> SimulationResult:
+        """Run from each structure, one after the other.
+
+        Whatever ends the whole from outside (an interrupt, no memory) passes through, with what
+        was computed until then as its attribute ``computed``, a ``SimulationResult``.
+
+        Parameters
+        ----------
+        progress
+            Called after each step with ``run``, ``n_runs``, ``step``, ``energy``, ``fmax`` and
+            ``uncertainty``.
+
+        Raises
+        ------
+        ValueError
+            If the potential does not know an element, or cannot be watched as the options ask.
+        """
+        strange = sorted(set(structures.elements) - set(potential.elements))
+        if strange:
+            raise ValueError(
+                f"the potential knows {list(potential.elements)}, the structures have {strange}"
+            )
+        if not (np.isfinite(structures.positions).all() and np.isfinite(structures.cells).all()):
+            raise ValueError("the structures to begin with have positions or cells not finite")
+        if not len(structures):
+            return SimulationResult(Configurations.empty(), ())
+        measure = self.guard.measure(potential, structures)
+        parts: list[Configurations] = []
+        runs: list[Run] = []
+        for index, structure in enumerate(structures):
+            frames: list[Frame] = []
+            tell = partial(progress or _ignore, run=index, n_runs=len(structures))
+            record = _recorder(frames, structure, tell)
+            interruption: BaseException | None = None
+            try:
+                ending = self.simulate(potential, structure, measure, record)
+            except BaseException as error:
+                interruption, ending = error, Ending(INTERRUPTED, str(error))
+            if frames:
+                parts.append(_join(structure, index, frames))
+                runs.append(_summary(structure, frames, ending))
+            if interruption is not None:
+                computed = SimulationResult(Configurations.concatenate(parts), tuple(runs))
+                setattr(interruption, "computed", computed)  # noqa: B010
+                raise interruption
+        return SimulationResult(Configurations.concatenate(parts), tuple(runs))
+
+
+def follow(
+    steps: Iterator[bool], atoms: Atoms, guard: Guard, record: Callable[[Frame], None]
+) -> Ending:
+    """Take steps until one says that it converged, there are no more, or the guard objects.
+
+    Parameters
+    ----------
+    steps
+        Moves the atoms, whose calculator is an ``MLCalculator``; the first step only looks.
+    """
+    import torch
+
+    first = None
+    for step in count():
+        try:
+            converged = next(steps, None)
+        except (MemoryError, torch.OutOfMemoryError):
+            raise
+        except (ArithmeticError, ValueError, RuntimeError) as error:
+            if np.isfinite(atoms.positions).all():
+                record(_failed_frame(step, atoms))
+            return Ending(UNPHYSICAL, f"{type(error).__name__}: {error}")
+        if converged is None:
+            return Ending(MAX_STEPS, "")
+        now = _snapshot(atoms)
+        first = first or now
+        verdict = guard.verdict(now, first)
+        physical = verdict is None or verdict[0] != UNPHYSICAL
+        record(_frame(step, atoms, physical and guard.wants_label(now.uncertainty)))
+        if verdict is not None:
+            return Ending(*verdict)
+        if converged:
+            return Ending(CONVERGED, "")
+    raise AssertionError("steps never end")
+
+
+def _recorder(
+    frames: list[Frame], structure: Configurations, tell: Callable[..., None]
+) -> Callable[[Frame], None]:
+    """Return what keeps a frame and tells of it."""
+
+    def record(frame: Frame) -> None:
+        frames.append(frame)
+        tell(
+            step=frame.step,
+            energy=frame.energy,
+            fmax=_fmax(frame.forces, structure.fixed),
+            uncertainty=_known(frame.uncertainty),
+        )
+
+    return record
+
+
+def _ignore(**values: Any) -> None:
+    """Tell nobody."""
+
+
+def _snapshot(atoms: Atoms) -> Snapshot:
+    results, graph = atoms.calc.results, atoms.calc.graph
+    return Snapshot(
+        atoms.numbers,
+        graph.pairs.cpu().numpy(),
+        graph.distances.cpu().numpy(),
+        results["energy"],
+        results["forces"],
+        results.get("uncertainty", np.nan),
+    )
+
+
+def _frame(step: int, atoms: Atoms, candidate: bool) -> Frame:
+    results = atoms.calc.results
+    stress = results.get("stress")
+    return Frame(
+        step=step,
+        positions=atoms.positions.copy(),
+        cell=atoms.cell.array.copy(),
+        energy=results["energy"],
+        forces=results["forces"],
+        stress=np.full((3, 3), np.nan) if stress is None else voigt_6_to_full_3x3_stress(stress),
+        uncertainty=results.get("uncertainty", np.nan),
+        uncertainties=results.get("uncertainties"),
+        candidate=candidate,
+    )
+
+
+def _failed_frame(step: int, atoms: Atoms) -> Frame:
+    return Frame(
+        step=step,
+        positions=atoms.positions.copy(),
+        cell=atoms.cell.array.copy(),
+        energy=np.nan,
+        forces=np.full((len(atoms), 3), np.nan),
+        stress=np.full((3, 3), np.nan),
+        uncertainty=np.nan,
+        uncertainties=None,
+        candidate=False,
+    )
+
+
+def _join(structure: Configurations, run: int, frames: list[Frame]) -> Configurations:
+    """Return the frames of a run as unlabelled structures with predictions."""
+    n = len(frames)
+    arrays = {"predicted_forces": np.concatenate([frame.forces for frame in frames])}
+    if any(frame.uncertainties is not None for frame in frames):
+        unknown = np.full(len(structure.numbers), np.nan)
+        arrays["uncertainty"] = np.concatenate(
+            [unknown if frame.uncertainties is None else frame.uncertainties for frame in frames]
+        )
+    info: dict[str, Any] = {
+        "run": np.full(n, run),
+        "step": [frame.step for frame in frames],
+        "uncertainty": [frame.uncertainty for frame in frames],
+        "candidate": [frame.candidate for frame in frames],
+        "predicted_energy": [frame.energy for frame in frames],
+        "predicted_stress": [frame.stress for frame in frames],
+        "status": ["unlabelled"] * n,
+    }
+    return Configurations.from_geometry(
+        np.tile(structure.numbers, n),
+        np.concatenate([frame.positions for frame in frames]),
+        np.tile(structure.counts, n),
+        np.stack([frame.cell for frame in frames]),
+        np.tile(structure.pbc, (n, 1)),
+        fixed=np.tile(structure.fixed, (n, 1)),
+        info=info,
+        arrays=arrays,
+    )
+
+
+def _summary(structure: Configurations, frames: list[Frame], ending: Ending) -> Run:
+    uncertainties = [f.uncertainty for f in frames if np.isfinite(f.uncertainty)]
+    last = frames[-1]
+    return Run(
+        converged=ending.reason == CONVERGED,
+        reason=ending.reason,
+        message=ending.message,
+        steps=last.step,
+        fmax=_fmax(last.forces, structure.fixed),
+        uncertainty=_known(last.uncertainty),
+        max_uncertainty=max(uncertainties, default=None),
+        n_candidates=sum(frame.candidate for frame in frames),
+    )
+
+
+def _fmax(forces: Float[np.ndarray, "atoms 3"], fixed: Bool[np.ndarray, "atoms 3"]) -> float:
+    free = np.where(fixed, 0.0, forces)
+    return float(np.linalg.norm(free, axis=1).max(initial=0.0))
+
+
+def _known(uncertainty: float) -> float | None:
+    return None if np.isnan(uncertainty) else float(uncertainty)

@@ -1,0 +1,163 @@
+"""What a simulation must not do: leave the known, or leave physics."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from ase.data import chemical_symbols, covalent_radii
+from jaxtyping import Bool, Float, Int
+
+from aiida_mlal.ml import parts
+from aiida_mlal.ml.options import suggest
+
+if TYPE_CHECKING:
+    from aiida_mlal.ml.configurations import Configurations
+    from aiida_mlal.ml.models.base import Potential
+    from aiida_mlal.ml.uncertainty.base import Uncertainty
+
+UNCERTAIN, UNPHYSICAL = "uncertain", "unphysical"
+
+
+@dataclass(frozen=True, eq=False)
+class Snapshot:
+    """What a guard looks at in one step.
+
+    Attributes
+    ----------
+    numbers
+        Atomic number of each atom.
+    pairs, distances
+        Atoms at the ends of each edge that the potential sees, and its length in Å.
+    energy, forces
+        What the potential predicts, in eV and eV/Å.
+    uncertainty
+        NaN where nothing measures it.
+    """
+
+    numbers: Int[np.ndarray, " atoms"]
+    pairs: Int[np.ndarray, "2 edges"]
+    distances: Float[np.ndarray, " edges"]
+    energy: float
+    forces: Float[np.ndarray, "atoms 3"]
+    uncertainty: float = np.nan
+
+    @property
+    def has_neighbours(self) -> Bool[np.ndarray, " atoms"]:
+        """Which atoms the potential sees in the company of others."""
+        found = np.zeros(len(self.numbers), bool)
+        found[self.pairs[0]] = True
+        return found
+
+
+@dataclass(frozen=True)
+class Guard:
+    """Limits that are watched at every step.
+
+    Attributes
+    ----------
+    uncertainty
+        The measure and its options, such as ``{"name": "force_std"}``, which is the default for
+        a committee; a single potential has none by default.
+    select
+        Uncertainty from which a frame is a candidate for a label; all are without it.
+    break_
+        Uncertainty that ends a run; never without it.
+    min_distance
+        Smallest distance of two atoms, in units of the sum of their covalent radii.
+    max_force
+        Largest predicted force on an atom in eV/Å.
+    escape
+        Whether a run ends when an atom that had neighbours has none left within the cutoff.
+    """
+
+    uncertainty: Mapping[str, Any] | None = None
+    select: float | None = None
+    break_: float | None = None
+    min_distance: float | None = 0.5
+    max_force: float | None = 200.0
+    escape: bool = True
+
+    def __post_init__(self) -> None:
+        """Refuse limits that nothing or everything fulfils, and an unknown measure."""
+        if self.uncertainty is not None:
+            name, known = self.uncertainty.get("name"), parts.names("uncertainties")
+            if name not in known:  # its options are checked by ``measure``, which needs torch
+                raise ValueError(f"unknown uncertainty {name!r}{suggest(str(name), known)}")
+        for name in ("select", "break_", "min_distance", "max_force"):
+            value = getattr(self, name)
+            if value is not None and not value > 0:
+                raise ValueError(f"expected {name.rstrip('_')} above 0 or null, got {value}")
+        if self.select is not None and self.break_ is not None and self.select > self.break_:
+            raise ValueError(
+                f"expected select not above break, got {self.select} and {self.break_}"
+            )
+
+    def measure(self, potential: "Potential", structures: "Configurations") -> "Uncertainty | None":
+        """Return what measures the uncertainty of a potential, or None if nothing can.
+
+        Raises
+        ------
+        ValueError
+            If the measure does not suit the potential, or a threshold would have nothing to
+            compare with.
+        """
+        import torch
+
+        with torch.no_grad():
+            graph = potential.graph(structures[:1])
+            committee = potential.committee(graph)
+        options = self.uncertainty
+        if options is None and len(committee.energies) > 1:
+            options = {"name": "force_std"}
+        if options is not None:
+            measure: Uncertainty = parts.make("uncertainties", options, "guard.uncertainty")
+            measure.of(potential, graph, committee)
+            return measure
+        if self.select is not None or self.break_ is not None:
+            raise ValueError(
+                "guard: 'select' and 'break' need an uncertainty, and a single potential has none "
+                "by default: train with the model option 'ensemble' of 2 or more, or name one of "
+                f"{parts.names('uncertainties')} as 'uncertainty'"
+            )
+        return None
+
+    def wants_label(self, uncertainty: float) -> bool:
+        """Return whether a frame is a candidate for a label."""
+        return self.select is None or not uncertainty < self.select
+
+    def verdict(self, now: Snapshot, first: Snapshot) -> tuple[str, str] | None:
+        """Return why a run must end: ``uncertain`` or ``unphysical``, and details; else None."""
+        problem = self._unphysical(now, first)
+        if problem is not None:
+            return UNPHYSICAL, problem
+        if self.break_ is not None and not now.uncertainty < self.break_:
+            return UNCERTAIN, f"the uncertainty {now.uncertainty:.4g} reached {self.break_:.4g}"
+        return None
+
+    def _unphysical(self, now: Snapshot, first: Snapshot) -> str | None:
+        if not (np.isfinite(now.energy) and np.isfinite(now.forces).all()):
+            return "energy or forces are not finite"
+        if self.min_distance is not None and len(now.distances):
+            radii = covalent_radii[now.numbers]
+            ratios = now.distances / (radii[now.pairs[0]] + radii[now.pairs[1]])
+            edge = int(ratios.argmin())
+            if ratios[edge] < self.min_distance:
+                return (
+                    f"{_names(now.numbers, now.pairs[:, edge])} are {now.distances[edge]:.2f} Å "
+                    f"apart, {ratios[edge]:.2f} times the sum of their covalent radii"
+                )
+        norms = np.linalg.norm(now.forces, axis=1)
+        if self.max_force is not None and len(norms) and norms.max() > self.max_force:
+            atom = int(norms.argmax())
+            return f"the force on {_names(now.numbers, [atom])} is {norms[atom]:.1f} eV/Å"
+        if self.escape:
+            gone = np.flatnonzero(first.has_neighbours & ~now.has_neighbours)
+            if len(gone):
+                return f"{_names(now.numbers, gone)} flew away"
+        return None
+
+
+def _names(numbers: np.ndarray, atoms: Sequence[Any] | np.ndarray) -> str:
+    names = [f"{chemical_symbols[numbers[i]]} {i}" for i in atoms]
+    return " and ".join(names) if len(names) < 3 else f"{names[0]} and {len(names) - 1} others"
