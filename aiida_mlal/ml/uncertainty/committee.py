@@ -102,4 +102,4 @@ class EnergyStd(Committee):
 def largest(per_atom: Float[Tensor, " atoms"], graph: Graph) -> Float[Tensor, " structures"]:
     """Return the largest of the values of the atoms of each structure."""
     zero = per_atom.new_zeros(len(graph.volumes))
-    return zero.index_reduce(0, graph.owner, per_atom, "amax", include_self=True)
+    return zero.scatter_reduce(0, graph.owner, per_atom, "amax")
