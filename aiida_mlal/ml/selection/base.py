@@ -83,8 +83,9 @@ class Query:
         ValueError
             If the pool does not say, and there is no potential to ask.
         """
-        if "uncertainty" in self.pool.info:
-            return np.asarray(self.pool.info["uncertainty"], float)
+        values = self.scores.copy()
+        if np.isfinite(values[self.left]).any():
+            return values
         if self.potential is None:
             raise ValueError(
                 "the structures of the pool carry no 'uncertainty', and no potential was given "
@@ -92,7 +93,6 @@ class Query:
             )
         from aiida_mlal.ml.uncertainty.committee import ForceStd
 
-        values = np.full(len(self.pool), np.nan)
         values[self.left] = ForceStd().measure(self.potential, self.candidates).values
         return values
 

@@ -1,0 +1,222 @@
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from ase import Atoms
+from ase.build import bulk
+
+from aiida_mlal.ml import parts
+from aiida_mlal.ml.configurations import Configurations
+from aiida_mlal.ml.models.ensemble import Ensemble
+from aiida_mlal.ml.models.factory import single
+from aiida_mlal.ml.selection.base import Query, last_frames
+from aiida_mlal.ml.selection.filters import Filters
+from aiida_mlal.ml.selection.select import select
+
+OFF = Filters(min_distance=None, duplicate=None)
+NOTHING = Configurations.empty()
+
+
+def pool_of(n, **info):
+    rng = np.random.default_rng(0)
+    frames = []
+    for _ in range(n):
+        atoms = bulk("Cu")
+        atoms.positions += rng.normal(size=3)
+        frames.append(atoms)
+    return Configurations.from_ase(frames).with_info(**info)
+
+
+@pytest.fixture(params=parts.names("strategies"))
+def name(request):
+    return request.param
+
+
+@pytest.fixture
+def pool():
+    rng = np.random.default_rng(1)
+    return pool_of(12, run=np.repeat([0, 1, 2], 4), uncertainty=rng.permutation(12) / 10)
+
+
+class TestContract:
+    """Of all strategies."""
+
+    def test_choices_differ_and_are_as_many_as_wanted(self, name, pool):
+        for n in (1, 5, 12):
+            indices = select(pool, NOTHING, {"name": name, "n": n}, OFF).indices
+            assert len(indices) == len(set(indices)) == n
+
+    def test_takes_what_there_is_and_says_so(self, name, pool):
+        selection = select(pool, NOTHING, {"name": name, "n": 20}, OFF)
+        assert sorted(selection.indices) == list(range(12))
+        assert "asked for 20 structures, chose 12" in selection.message
+
+    def test_nothing_from_nothing(self, name):
+        selection = select(NOTHING, NOTHING, {"name": name, "n": 2}, OFF)
+        assert selection.selected == []
+        assert "chose 0" in selection.message
+
+    def test_same_seed_same_choice(self, name, pool):
+        first, second = (select(pool, NOTHING, {"name": name, "n": 5}, OFF, 3) for _ in range(2))
+        assert first == second
+
+    def test_inputs_are_left_alone(self, name, pool):
+        before = pool.to_bytes()
+        select(pool, pool[:2], {"name": name, "n": 3})
+        assert pool.to_bytes() == before
+
+    def test_filtered_structures_are_not_chosen(self, name, pool):
+        selection = select(pool, pool[[3, 4, 5, 11]], {"name": name, "n": 12})
+        assert sorted(selection.indices) == [0, 1, 2, 6, 7, 8, 9, 10]
+        assert {r["index"] for r in selection.rejected} == {3, 4, 5, 11}
+
+    def test_every_choice_has_a_reason(self, name, pool):
+        selection = select(pool, NOTHING, {"name": name, "n": 12}, OFF)
+        assert all(chosen["reason"] for chosen in selection.selected)
+
+    def test_at_least_one(self, name):
+        with pytest.raises(ValueError, match="above 0, got 0"):
+            parts.make("strategies", {"name": name, "n": 0})
+
+
+def test_random_is_fair():
+    pool = pool_of(5)
+    counts = np.zeros(5)
+    for seed in range(500):
+        counts[select(pool, NOTHING, {"name": "random", "n": 2}, OFF, seed).indices] += 1
+    assert abs(counts / 500 - 0.4).max() < 0.08  # 3.6 standard deviations
+
+
+def test_uncertainty_prefers_the_uncertain():
+    pool = pool_of(5, uncertainty=[0.1, 0.5, 0.2, np.nan, 0.4])
+    selection = select(pool, NOTHING, {"name": "uncertainty", "n": 5}, OFF)
+    assert selection.indices == [1, 4, 2, 0, 3]
+    assert [s["score"] for s in selection.selected] == [0.5, 0.4, 0.2, 0.1, None]
+
+
+def test_of_equally_uncertain_structures_the_earlier():
+    pool = pool_of(4, uncertainty=[0.1, 0.3, 0.3, 0.3])
+    assert select(pool, NOTHING, {"name": "uncertainty", "n": 2}, OFF).indices == [1, 2]
+
+
+@pytest.mark.parametrize("info", [{}, {"uncertainty": np.full(3, np.nan)}])
+def test_uncertainty_that_nobody_knows(info):
+    with pytest.raises(ValueError, match="no 'uncertainty', and no potential"):
+        select(pool_of(3, **info), NOTHING, {"name": "uncertainty"}, OFF)
+
+
+@pytest.mark.parametrize("info", [{}, {"uncertainty": np.full(3, np.nan)}])
+def test_uncertainty_that_the_potential_knows(info):
+    dimers = [Atoms("Cu2", [[0, 0, 0], [0, 0, d]]) for d in (2.2, 1.6, 3.0)]
+    pool = Configurations.from_ase(dimers).with_info(**info)
+    committee = Ensemble(
+        [
+            single({"architecture": "morse", "parameters": {"Cu": values}}, ["Cu"], 0)
+            for values in ({"De": 2.0, "re": 2.2, "a": 1.4}, {"De": 3.0, "re": 2.2, "a": 1.4})
+        ]
+    )
+    selection = select(pool, NOTHING, {"name": "uncertainty", "n": 3}, OFF, potential=committee)
+    assert selection.indices == [1, 2, 0]  # at 2.2 Å both say that there is no force
+    forces = [m.predict(pool).forces[::2, 2] for m in committee.members]
+    expected = abs(forces[0] - forces[1]) / 2
+    assert [s["score"] for s in selection.selected] == pytest.approx(expected[[1, 2, 0]])
+
+
+@pytest.mark.parametrize("name", ["final", "final_uncertainty"])
+class TestFinals:
+    """Of the strategies that want the last frame of every run."""
+
+    def test_last_frames_come_first(self, name, pool):
+        selection = select(pool, NOTHING, {"name": name, "n": 5}, OFF)
+        assert selection.indices[:3] == [3, 7, 11]
+        assert [s["reason"] for s in selection.selected[:3]] == [
+            f"last frame of run {run}" for run in range(3)
+        ]
+
+    def test_a_pool_without_runs_is_one_run(self, name):
+        pool = pool_of(6, uncertainty=np.zeros(6))
+        assert select(pool, NOTHING, {"name": name, "n": 2}, OFF).indices[0] == 5
+
+    def test_too_few_for_all_runs_is_said(self, name, pool):
+        selection = select(pool, NOTHING, {"name": name, "n": 2}, OFF)
+        assert selection.indices == [3, 7]
+        assert "1 last frames were left out" in selection.message
+
+    def test_a_last_frame_near_a_labelled_structure_is_chosen(self, name, pool):
+        train = replace(pool[[7]], positions=pool[[7]].positions + 1e-4)
+        selection = select(pool, train, {"name": name, "n": 3})
+        assert selection.indices == [3, 7, 11]
+
+    def test_a_labelled_last_frame_is_not_replaced_by_the_one_before(self, name, pool):
+        selection = select(pool, pool[[7]], {"name": name, "n": 2})
+        assert selection.indices == [3, 11]
+
+    def test_an_impossible_last_frame_is_replaced_by_the_last_possible_one(self, name, pool):
+        energy = np.zeros(12)
+        energy[[6, 7]] = np.inf
+        selection = select(pool.with_info(predicted_energy=energy), NOTHING, {"name": name, "n": 3})
+        assert selection.indices == [3, 5, 11]
+        assert selection.selected[1]["reason"] == "last frame of run 1 that passed the filters"
+
+    def test_a_run_without_any_possible_frame_is_left_out(self, name, pool):
+        energy = np.zeros(12)
+        energy[4:8] = np.nan
+        selection = select(pool.with_info(predicted_energy=energy), NOTHING, {"name": name, "n": 2})
+        assert selection.indices == [3, 11]
+
+
+def test_final_uncertainty_goes_on_with_the_most_uncertain():
+    pool = pool_of(5, uncertainty=[0.1, 0.9, 0.3, 0.8, 0.2])
+    selection = select(pool, NOTHING, {"name": "final_uncertainty", "n": 3}, OFF)
+    assert selection.indices == [4, 1, 3]
+
+
+def test_runs_may_be_interleaved():
+    assert last_frames(pool_of(5, run=[0, 1, 0, 1, 0])) == {0: 4, 1: 3}
+
+
+def test_a_query_draws_the_same_numbers_again(pool):
+    query = Query(pool, NOTHING, np.arange(12), seed=5)
+    assert query.rng().random() == query.rng().random()
+
+
+def test_chosen_structures_carry_no_label(pool):
+    labelled = pool.with_labels(np.ones(12), np.ones((12, 3))).with_info(
+        status=["ok"] * 12, fingerprint=["abc"] * 12
+    )
+    selection = select(labelled, NOTHING, {"name": "final", "n": 4}, OFF)
+    chosen = selection.of(labelled)
+    assert chosen.keys == [s["key"] for s in selection.selected]
+    assert np.isnan(chosen.energies).all()
+    assert np.isnan(chosen.forces).all()
+    assert set(chosen.status) == {"unlabelled"}
+    assert list(chosen.info["fingerprint"]) == [""] * 4
+    assert list(chosen.info["reason"]) == [s["reason"] for s in selection.selected]
+
+
+def test_selection_of_nothing_is_empty(pool):
+    selection = select(pool, pool, {"name": "random"})
+    assert len(selection.of(pool)) == 0
+
+
+def test_record_is_json_and_complete(pool):
+    selection = select(pool, pool[:1], {"name": "uncertainty", "n": 2}, seed=9)
+    record = json.loads(selection.to_json())
+    assert record["strategy"] == {"name": "uncertainty", "n": 2}
+    assert (record["n_pool"], record["n_train"], record["seed"]) == (12, 1, 9)
+    assert record["filters"]["duplicate"] == 1e-3
+    assert record["rejected"] == [
+        {
+            "index": 0,
+            "key": pool.keys[0],
+            "reason": "tried (unlabelled) already: structure 0 of train",
+        }
+    ]
+
+
+def test_wrong_names_are_explained():
+    with pytest.raises(ValueError, match="did you mean 'final'"):
+        parts.make("strategies", {"name": "finale"})
+    with pytest.raises(ValueError, match="unknown option 'm'"):
+        parts.make("strategies", {"name": "final", "m": 2})
