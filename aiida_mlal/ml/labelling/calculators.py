@@ -1,0 +1,123 @@
+"""ASE calculators by name, or from a user's function."""
+
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from importlib import import_module, metadata
+from typing import Any
+
+import ase
+from ase.calculators.calculator import BaseCalculator, get_calculator_class
+from ase.calculators.calculator import names as ase_names
+
+from aiida_mlal.ml.options import suggest
+
+ASE_VERSION: str = ase.__version__
+
+
+@dataclass(frozen=True)
+class CalculatorOptions:
+    """Which calculator, and with what options.
+
+    Attributes
+    ----------
+    name
+        As ASE calls it (``emt``, ``lj``, ``morse``, ``gpaw``, ...); with ``factory``, any name.
+    options
+        Arguments of the calculator or of the factory.
+    factory
+        ``module:function`` that returns the calculator, for those that ASE does not know.
+    """
+
+    name: str
+    options: Mapping[str, Any] = field(default_factory=dict)
+    factory: str | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse a name that ASE does not know, and options that a simple calculator lacks."""
+        if self.factory is not None:
+            module, _, function = self.factory.partition(":")
+            if not module or not function:
+                raise ValueError(f"expected a factory as 'module:function', got {self.factory!r}")
+            return
+        if self.name not in ase_names:
+            raise ValueError(
+                f"unknown calculator {self.name!r}{suggest(self.name, ase_names)}; any other is "
+                "built by a function of yours, given as 'factory': 'module:function'"
+            )
+        if self.name in _SIMPLE:
+            known = get_calculator_class(self.name).default_parameters
+            for option in self.options:
+                if option not in known:
+                    raise ValueError(
+                        f"calculator '{self.name}': unknown option {option!r}"
+                        f"{suggest(option, known)}"
+                    )
+
+    def build(self) -> BaseCalculator:
+        """Return a new calculator.
+
+        Raises
+        ------
+        ValueError
+            If the module, the function or the program cannot be found, or an option is wrong.
+        """
+        make = self._factory()
+        try:
+            calculator = make(**self.options)
+        except Exception as error:
+            raise ValueError(
+                f"calculator '{self.name}' cannot be built: {type(error).__name__}: {error}"
+            ) from error
+        if not hasattr(calculator, "get_potential_energy"):
+            raise ValueError(
+                f"expected an ASE calculator from {self.factory!r}, got {calculator!r}"
+            )
+        return calculator
+
+    def describe(self) -> dict[str, Any]:
+        """Return what made a label, for a reader and for its fingerprint."""
+        found: dict[str, Any] = {
+            "calculator": self.name,
+            "options": dict(self.options),
+            "ase": ASE_VERSION,
+        }
+        if self.factory is not None:
+            found["factory"] = self.factory
+            found["version"] = _version(self.factory)
+        return found
+
+    def _factory(self) -> Callable[..., Any]:
+        if self.factory is None:
+            try:
+                found: Callable[..., Any] = get_calculator_class(self.name)
+            except (ImportError, AttributeError) as error:
+                raise ValueError(
+                    f"calculator '{self.name}' cannot be loaded, is it installed? {error}"
+                ) from error
+            return found
+        module, _, function = self.factory.partition(":")
+        try:
+            found = getattr(import_module(module), function)
+        except ImportError as error:
+            raise ValueError(
+                f"the module of the factory {self.factory!r} cannot be imported: {error}"
+            ) from error
+        except AttributeError as error:
+            here = [name for name, _ in inspect.getmembers(import_module(module), callable)]
+            raise ValueError(
+                f"module {module!r} has no function {function!r}{suggest(function, here)}"
+            ) from error
+        return found
+
+
+_SIMPLE = ("emt", "lj", "morse", "tip3p", "tip4p")
+"""Calculators of ASE that ignore an unknown option, and list those that they know."""
+
+
+def _version(factory: str) -> str | None:
+    """Return the version of the package that a factory comes with, where it has one."""
+    top = factory.partition(":")[0].partition(".")[0]
+    for package in metadata.packages_distributions().get(top, []):
+        return metadata.version(package)
+    return None

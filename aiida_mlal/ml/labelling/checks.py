@@ -1,0 +1,127 @@
+"""Whether a label belongs to its structure and is fit to be learned from."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from ase.data import chemical_symbols
+from jaxtyping import Float
+
+from aiida_mlal.ml.configurations import OK, Configurations
+from aiida_mlal.ml.neighbours import closest_approach
+
+FAILED, UNCONVERGED, UNPHYSICAL = "failed", "unconverged", "unphysical"
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a label must satisfy to be learned from.
+
+    Attributes
+    ----------
+    max_force
+        Largest norm of a force on an atom in eV/Å.
+    min_distance
+        Smallest distance of two atoms, in units of the sum of their covalent radii.
+    max_energy
+        Largest size of the energy per atom in eV.
+    tolerance
+        How far an atom may be, in Å, from where it was asked for.
+    """
+
+    max_force: float | None = 100.0
+    min_distance: float | None = 0.4
+    max_energy: float | None = None
+    tolerance: float = 1e-3
+
+    def __post_init__(self) -> None:
+        """Refuse limits that nothing fulfils."""
+        for name in ("max_force", "min_distance", "max_energy", "tolerance"):
+            value = getattr(self, name)
+            if value is not None and not value > 0:
+                raise ValueError(f"expected {name} above 0, got {value}")
+
+
+def check_geometry(structure: Configurations, limits: Limits) -> tuple[str, str]:
+    """Return status ``ok`` or ``unphysical``, and why, of a structure that has no label yet."""
+    if not (np.isfinite(structure.positions).all() and np.isfinite(structure.cells).all()):
+        return UNPHYSICAL, "positions or cell are not finite"
+    if limits.min_distance is not None:
+        closest = closest_approach(
+            structure.numbers, structure.positions, structure.cells[0], structure.pbc[0]
+        )
+        if closest < limits.min_distance:
+            return UNPHYSICAL, (
+                f"two atoms are {closest:.2f} times the sum of their covalent radii apart, "
+                f"less than {limits.min_distance:g}"
+            )
+    return OK, ""
+
+
+def check_label(wanted: Configurations, found: Configurations, limits: Limits) -> tuple[str, str]:
+    """Return the status of a label and why: ``ok``, ``failed`` or ``unphysical``.
+
+    Parameters
+    ----------
+    wanted
+        The one structure that was to be labelled.
+    found
+        What was labelled, as one structure; its atoms may be in other periodic images.
+    """
+    problem = _mismatch(wanted, found, limits.tolerance)
+    if problem is not None:
+        return FAILED, problem
+    energy, forces = found.energies[0], found.forces
+    if not np.isfinite(energy):
+        return FAILED, "the energy is missing or not finite"
+    if not np.isfinite(forces).all():
+        return FAILED, "forces are missing or not finite"
+    status, reason = check_geometry(wanted, limits)
+    if status != OK:
+        return status, reason
+    norms = np.linalg.norm(forces, axis=1)
+    if limits.max_force is not None and norms.max(initial=0.0) > limits.max_force:
+        atom = int(norms.argmax())
+        return UNPHYSICAL, (
+            f"the force on {_name(wanted, atom)} is {norms[atom]:.1f} eV/Å, more than "
+            f"{limits.max_force:g}"
+        )
+    per_atom = abs(energy) / max(len(wanted.numbers), 1)
+    if limits.max_energy is not None and per_atom > limits.max_energy:
+        return UNPHYSICAL, (
+            f"the energy is {per_atom:.1f} eV per atom, more than {limits.max_energy:g}"
+        )
+    return OK, ""
+
+
+def _mismatch(wanted: Configurations, found: Configurations, tolerance: float) -> str | None:
+    if len(found.numbers) != len(wanted.numbers):
+        return f"asked for {len(wanted.numbers)} atoms, got {len(found.numbers)}"
+    different = np.flatnonzero(found.numbers != wanted.numbers)
+    if len(different):
+        atom = int(different[0])
+        return f"asked for {_name(wanted, atom)}, got {_name(found, atom)}"
+    if not (found.pbc == wanted.pbc).all():
+        return f"asked for periodicity {wanted.pbc[0].tolist()}, got {found.pbc[0].tolist()}"
+    periodic = wanted.pbc[0]
+    stretch = np.abs(found.cells[0] - wanted.cells[0])[periodic].max(initial=0.0)
+    if not stretch <= tolerance:
+        return f"a lattice vector differs by {stretch:.2g} Å from what was asked for"
+    moved = _nearest(found.positions - wanted.positions, wanted.cells[0][periodic])
+    distances = np.linalg.norm(moved, axis=1)
+    if not distances.max(initial=0.0) <= tolerance:
+        atom = int(distances.argmax())  # that of a NaN, if there is one
+        return f"{_name(wanted, atom)} is {distances[atom]:.2g} Å from where it was asked for"
+    return None
+
+
+def _nearest(
+    vectors: Float[np.ndarray, "atoms 3"], lattice: Float[np.ndarray, "periodic 3"]
+) -> Float[np.ndarray, "atoms 3"]:
+    """Return vectors less the lattice vectors nearest to them, if they are near to one."""
+    if not len(lattice):
+        return vectors
+    return vectors - np.round(vectors @ np.linalg.pinv(lattice)) @ lattice
+
+
+def _name(structure: Configurations, atom: int) -> str:
+    return f"{chemical_symbols[structure.numbers[atom]]} {atom}"

@@ -1,0 +1,128 @@
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from ase import Atoms
+from ase.build import bulk, fcc100
+from ase.calculators.emt import EMT
+from ase.constraints import FixAtoms
+
+from aiida_mlal.ml.configurations import Configurations
+from aiida_mlal.ml.labelling.calculators import CalculatorOptions
+from aiida_mlal.ml.labelling.checks import Limits
+from aiida_mlal.ml.labelling.label import fingerprint, label
+
+EMT_OPTIONS = CalculatorOptions("emt")
+FRAGILE = CalculatorOptions("fragile", factory="broken_calculators:Fragile")
+
+
+def structures():
+    crystal = bulk("Cu", cubic=True)
+    crystal.rattle(0.1, seed=1)
+    slab = fcc100("Cu", (1, 1, 3), vacuum=5)
+    slab.rattle(0.1, seed=2)
+    slab.set_constraint(FixAtoms([0]))
+    return [crystal, slab, Atoms("Cu2", [[0, 0, 0], [0, 0, 2.4]])]
+
+
+def chain(n):
+    return Atoms(f"Cu{n}", [[2.5 * i, 0, 0] for i in range(n)])
+
+
+def test_labels_are_those_of_the_calculator_whatever_is_fixed():
+    atoms = structures()
+    found = label(Configurations.from_ase(atoms), EMT_OPTIONS)
+    assert set(found.status) == {"ok"}
+    for one, reference in zip(found, atoms):
+        reference.calc = EMT()
+        assert one.energies[0] == reference.get_potential_energy()
+        np.testing.assert_array_equal(one.forces, reference.get_forces(apply_constraint=False))
+    assert found[0].stresses[0] == pytest.approx(atoms[0].get_stress(voigt=False))
+    assert np.isnan(found.stresses[1:]).all()
+    assert found[1].fixed[0].all()
+    assert set(found.info["fingerprint"]) == {fingerprint(EMT_OPTIONS.describe())}
+
+
+def test_geometry_and_other_values_are_left_alone():
+    start = Configurations.from_ase(structures()).with_info(
+        run=[0, 0, 1], reason=["final", "uncertain", "final"], predicted_energy=[1.0, 2.0, 3.0]
+    )
+    found = label(start, EMT_OPTIONS)
+    assert found.keys == start.keys
+    assert found.info["reason"].tolist() == ["final", "uncertain", "final"]
+    assert found.info["predicted_energy"].tolist() == [1.0, 2.0, 3.0]
+
+
+def test_one_failure_does_not_end_the_batch(importable):
+    start = Configurations.from_ase([chain(n) for n in range(1, 7)]).with_info(reason=["final"] * 6)
+    found = label(start, FRAGILE)
+    assert found.status.tolist() == [
+        "ok", "unconverged", "unconverged", "failed", "failed", "failed",
+    ]  # fmt: skip
+    assert found.info["reason"][0] == "final"
+    assert "no convergence in 60 cycles" in found.info["reason"][1]
+    assert found.info["reason"][3] == "TypeError: a bug in the code"
+    assert np.isfinite(found.energies).tolist() == [True] + [False] * 5
+    assert np.isnan(found[1:].forces).all()
+    assert (found.info["fingerprint"] != "").tolist() == [True] + [False] * 5
+    assert len(found.learnable) == 1
+
+
+def test_old_labels_do_not_survive_a_failure(importable):
+    start = Configurations.from_ase(chain(2)).with_labels([-1.0], np.zeros((2, 3)))
+    found = label(start, FRAGILE)
+    assert np.isnan(found.energies[0])
+    assert np.isnan(found.forces).all()
+
+
+def test_atoms_too_close_are_not_calculated(importable):
+    start = Configurations.from_ase(Atoms("Cu2", [[0, 0, 0], [0, 0, 0.5]]))
+    found = label(start, FRAGILE)
+    assert found.status.tolist() == ["unphysical"]
+    assert "covalent radii" in found.info["reason"][0]
+    assert found.info["fingerprint"].tolist() == [""]
+
+
+def test_a_label_beyond_the_limits_is_kept_but_not_learned_from():
+    start = Configurations.from_ase(Atoms("Cu2", [[0, 0, 0], [0, 0, 1.5]]))
+    found = label(start, EMT_OPTIONS, Limits(max_force=0.1))
+    assert found.status.tolist() == ["unphysical"]
+    assert np.isfinite(found.energies).all()
+    assert found.info["fingerprint"][0] != ""
+    assert len(found.learnable) == 0
+
+
+def test_energy_is_the_one_that_forces_belong_to(importable):
+    smeared = CalculatorOptions("smeared", factory="broken_calculators:Smeared")
+    assert label(Configurations.from_ase(chain(2)), smeared).energies[0] == -2.0
+
+
+def test_an_interrupt_carries_what_was_labelled(importable):
+    start = Configurations.from_ase([chain(1), chain(7), chain(1)])
+    with pytest.raises(KeyboardInterrupt) as caught:
+        label(start, FRAGILE)
+    assert caught.value.computed.keys == start.keys
+    assert caught.value.computed.status.tolist() == ["ok", "unlabelled", "unlabelled"]
+
+
+def test_labels_do_not_depend_on_the_company():
+    start = Configurations.from_ase(structures())
+    together = label(start, EMT_OPTIONS)
+    alone = Configurations.concatenate([label(one, EMT_OPTIONS) for one in start])
+    assert together.to_bytes() == alone.to_bytes()
+
+
+def test_reports_progress():
+    seen = []
+    label(Configurations.from_ase(structures()), EMT_OPTIONS, None, lambda **v: seen.append(v))
+    assert seen[-1] == {"done": 3, "n_structures": 3, "status": "ok"}
+
+
+def test_nothing_in_gives_nothing_out():
+    assert len(label(Configurations.empty(), EMT_OPTIONS)) == 0
+
+
+def test_labelling_loads_no_torch():
+    code = "import sys; import aiida_mlal.ml.labelling.label; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
