@@ -73,3 +73,95 @@ def mlal_code(aiida_code_installed):
         filepath_executable=str(Path(sys.executable).with_name("mlal")),
         prepend_text="export OMP_NUM_THREADS=1",
     )
+
+
+TRAINING = {"epochs": 2}
+
+
+@pytest.fixture
+def inputs(mlal_code, dataset, potential):
+    """Return the inputs of each calculation, by its entry point."""
+    from aiida_mlal.data.potential import PotentialData
+
+    node = PotentialData.from_potential(potential)
+    return {
+        "mlal.train": {"dataset": dataset, "model": MODEL, "training": TRAINING, "seed": 3},
+        "mlal.relax": {
+            "potential": node,
+            "structures": dataset.subset([0, 1]),
+            "simulation": {"name": "relax", "fmax": 0.5, "max_steps": 3},
+        },
+        "mlal.select": {
+            "pool": dataset.subset([2, 3, 4, 5]),
+            "train": dataset.subset([0, 1]),
+            "query": {"name": "random", "n": 2},
+            "seed": 5,
+        },
+        "mlal.label.ase": {"dataset": dataset.subset([0, 1]), "calculator": {"name": "emt"}},
+        "mlal.evaluate": {"potential": node, "dataset": dataset},
+    }
+
+
+@pytest.fixture
+def build(inputs, mlal_code):
+    """Return a factory of builders: ``build(entry_point, **changes)``."""
+    from aiida.plugins import CalculationFactory
+
+    def factory(entry_point, **changes):
+        builder = CalculationFactory(entry_point).get_builder()
+        builder.code = mlal_code
+        for name, value in {**inputs[entry_point], **changes}.items():
+            setattr(builder, name, value)
+        return builder
+
+    return factory
+
+
+@pytest.fixture
+def generate_calc_job(build, tmp_path_factory):
+    """Return a factory of a calculation's folder and ``CalcInfo``, as if it were submitted."""
+    from aiida.common.folders import Folder
+    from aiida.engine.utils import instantiate_process
+    from aiida.manage.manager import get_manager
+
+    def factory(entry_point, **changes):
+        path = tmp_path_factory.mktemp("calc_job")
+        process = instantiate_process(get_manager().get_runner(), build(entry_point, **changes))
+        return path, process.prepare_for_submission(Folder(str(path)))
+
+    return factory
+
+
+@pytest.fixture
+def parse(inputs, aiida_localhost):
+    """Return a factory that parses files as if a calculation had retrieved them.
+
+    It returns the outputs and the exit code.
+    """
+    from aiida import orm
+    from aiida.common import LinkType
+    from aiida.plugins import CalculationFactory, ParserFactory
+    from aiida.plugins.entry_point import format_entry_point_string
+
+    def factory(entry_point, files, scheduler=None, stderr=""):
+        process_type = format_entry_point_string("aiida.calculations", entry_point)
+        node = orm.CalcJobNode(computer=aiida_localhost, process_type=process_type)
+        node.set_option("scheduler_stderr", "_scheduler-stderr.txt")
+        for label, value in inputs[entry_point].items():
+            value = orm.to_aiida_type(value) if not isinstance(value, orm.Data) else value
+            node.base.links.add_incoming(value.store(), LinkType.INPUT_CALC, label)
+        if scheduler is not None:
+            code = CalculationFactory(entry_point).exit_codes[scheduler]
+            node.set_exit_status(code.status)
+            node.set_exit_message(code.message)
+        node.store()
+        retrieved = orm.FolderData()
+        for name, content in {**files, "_scheduler-stderr.txt": stderr.encode()}.items():
+            retrieved.base.repository.put_object_from_bytes(content, name)
+        retrieved.base.links.add_incoming(node, LinkType.CREATE, "retrieved")
+        retrieved.store()
+        parser = ParserFactory(entry_point)(node)
+        exit_code = parser.parse()
+        return dict(parser.outputs), exit_code
+
+    return factory

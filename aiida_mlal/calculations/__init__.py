@@ -1,0 +1,1 @@
+"""One thin CalcJob for each task: it writes ``task.json`` and says which files are needed."""

@@ -1,0 +1,58 @@
+"""Label structures with an ASE calculator."""
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+from aiida.engine.processes.calcjobs.calcjob import CalcJobProcessSpec
+from aiida.orm import Dict, to_aiida_type
+
+from aiida_mlal.calculations.base import TaskCalculation, plain
+from aiida_mlal.data.content import ContentData
+from aiida_mlal.data.dataset import DatasetData
+
+
+class LabelCalculation(TaskCalculation):
+    """Computes energies, forces and stresses of structures.
+
+    A structure whose label failed stays in its place, and its status says so.
+    """
+
+    NAME: ClassVar[str] = "label"
+    PARSER: ClassVar[str] = "mlal.label.ase"
+    DATASET: ClassVar[str] = "dataset.safetensors"
+
+    @classmethod
+    def define(cls, spec: CalcJobProcessSpec) -> None:  # type: ignore[override]
+        """Declare inputs and outputs."""
+        super().define(spec)
+        spec.input("dataset", valid_type=DatasetData, help="The structures.")
+        spec.input(
+            "calculator",
+            valid_type=Dict,
+            serializer=to_aiida_type,
+            help='Name and options of the calculator, such as `{"name": "emt"}`.',
+        )
+        spec.input(
+            "limits",
+            valid_type=Dict,
+            serializer=to_aiida_type,
+            required=False,
+            help="What a label must satisfy to be learned from.",
+        )
+        spec.output(
+            "dataset",
+            valid_type=DatasetData,
+            help="The same structures in the same order, with labels where there are any.",
+        )
+        spec.output("description", valid_type=Dict, help="What made the labels, and how it went.")
+        spec.default_output_node = "description"
+
+    @classmethod
+    def task_options(cls, inputs: Mapping[str, Any]) -> dict[str, Any]:
+        """Return calculator, limits and the name of the file."""
+        return {**plain(inputs, "calculator", "limits"), "dataset": cls.DATASET}
+
+    @classmethod
+    def task_files(cls, inputs: Mapping[str, Any]) -> dict[str, ContentData]:
+        """Return the structures."""
+        return {cls.DATASET: inputs["dataset"]}

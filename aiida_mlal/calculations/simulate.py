@@ -1,0 +1,61 @@
+"""Run a simulation with a potential."""
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+from aiida.engine.processes.calcjobs.calcjob import CalcJobProcessSpec
+from aiida.orm import Dict, to_aiida_type
+
+from aiida_mlal.calculations.base import TaskCalculation, plain
+from aiida_mlal.data.content import ContentData
+from aiida_mlal.data.dataset import DatasetData
+from aiida_mlal.data.potential import PotentialData
+
+
+class SimulateCalculation(TaskCalculation):
+    """Runs a simulation from each of some structures: whichever the options name.
+
+    A simulation that its guard stops, or that did not converge, is a result and no failure: how
+    each run ended is in ``results``.
+    """
+
+    NAME: ClassVar[str] = "relax"
+    PARSER: ClassVar[str] = "mlal.relax"
+    POTENTIAL: ClassVar[str] = "potential.safetensors"
+    STRUCTURES: ClassVar[str] = "structures.safetensors"
+
+    @classmethod
+    def define(cls, spec: CalcJobProcessSpec) -> None:  # type: ignore[override]
+        """Declare inputs and outputs."""
+        super().define(spec)
+        spec.input("potential", valid_type=PotentialData, help="Moves the atoms.")
+        spec.input(
+            "structures",
+            valid_type=DatasetData,
+            help="Where to begin, one run for each; fixed atoms stay where they are.",
+        )
+        spec.input(
+            "simulation",
+            valid_type=Dict,
+            serializer=to_aiida_type,
+            help='Name and options, such as `{"name": "relax", "fmax": 0.03, '
+            '"guard": {"break": 0.5}}`.',
+        )
+        spec.output(
+            "trajectory",
+            valid_type=DatasetData,
+            help="All frames of all runs, without labels: predictions are in `info` and `arrays`.",
+        )
+        spec.output("results", valid_type=Dict, help="How each run ended.")
+        spec.default_output_node = "results"
+
+    @classmethod
+    def task_options(cls, inputs: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the simulation and names of files."""
+        names = {"potential": cls.POTENTIAL, "dataset": cls.STRUCTURES}
+        return {**plain(inputs, "simulation"), **names}
+
+    @classmethod
+    def task_files(cls, inputs: Mapping[str, Any]) -> dict[str, ContentData]:
+        """Return the potential and the structures."""
+        return {cls.POTENTIAL: inputs["potential"], cls.STRUCTURES: inputs["structures"]}

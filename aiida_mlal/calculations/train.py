@@ -1,0 +1,84 @@
+"""Train a potential."""
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+from aiida.engine.processes.calcjobs.calcjob import CalcJobProcessSpec
+from aiida.orm import Dict, Int, to_aiida_type
+
+from aiida_mlal.calculations.base import TaskCalculation, plain
+from aiida_mlal.data.content import ContentData
+from aiida_mlal.data.dataset import DatasetData
+from aiida_mlal.data.potential import PotentialData
+
+
+class TrainCalculation(TaskCalculation):
+    """Trains a potential on labelled structures."""
+
+    NAME: ClassVar[str] = "train"
+    PARSER: ClassVar[str] = "mlal.train"
+    DATASET: ClassVar[str] = "dataset.safetensors"
+    INITIAL: ClassVar[str] = "initial.safetensors"
+
+    @classmethod
+    def define(cls, spec: CalcJobProcessSpec) -> None:  # type: ignore[override]
+        """Declare inputs and outputs."""
+        super().define(spec)
+        spec.input(
+            "dataset",
+            valid_type=DatasetData,
+            help="Labelled structures; only those whose status is `ok` are learned from.",
+        )
+        spec.input(
+            "model",
+            valid_type=Dict,
+            serializer=to_aiida_type,
+            help='Architecture and its options, such as `{"architecture": "bpnn", "cutoff": 6.0, '
+            '"prior": {"architecture": "morse"}, "ensemble": 5}`.',
+        )
+        spec.input(
+            "training",
+            valid_type=Dict,
+            serializer=to_aiida_type,
+            default=lambda: Dict({}),
+            help='Options of training, such as `{"epochs": 50, "optimizer": {"name": "lbfgs"}}`.',
+        )
+        spec.input(
+            "seed",
+            valid_type=Int,
+            serializer=to_aiida_type,
+            default=lambda: Int(0),
+            help="Of first weights, and of everything random in training.",
+        )
+        spec.input(
+            "initial",
+            valid_type=PotentialData,
+            required=False,
+            help="Potential whose weights training begins with, instead of random ones.",
+        )
+        spec.output(
+            "potential",
+            valid_type=PotentialData,
+            help="The trained potential; after an interruption as far as it got.",
+        )
+        spec.output(
+            "results", valid_type=Dict, help="Errors, curves of the loss, numbers of structures."
+        )
+        spec.default_output_node = "results"
+
+    @classmethod
+    def task_options(cls, inputs: Mapping[str, Any]) -> dict[str, Any]:
+        """Return model, training, seed and names of files."""
+        return {
+            **plain(inputs, "model", "training", "seed"),
+            "dataset": cls.DATASET,
+            "initial": cls.INITIAL if "initial" in inputs else None,
+        }
+
+    @classmethod
+    def task_files(cls, inputs: Mapping[str, Any]) -> dict[str, ContentData]:
+        """Return the structures, and the potential to begin with."""
+        files: dict[str, ContentData] = {cls.DATASET: inputs["dataset"]}
+        if "initial" in inputs:
+            files[cls.INITIAL] = inputs["initial"]
+        return files

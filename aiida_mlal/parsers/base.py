@@ -1,0 +1,131 @@
+"""What every parser of this package does."""
+
+import json
+from abc import abstractmethod
+from collections.abc import Iterator, Mapping
+from typing import Any, ClassVar
+
+from aiida.engine import ExitCode
+from aiida.orm import Data, Dict
+from aiida.parsers import Parser
+
+from aiida_mlal.data.content import storable
+from aiida_mlal.ml.tasks.base import (
+    DIVERGED,
+    INTERNAL_ERROR,
+    INTERRUPTED,
+    INVALID_INPUT,
+    OK,
+    OUT_OF_MEMORY,
+    RESULT,
+)
+
+EXIT_CODES = {
+    INVALID_INPUT: "ERROR_INVALID_INPUT",
+    INTERNAL_ERROR: "ERROR_INTERNAL",
+    OUT_OF_MEMORY: "ERROR_OUT_OF_MEMORY",
+    DIVERGED: "ERROR_DIVERGED",
+    INTERRUPTED: "ERROR_INTERRUPTED",
+}
+"""Exit code of each way in which a task can end badly."""
+
+SPECIFIC = {INVALID_INPUT, DIVERGED}
+"""What a task knows better than the scheduler: the other errors may be what the scheduler did."""
+
+
+class TaskParser(Parser):
+    """Attaches what a task computed, even if it ended badly, and then chooses the exit code.
+
+    The scheduler is believed first: that the time was over is the cause, that the task was
+    interrupted its consequence. Then counts what the task says, and last which files are there.
+
+    Attributes
+    ----------
+    RESULTS
+        Label of the output that is what the task says of itself; empty if there is none.
+    """
+
+    RESULTS: ClassVar[str] = "results"
+    CACHE_VERSION = 1
+
+    @abstractmethod
+    def read(self, result: Mapping[str, Any], file: str) -> Iterator[tuple[str, Data]]:
+        """Yield labels and nodes of the outputs.
+
+        Parameters
+        ----------
+        result
+            What the task says of itself.
+        file
+            Name of its output file.
+
+        Raises
+        ------
+        FileNotFoundError
+            If there is no such file.
+        ValueError
+            If the file is damaged.
+        """
+
+    def parse(self, **kwargs: Any) -> ExitCode | None:
+        """Attach the outputs and return how the job ended."""
+        scheduler = self._scheduler()
+        try:
+            result = self._result()
+        except FileNotFoundError:
+            return scheduler or self._exit("ERROR_NO_RESULT", stderr=self._stderr())
+        except ValueError as error:
+            return scheduler or self._exit("ERROR_INVALID_OUTPUT", file=RESULT, message=f"{error}")
+
+        problem = self._attach(result)
+        status, message = result["status"], result.get("message", "")
+        if status in SPECIFIC:
+            return self._exit(EXIT_CODES[status], message=message)
+        if status != OK:
+            self.logger.warning(f"the task ended as {status}: {message}")
+            return scheduler or self._exit(EXIT_CODES[status], message=message)
+        if problem is None and scheduler is not None:
+            self.logger.warning(f"the results are complete in spite of: {scheduler.message}")
+        if problem is None:
+            return ExitCode(0)
+        return scheduler or problem
+
+    def bytes(self, name: str) -> bytes:
+        """Return the content of a retrieved file."""
+        content: bytes = self.retrieved.base.repository.get_object_content(name, mode="rb")
+        return content
+
+    def _attach(self, result: Mapping[str, Any]) -> ExitCode | None:
+        if self.RESULTS:
+            self.out(self.RESULTS, Dict(storable(result)))
+        calculation: Any = self.node.process_class
+        file = calculation.task_class().OUTPUT
+        try:
+            for label, node in self.read(result, file):
+                self.out(label, node)
+        except FileNotFoundError:
+            return self._exit("ERROR_MISSING_OUTPUT", file=file)
+        except (KeyError, TypeError, ValueError) as error:
+            return self._exit("ERROR_INVALID_OUTPUT", file=file, message=f"{error}")
+        return None
+
+    def _result(self) -> dict[str, Any]:
+        result = json.loads(self.bytes(RESULT))
+        if not isinstance(result, Mapping) or result.get("status") not in (OK, *EXIT_CODES):
+            raise ValueError("it does not say how the task ended")
+        calculation: Any = self.node.process_class
+        if result.get("task") != calculation.NAME:
+            raise ValueError(f"it is of the task {result.get('task')!r}, not {calculation.NAME!r}")
+        return dict(result)
+
+    def _scheduler(self) -> ExitCode | None:
+        status = self.node.exit_status
+        return ExitCode(status, self.node.exit_message) if status else None
+
+    def _stderr(self) -> str:
+        text = (self.node.get_scheduler_stderr() or "").strip()
+        return " / ".join(text.splitlines()[-3:]) or "(it is empty)"
+
+    def _exit(self, label: str, **words: str) -> ExitCode:
+        code: ExitCode = getattr(self.exit_codes, label)
+        return code.format(**words)

@@ -1,0 +1,95 @@
+"""What holds for every calculation."""
+
+import json
+
+import pytest
+from aiida.plugins import CalculationFactory
+
+from aiida_mlal.ml.tasks.runner import parse as parse_task
+
+ALL = ["mlal.evaluate", "mlal.label.ase", "mlal.relax", "mlal.select", "mlal.train"]
+
+
+@pytest.fixture(params=ALL)
+def entry_point(request):
+    return request.param
+
+
+def test_the_list_is_complete():
+    from aiida.plugins.entry_point import get_entry_point_names
+
+    assert [n for n in get_entry_point_names("aiida.calculations") if n.startswith("mlal")] == ALL
+
+
+def test_task_can_be_built_from_the_file(generate_calc_job, entry_point):
+    path, _ = generate_calc_job(entry_point)
+    task = parse_task(json.loads((path / "task.json").read_text()))
+    assert isinstance(task, CalculationFactory(entry_point).task_class())
+
+
+def test_every_file_of_the_task_is_copied(generate_calc_job, entry_point):
+    path, info = generate_calc_job(entry_point)
+    named = {v for v in json.loads((path / "task.json").read_text()).values() if isinstance(v, str)}
+    wanted = {name for name in named if name.endswith(".safetensors")}
+    assert wanted == {target for _, _, target in info.local_copy_list} | {
+        CalculationFactory(entry_point).task_class().OUTPUT
+    }
+
+
+def test_result_and_output_are_retrieved(generate_calc_job, entry_point):
+    _, info = generate_calc_job(entry_point)
+    output = CalculationFactory(entry_point).task_class().OUTPUT
+    assert info.retrieve_list == ["result.json", "progress.json", output]
+    assert info.codes_info[0].cmdline_params == ["run", "task.json"]
+
+
+def test_equal_inputs_give_equal_files(generate_calc_job, entry_point):
+    (first, info), (second, again) = (generate_calc_job(entry_point) for _ in range(2))
+    assert (first / "task.json").read_bytes() == (second / "task.json").read_bytes()
+    assert info.local_copy_list == again.local_copy_list
+
+
+def test_spec_names_its_parser_and_runs_in_serial(entry_point):
+    options = CalculationFactory(entry_point).spec().inputs.get_port("metadata.options")
+    assert options["parser_name"].default == entry_point
+    assert options["withmpi"].default is False
+    assert options["resources"].default == {"num_machines": 1, "num_mpiprocs_per_machine": 1}
+
+
+def test_numbers_of_exit_codes_are_free_for_restarts(entry_point):
+    own = {code.status for code in CalculationFactory(entry_point).exit_codes.values()}
+    assert {300, 310, 311, 320, 330, 331, 410, 420} <= own
+    assert not own & {301, 302, 401, 402}
+
+
+@pytest.mark.parametrize(
+    ("entry_point", "change", "sentence"),
+    [
+        (
+            "mlal.train",
+            {"training": {"epoch": 3}},
+            "training: unknown option 'epoch', did you mean",
+        ),
+        ("mlal.train", {"model": {"architecture": "bpn"}}, "unknown model 'bpn', did you mean"),
+        ("mlal.train", {"model": {"architecture": "bpnn", "cutof": 3.0}}, "did you mean 'cutoff'"),
+        ("mlal.relax", {"simulation": {"name": "relax", "fmaks": 1.0}}, "did you mean 'fmax'"),
+        ("mlal.relax", {"simulation": {"name": "relax", "fmax": -1.0}}, "expected fmax above 0"),
+        ("mlal.relax", {"simulation": {"fmax": 1.0}}, "expected a simulation as"),
+        ("mlal.select", {"query": {"name": "randon"}}, "unknown strategy 'randon', did you mean"),
+        ("mlal.select", {"filters": {"min_distanc": 1.0}}, "did you mean 'min_distance'"),
+        ("mlal.label.ase", {"calculator": {"name": "emtt"}}, "did you mean 'emt'"),
+    ],
+)
+def test_a_wrong_option_is_found_before_submission(
+    generate_calc_job, entry_point, change, sentence
+):
+    with pytest.raises(ValueError, match="Error occurred validating") as error:
+        generate_calc_job(entry_point, **change)
+    assert sentence in str(error.value)
+
+
+def test_training_can_begin_with_a_potential(generate_calc_job, inputs):
+    potential = inputs["mlal.relax"]["potential"]
+    path, info = generate_calc_job("mlal.train", initial=potential)
+    assert json.loads((path / "task.json").read_text())["initial"] == "initial.safetensors"
+    assert (potential.uuid, "potential.safetensors", "initial.safetensors") in info.local_copy_list

@@ -1,0 +1,196 @@
+"""What holds for every parser."""
+
+import json
+
+import numpy as np
+import pytest
+
+from aiida_mlal.ml.configurations import Configurations
+
+
+def result(task, status="ok", **more):
+    return json.dumps({"task": task, "status": status, "message": "so it is", **more}).encode()
+
+
+@pytest.fixture
+def written(inputs, configurations, potential):
+    """Return the files that each calculation retrieves if all goes well."""
+    from aiida_mlal.ml.models.checkpoint import Checkpoint
+
+    keys = configurations.keys
+    selected = [{"index": 1, "key": keys[3], "score": None, "reason": "random"}]
+    decision = {"selected": selected, "rejected": [], "n_pool": 4, "n_train": 2}
+    return {
+        "mlal.train": {
+            "result.json": result("train", epochs=2),
+            "potential.safetensors": Checkpoint(potential).to_bytes(),
+        },
+        "mlal.relax": {
+            "result.json": result("relax", runs=[]),
+            "trajectory.safetensors": configurations.to_bytes(),
+        },
+        "mlal.select": {
+            "result.json": result("select", **decision, strategy={"name": "random"}, seed=5),
+            "selected.safetensors": configurations[[3]].to_bytes(),
+        },
+        "mlal.label.ase": {
+            "result.json": result("label"),
+            "labelled.safetensors": configurations[:2].to_bytes(),
+        },
+        "mlal.evaluate": {
+            "result.json": result("evaluate", errors={}),
+            "predictions.safetensors": configurations.to_bytes(),
+        },
+    }
+
+
+OUTPUTS = {
+    "mlal.train": {"potential", "results"},
+    "mlal.relax": {"trajectory", "results"},
+    "mlal.select": {"selected", "selection"},
+    "mlal.label.ase": {"dataset", "description"},
+    "mlal.evaluate": {"predictions", "results"},
+}
+
+
+@pytest.fixture(params=OUTPUTS)
+def entry_point(request):
+    return request.param
+
+
+@pytest.fixture
+def files(written, entry_point):
+    return written[entry_point]
+
+
+@pytest.fixture
+def output(files):
+    return next(name for name in files if name.endswith(".safetensors"))
+
+
+def with_status(files, status):
+    values = json.loads(files["result.json"]) | {"status": status}
+    return files | {"result.json": json.dumps(values).encode()}
+
+
+def test_all_outputs_of_a_good_end(parse, entry_point, files):
+    outputs, code = parse(entry_point, files)
+    assert code.status == 0
+    assert set(outputs) == OUTPUTS[entry_point]
+
+
+def test_no_result_says_what_stderr_says(parse, entry_point):
+    _, code = parse(entry_point, {}, stderr="bash: line 1: mlal: command not found\n")
+    assert code.status == 300
+    assert "mlal: command not found" in code.message
+
+
+def test_scheduler_explains_a_missing_result(parse, entry_point):
+    _, code = parse(entry_point, {}, scheduler="ERROR_SCHEDULER_OUT_OF_MEMORY")
+    assert code.status == 110
+
+
+@pytest.mark.parametrize(
+    ("status", "number"),
+    [
+        ("invalid_input", 310),
+        ("internal_error", 311),
+        ("out_of_memory", 320),
+        ("diverged", 410),
+        ("interrupted", 420),
+    ],
+)
+def test_status_of_the_task_decides(parse, entry_point, files, status, number):
+    files = {"result.json": with_status(files, status)["result.json"]}
+    _, code = parse(entry_point, files)
+    assert code.status == number
+    assert "so it is" in code.message
+
+
+def test_what_was_computed_before_an_interruption_is_kept(parse, entry_point, files):
+    outputs, code = parse(entry_point, with_status(files, "interrupted"))
+    assert code.status == 420
+    assert set(outputs) == OUTPUTS[entry_point]
+
+
+@pytest.mark.parametrize(
+    ("status", "number"),
+    [("interrupted", 120), ("internal_error", 120), ("diverged", 410), ("ok", 0)],
+)
+def test_cause_comes_before_consequence(parse, entry_point, files, status, number):
+    outputs, code = parse(
+        entry_point, with_status(files, status), scheduler="ERROR_SCHEDULER_OUT_OF_WALLTIME"
+    )
+    assert code.status == number
+    assert set(outputs) == OUTPUTS[entry_point]
+
+
+def test_missing_output(parse, entry_point, files, output):
+    _, code = parse(entry_point, {"result.json": files["result.json"]})
+    assert code.status == 330
+    assert output in code.message
+
+
+def test_damaged_output(parse, entry_point, files, output):
+    _, code = parse(entry_point, files | {output: files[output][:-20]})
+    assert code.status == 331
+    assert "not an intact safetensors file" in code.message
+
+
+def test_foreign_output(parse, entry_point, files, output):
+    from safetensors.numpy import save
+
+    _, code = parse(entry_point, files | {output: save({"a": np.zeros(1)})})
+    assert code.status == 331
+    assert "expected a file of aiida-mlal" in code.message
+
+
+@pytest.mark.parametrize("text", [b'{"status": "o', b"[]", b'{"status": "fine"}', b"\xff\xfe"])
+def test_damaged_result(parse, entry_point, files, text):
+    _, code = parse(entry_point, files | {"result.json": text})
+    assert code.status == 331
+    assert "result.json" in code.message
+
+
+def test_result_of_another_task_is_not_believed(parse, entry_point, files):
+    _, code = parse(entry_point, files | {"result.json": result("other")})
+    assert code.status == 331
+    assert "of the task 'other'" in code.message
+
+
+def test_numbers_that_are_not_finite_can_be_stored(parse, entry_point, files):
+    values = json.loads(files["result.json"]) | {"loss": float("nan")}
+    outputs, code = parse(entry_point, files | {"result.json": json.dumps(values).encode()})
+    assert code.status == 0
+    for node in outputs.values():
+        node.store()
+
+
+def test_labels_know_the_calculation_that_made_them(parse, written):
+    outputs, _ = parse("mlal.label.ase", written["mlal.label.ase"])
+    (source,) = set(outputs["dataset"].sources)
+    assert len(source) == 36
+
+
+def test_labels_of_other_structures_are_refused(parse, written, configurations):
+    files = written["mlal.label.ase"] | {"labelled.safetensors": configurations[1:3].to_bytes()}
+    _, code = parse("mlal.label.ase", files)
+    assert code.status == 331
+    assert "not those that were to be labelled" in code.message
+
+
+def test_an_empty_selection_has_no_structures(parse, written):
+    values = json.loads(written["mlal.select"]["result.json"]) | {"selected": []}
+    files = {
+        "result.json": json.dumps(values).encode(),
+        "selected.safetensors": Configurations.empty().to_bytes(),
+    }
+    outputs, code = parse("mlal.select", files)
+    assert code.status == 0
+    assert set(outputs) == {"selection"}
+
+
+def test_selected_structures_must_be_those_of_the_decision(parse, written, configurations):
+    files = written["mlal.select"] | {"selected.safetensors": configurations[[0]].to_bytes()}
+    _, code = parse("mlal.select", files)
+    assert code.status == 331
