@@ -19,7 +19,8 @@ def load_potential(path: str | Path, elements: Sequence[str] | None = None) -> "
     Parameters
     ----------
     path
-        A checkpoint of this package, ``.safetensors``.
+        A checkpoint of this package, ``.safetensors``, or a trained potential of the MLIP codes,
+        ``.mtp`` or ``.almtp`` (perhaps compressed, ``.xz``).
     elements
         Chemical symbols of the types 0, 1, ... in formats that only number them. For a format
         that names its elements, those that the potential must know.

@@ -159,7 +159,7 @@ def select(**options: Any) -> None:
     "--calculator",
     type=Options("name"),
     required=True,
-    help='A calculator of ASE, such as emt or \'{"name": "lj", "options": {"sigma": 2.3}}\'.',
+    help='A calculator of ASE: emt, \'{"name": "lj", "options": {"sigma": 2.3}}\' ...',
 )
 @click.option("--limits", type=Options(), default="{}", help="What a good label must satisfy.")
 @output("labelled.safetensors")
@@ -180,14 +180,50 @@ def evaluate(**options: Any) -> None:
 @mlal.command()
 @click.argument("source", type=FILE)
 @click.argument("target", type=click.Path(dir_okay=False))
-def convert(source: str, target: str) -> None:
-    """Read the structures of SOURCE and write them to TARGET, by the ends of the names."""
-    from aiida_mlal.ml.formats.files import read, write
+@click.option("--elements", help="Of the types 0, 1, ... in files of the MLIP codes, such as Cu,O.")
+def convert(source: str, target: str, elements: str | None) -> None:
+    """Read the structures or the potential of SOURCE and write them to TARGET.
+
+    The formats follow from the ends of the names.
+    """
+    from aiida_mlal.ml.formats import files
+    from aiida_mlal.ml.formats.describe import is_potential
+
+    types = elements.split(",") if elements else None
+    with _plainly():
+        if is_potential(source):
+            from aiida_mlal.ml.formats import potentials
+
+            potentials.save(potentials.load(source, types), target)
+            click.echo(f"potential written to {target}")
+        else:
+            configurations = files.read(source, types)
+            files.write(configurations, target, types)
+            click.echo(f"{len(configurations)} structures written to {target}")
+
+
+@mlal.command("fit-morse")
+@click.argument("elements", nargs=-1, required=True)
+@click.option(
+    "-c",
+    "--calculator",
+    type=Options("name"),
+    required=True,
+    help="A calculator of ASE, as for `mlal label`.",
+)
+@click.option("--box", type=float, help="Side in Å of a periodic cube around the dimer.")
+def fit_morse(elements: tuple[str, ...], calculator: dict[str, Any], box: float | None) -> None:
+    """Fit the Morse potential of the dimer of each of ELEMENTS.
+
+    What is printed is the option "parameters" of the model "morse".
+    """
+    from aiida_mlal.ml.labelling.calculators import CalculatorOptions
+    from aiida_mlal.ml.models.fit_morse import fit_morse as fit
+    from aiida_mlal.ml.options import build
 
     with _plainly():
-        configurations = read(source)
-        write(configurations, target)
-    click.echo(f"{len(configurations)} structures written to {target}")
+        options = build(CalculatorOptions, calculator, "calculator")
+        _print({element: fit(element, options.build(), box=box) for element in elements})
 
 
 @mlal.command()
@@ -221,9 +257,8 @@ def _do(name: str, options: dict[str, Any]) -> None:
     from aiida_mlal.ml.tasks.runner import execute
 
     result = execute({"task": name, **options})
-    status, message = result.pop("status"), result.pop("message")
-    if status != "ok":
-        raise click.ClickException(message)
+    if result["status"] != "ok":
+        raise click.ClickException(result["message"])
     _print(result)
 
 

@@ -10,6 +10,9 @@ import numpy as np
 from aiida_mlal.ml.configurations import Configurations
 from aiida_mlal.ml.formats.files import SUFFIX, read
 
+MTP = (".mtp", ".almtp", ".mtp.xz", ".almtp.xz")
+"""Ends of names of potentials of the MLIP codes."""
+
 POTENTIAL = "aiida-mlal/potential"
 """What the description of a potential is called in its file; as in ``ml.models.checkpoint``."""
 
@@ -23,7 +26,12 @@ def describe(path: str | Path) -> dict[str, Any]:
         If the file cannot be read.
     """
     path = Path(path)
-    metadata = _metadata(path) if path.suffix == SUFFIX and path.is_file() else {}
+    if path.name.endswith(MTP):
+        from aiida_mlal.ml.formats import mtp
+
+        file = mtp.load(path)
+        return {"kind": "potential", "trained": file.trained, **file.potential.describe()}
+    metadata = _metadata(path)
     if POTENTIAL in metadata:
         return {"kind": "potential", **json.loads(metadata[POTENTIAL])}
     return {"kind": "structures", **summary(read(path))}
@@ -49,12 +57,20 @@ def summary(configurations: Configurations) -> dict[str, Any]:
     }
 
 
+def is_potential(path: str | Path) -> bool:
+    """Return whether a file holds a potential, not structures."""
+    path = Path(path)
+    return POTENTIAL in _metadata(path) or path.name.endswith(MTP)
+
+
 def _range(values: np.ndarray) -> list[float] | None:
     return [float(values.min()), float(values.max())] if len(values) else None
 
 
 def _metadata(path: Path) -> dict[str, str]:
     """Return the strings at the head of a safetensors file; nothing if it is none."""
+    if path.suffix != SUFFIX or not path.is_file():
+        return {}
     with path.open("rb") as handle:
         length = int.from_bytes(handle.read(8), "little")
         if length > path.stat().st_size:

@@ -1,29 +1,42 @@
 """Structures from any file that ASE knows, and from those of this package."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import ase.io
+import numpy as np
 from ase import Atoms
 from ase.io.formats import UnknownFileTypeError
 
 from aiida_mlal.ml.configurations import Configurations
+from aiida_mlal.ml.formats import cfg
 
 SUFFIX = ".safetensors"
 
 
-def read(path: str | Path) -> Configurations:
+def read(path: str | Path, elements: Sequence[str] | None = None) -> Configurations:
     """Read all structures of a file, with their labels where there are any.
+
+    Parameters
+    ----------
+    path
+        A ``.safetensors`` file of this package, a ``.cfg`` file of the MLIP codes (perhaps
+        compressed, ``.cfg.xz``), or whatever ASE can read.
+    elements
+        Chemical symbols of the types 0, 1, ... in ``.cfg`` files, which only number them.
 
     Raises
     ------
     ValueError
-        If there is no such file, or neither this package nor ASE can read it.
+        If there is no such file, or nothing that can read it.
     """
     path = Path(path)
     if not path.is_file():
         raise ValueError(f"there is no file {path}")
     if path.suffix == SUFFIX:
         return Configurations.load(path)
+    if path.name.endswith((".cfg", ".cfg.xz")):
+        return cfg.read(path, elements)
     try:
         frames = ase.io.read(path, index=":")
     except UnknownFileTypeError as error:
@@ -31,22 +44,47 @@ def read(path: str | Path) -> Configurations:
     except Exception as error:  # readers of ASE fail in all ways there are
         raise ValueError(f"{path}: ASE could not read it: {error!r}") from error
     frames = [frames] if isinstance(frames, Atoms) else list(frames)
-    return Configurations.from_ase(frames)
+    return Configurations.from_ase(frames).with_arrays(**_arrays(frames))
 
 
-def write(configurations: Configurations, path: str | Path) -> None:
-    """Write structures in the format that the end of the name stands for.
+def write(
+    configurations: Configurations, path: str | Path, elements: Sequence[str] | None = None
+) -> None:
+    """Write structures in the format that the end of the name stands for; see ``read``.
 
     Raises
     ------
     ValueError
-        If ASE does not know the format.
+        If ASE does not know the format, or cannot write these structures in it.
     """
     path = Path(path)
     if path.suffix == SUFFIX:
         configurations.save(path)
-        return
-    try:
-        ase.io.write(path, configurations.to_ase())
-    except UnknownFileTypeError as error:
-        raise ValueError(f"{path}: ASE does not know this format: {error}") from error
+    elif path.name.endswith((".cfg", ".cfg.xz")):
+        cfg.write(configurations, path, elements)
+    else:
+        try:
+            ase.io.write(path, configurations.to_ase())
+        except UnknownFileTypeError as error:
+            raise ValueError(f"{path}: ASE does not know this format: {error}") from error
+        except Exception as error:
+            raise ValueError(f"{path}: ASE could not write it: {error!r}") from error
+
+
+def _arrays(frames: list[Atoms]) -> dict[str, np.ndarray]:
+    """Return the numbers of atoms that all frames have, and that are not ASE's own."""
+    if not frames:
+        return {}
+    shared = set.intersection(*(set(atoms.arrays) for atoms in frames)) - _OF_ASE
+    found = {}
+    for key in sorted(shared):
+        parts = [atoms.arrays[key] for atoms in frames]
+        if all(p.dtype.kind in "biuf" and p.shape[1:] == parts[0].shape[1:] for p in parts):
+            found[key] = np.concatenate(parts)
+    return found
+
+
+_OF_ASE = {
+    "numbers", "positions", "momenta", "masses", "tags", "initial_magmoms", "initial_charges",
+    "move_mask",
+}  # fmt: skip

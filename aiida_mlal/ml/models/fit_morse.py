@@ -2,7 +2,7 @@
 
 import numpy as np
 from ase import Atoms
-from ase.calculators.calculator import Calculator
+from ase.calculators.calculator import BaseCalculator
 from ase.data import atomic_numbers, covalent_radii
 from ase.optimize import BFGS
 from jaxtyping import Float
@@ -17,7 +17,7 @@ UNBOUND_DEPTH = 0.1
 
 def fit_morse(
     element: str,
-    calculator: Calculator,
+    calculator: BaseCalculator,
     *,
     box: float | None = None,
     fmax: float = 0.01,
@@ -84,7 +84,7 @@ def _stiffness(
     return float(least_squares(residual, [2.0], bounds=([1e-3], [20.0])).x[0])
 
 
-def _atoms(element: str, x: list[float], box: float | None, calculator: Calculator) -> Atoms:
+def _atoms(element: str, x: list[float], box: float | None, calculator: BaseCalculator) -> Atoms:
     positions = np.zeros((len(x), 3))
     positions[:, 0] = x
     cell = None if box is None else [box] * 3
@@ -93,5 +93,5 @@ def _atoms(element: str, x: list[float], box: float | None, calculator: Calculat
     )
 
 
-def _energy(element: str, distance: float, box: float | None, calculator: Calculator) -> float:
+def _energy(element: str, distance: float, box: float | None, calculator: BaseCalculator) -> float:
     return float(_atoms(element, [0.0, distance], box, calculator).get_potential_energy())

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from aiida_mlal.ml import load_potential
 from aiida_mlal.ml.formats.files import read, write
 from aiida_mlal.ml.metrics import errors
 from aiida_mlal.ml.tasks.base import Task
@@ -28,10 +29,8 @@ class Evaluate(Task):
 
     def run(self) -> dict[str, Any]:
         """Predict, and write the structures with predictions beside their labels."""
-        from aiida_mlal.ml.models.checkpoint import Checkpoint
-
         dataset = read(self.dataset)
-        predicted = Checkpoint.load(self.potential).potential.predict(dataset)
+        predicted = load_potential(self.potential).predict(dataset)
         found = errors(dataset, predicted.energies, predicted.forces, predicted.stresses)
         write(dataset.with_predictions(predicted), self.output)
         return {"n_structures": len(dataset), "errors": found}

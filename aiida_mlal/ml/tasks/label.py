@@ -1,12 +1,17 @@
 """Label structures with an ASE calculator."""
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
+from aiida_mlal.ml.configurations import Configurations
 from aiida_mlal.ml.formats.files import read, write
+from aiida_mlal.ml.labelling.calculators import CalculatorOptions
+from aiida_mlal.ml.labelling.checks import Limits
+from aiida_mlal.ml.labelling.label import fingerprint, label
 from aiida_mlal.ml.options import build
-from aiida_mlal.ml.tasks.base import Progress, Task
+from aiida_mlal.ml.tasks.base import Interrupted, Progress, Task
 
 
 @dataclass(frozen=True)
@@ -30,12 +35,33 @@ class Label(Task):
     limits: Mapping[str, Any] = field(default_factory=dict)
     output: str = OUTPUT
 
+    def __post_init__(self) -> None:
+        """Let calculator and limits judge their options."""
+        self._parts()
+
     def run(self) -> dict[str, Any]:
         """Label every structure, and write them in the same order."""
-        from aiida_mlal.ml.labelling.ase import Calculator, Limits, label
+        calculator, limits = self._parts()
+        try:
+            labelled = label(read(self.dataset), calculator, limits, Progress())
+        except Interrupted as stop:
+            raise Interrupted(str(stop), self._keep(stop.computed)) from stop
+        return self._keep(labelled)
 
-        calculator = build(Calculator, self.calculator, "calculator")
-        limits = build(Limits, self.limits, "limits")
-        labelled = label(read(self.dataset), calculator, limits, Progress())
+    def _parts(self) -> tuple[CalculatorOptions, Limits]:
+        return (
+            build(CalculatorOptions, self.calculator, "calculator"),
+            build(Limits, self.limits, "limits"),
+        )
+
+    def _keep(self, labelled: Configurations | None) -> dict[str, Any]:
+        if labelled is None:
+            return {}
         write(labelled, self.output)
-        return {"n_structures": len(labelled)}
+        description = self._parts()[0].describe()
+        return {
+            "n_structures": len(labelled),
+            "statuses": dict(sorted(Counter(labelled.status.tolist()).items())),
+            "fingerprint": fingerprint(description),
+            "description": description,
+        }

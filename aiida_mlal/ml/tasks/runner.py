@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import multiprocessing
 import os
 import signal
 import sys
@@ -82,7 +83,11 @@ def run_file(path: str | Path) -> int:
 
 
 def execute(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Run a task in the current folder and return its result, which says how it ended."""
+    """Run a task in the current folder and return its result, which says how it ended.
+
+    ``status`` is one of ``STATUSES`` and ``message`` explains it in a sentence; a task that ended
+    well may have a message too.
+    """
     start = time.perf_counter()
     status, message, found = OK, "", {}
     try:
@@ -101,6 +106,7 @@ def execute(values: Mapping[str, Any]) -> dict[str, Any]:
         status = OUT_OF_MEMORY if _is_out_of_memory(error) else INTERNAL_ERROR
         message = f"{type(error).__name__}: {error}"
     seconds = round(time.perf_counter() - start, 3)
+    message = message or found.get("message", "")
     return {**found, "status": status, "message": message, "seconds": seconds}
 
 
@@ -133,6 +139,8 @@ def _stoppable() -> Iterator[None]:
     def stop(number: int, frame: FrameType | None) -> None:
         for name in names:  # a second signal must not spoil the writing of the result
             signal.signal(name, signal.SIG_IGN)
+        for child in multiprocessing.active_children():  # else we would wait for them
+            child.terminate()
         raise Interrupted(f"stopped by {signal.Signals(number).name}")
 
     names = (signal.SIGTERM, signal.SIGINT)

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
-from aiida_mlal.ml import parts
+from aiida_mlal.ml import load_potential, parts
 from aiida_mlal.ml.configurations import Configurations
 from aiida_mlal.ml.formats.files import read, write
 from aiida_mlal.ml.options import build
@@ -48,11 +48,6 @@ class Select(Task):
 
     def run(self) -> dict[str, Any]:
         """Choose, and write the chosen structures in the order of the choice."""
-        potential = None
-        if self.potential is not None:
-            from aiida_mlal.ml.models.checkpoint import Checkpoint
-
-            potential = Checkpoint.load(self.potential).potential
         pool = read(self.pool)
         selection = select(
             pool,
@@ -60,7 +55,7 @@ class Select(Task):
             parts.make("strategies", self.strategy, "strategy"),
             build(Filters, self.filters, "filters"),
             self.seed,
-            potential,
+            None if self.potential is None else load_potential(self.potential),
         )
         write(selection.of(pool), self.output)
         return selection.as_dict()

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from aiida_mlal.ml import parts
+from aiida_mlal.ml import load_potential, parts
 from aiida_mlal.ml.formats.files import read, write
 from aiida_mlal.ml.options import as_dict
 from aiida_mlal.ml.tasks.base import Interrupted, Progress, Task
@@ -40,10 +40,8 @@ class Simulate(Task):
 
     def run(self) -> dict[str, Any]:
         """Simulate, and write all frames of all runs."""
-        from aiida_mlal.ml.models.checkpoint import Checkpoint
-
         simulation = parts.make("simulations", self.simulation, "simulation")
-        potential = Checkpoint.load(self.potential).potential
+        potential = load_potential(self.potential)
         try:
             result = simulation.run(potential, read(self.dataset), Progress())
         except Interrupted as stop:
