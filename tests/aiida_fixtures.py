@@ -17,6 +17,7 @@ def slab():
     add_adsorbate(atoms, "C", 1.0, "hollow")
     atoms.pbc = True
     atoms.set_constraint(FixAtoms([0]))
+    atoms.info.clear()
     return atoms
 
 

@@ -4,6 +4,7 @@ import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
+from io import StringIO
 from pathlib import Path
 from typing import Any, ClassVar
 from uuid import UUID
@@ -100,6 +101,16 @@ class DatasetData(ContentData):
         attributes = self.base.attributes
         elements = "-".join(attributes.get("elements"))
         return f"{len(self)} structures of {elements}, {attributes.get('n_labelled')} labelled"
+
+    def _prepare_safetensors(self, main_file_name: str = "") -> tuple[bytes, dict[str, bytes]]:
+        return self.content, {}
+
+    def _prepare_extxyz(self, main_file_name: str = "") -> tuple[bytes, dict[str, bytes]]:
+        from ase.io import write
+
+        buffer = StringIO()
+        write(buffer, self.get_ase(), format="extxyz")
+        return buffer.getvalue().encode(), {}
 
     @classmethod
     def _summarise(cls, content: bytes) -> Mapping[str, Any]:

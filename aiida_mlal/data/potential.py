@@ -72,6 +72,9 @@ class PotentialData(ContentData):
         architecture = " + ".join(attributes.get("architectures"))
         return f"{architecture} of {'-'.join(self.elements)}, cutoff {self.cutoff:g} Å"
 
+    def _prepare_safetensors(self, main_file_name: str = "") -> tuple[bytes, dict[str, bytes]]:
+        return self.content, {}
+
     @classmethod
     def _summarise(cls, content: bytes) -> Mapping[str, Any]:
         header = read_header(content, FORMAT, VERSION)

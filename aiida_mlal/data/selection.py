@@ -55,6 +55,9 @@ class SelectionData(ContentData):
         name = attributes.get("strategy")["name"]
         return f"{len(self.selected)} of {attributes.get('n_pool')} chosen by {name}"
 
+    def _prepare_json(self, main_file_name: str = "") -> tuple[bytes, dict[str, bytes]]:
+        return self.content, {}
+
     @classmethod
     def _summarise(cls, content: bytes) -> Mapping[str, Any]:
         try:
