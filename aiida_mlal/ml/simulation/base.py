@@ -112,6 +112,9 @@ class Simulation(ABC):
     ) -> Ending:
         """Run from one structure, record each frame, return why it is over."""
 
+    def check(self, structures: Configurations) -> None:  # noqa: B027
+        """Raise ``ValueError`` for structures that this simulation cannot begin with."""
+
     def run(
         self,
         potential: "Potential",
@@ -143,6 +146,7 @@ class Simulation(ABC):
             raise ValueError("the structures to begin with have positions or cells not finite")
         if not len(structures):
             return SimulationResult(Configurations.empty(), ())
+        self.check(structures)
         measure = self.guard.measure(potential, structures)
         parts: list[Configurations] = []
         runs: list[Run] = []
@@ -223,11 +227,10 @@ def _ignore(**values: Any) -> None:
 
 
 def _snapshot(atoms: Atoms) -> Snapshot:
-    results, graph = atoms.calc.results, atoms.calc.graph
+    results = atoms.calc.results
     return Snapshot(
         atoms.numbers,
-        graph.pairs.cpu().numpy(),
-        graph.distances.cpu().numpy(),
+        *atoms.calc.contacts(),
         results["energy"],
         results["forces"],
         results.get("uncertainty", np.nan),

@@ -2,7 +2,10 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from ase.units import GPa
 
 from aiida_mlal.ml.configurations import Configurations
 from aiida_mlal.ml.simulation.base import Ending, Frame, Simulation, follow
@@ -24,7 +27,14 @@ class Relax(Simulation):
     optimizer
         Algorithm, as ASE has it.
     fmax
-        Largest force on a free atom that counts as none, in eV/Å.
+        Largest force on a free atom that counts as none, in eV/Å. Where the cell moves, it is
+        also the largest derivative of the enthalpy by a component of the strain, divided by the
+        number of atoms, as ASE's ``FrechetCellFilter`` has it.
+    cell
+        What of the cell moves: nothing, all of it, its ``shape`` at constant volume, or its
+        ``volume`` at constant shape.
+    pressure_GPa
+        Outer pressure on a cell that moves.
     max_steps
         After which a run is over.
     maxstep
@@ -37,6 +47,8 @@ class Relax(Simulation):
     fmax: float = 0.05
     max_steps: int = 200
     maxstep: float = 0.2
+    cell: Literal["fixed", "full", "shape", "volume"] = "fixed"
+    pressure_GPa: float = 0.0
     guard: Guard = field(default_factory=Guard)
 
     def __post_init__(self) -> None:
@@ -46,6 +58,23 @@ class Relax(Simulation):
                 raise ValueError(f"expected {name} above 0, got {getattr(self, name)}")
         if self.max_steps < 0:
             raise ValueError(f"expected max_steps of 0 or more, got {self.max_steps}")
+        if self.cell in ("fixed", "shape") and self.pressure_GPa != 0:
+            raise ValueError(f"a pressure has no effect with cell '{self.cell}'")
+
+    def check(self, structures: Configurations) -> None:
+        """Refuse to move the cell of a structure that has none, or whose atoms are held."""
+        if self.cell == "fixed":
+            return
+        if not structures.pbc.all():
+            raise ValueError(
+                f"cell '{self.cell}' needs structures periodic in all directions, structure "
+                f"{int(np.flatnonzero(~structures.pbc.all(axis=1))[0])} is not"
+            )
+        if structures.fixed.any():
+            raise ValueError(
+                f"cell '{self.cell}' moves all atoms with the cell, and structure "
+                f"{int(structures.owner[structures.fixed.any(axis=1)][0])} has fixed ones"
+            )
 
     def simulate(
         self,
@@ -55,6 +84,7 @@ class Relax(Simulation):
         record: Callable[[Frame], None],
     ) -> Ending:
         """Relax one structure."""
+        from ase.filters import FrechetCellFilter
         from ase.optimize import BFGS, FIRE, LBFGS
 
         from aiida_mlal.ml.calculator import MLCalculator
@@ -62,5 +92,13 @@ class Relax(Simulation):
         algorithm: type[Optimizer] = {"bfgs": BFGS, "fire": FIRE, "lbfgs": LBFGS}[self.optimizer]
         atoms = structure.to_ase()[0]
         atoms.calc = MLCalculator(potential, measure)
-        with algorithm(atoms, logfile=None, maxstep=self.maxstep) as optimizer:
+        moving: Any = atoms
+        if self.cell != "fixed":
+            moving = FrechetCellFilter(
+                atoms,
+                hydrostatic_strain=self.cell == "volume",
+                constant_volume=self.cell == "shape",
+                scalar_pressure=self.pressure_GPa * GPa,
+            )
+        with algorithm(moving, logfile=None, maxstep=self.maxstep) as optimizer:
             return follow(optimizer.irun(self.fmax, self.max_steps), atoms, self.guard, record)

@@ -9,6 +9,7 @@ from ase.build import bulk, fcc100, molecule
 from ase.calculators.emt import EMT
 from ase.constraints import FixAtoms, FixCartesian
 from ase.optimize import BFGS
+from ase.units import GPa
 
 from aiida_mlal.ml import parts
 from aiida_mlal.ml.calculator import MLCalculator
@@ -117,6 +118,52 @@ def test_fixed_components_stay_and_do_not_count():
     forces = result.trajectory[-1].arrays["predicted_forces"]
     assert np.abs(forces[fixed]).max() > 0.05
     assert np.linalg.norm(np.where(fixed, 0, forces), axis=1).max() == result.runs[0].fmax < 0.05
+
+
+def strained():
+    atoms = bulk("Cu", cubic=True)
+    strain = [[1.02, 0.01, 0], [0, 1.0, 0], [0.03, 0, 0.98]]
+    atoms.set_cell(atoms.cell @ strain, scale_atoms=True)
+    atoms.rattle(0.05, seed=1)
+    return atoms
+
+
+def test_cell_relaxes_to_no_stress_or_to_the_pressure():
+    start, potential = Configurations.from_ase(strained()), morse(["Cu"])
+    volumes = []
+    for pressure in (0.0, 10.0):
+        simulation = Relax(cell="full", fmax=1e-4, max_steps=300, pressure_GPa=pressure)
+        result = simulation.run(potential, start)
+        assert result.runs[0].converged
+        last = result.trajectory[-1]
+        assert potential.predict(last).stresses[0] == pytest.approx(
+            -pressure * GPa * np.eye(3), abs=1e-4
+        )
+        assert last.info["predicted_stress"][0] == pytest.approx(
+            potential.predict(last).stresses[0], abs=1e-12
+        )
+        volumes.append(np.linalg.det(last.cells[0]))
+    assert volumes[1] < volumes[0]
+
+
+def test_shape_and_volume_move_alone():
+    start, potential = Configurations.from_ase(strained()), morse(["Cu"])
+    shape = Relax(cell="shape", fmax=1e-3).run(potential, start).trajectory[-1]
+    assert np.linalg.det(shape.cells[0]) == pytest.approx(np.linalg.det(start.cells[0]))
+    assert np.abs(shape.cells - start.cells).max() > 0.01
+    volume = Relax(cell="volume", fmax=1e-3).run(potential, start).trajectory[-1]
+    growth = np.linalg.solve(start.cells[0], volume.cells[0])
+    assert growth == pytest.approx(growth[0, 0] * np.eye(3), abs=1e-9)
+    assert abs(growth[0, 0] - 1) > 0.01
+
+
+def test_a_cell_needs_to_be_there_and_free_to_move():
+    with pytest.raises(ValueError, match="structure 1 is not"):
+        Relax(cell="full").run(morse(["Cu"]), Configurations.from_ase([strained(), dimer(2.5)]))
+    held = strained()
+    held.set_constraint(FixAtoms([0]))
+    with pytest.raises(ValueError, match="structure 0 has fixed ones"):
+        Relax(cell="full").run(morse(["Cu"]), Configurations.from_ase(held))
 
 
 def test_every_frame_keeps_what_was_predicted_and_no_label():
@@ -291,6 +338,7 @@ def test_a_single_potential_has_no_uncertainty():
         ({"optimizer": "bgfs"}, "did you mean 'bfgs'"),
         ({"fmax": 0.0}, "fmax above 0"),
         ({"max_steps": -1}, "max_steps of 0 or more"),
+        ({"pressure_GPa": 1.0}, "no effect with cell 'fixed'"),
         ({"guard": {"break": "high"}}, r"simulation\.guard\.break: expected float, got 'high'"),
     ],
 )
