@@ -1,0 +1,155 @@
+"""What may import what."""
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import aiida_mlal
+
+ROOT = Path(aiida_mlal.__file__).parent
+ML = ROOT / "ml"
+TORCH_FREE = {
+    "", "configurations", "neighbours", "options", "parts", "metrics", "stops", "cli",
+    "tasks", "selection", "labelling", "simulation", "training", "uncertainty", "models", "formats",
+    "formats.files", "formats.cfg", "formats.describe", "training.options",
+    "simulation.base", "simulation.guard", "simulation.relax",
+    "selection.base", "selection.filters", "selection.select", "selection.random",
+    "selection.final", "selection.uncertainty", "selection.final_uncertainty",
+    "labelling.calculators", "labelling.checks", "labelling.label",
+    "tasks.base", "tasks.runner", "tasks.train", "tasks.simulate", "tasks.select", "tasks.label",
+    "tasks.evaluate",
+}  # fmt: skip
+"""Modules of ``aiida_mlal.ml`` that the AiiDA layer may import when it is loaded."""
+
+NOT_FREE = ("uncertainty.base", "uncertainty.committee", "formats.potentials", "formats.mtp")
+
+
+def files_outside_ml() -> list[Path]:
+    return [path for path in sorted(ROOT.rglob("*.py")) if not path.is_relative_to(ML)]
+
+
+def imports(path: Path, everywhere: bool) -> Iterator[str]:
+    """Yield the modules that a file imports: when it is loaded, or ``everywhere`` in it."""
+    module = ".".join(path.relative_to(ROOT.parent).with_suffix("").parts)
+    package = (
+        module.removesuffix(".__init__")
+        if path.stem == "__init__"
+        else module[: -len(path.stem) - 1]
+    )
+    pending: list[ast.AST] = list(ast.parse(path.read_text()).body)
+    while pending:
+        node = pending.pop()
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = node.module or ""
+            if node.level:
+                parents = package.split(".")[: len(package.split(".")) + 1 - node.level]
+                base = ".".join([*parents, base] if base else parents)
+            yield base
+            yield from (f"{base}.{alias.name}" for alias in node.names)
+        elif everywhere or not isinstance(
+            node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)
+        ):
+            if (
+                not everywhere
+                and isinstance(node, ast.If)
+                and "TYPE_CHECKING" in ast.dump(node.test)
+            ):
+                pending.extend(node.orelse)
+            else:
+                pending.extend(ast.iter_child_nodes(node))
+
+
+def belongs(module: str, package: str) -> bool:
+    return module == package or module.startswith(f"{package}.")
+
+
+@pytest.mark.parametrize("path", sorted(ML.rglob("*.py")), ids=lambda p: str(p.relative_to(ML)))
+def test_nothing_in_ml_imports_aiida(path):
+    found = [m for m in imports(path, everywhere=True) if belongs(m, "aiida")]
+    assert found == []
+
+
+@pytest.mark.parametrize("path", sorted(ML.rglob("*.py")), ids=lambda p: str(p.relative_to(ML)))
+def test_imports_of_ml_stay_in_ml(path):
+    found = {m for m in imports(path, everywhere=True) if belongs(m, "aiida_mlal")}
+    found -= {"aiida_mlal", "aiida_mlal.__version__", "aiida_mlal.ml"}
+    assert [m for m in sorted(found) if not belongs(m, "aiida_mlal.ml")] == []
+
+
+def test_the_package_itself_imports_nothing():
+    assert list(imports(ROOT / "__init__.py", everywhere=True)) == []
+
+
+@pytest.mark.parametrize("path", files_outside_ml(), ids=lambda p: str(p.relative_to(ROOT)))
+def test_nothing_outside_ml_imports_torch_when_loaded(path):
+    for module in imports(path, everywhere=False):
+        assert not belongs(module, "torch")
+        if belongs(module, "aiida_mlal.ml"):
+            inner = module.removeprefix("aiida_mlal.ml").lstrip(".")
+            parent = inner.rpartition(".")[0]  # ``module`` may be a name in a module
+            assert inner in TORCH_FREE or (inner[-1:] and parent in TORCH_FREE), module
+            assert inner not in NOT_FREE
+
+
+def test_modules_that_should_not_need_torch_do_not_import_it():
+    names = [f"aiida_mlal.ml.{name}".rstrip(".") for name in sorted(TORCH_FREE)]
+    code = (
+        "import sys, importlib\n"
+        f"for name in {names!r}:\n"
+        "    importlib.import_module(name)\n"
+        "    assert 'torch' not in sys.modules, name\n"
+        "    assert 'aiida' not in sys.modules, name\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_help_is_there_at_once():
+    """Neither torch nor numpy nor ASE is read to show what commands there are."""
+    code = (
+        "import sys\n"
+        "from aiida_mlal.ml.cli import mlal\n"
+        "try:\n"
+        "    mlal(['--help'])\n"
+        "except SystemExit as end:\n"
+        "    assert end.code == 0\n"
+        "assert not {'torch', 'numpy', 'ase', 'aiida'} & set(sys.modules)\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, stdout=subprocess.DEVNULL)
+
+
+def test_a_campaign_step_runs_where_aiida_cannot_be_imported(tmp_path):
+    """Label, train, relax and select through the tasks, as on a compute node."""
+    code = """
+import sys
+sys.modules["aiida"] = None
+from ase.build import bulk
+from aiida_mlal.ml.configurations import Configurations
+from aiida_mlal.ml.tasks.runner import execute
+atoms = bulk("Cu", cubic=True)
+atoms.rattle(0.1, seed=1)
+Configurations.from_ase(atoms).save("start.safetensors")
+tasks = [
+    {"task": "label", "dataset": "start.safetensors", "calculator": {"name": "emt"}},
+    {"task": "train", "dataset": "labelled.safetensors", "training": {"epochs": 2},
+     "model": {"architecture": "bpnn", "prior": {"architecture": "morse"}, "ensemble": 2}},
+    {"task": "relax", "dataset": "start.safetensors",
+     "simulation": {"name": "relax", "max_steps": 2}},
+    {"task": "select", "pool": "trajectory.safetensors", "train": "labelled.safetensors",
+     "strategy": {"name": "final_uncertainty", "n": 2}},
+    {"task": "evaluate", "dataset": "labelled.safetensors"},
+]
+for task in tasks:
+    result = execute({"version": 1, **task})
+    assert result["status"] == "ok", result
+import aiida_mlal.ml, pkgutil, importlib
+for module in pkgutil.walk_packages(aiida_mlal.ml.__path__, "aiida_mlal.ml."):
+    importlib.import_module(module.name)
+assert sys.modules["aiida"] is None
+"""
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=tmp_path)
