@@ -1,0 +1,86 @@
+"""The calculations for real: submitted to this computer, by the ``mlal`` of this environment."""
+
+import numpy as np
+from aiida.engine import run_get_node
+from aiida.manage.caching import enable_caching
+
+from aiida_mlal.data.dataset import DatasetData
+
+
+def finish(builder):
+    outputs, node = run_get_node(builder)
+    assert node.is_finished_ok, (node.exit_status, node.exit_message)
+    return outputs, node
+
+
+def test_labels_of_a_calculation_are_those_of_ase(build, frames):
+    bare = [atoms.copy() for atoms in frames]
+    outputs, node = finish(build("mlal.label.ase", dataset=DatasetData.from_ase(bare)))
+    labelled = outputs["dataset"]
+    assert labelled.sources == (node.uuid,) * 6
+    assert labelled.base.attributes.get("statuses") == {"ok": 6}
+    energies = [atoms.get_potential_energy() for atoms in frames]
+    assert np.allclose(labelled.configurations.energies, energies, atol=1e-10)
+    assert labelled.creator.uuid == node.uuid
+
+
+def test_a_potential_is_trained_and_used(build):
+    outputs, node = finish(build("mlal.train"))
+    potential = outputs["potential"]
+    assert potential.elements == ["C", "Cu"]
+    assert potential.base.attributes.get("training")["seed"] == 3
+
+    outputs, node = finish(build("mlal.relax", potential=potential))
+    (first, second) = outputs["results"]["runs"]
+    trajectory = outputs["trajectory"].configurations
+    assert set(trajectory.info["run"].tolist()) == {0, 1}
+    assert len(trajectory) == first["steps"] + second["steps"] + 2
+    assert outputs["trajectory"].base.attributes.get("n_labelled") == 0
+
+    outputs, node = finish(
+        build(
+            "mlal.select",
+            pool=outputs["trajectory"],
+            potential=potential,
+            query={"name": "final", "n": 1},
+        )
+    )
+    assert len(outputs["selected"]) == outputs["selection"].base.attributes.get("n_selected")
+
+    outputs, node = finish(build("mlal.evaluate", potential=potential))
+    assert len(outputs["predictions"]) == 6
+
+
+def test_a_task_can_be_run_again_without_aiida(build, tmp_path):
+    """The folder of a job and ``mlal run task.json`` are enough."""
+    import subprocess
+    import sys
+    from pathlib import Path
+
+    outputs, node = finish(build("mlal.label.ase"))
+    for name in ("task.json",):
+        (tmp_path / name).write_bytes(node.base.repository.get_object_content(name, mode="rb"))
+    (tmp_path / "dataset.safetensors").write_bytes(node.inputs.dataset.content)
+    mlal = Path(sys.executable).with_name("mlal")
+    subprocess.run([mlal, "run", "task.json"], cwd=tmp_path, check=True)
+    assert (tmp_path / "labelled.safetensors").read_bytes() == outputs["dataset"].content
+
+
+def test_equal_inputs_are_taken_from_the_cache(build, configurations):
+    first = DatasetData(configurations).store()
+    second = DatasetData(configurations, [first.uuid] * 6).store()
+    assert first.base.caching.get_hash() == second.base.caching.get_hash()
+    outputs, node = finish(build("mlal.label.ase", dataset=first))
+    with enable_caching(identifier="aiida.calculations:mlal.label.ase"):
+        again, cached = finish(build("mlal.label.ase", dataset=second))
+        other, fresh = finish(build("mlal.label.ase", dataset=first.subset([1, 2])))
+    assert cached.base.caching.get_cache_source() == node.uuid
+    assert again["dataset"].content == outputs["dataset"].content
+    assert not fresh.base.caching.is_created_from_cache
+
+
+def test_files_that_do_not_fit_are_said_to_be_so(build, configurations):
+    unlabelled = DatasetData(configurations.with_info(status=["failed"] * 6))
+    _, node = run_get_node(build("mlal.train", dataset=unlabelled))
+    assert node.exit_status == 310
+    assert "no structure with a label of status 'ok'" in node.exit_message
