@@ -108,6 +108,13 @@ def test_without_a_skin_every_step_searches():
     assert atoms.calc.neighbourhood.searches == 3
 
 
+def test_the_skin_adds_no_interaction():
+    atoms = slab()
+    potential = morse(["C", "Cu"], smoothing="hard")
+    atoms.calc = MLCalculator(potential, skin=2.0)
+    assert_fresh(atoms, potential)
+
+
 def test_terms_with_cutoffs_of_their_own_see_only_their_edges():
     atoms = slab()
     potential = Sum([morse(["C", "Cu"], cutoff=6.0), morse(["C", "Cu"], cutoff=3.5)])
