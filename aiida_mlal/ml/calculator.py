@@ -1,6 +1,7 @@
 """Any potential as an ASE calculator."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ from ase.calculators.calculator import Calculator, PropertyNotImplementedError, 
 from ase.stress import full_3x3_to_voigt_6_stress
 from torch import Tensor
 
+from aiida_mlal.ml.evaluator import Evaluator
 from aiida_mlal.ml.graph import Graph
 from aiida_mlal.ml.models.base import Potential
 from aiida_mlal.ml.neighbours import neighbours
@@ -31,6 +33,12 @@ class MLCalculator(Calculator):
     skin
         How much farther than the cutoff neighbours are looked for, in Å: the list of neighbours
         is made again when an atom has moved by half of it.
+
+    Attributes
+    ----------
+    contacts
+        Returns pairs of atoms of the last structure and their distances in Å: for each atom at
+        least its nearest neighbour of each element within the cutoff.
     """
 
     implemented_properties = ["energy", "free_energy", "forces", "stress"]  # noqa: RUF012
@@ -43,7 +51,8 @@ class MLCalculator(Calculator):
             raise ValueError(f"expected a skin of 0 Å or more, got {skin}")
         self.potential, self.uncertainty = potential, uncertainty
         self.neighbourhood = Neighbourhood(potential, skin)
-        self.graph: Graph | None = None
+        self.evaluator = potential.evaluator(skin) if uncertainty is None else None
+        self.contacts: Contacts = _no_contacts
 
     def calculate(
         self,
@@ -56,9 +65,13 @@ class MLCalculator(Calculator):
         periodic = bool(self.atoms.pbc.all())
         if "stress" in properties and not periodic:
             raise PropertyNotImplementedError("only a structure periodic in all directions has one")
-        self.graph = self.neighbourhood.graph(self.atoms)
+        if self.evaluator is not None:
+            self._evaluate(self.evaluator, periodic)
+            return
+        graph = self.neighbourhood.graph(self.atoms)
+        self.contacts = partial(_edges, graph)
         with torch.no_grad():
-            committee = self.potential.committee(self.graph)
+            committee = self.potential.committee(graph)
         mean = committee.mean()
         energy = float(mean.energies[0])
         results: dict[str, Any] = {
@@ -69,11 +82,25 @@ class MLCalculator(Calculator):
         if periodic:
             results["stress"] = full_3x3_to_voigt_6_stress(_array(mean.stresses[0]))
         if self.uncertainty is not None:
-            found = self.uncertainty.of(self.potential, self.graph, committee)
+            found = self.uncertainty.of(self.potential, graph, committee)
             results["uncertainty"] = float(found.values[0])
             if found.per_atom is not None:
                 results["uncertainties"] = np.asarray(found.per_atom)
         self.results = results
+
+    def _evaluate(self, evaluator: Evaluator, periodic: bool) -> None:
+        atoms = self.atoms
+        found = evaluator(atoms.numbers, atoms.positions, atoms.cell.array, atoms.pbc)
+        self.contacts = found.contacts
+        energy = float(found.energies.sum())
+        self.results = {
+            "energy": energy,
+            "free_energy": energy,
+            "forces": found.forces,
+        }
+        if periodic:
+            stress = (found.virial + found.virial.T) / (2 * atoms.cell.volume)
+            self.results["stress"] = full_3x3_to_voigt_6_stress(stress)
 
 
 class Neighbourhood:
@@ -123,6 +150,17 @@ class Neighbourhood:
         self._owner = torch.zeros_like(self._numbers)
         self._volumes = torch.tensor([volume], dtype=self._potential.dtype, device=device)
         self.searches += 1
+
+
+Contacts = Callable[[], tuple[np.ndarray, np.ndarray]]
+
+
+def _edges(graph: Graph) -> tuple[np.ndarray, np.ndarray]:
+    return graph.pairs.cpu().numpy(), graph.distances.cpu().numpy()
+
+
+def _no_contacts() -> tuple[np.ndarray, np.ndarray]:
+    return np.zeros((2, 0), int), np.zeros(0)
 
 
 def _array(values: Tensor) -> np.ndarray:

@@ -12,6 +12,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from aiida_mlal.ml.configurations import Configurations
+from aiida_mlal.ml.evaluator import Evaluator
 from aiida_mlal.ml.graph import Graph
 
 
@@ -150,6 +151,13 @@ class Potential(nn.Module, ABC):
     def prepare(self, graph: Graph) -> "Prepared":
         """Compute, once, what the predictions for fixed structures need and no weight changes."""
         return Prepared(graph)
+
+    def evaluator(self, skin: float) -> Evaluator | None:
+        """Return what evaluates single structures faster, with the weights of now, if there is.
+
+        It may look for neighbours up to ``skin`` (Å) beyond the cutoff, to keep them for a while.
+        """
+        return None
 
     def initialise(self, prepared: "Prepared", targets: Prediction, seed: int) -> None:
         """Set scales, shifts and first weights from what is to be learned, before training.

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from aiida_mlal.ml.descriptors.moment_tensors import MomentBasis
 from aiida_mlal.ml.descriptors.radial_polynomials import Kind, RadialBasis
+from aiida_mlal.ml.evaluator import Evaluator
 from aiida_mlal.ml.graph import Graph
 from aiida_mlal.ml.models.base import Potential, Prediction, Prepared
 from aiida_mlal.ml.options import as_dict, build
@@ -161,6 +162,16 @@ class MTP(Potential):
             own = nn.functional.one_hot(species, n).to(radial.dtype)
             all_pairs = own[:, :, None, None] * radial.reshape(n_atoms, 1, n, -1)
             return torch.cat([all_pairs.flatten(1), own, scalars.detach().T], dim=1)
+
+    def evaluator(self, skin: float, threads: int = 1) -> Evaluator:
+        """Return the kernel for one structure after another on the CPU, with the weights of now."""
+        from aiida_mlal.ml.fast.mtp import FastMTP  # numba is slow to import
+
+        parts = (self.radial_coeffs, self.species_coeffs, self.moment_coeffs)
+        radial, species, moment = (part.detach().cpu().double().numpy() for part in parts)
+        return FastMTP(
+            self.elements, self.basis, self.radial, radial, species, moment, skin, threads
+        )
 
     @property
     def n_parameters(self) -> int:

@@ -228,9 +228,11 @@ def _ignore(**values: Any) -> None:
 
 def _snapshot(atoms: Atoms) -> Snapshot:
     results = atoms.calc.results
+    pairs, distances = atoms.calc.contacts()
     return Snapshot(
         atoms.numbers,
-        *atoms.calc.contacts(),
+        pairs,
+        distances,
         results["energy"],
         results["forces"],
         results.get("uncertainty", np.nan),

@@ -1,0 +1,1 @@
+"""Evaluators on the CPU, in numba, for simulations: one structure after another."""

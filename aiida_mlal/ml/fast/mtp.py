@@ -1,0 +1,462 @@
+"""Moment tensor potential on the CPU, in numba with explicit SIMD.
+
+Pass 1, for an atom, W neighbours at a time: radial functions, then the moments. Pass 2, W atoms at
+a time: traces, products and their adjoints, the derivatives of the energy by the moments. Pass 3,
+for an atom, W neighbours at a time: gradients of the polynomials that these are the coefficients
+of; their values by Euler's theorem. ``Tables`` says how the lists are arranged. Neighbours are
+sorted by species, so radial coefficients stay numbers rather than vectors.
+
+One compilation serves all levels and numbers of species: 15 s of CPU time, then kept by numba.
+"""
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+from ase.data import atomic_numbers, chemical_symbols
+from jaxtyping import Float, Int
+from numba import njit
+
+from aiida_mlal.ml.descriptors.moment_tensors import MomentBasis
+from aiida_mlal.ml.descriptors.radial_polynomials import RadialBasis
+from aiida_mlal.ml.evaluator import Evaluation
+from aiida_mlal.ml.fast.simd import W, fill, load, splat, store, vmax, vsqrt, vsum
+from aiida_mlal.ml.fast.tables import Tables
+from aiida_mlal.ml.fast.verlet import Verlet, fold
+
+Vector = Any
+"""W doubles; numba knows the type."""
+
+
+class FastMTP:
+    """A moment tensor potential with fixed coefficients, for one structure after another.
+
+    Neighbour lists are kept between calls; no result depends on the calls before.
+
+    Parameters
+    ----------
+    elements
+        In the order of the species.
+    basis, radial
+        The invariants and the radial polynomials.
+    radial_coeffs, species_coeffs, moment_coeffs
+        The coefficients.
+    skin
+        How much farther than the cutoff neighbours are looked for, in Å.
+    threads
+        Among how many threads the atoms are divided.
+    """
+
+    def __init__(
+        self,
+        elements: Sequence[str],
+        basis: MomentBasis,
+        radial: RadialBasis,
+        radial_coeffs: Float[np.ndarray, "species species functions size"],
+        species_coeffs: Float[np.ndarray, " species"],
+        moment_coeffs: Float[np.ndarray, " scalars"],
+        skin: float = 0.5,
+        threads: int = 1,
+    ) -> None:
+        if threads < 1:
+            raise ValueError(f"expected one thread or more, got {threads}")
+        self.elements, self.threads = tuple(elements), threads
+        self.n_parameters = radial_coeffs.size + species_coeffs.size + moment_coeffs.size
+        self.verlet = Verlet(radial.cutoff, len(self.elements), skin)
+        self._species = np.full(len(chemical_symbols), -1, np.int32)
+        self._species[[atomic_numbers[e] for e in self.elements]] = range(len(self.elements))
+        recurrence = np.concatenate([radial.recurrence, np.zeros((1, 3))])
+        settings = [radial.min_dist, radial.cutoff, radial.factor, radial.envelope]
+        settings += [radial.clamped, radial.repulsive]
+        self._constants = (
+            np.array(radial_coeffs, dtype=float, order="C"),
+            np.array(species_coeffs, dtype=float),
+            np.array(settings, dtype=float),
+            recurrence,
+            *Tables.of(basis, np.array(moment_coeffs, dtype=float)).arrays(),
+        )
+        self._pool = ThreadPoolExecutor(threads) if threads > 1 else None
+
+    def __call__(
+        self,
+        numbers: Int[np.ndarray, " atoms"],
+        positions: Float[np.ndarray, "atoms 3"],
+        cell: Float[np.ndarray, "3 3"],
+        pbc: np.ndarray,
+        rows: bool = False,
+    ) -> Evaluation:
+        """Evaluate one structure; with ``rows`` also the derivatives by the parameters."""
+        species, n = self._species[numbers], len(numbers)
+        if n and species.min() < 0:
+            strange = sorted({chemical_symbols[z] for z in np.asarray(numbers)[species < 0]})
+            raise ValueError(
+                f"the potential knows {list(self.elements)}, the structure has {strange}"
+            )
+        verlet = self.verlet
+        verlet.update(np.array(positions, dtype=float, order="C"), np.asarray(cell), pbc, species)
+        ghosts = np.zeros((self.threads, *verlet.positions.shape))
+        energies, found = np.zeros(n), np.zeros((n if rows else 0, self.n_parameters))
+        n_species = len(self.elements)
+        nearest, squares = np.empty((n, n_species), np.int32), np.empty((n, n_species))
+        blocks = -(-n // W)
+        cuts = [blocks * t // self.threads * W for t in range(self.threads)] + [n]
+
+        def run(t: int) -> None:
+            _chunk(
+                cuts[t], cuts[t + 1], verlet.positions, verlet.species, verlet.neighbours,
+                verlet.begin, self._constants, ghosts[t], energies, found, nearest, squares,
+            )  # fmt: skip
+
+        if self._pool is None:
+            run(0)
+        else:
+            list(self._pool.map(run, range(self.threads)))
+        forces, virial = np.zeros((n, 3)), np.zeros((3, 3))
+        fold(verlet.owner, verlet.positions, ghosts, forces, virial)
+        nearest = np.where(nearest < 0, -1, verlet.owner[nearest])
+        return Evaluation(
+            energies, forces, virial, nearest, np.sqrt(squares), found if rows else None
+        )
+
+
+@njit(fastmath=True, error_model="numpy", cache=True)
+def _monomials(
+    E: np.ndarray, V: np.ndarray, parents: np.ndarray, n: int, x: Vector, y: Vector, z: Vector
+) -> None:
+    """Write the first n divided powers of the unit vector into E; V is work space."""
+    for q in range(1, V.size // (3 * W) + 1):
+        store(V, (3 * q - 3) * W, x * (1.0 / q))
+        store(V, (3 * q - 2) * W, y * (1.0 / q))
+        store(V, (3 * q - 1) * W, z * (1.0 / q))
+    for k in range(n - 1):
+        store(E, (k + 1) * W, load(E, parents[k, 0] * W) * load(V, parents[k, 1] * W))
+
+
+@njit(fastmath=True, error_model="numpy", cache=True)
+def _gather(
+    i: int, positions: np.ndarray, neighbours: np.ndarray, begin: np.ndarray, n_species: int,
+    square: float, buffer: np.ndarray, who: np.ndarray, ends: np.ndarray,
+    nearest: np.ndarray, nearest_squares: np.ndarray,
+) -> int:  # fmt: skip
+    """Pack the neighbours of atom i inside the cutoff: x, y, z, r² in rows 0-3 of the buffer."""
+    n = 0
+    xi, yi, zi = positions[i, 0], positions[i, 1], positions[i, 2]
+    for s in range(n_species):
+        ends[s] = n
+        least, least_q = square, -1
+        for q in range(begin[i * n_species + s], begin[i * n_species + s + 1]):
+            j = neighbours[q]
+            dx, dy, dz = positions[j, 0] - xi, positions[j, 1] - yi, positions[j, 2] - zi
+            r2 = dx * dx + dy * dy + dz * dz
+            buffer[0, n], buffer[1, n], buffer[2, n], buffer[3, n] = dx, dy, dz, r2
+            who[n] = j
+            n += r2 < square
+            if r2 < least:
+                least, least_q = r2, j
+        nearest[i, s], nearest_squares[i, s] = least_q, least
+    ends[n_species] = n
+    return n
+
+
+@njit(fastmath=True, error_model="numpy", cache=True)
+def _polynomials(r: Vector, settings: np.ndarray, recurrence: np.ndarray, Q: np.ndarray) -> None:
+    """Write the radial polynomials of r and their derivatives, one after the other, into Q."""
+    low, cutoff, factor, envelope = settings[0], settings[1], settings[2], settings[3]
+    if settings[4] > 0.0:
+        r = vmax(r, low)
+    slope = 2.0 / (cutoff - low)
+    t = r - cutoff
+    xi = (r - low) * slope - 1.0
+    w, dw = t * t * factor, t * (2.0 * factor)
+    if envelope == 1.0:
+        w, dw = splat(factor), splat(0.0)
+    elif envelope == 2.0:
+        inverse = splat(1.0) / r
+        w = w * inverse * inverse
+        dw = dw * inverse * inverse - w * inverse * 2.0
+    t0, t1, d0, d1 = splat(1.0), splat(0.0), splat(0.0), splat(0.0)
+    for b in range(recurrence.shape[0]):
+        store(Q, 2 * b * W, w * t0)
+        store(Q, (2 * b + 1) * W, w * d0 + dw * t0)
+        u = xi * recurrence[b, 0] + recurrence[b, 1]
+        t2 = u * t0 - t1 * recurrence[b, 2]
+        d2 = u * d0 + t0 * (slope * recurrence[b, 0]) - d1 * recurrence[b, 2]
+        t1, t0, d1, d0 = t0, t2, d0, d2
+
+
+@njit(fastmath=True, error_model="numpy", cache=True)
+def _radial(
+    buffer: np.ndarray, flat: np.ndarray, ends: np.ndarray, n: int, stride: int,
+    coefficients: np.ndarray, settings: np.ndarray, recurrence: np.ndarray, Q: np.ndarray,
+) -> float:  # fmt: skip
+    """Write unit vectors, 1/r, radial functions and their derivatives into rows of the buffer.
+
+    Returns the energy of the repulsion below the smallest distance, if there is such.
+    """
+    n_species, K, R = coefficients.shape
+    for q in range(n, n + W):
+        buffer[0, q], buffer[1, q], buffer[2, q], buffer[3, q] = 1.0, 0.0, 0.0, 1.0
+    for s in range(n_species):
+        for p in range(ends[s], ends[s + 1], W):
+            _polynomials(vsqrt(load(flat, 3 * stride + p)), settings, recurrence, Q)
+            for mu in range(K):
+                f, g = splat(0.0), splat(0.0)
+                for b in range(R):
+                    f = f + load(Q, 2 * b * W) * coefficients[s, mu, b]
+                    g = g + load(Q, (2 * b + 1) * W) * coefficients[s, mu, b]
+                store(flat, (4 + mu) * stride + p, f)
+                store(flat, (4 + K + mu) * stride + p, g)
+    for mu in range(2 * K):
+        store(flat, (4 + mu) * stride + n, splat(0.0))
+    energy = 0.0
+    if settings[4] > 0.0:
+        low = settings[0]
+        for q in range(n):
+            if buffer[3, q] < low * low:
+                for mu in range(K):
+                    buffer[4 + K + mu, q] = 0.0
+                if settings[5] > 0.0:
+                    r = np.sqrt(buffer[3, q])
+                    energy += 10000.0 * (np.exp(-10.0 * (r - 1.0)) - np.exp(-10.0 * (low - 1.0)))
+    for p in range(0, n, W):
+        inverse = splat(1.0) / vsqrt(load(flat, 3 * stride + p))
+        store(flat, 3 * stride + p, inverse)
+        for q in range(3):
+            store(flat, q * stride + p, load(flat, q * stride + p) * inverse)
+    return energy
+
+
+@njit(fastmath=True, error_model="numpy", cache=True)
+def _sum_moments(
+    flat: np.ndarray, n: int, stride: int, segments: np.ndarray, parents: np.ndarray,
+    E: np.ndarray, V: np.ndarray, sums: np.ndarray,
+) -> None:  # fmt: skip
+    """Sum the moments of one atom, in W parts each."""
+    sums[:] = 0.0
+    for p in range(0, n, W):
+        x, y, z = load(flat, p), load(flat, stride + p), load(flat, 2 * stride + p)
+        _monomials(E, V, parents, E.size // W, x, y, z)
+        for g in range(segments.shape[0]):
+            f = load(flat, (4 + segments[g, 0]) * stride + p)
+            o, e = segments[g, 2] * W, segments[g, 3] * W
+            for k in range(0, segments[g, 4] * W, W):
+                store(sums, o + k, load(sums, o + k) + f * load(E, e + k))
+
+
+@njit(fastmath=True, error_model="numpy", cache=True)
+def _products(
+    M: np.ndarray, G: np.ndarray, factors: np.ndarray, traces: np.ndarray,
+    inner_begin: np.ndarray, inner_pairs: np.ndarray, inner_factors: np.ndarray,
+    linear: np.ndarray, rows: np.ndarray, row_begin: np.ndarray, columns: np.ndarray,
+    weights: np.ndarray,
+) -> Vector:  # fmt: skip
+    """Return energies of W atoms from their moments M, and get dE/dM in G."""
+    n_moments, n_basic = linear.size, factors.size + traces.shape[0]
+    for k in range(factors.size):
+        store(M, k * W, load(M, k * W) * factors[k])
+    for k in range(traces.shape[0]):
+        trace = load(M, traces[k, 1] * W) + load(M, traces[k, 2] * W) + load(M, traces[k, 3] * W)
+        store(M, traces[k, 0] * W, trace)
+    for c in range(inner_begin.size - 1):
+        s = splat(0.0)
+        for t in range(inner_begin[c], inner_begin[c + 1]):
+            a, b = inner_pairs[t, 0] * W, inner_pairs[t, 1] * W
+            s = s + load(M, a) * load(M, b) * fill(inner_factors, t)
+        store(M, (n_basic + c) * W, s)
+    energies = splat(0.0)
+    for k in range(n_moments):
+        energies = energies + load(M, k * W) * fill(linear, k)
+        store(G, k * W, splat(linear[k]))
+    for r in range(rows.size):
+        a = rows[r] * W
+        m, s = load(M, a), splat(0.0)
+        for t in range(row_begin[r], row_begin[r + 1]):
+            b = columns[t] * W
+            s = s + load(M, b) * fill(weights, t)
+            store(G, b, load(G, b) + m * fill(weights, t))
+        store(G, a, load(G, a) + s)
+        energies = energies + m * s
+    for c in range(inner_begin.size - 2, -1, -1):
+        g = load(G, (n_basic + c) * W)
+        for t in range(inner_begin[c], inner_begin[c + 1]):
+            a, b = inner_pairs[t, 0] * W, inner_pairs[t, 1] * W
+            gm = g * fill(inner_factors, t)
+            store(G, a, load(G, a) + gm * load(M, b))
+            store(G, b, load(G, b) + gm * load(M, a))
+    for k in range(traces.shape[0] - 1, -1, -1):
+        g = load(G, traces[k, 0] * W)
+        for q in range(1, 4):
+            store(G, traces[k, q] * W, load(G, traces[k, q] * W) + g)
+    for k in range(factors.size):
+        store(G, k * W, load(G, k * W) * factors[k])
+    return energies
+
+
+@njit(fastmath=True, error_model="numpy", cache=True)
+def _gradients(
+    flat: np.ndarray, n: int, stride: int, K: int, lane: int, G: np.ndarray, segments: np.ndarray,
+    lower: int, parents: np.ndarray, steps: np.ndarray, E: np.ndarray, V: np.ndarray,
+) -> None:  # fmt: skip
+    """Write the derivative of the energy of an atom by each neighbour's place into rows 4-6."""
+    for p in range(0, n, W):
+        x, y, z = load(flat, p), load(flat, stride + p), load(flat, 2 * stride + p)
+        inverse = load(flat, 3 * stride + p)
+        _monomials(E, V, parents, lower, x, y, z)
+        ax, ay, az, along = splat(0.0), splat(0.0), splat(0.0), splat(0.0)
+        for g in range(segments.shape[0]):
+            f = load(flat, (4 + segments[g, 0]) * stride + p) * inverse
+            df = load(flat, (4 + K + segments[g, 0]) * stride + p)
+            d, o, e = segments[g, 1], segments[g, 2] * W + lane, segments[g, 5] * W
+            if d == 0:
+                along = along + df * fill(G, o)
+                continue
+            gx, gy, gz = splat(0.0), splat(0.0), splat(0.0)
+            for k in range(segments[g, 6]):
+                m, q = load(E, e + k * W), o + steps[k] * W
+                gx = gx + m * fill(G, o)
+                gy = gy + m * fill(G, q)
+                gz = gz + m * fill(G, q + W)
+                o += W
+            t = x * gx + y * gy + z * gz
+            along = along + t * (df * (1.0 / d) - f)
+            ax, ay, az = ax + f * gx, ay + f * gy, az + f * gz
+        store(flat, 4 * stride + p, ax + along * x)
+        store(flat, 5 * stride + p, ay + along * y)
+        store(flat, 6 * stride + p, az + along * z)
+
+
+@njit(fastmath=True, error_model="numpy", cache=True)
+def _radial_rows(
+    flat: np.ndarray, ends: np.ndarray, stride: int, lane: int, G: np.ndarray,
+    segments: np.ndarray, parents: np.ndarray, settings: np.ndarray, recurrence: np.ndarray,
+    E: np.ndarray, V: np.ndarray, Q: np.ndarray, H: np.ndarray, sums: np.ndarray, out: np.ndarray,
+) -> None:  # fmt: skip
+    """Write the derivatives of the energy of an atom by the radial coefficients of its species."""
+    R, K = recurrence.shape[0], H.size // W
+    for s in range(ends.size - 1):
+        sums[: K * R * W] = 0.0
+        for p in range(ends[s], ends[s + 1], W):
+            x, y, z = load(flat, p), load(flat, stride + p), load(flat, 2 * stride + p)
+            _monomials(E, V, parents, E.size // W, x, y, z)
+            H[:] = 0.0
+            for g in range(segments.shape[0]):
+                h, o, e = splat(0.0), segments[g, 2] * W + lane, segments[g, 3] * W
+                for k in range(0, segments[g, 4] * W, W):
+                    h = h + load(E, e + k) * fill(G, o + k)
+                mu = segments[g, 0] * W
+                store(H, mu, load(H, mu) + h)
+            for q in range(ends[s + 1] - p, W):  # neighbours of the next species, or none
+                for mu in range(K):
+                    H[mu * W + q] = 0.0
+            _polynomials(splat(1.0) / load(flat, 3 * stride + p), settings, recurrence, Q)
+            for mu in range(K):
+                h = load(H, mu * W)
+                for b in range(R):
+                    o = (mu * R + b) * W
+                    store(sums, o, load(sums, o) + h * load(Q, 2 * b * W))
+        for k in range(K * R):
+            out[s * K * R + k] = vsum(load(sums, k * W))
+
+
+@njit(fastmath=True, error_model="numpy", cache=True)
+def _scalar_rows(
+    M: np.ndarray, n: int, rows: np.ndarray, base: int, first: int, scalars: np.ndarray,
+    begin: np.ndarray, pairs: np.ndarray, factors: np.ndarray,
+) -> None:  # fmt: skip
+    """Write the invariants of W atoms."""
+    value = np.empty(W)
+    for k in range(scalars.size):
+        if scalars[k] >= 0:
+            store(value, 0, load(M, scalars[k] * W))
+        else:
+            s = splat(0.0)
+            for t in range(begin[k], begin[k + 1]):
+                s = s + load(M, pairs[t, 0] * W) * load(M, pairs[t, 1] * W) * fill(factors, t)
+            store(value, 0, s)
+        for lane in range(n):
+            rows[base + lane, first + k] = value[lane]
+
+
+@njit(fastmath=True, error_model="numpy", cache=True, nogil=True)
+def _chunk(
+    low: int, high: int, positions: np.ndarray, species: np.ndarray, neighbours: np.ndarray,
+    begin: np.ndarray, constants: tuple[np.ndarray, ...], forces: np.ndarray,
+    energies: np.ndarray, rows: np.ndarray, nearest: np.ndarray, nearest_squares: np.ndarray,
+) -> None:  # fmt: skip
+    """Add forces on atoms and ghosts, and write energies of the atoms from low to high."""
+    (
+        coefficients, species_coeffs, settings, recurrence, segments, parents, steps, factors,
+        traces, inner_begin, inner_pairs, inner_factors, linear, form_rows, row_begin, columns,
+        weights, scalars, scalar_begin, scalar_pairs, scalar_factors,
+    ) = constants  # fmt: skip
+    n_species, _, K, R = coefficients.shape
+    square = settings[1] ** 2
+    most = 0
+    for i in range(low, high):
+        most = max(most, begin[(i + 1) * n_species] - begin[i * n_species])
+    stride = (most + 2 * W) // 8 * 8 + 8
+    buffer = np.empty((W, max(4 + 2 * K, 7), stride))
+    who = np.empty((W, stride), np.int32)
+    ends = np.empty((W, n_species + 1), np.intp)
+    n_summed, n_moments = factors.size, linear.size
+    highest, lower = max(1, segments[:, 1].max()), segments[:, 3].max()
+    E, V = np.ones((parents.shape[0] + 1) * W), np.empty(3 * highest * W)
+    sums, Q, H = np.empty(max(n_summed, K * R) * W), np.empty(2 * R * W), np.empty(K * W)
+    M, G, out = np.zeros(n_moments * W), np.empty(n_moments * W), np.empty(W)
+    repulsion = np.zeros(W)
+    per_centre = n_species * K * R
+    for base in range(low, high, W):
+        n_lanes = min(W, high - base)
+        for lane in range(n_lanes):
+            i, here = base + lane, buffer[lane]
+            flat = here.reshape(-1)
+            n = _gather(
+                i, positions, neighbours, begin, n_species, square, here, who[lane], ends[lane],
+                nearest, nearest_squares,
+            )  # fmt: skip
+            repulsion[lane] = _radial(
+                here, flat, ends[lane], n, stride, coefficients[species[i]], settings,
+                recurrence, Q,
+            )  # fmt: skip
+            _sum_moments(flat, n, stride, segments, parents, E, V, sums)
+            for k in range(n_summed):
+                M[k * W + lane] = vsum(load(sums, k * W))
+        found = _products(
+            M, G, factors, traces, inner_begin, inner_pairs, inner_factors, linear, form_rows,
+            row_begin, columns, weights,
+        )  # fmt: skip
+        store(out, 0, found)
+        if rows.shape[0]:
+            first = n_species * per_centre + n_species
+            _scalar_rows(
+                M, n_lanes, rows, base, first, scalars, scalar_begin, scalar_pairs, scalar_factors
+            )
+        for lane in range(n_lanes):
+            i, here, n = base + lane, buffer[lane], ends[lane, n_species]
+            flat = here.reshape(-1)
+            energies[i] = out[lane] + species_coeffs[species[i]] + repulsion[lane]
+            _gradients(flat, n, stride, K, lane, G, segments, lower, parents, steps, E, V)
+            fx = fy = fz = 0.0
+            for q in range(n):
+                j = who[lane, q]
+                gx, gy, gz = here[4, q], here[5, q], here[6, q]
+                if settings[5] > 0.0 and here[3, q] * settings[0] > 1.0:
+                    push = -100000.0 * np.exp(-10.0 * (1.0 / here[3, q] - 1.0))
+                    gx += push * here[0, q]
+                    gy += push * here[1, q]
+                    gz += push * here[2, q]
+                forces[j, 0] -= gx
+                forces[j, 1] -= gy
+                forces[j, 2] -= gz
+                fx, fy, fz = fx + gx, fy + gy, fz + gz
+            forces[i, 0] += fx
+            forces[i, 1] += fy
+            forces[i, 2] += fz
+            if rows.shape[0]:
+                start = species[i] * per_centre
+                _radial_rows(
+                    flat, ends[lane], stride, lane, G, segments, parents, settings, recurrence,
+                    E, V, Q, H, sums, rows[i, start : start + per_centre],
+                )  # fmt: skip
+                rows[i, n_species * per_centre + species[i]] = 1.0

@@ -1,0 +1,163 @@
+"""A vector of W doubles as a numba type: explicit SIMD that does not depend on the auto-vectoriser.
+
+LLVM splits or joins it to the registers of the machine (W = 8: two AVX2 or one AVX-512). ``load``,
+``store`` and ``fill`` take a C-contiguous float64 array and a flat index, without any check;
++ - * / work on two vectors and on a vector and a number. The kernel of moment tensor potentials is
+4 times faster with it than with the same loops left to LLVM's vectoriser.
+
+Numba keeps compiled functions by the file they stand in: after a change here, those of the files
+that import this one must be removed from ``__pycache__``.
+"""
+
+import operator
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from llvmlite import ir
+from numba import types
+from numba.core.datamodel import models
+from numba.core.typing.templates import ConcreteTemplate, infer_global, signature
+from numba.extending import intrinsic, lower_builtin, register_model
+
+W = 8
+"""How many numbers a vector has."""
+
+F64, I32 = ir.DoubleType(), ir.IntType(32)
+VECTOR = ir.VectorType(F64, W)
+FLAGS = ("contract", "reassoc", "nsz")
+
+Generator = Callable[[Any, Any, Any, Any], Any]
+_intrinsic: Any = intrinsic
+
+
+class VectorType(types.Type):
+    """The type of a vector in numba."""
+
+    def __init__(self) -> None:
+        super().__init__(name=f"float64x{W}")
+
+
+vector = VectorType()
+
+
+@register_model(VectorType)
+class VectorModel(models.PrimitiveModel):
+    """How a vector is kept: as LLVM's vector."""
+
+    def __init__(self, manager: Any, kind: Any) -> None:
+        super().__init__(manager, kind, VECTOR)
+
+
+@_intrinsic
+def load(typing: Any, array: Any, index: Any) -> tuple[Any, Generator]:
+    """``array[index : index + W]``."""
+
+    def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        return builder.load(_pointer(context, builder, sig, args), align=8)
+
+    return vector(array, types.intp), generate
+
+
+@_intrinsic
+def store(typing: Any, array: Any, index: Any, value: Any) -> tuple[Any, Generator]:
+    """``array[index : index + W] = value``."""
+
+    def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        builder.store(args[2], _pointer(context, builder, sig, args), align=8)
+        return context.get_dummy_value()
+
+    return types.void(array, types.intp, vector), generate
+
+
+@_intrinsic
+def splat(typing: Any, number: Any) -> tuple[Any, Generator]:
+    """Return the vector of equal numbers."""
+
+    def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        return _splat(builder, args[0])
+
+    return vector(types.float64), generate
+
+
+@_intrinsic
+def fill(typing: Any, array: Any, index: Any) -> tuple[Any, Generator]:
+    """Return the vector of which each number is ``array[index]``."""
+
+    def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        data = context.make_array(sig.args[0])(context, builder, args[0]).data
+        return _splat(builder, builder.load(builder.gep(data, [args[1]])))
+
+    return vector(array, types.intp), generate
+
+
+@_intrinsic
+def vsum(typing: Any, value: Any) -> tuple[Any, Generator]:
+    """Return the sum of the numbers of a vector."""
+
+    def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        start = ir.Constant(F64, 0.0)
+        name = f"llvm.vector.reduce.fadd.v{W}f64"
+        return _call(builder, name, F64, [start, args[0]], fastmath=("reassoc",))
+
+    return types.float64(vector), generate
+
+
+@_intrinsic
+def vsqrt(typing: Any, value: Any) -> tuple[Any, Generator]:
+    """Return the square root of each number."""
+
+    def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        return _call(builder, f"llvm.sqrt.v{W}f64", VECTOR, [args[0]])
+
+    return vector(vector), generate
+
+
+@_intrinsic
+def vmax(typing: Any, value: Any, number: Any) -> tuple[Any, Generator]:
+    """Return the larger of each number and ``number``."""
+
+    def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        arguments = [args[0], _splat(builder, args[1])]
+        return _call(builder, f"llvm.maxnum.v{W}f64", VECTOR, arguments)
+
+    return vector(vector, types.float64), generate
+
+
+def _pointer(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+    data = context.make_array(sig.args[0])(context, builder, args[0]).data
+    return builder.bitcast(builder.gep(data, [args[1]]), VECTOR.as_pointer())
+
+
+def _splat(builder: Any, number: Any) -> Any:
+    undefined = ir.Constant(VECTOR, ir.Undefined)
+    first = builder.insert_element(undefined, number, ir.Constant(I32, 0))
+    return builder.shuffle_vector(first, undefined, ir.Constant(ir.VectorType(I32, W), [0] * W))
+
+
+def _call(builder: Any, name: str, result: Any, args: Sequence[Any], **options: Any) -> Any:
+    kind = ir.FunctionType(result, [argument.type for argument in args])
+    known = builder.module.globals.get(name)
+    return builder.call(known or ir.Function(builder.module, kind, name), args, **options)
+
+
+def _register(operation: Callable[..., Any], instruction: str) -> None:
+    class Template(ConcreteTemplate):
+        cases = [  # noqa: RUF012
+            signature(vector, vector, vector),
+            signature(vector, vector, types.float64),
+            signature(vector, types.float64, vector),
+        ]
+
+    def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        x, y = (a if t == vector else _splat(builder, a) for t, a in zip(sig.args, args))
+        return getattr(builder, instruction)(x, y, flags=FLAGS)
+
+    infer_global(operation)(Template)
+    for case in Template.cases:
+        lower_builtin(operation, *case.args)(generate)
+
+
+_register(operator.add, "fadd")
+_register(operator.sub, "fsub")
+_register(operator.mul, "fmul")
+_register(operator.truediv, "fdiv")

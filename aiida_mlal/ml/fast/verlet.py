@@ -1,0 +1,209 @@
+"""Neighbours of moving atoms: periodic images are ghost atoms, lists are renewed when need be."""
+
+import numpy as np
+from jaxtyping import Float, Int
+from numba import njit
+
+from aiida_mlal.ml.neighbours import complete_cell
+
+MAX_GHOSTS = 20_000_000
+
+
+class Verlet:
+    """Positions of atoms and ghosts, and neighbours within the cutoff and a skin.
+
+    The neighbours of atom i that are of species s are
+    ``neighbours[begin[i * n_species + s] : begin[i * n_species + s + 1]]``.
+
+    Attributes
+    ----------
+    positions
+        Of the atoms, moved into the cell, then of the ghosts, in Å.
+    owner
+        The atom that each of these is an image of.
+    species
+        Of the atoms.
+    builds
+        How often neighbours have been looked for.
+    """
+
+    positions: Float[np.ndarray, "images 3"]
+    owner: Int[np.ndarray, " images"]
+    neighbours: Int[np.ndarray, " pairs"]
+    begin: Int[np.ndarray, " segments"]
+
+    def __init__(self, cutoff: float, n_species: int, skin: float) -> None:
+        if not skin >= 0:
+            raise ValueError(f"expected a skin of 0 Å or more, got {skin}")
+        self.cutoff, self.n_species, self.skin = cutoff, n_species, skin
+        self.species = np.zeros(0, np.int32)
+        self.builds = 0
+        self._cell, self._pbc = np.zeros((3, 3)), np.zeros(3, bool)
+        self._reference = np.zeros((0, 3))
+
+    def update(
+        self,
+        positions: Float[np.ndarray, "atoms 3"],
+        cell: Float[np.ndarray, "3 3"],
+        pbc: np.ndarray,
+        species: Int[np.ndarray, " atoms"],
+    ) -> None:
+        """Move the atoms; look for neighbours if one moved by more than half of the skin."""
+        known = self.builds and len(species) == len(self.species)
+        if not known or (species != self.species).any() or (pbc != self._pbc).any():
+            return self._build(positions, cell, pbc, species)
+        if (cell != self._cell).any():
+            self._cell = np.array(cell)
+            self._offsets = self._shifts @ complete_cell(cell, pbc)
+        _place(positions, self.owner, self._offsets, self.positions)
+        if _largest_square(self.positions, self._reference) > (0.5 * self.skin) ** 2:
+            self._build(positions, cell, pbc, species)
+        return None
+
+    def _build(
+        self,
+        positions: Float[np.ndarray, "atoms 3"],
+        cell: Float[np.ndarray, "3 3"],
+        pbc: np.ndarray,
+        species: Int[np.ndarray, " atoms"],
+    ) -> None:
+        if not (np.isfinite(positions).all() and np.isfinite(cell).all()):
+            raise ValueError("positions or cell are not finite")
+        reach = self.cutoff + self.skin
+        complete = complete_cell(cell, pbc)
+        inverse = np.linalg.inv(complete)
+        fractions = positions @ inverse
+        home = -np.floor(fractions) * pbc
+        margin = reach * np.linalg.norm(inverse, axis=0) * pbc
+        if len(positions) * np.prod(1 + 2 * margin) > MAX_GHOSTS:
+            raise ValueError(
+                f"the cell is too flat or too small: {reach} Å around it are "
+                f"{np.prod(1 + 2 * margin):.3g} cells"
+            )
+        span = np.ceil(margin).astype(np.int64)
+        periodic = np.array(pbc, bool)
+        self.owner, self._shifts = _images(fractions + home, home, margin, span, periodic)
+        self.species, self._pbc = np.array(species, np.int32), periodic
+        self._cell, self._offsets = np.array(cell, float), self._shifts @ complete
+        self.positions = np.empty((len(self.owner), 3))
+        _place(positions, self.owner, self._offsets, self.positions)
+        self._reference = self.positions.copy()
+        self.neighbours, self.begin = _find_pairs(
+            len(positions), self.positions, self.species[self.owner], self.n_species, reach
+        )
+        self.builds += 1
+
+
+@njit(error_model="numpy", cache=True)
+def fold(
+    owner: np.ndarray, positions: np.ndarray, ghosts: np.ndarray, forces: np.ndarray,
+    virial: np.ndarray,
+) -> None:  # fmt: skip
+    """Add the forces on ghosts, of each thread, to their owners; get dE / d strain as virial."""
+    for g in range(owner.size):
+        for q in range(3):
+            force = 0.0
+            for t in range(ghosts.shape[0]):
+                force += ghosts[t, g, q]
+            forces[owner[g], q] += force
+            for c in range(3):
+                virial[c, q] -= positions[g, c] * force
+
+
+@njit(error_model="numpy", cache=True)
+def _images(
+    fractions: np.ndarray, home: np.ndarray, margin: np.ndarray, span: np.ndarray, pbc: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Owner and lattice shift of every atom, then of the ghosts within ``margin`` of the cell."""
+    n = len(fractions)
+    g = n
+    owner, shift = np.empty(4 * n + 64, np.int32), np.empty((4 * n + 64, 3))
+    owner[:n], shift[:n] = np.arange(n), home
+    for a in range(-span[0], span[0] + 1):
+        for b in range(-span[1], span[1] + 1):
+            for c in range(-span[2], span[2] + 1):
+                if a == 0 and b == 0 and c == 0:
+                    continue
+                for i in range(n):
+                    keep = True
+                    for q, cells in enumerate((a, b, c)):
+                        near = -margin[q] < fractions[i, q] + cells < 1 + margin[q]
+                        keep &= near or not pbc[q]
+                    if keep:
+                        if g == owner.size:
+                            owner = np.concatenate((owner, owner))
+                            shift = np.concatenate((shift, shift))
+                        owner[g] = i
+                        shift[g, 0], shift[g, 1] = home[i, 0] + a, home[i, 1] + b
+                        shift[g, 2] = home[i, 2] + c
+                        g += 1
+    return owner[:g].copy(), shift[:g].copy()
+
+
+@njit(error_model="numpy", cache=True)
+def _place(
+    positions: np.ndarray, owner: np.ndarray, offsets: np.ndarray, images: np.ndarray
+) -> None:
+    for g in range(owner.size):
+        for q in range(3):
+            images[g, q] = positions[owner[g], q] + offsets[g, q]
+
+
+@njit(error_model="numpy", cache=True)
+def _largest_square(images: np.ndarray, reference: np.ndarray) -> float:
+    most = 0.0
+    for g in range(images.shape[0]):
+        square = 0.0
+        for q in range(3):
+            square += (images[g, q] - reference[g, q]) ** 2
+        if not square <= most:  # also where an atom is nowhere (NaN)
+            most = square if square == square else np.inf
+    return most
+
+
+@njit(error_model="numpy", cache=True)
+def _find_pairs(
+    n: int, positions: np.ndarray, species: np.ndarray, n_species: int, reach: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Neighbours, ghosts included, of the first ``n`` atoms; sorted by atom, then by species."""
+    n_images = positions.shape[0]
+    low = np.zeros(3)
+    size, bins = np.empty(3), np.empty(3, np.int64)
+    for q in range(3):
+        if n_images:
+            low[q] = positions[:, q].min()
+            extent = positions[:, q].max() - low[q]
+        else:
+            extent = 0.0
+        # boxes no smaller than the reach, and not many more of them than atoms
+        size[q] = max(reach, extent / (2.0 + 2.0 * n_images ** (1.0 / 3.0)))
+        bins[q] = int(extent / size[q]) + 1
+    box = np.empty((n_images, 3), np.int64)
+    first = np.full(bins[0] * bins[1] * bins[2] * n_species, -1)
+    following = np.empty(n_images, np.int64)
+    for i in range(n_images - 1, -1, -1):
+        for q in range(3):
+            box[i, q] = int((positions[i, q] - low[q]) / size[q])
+        h = ((box[i, 0] * bins[1] + box[i, 1]) * bins[2] + box[i, 2]) * n_species + species[i]
+        following[i], first[h] = first[h], i
+    neighbours, begin = np.empty(64 * n, np.int32), np.zeros(n * n_species + 1, np.int64)
+    m = 0
+    for i in range(n):
+        for s in range(n_species):
+            for a in range(max(box[i, 0] - 1, 0), min(box[i, 0] + 2, bins[0])):
+                for b in range(max(box[i, 1] - 1, 0), min(box[i, 1] + 2, bins[1])):
+                    for c in range(max(box[i, 2] - 1, 0), min(box[i, 2] + 2, bins[2])):
+                        j = first[((a * bins[1] + b) * bins[2] + c) * n_species + s]
+                        while j >= 0:
+                            square = 0.0
+                            for q in range(3):
+                                square += (positions[j, q] - positions[i, q]) ** 2
+                            if square < reach * reach and j != i:
+                                if m == neighbours.size:
+                                    more = np.empty(m, np.int32)
+                                    neighbours = np.concatenate((neighbours, more))
+                                neighbours[m] = j
+                                m += 1
+                            j = following[j]
+            begin[i * n_species + s + 1] = m
+    return neighbours[:m].copy(), begin
