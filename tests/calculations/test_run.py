@@ -47,7 +47,7 @@ def test_a_potential_is_trained_and_used(build):
     )
     assert len(outputs["selected"]) == outputs["selection"].base.attributes.get("n_selected")
 
-    outputs, node = finish(build("mlal.evaluate", potential=potential))
+    outputs, _ = finish(build("mlal.evaluate", potential=potential))
     assert len(outputs["predictions"]) == 6
 
 
@@ -73,7 +73,7 @@ def test_equal_inputs_are_taken_from_the_cache(build, configurations):
     outputs, node = finish(build("mlal.label.ase", dataset=first))
     with enable_caching(identifier="aiida.calculations:mlal.label.ase"):
         again, cached = finish(build("mlal.label.ase", dataset=second))
-        other, fresh = finish(build("mlal.label.ase", dataset=first.subset([1, 2])))
+        _, fresh = finish(build("mlal.label.ase", dataset=first.subset([1, 2])))
     assert cached.base.caching.get_cache_source() == node.uuid
     assert again["dataset"].content == outputs["dataset"].content
     assert not fresh.base.caching.is_created_from_cache
