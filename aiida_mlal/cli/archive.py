@@ -1,0 +1,47 @@
+"""``aiida-mlal archive``: a campaign as one file."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+from aiida.cmdline.utils import decorators, echo
+
+from aiida_mlal.cli.params import campaign_argument
+from aiida_mlal.cli.root import root
+
+if TYPE_CHECKING:
+    from aiida.orm import ProcessNode
+
+
+@root.command()
+@campaign_argument
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(dir_okay=False, path_type=Path),
+    required=True,
+    help="File to write, usually with the ending .aiida.",
+)
+@click.option("-f", "--force", is_flag=True, help="Overwrite the file if it exists.")
+@decorators.with_dbenv()
+def archive(campaign: "ProcessNode", output: Path, force: bool) -> None:
+    """Write all of a CAMPAIGN to an archive, and check that it is complete.
+
+    The archive is imported into an empty, temporary storage, and every label, input and link is
+    looked for there.
+    """
+    from aiida_mlal.report.archive import export, problems
+
+    if output.exists() and not force:
+        echo.echo_critical(f"{output} exists, use --force to overwrite it")
+    if not campaign.is_terminated:
+        echo.echo_critical(f"campaign {campaign.pk} is still running, it can be archived after")
+    meant = export(campaign, output, overwrite=force)
+    found = problems(output, meant)
+    for problem in found:
+        echo.echo_error(problem)
+    if found:
+        echo.echo_critical(f"{output} is not complete")
+    echo.echo_success(
+        f"{output}: {len(meant.files)} nodes and {len(meant.links)} links, all there after import"
+    )

@@ -1,0 +1,24 @@
+"""Arguments that several commands take."""
+
+from collections.abc import Callable
+from typing import Any
+
+import click
+from aiida.cmdline.params.types import ProcessParamType
+
+
+def campaign_argument(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Take the campaign, by PK, UUID or label."""
+    return click.argument("campaign", type=ProcessParamType())(function)
+
+
+def parse_indices(text: str) -> list[int]:
+    """Return the indices in a text such as ``0-3,7``."""
+    found: list[int] = []
+    for part in filter(None, (part.strip() for part in text.split(","))):
+        first, _, last = part.partition("-")
+        try:
+            found += range(int(first), int(last or first) + 1)
+        except ValueError as error:
+            raise ValueError(f"expected indices such as 0-3,7, got {text!r}") from error
+    return sorted(set(found))

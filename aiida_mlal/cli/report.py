@@ -1,0 +1,45 @@
+"""``aiida-mlal report``: the page of a campaign."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+from aiida.cmdline.utils import decorators, echo
+
+from aiida_mlal.cli.params import campaign_argument
+from aiida_mlal.cli.root import root
+
+if TYPE_CHECKING:
+    from aiida.orm import ProcessNode
+
+
+@root.command()
+@campaign_argument
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=Path("report"),
+    show_default=True,
+    help="Folder to write to.",
+)
+@click.option(
+    "--direct",
+    multiple=True,
+    metavar="FILE|OPTIMIZER",
+    help="A direct relaxation to compare with: a trajectory that ASE can read, or, if an ASE "
+    "calculator made the labels, an optimiser (BFGS, GPMin ...) to run now. May be repeated.",
+)
+@decorators.with_dbenv()
+def report(campaign: "ProcessNode", output: Path, direct: tuple[str, ...]) -> None:
+    """Write an HTML page about a CAMPAIGN, finished, running or failed, and its figures as PNG."""
+    from aiida_mlal.report import page
+    from aiida_mlal.report.compare import direct_relaxation
+    from aiida_mlal.report.numbers import collect
+
+    try:
+        relaxations = [direct_relaxation(campaign, how) for how in direct]
+    except ValueError as error:
+        echo.echo_critical(str(error))
+    for path in page.write(collect(campaign, relaxations), output):
+        echo.echo(str(path))

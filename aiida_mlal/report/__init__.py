@@ -1,0 +1,1 @@
+"""Numbers, figures and a page about a campaign that is finished, running or failed."""

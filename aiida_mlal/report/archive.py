@@ -1,0 +1,108 @@
+"""A campaign as one file, and whether it is all there."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+from aiida.common.links import LinkType
+from aiida.orm import Node, ProcessNode, QueryBuilder, load_node
+
+from aiida_mlal.data.content import ContentData
+from aiida_mlal.data.dataset import DatasetData
+
+Link = tuple[str, str, str, str]
+"""UUIDs of both ends, type and label."""
+
+
+@dataclass(frozen=True)
+class Graph:
+    """Nodes by UUID, each with the hash of its files, and the links between them."""
+
+    files: dict[str, str]
+    links: frozenset[Link]
+
+
+def export(campaign: ProcessNode, path: Path, overwrite: bool = False) -> Graph:
+    """Write all of a campaign to an archive, and return what was meant to be in it."""
+    from aiida.tools.archive import create_archive
+
+    meant = ancestry(campaign)
+    nodes = [load_node(uuid) for uuid in meant.files]
+    create_archive(nodes, filename=path, overwrite=overwrite)
+    return meant
+
+
+def ancestry(campaign: ProcessNode) -> Graph:
+    """Return a campaign: all that it called, made and used, and where that came from.
+
+    Where a data set says which process labelled a structure, that process belongs to it. Links
+    to a caller, and from data to what returned it, are followed from the process only.
+    """
+    waiting, found, links = [campaign.uuid], {}, set()
+    while waiting:
+        uuid = waiting.pop()
+        if uuid in found:
+            continue
+        node = load_node(uuid)
+        found[uuid] = _files(node)
+        for link in node.base.links.get_incoming().all():
+            if link.link_type not in _DOWNWARD:
+                links.add((link.node.uuid, uuid, link.link_type.value, link.link_label))
+                waiting.append(link.node.uuid)
+        if isinstance(node, ProcessNode):
+            for link in node.base.links.get_outgoing().all():
+                links.add((uuid, link.node.uuid, link.link_type.value, link.link_label))
+                waiting.append(link.node.uuid)
+        if isinstance(node, DatasetData):
+            waiting += [source for source in node.sources if source]
+    return Graph(found, frozenset(links))
+
+
+def problems(path: Path, meant: Graph) -> list[str]:
+    """Import an archive into an empty, temporary storage and return what is missing there.
+
+    Content nodes are read as a user would read them, so that a damaged file is found as well.
+    """
+    from aiida.storage.sqlite_temp import SqliteTempBackend
+    from aiida.tools.archive import import_archive
+
+    backend = SqliteTempBackend(SqliteTempBackend.create_profile("check"))
+    try:
+        import_archive(path, backend=backend, create_group=False)
+        return list(_differences(backend, meant))
+    finally:
+        backend.close()
+
+
+def _differences(backend: Any, meant: Graph) -> Iterable[str]:
+    query = QueryBuilder(backend=backend).append(Node)
+    nodes = {node.uuid: node for node in query.all(flat=True)}
+    for uuid in sorted(set(meant.files) - set(nodes)):
+        yield f"node {uuid} is missing"
+    for uuid in sorted(set(meant.files) & set(nodes)):
+        if _files(nodes[uuid]) != meant.files[uuid]:
+            yield f"the files of node {uuid} differ"
+        elif isinstance(nodes[uuid], ContentData):
+            node = nodes[uuid]
+            if sha256(node.content).hexdigest() != node.sha256:
+                yield f"the content of node {uuid} is damaged"
+    query = QueryBuilder(backend=backend)
+    query.append(Node, tag="start", project="uuid")
+    query.append(
+        Node,
+        with_incoming="start",
+        project="uuid",
+        edge_project=["type", "label"],
+    )
+    links = {(start, end, kind, label) for start, end, kind, label in query.all()}
+    for start, end, kind, label in sorted(meant.links - links):
+        yield f"the link {label!r} ({kind}) from {start} to {end} is missing"
+
+
+def _files(node: Node) -> str:
+    return str(node.base.repository.hash())
+
+
+_DOWNWARD = (LinkType.CALL_CALC, LinkType.CALL_WORK, LinkType.RETURN)

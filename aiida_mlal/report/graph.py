@@ -1,0 +1,145 @@
+"""What a campaign did so far, read from the provenance graph."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from aiida.common.links import LinkType
+from aiida.orm import CalcJobNode, Dict, List, ProcessNode, QueryBuilder
+
+from aiida_mlal.data.dataset import DatasetData
+from aiida_mlal.data.selection import SelectionData
+from aiida_mlal.ml.stops import OracleForce
+from aiida_mlal.ml.tasks.base import RESULT
+
+TRAIN = "mlal.train"
+CHILDREN = (LinkType.CALL_CALC, LinkType.CALL_WORK)
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Structures that were labelled together, in an iteration counted from 1; 0 is before it."""
+
+    iteration: int
+    dataset: DatasetData
+    process: ProcessNode
+
+
+def children(node: ProcessNode) -> list[ProcessNode]:
+    """Return the processes that a process called itself, in the order of their creation."""
+    found: list[Any] = node.base.links.get_outgoing(link_type=CHILDREN).all_nodes()
+    return sorted(found, key=_age)
+
+
+def descendants(node: ProcessNode) -> list[ProcessNode]:
+    """Return the processes that a process called, at any depth, in the order of their creation."""
+    found = [node]
+    for process in found:
+        found += children(process)
+    return sorted(found[1:], key=_age)
+
+
+def kind(node: ProcessNode) -> str:
+    """Return the entry point of a process, or the name of its function."""
+    process_type = node.process_type or ""
+    if process_type.startswith(("aiida.calculations:mlal", "aiida.workflows:")):
+        return process_type.partition(":")[2]
+    if process_type.startswith("aiida.calculations:") and isinstance(node, CalcJobNode):
+        return process_type.partition(":")[2]
+    return str(node.process_label)
+
+
+def iterations(node: ProcessNode) -> list[tuple[int, ProcessNode]]:
+    """Return the processes that a campaign called itself, each with its iteration.
+
+    An iteration begins with a training.
+    """
+    iteration, found = 0, []
+    for child in children(node):
+        iteration += kind(child).startswith(TRAIN)
+        found.append((iteration, child))
+    return found
+
+
+def curve(node: ProcessNode) -> list[dict[str, Any]]:
+    """Return the learning curve: a row of ``ml.stops.row`` for each iteration that ended."""
+    rows: dict[int, dict[str, Any]] = {}
+    for child in children(node):
+        for output in _outputs(child, Dict):
+            found = output.get_dict()
+            if {"iteration", "labels", "oracle_fmax"} <= set(found):
+                rows[found["iteration"]] = found
+    return [rows[iteration] for iteration in sorted(rows)]
+
+
+def labelled(node: ProcessNode) -> list[Batch]:
+    """Return what was labelled, in order: outputs of labelling processes of whatever kind."""
+    batches = []
+    for iteration, child in iterations(node):
+        outputs = {
+            link.link_label: link.node
+            for link in child.base.links.get_outgoing(
+                link_type=(LinkType.CREATE, LinkType.RETURN)
+            ).all()
+        }
+        dataset = outputs.get("dataset")
+        if isinstance(dataset, DatasetData) and "description" in outputs:
+            batches.append(Batch(iteration, dataset, child))
+    return batches
+
+
+def selections(node: ProcessNode) -> list[tuple[int, SelectionData]]:
+    """Return the decisions of the query strategy, each with its iteration."""
+    return [
+        (iteration, selection)
+        for iteration, child in iterations(node)
+        for selection in _outputs(child, SelectionData)
+    ]
+
+
+def computing_seconds(node: CalcJobNode) -> float | None:
+    """Return how long the program of a job ran; None where nothing tells."""
+    if node.base.caching.is_created_from_cache:
+        return 0.0
+    if "output_parameters" in node.outputs:
+        seconds = node.outputs.output_parameters.get_dict().get("wall_time_seconds")
+        return None if seconds is None else float(seconds)
+    if "retrieved" not in node.outputs:
+        return None
+    try:
+        result = json.loads(node.outputs.retrieved.base.repository.get_object_content(RESULT))
+    except (OSError, ValueError):
+        return None
+    return float(result["seconds"]) if "seconds" in result else None
+
+
+def interval(node: ProcessNode) -> tuple[datetime, datetime]:
+    """Return when a process was created, and when it ended or last gave a sign of life."""
+    return node.ctime, max(node.ctime, node.mtime)
+
+
+def find_inputs(node: ProcessNode) -> dict[str, Any]:
+    """Return the inputs of a process by their flat link labels."""
+    return {link.link_label: link.node for link in node.base.links.get_incoming().all()}
+
+
+def _age(node: ProcessNode) -> int:
+    return node.pk or 0
+
+
+def tolerance(node: ProcessNode) -> float | None:
+    """Return the labelled force in eV/Å below which the campaign is converged, if it has one."""
+    stops = find_inputs(node).get("stop")
+    for stop in stops.get_list() if isinstance(stops, List) else []:
+        if stop["name"] == "oracle_force":
+            return float(stop.get("fmax", OracleForce.fmax))
+    return None
+
+
+def _outputs(node: ProcessNode, cls: Any) -> Iterator[Any]:
+    query = QueryBuilder().append(type(node), filters={"id": node.pk}, tag="process")
+    query.append(cls, with_incoming="process")
+    found = {output.pk: output for output in query.all(flat=True)}
+    return iter([found[pk] for pk in sorted(found)])

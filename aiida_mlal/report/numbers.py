@@ -1,0 +1,408 @@
+"""The numbers of a campaign."""
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import numpy as np
+from aiida.orm import CalcJobNode, Data, Dict, Int, List, ProcessNode, Str
+
+from aiida_mlal.data.dataset import DatasetData
+from aiida_mlal.ml.configurations import OK, Configurations
+from aiida_mlal.report import graph
+from aiida_mlal.report.direct import DirectRelaxation
+
+OPTIONS = ("model", "training", "simulation", "query", "filters", "stop", "seed", "labelling")
+
+
+@dataclass(frozen=True)
+class Query:
+    """A structure that was labelled, why it was, and what came of it.
+
+    Attributes
+    ----------
+    iteration
+        Counted from 1; 0 for what was labelled before the first training.
+    key
+        Short hash of the geometry.
+    step
+        Of the simulation that it comes from, where it comes from one.
+    reason
+        Why it was chosen.
+    status, problem
+        What became of the label, and why where it is not ``ok``.
+    energy, fmax
+        As labelled: eV, and the largest force on a free atom in eV/Å.
+    energy_error, force_error
+        Of the potential that chose it: eV/atom, and the largest force difference in eV/Å.
+    uncertainty
+        Of that potential.
+    source
+        UUID of the process that labelled it.
+    """
+
+    iteration: int
+    key: str
+    formula: str
+    step: int | None
+    reason: str
+    status: str
+    problem: str
+    energy: float | None
+    fmax: float | None
+    energy_error: float | None
+    force_error: float | None
+    uncertainty: float | None
+    source: str
+
+
+@dataclass(frozen=True)
+class Rejections:
+    """How many candidates the filters refused, by reason without its numbers."""
+
+    iteration: int
+    candidates: int
+    reasons: Mapping[str, int]
+
+
+@dataclass(frozen=True)
+class Parity:
+    """Predictions of the potential before it had seen the label, and the label.
+
+    Attributes
+    ----------
+    energies
+        Predicted and labelled, in eV/atom, relative to the lowest label.
+    forces
+        Predicted and labelled components on all atoms, in eV/Å.
+    uncertainty
+        Of each structure, and the largest norm of a force difference, in eV/Å.
+    iterations
+        Of each structure.
+    """
+
+    energies: np.ndarray
+    forces: np.ndarray
+    uncertainty: np.ndarray
+    iterations: np.ndarray
+
+
+@dataclass(frozen=True)
+class Timing:
+    """Where the time went, for one type of process.
+
+    Attributes
+    ----------
+    process
+        Entry point or name of the function.
+    count, cached, failed
+        How many there were, taken over from a cache, and not successful.
+    wall
+        Seconds from creation to end, summed.
+    computing
+        Seconds in which their programs ran, summed; None for what runs inside AiiDA.
+    """
+
+    process: str
+    count: int
+    cached: int
+    failed: int
+    wall: float
+    computing: float | None
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A process that did not end well."""
+
+    pk: int
+    process: str
+    exit_status: int | None
+    message: str
+
+
+@dataclass(frozen=True)
+class CampaignReport:
+    """What is known about a campaign, whether it has ended or not."""
+
+    pk: int
+    uuid: str
+    process: str
+    label: str
+    system: str
+    state: str
+    exit_status: int | None
+    message: str
+    started: datetime
+    wall: float
+    busy: float
+    options: Mapping[str, Any]
+    curve: Sequence[Mapping[str, Any]]
+    queries: Sequence[Query]
+    rejections: Sequence[Rejections]
+    parity: Parity
+    timings: Sequence[Timing]
+    failures: Sequence[Failure]
+    outputs: Mapping[str, str]
+    potential: Mapping[str, Any]
+    fmax: float | None
+    direct: Sequence[DirectRelaxation] = ()
+
+    @property
+    def labels(self) -> int:
+        """How many structures were labelled, or tried in vain."""
+        return len(self.queries)
+
+    @property
+    def overhead(self) -> float:
+        """Seconds in which no program of a job ran: AiiDA's own cost."""
+        return max(0.0, self.wall - self.busy)
+
+    @property
+    def converged(self) -> bool:
+        """Whether the campaign says that it reached its aim."""
+        return self.state == "finished" and self.exit_status == 0
+
+    @property
+    def outcome(self) -> str:
+        """How it ended, or that it has not, in one sentence."""
+        if self.state in ("created", "waiting", "running"):
+            return "still running"
+        if self.converged:
+            return "converged"
+        return self.message or self.state
+
+
+def collect(node: ProcessNode, direct: Iterable[DirectRelaxation] = ()) -> CampaignReport:
+    """Return the numbers of a campaign from the graph, as far as it has come."""
+    batches = graph.labelled(node)
+    labelled = _joined(batches)
+    processes = graph.descendants(node)
+    inputs = graph.find_inputs(node)
+    start, end = node.ctime, _end(node, processes)
+    return CampaignReport(
+        pk=node.pk or 0,
+        uuid=node.uuid,
+        process=graph.kind(node),
+        label=node.label or node.description,
+        system=_system(batches, inputs),
+        state="created" if node.process_state is None else node.process_state.value,
+        exit_status=node.exit_status,
+        message=node.exit_message or node.exception or "",
+        started=start,
+        wall=(end - start).total_seconds(),
+        busy=_busy(processes),
+        options={key: _plain(inputs[key]) for key in OPTIONS if key in inputs},
+        curve=graph.curve(node),
+        queries=[query for batch in batches for query in _queries(batch)],
+        rejections=[
+            Rejections(
+                iteration,
+                selection.base.attributes.get("n_pool"),
+                dict(Counter(_kind_of_reason(r["reason"]) for r in selection.rejected)),
+            )
+            for iteration, selection in graph.selections(node)
+        ],
+        parity=_parity(labelled),
+        timings=_timings(processes),
+        failures=[
+            Failure(p.pk or 0, graph.kind(p), p.exit_status, _problem(p))
+            for p in processes
+            if p.is_terminated and not p.is_finished_ok
+        ],
+        outputs={
+            link.link_label.replace("__", "."): link.node.uuid
+            for link in node.base.links.get_outgoing(node_class=Data).all()
+        },
+        potential=_potential(node),
+        fmax=graph.tolerance(node),
+        direct=tuple(direct),
+    )
+
+
+def _joined(batches: Sequence[graph.Batch]) -> Configurations:
+    parts = [
+        batch.dataset.configurations.with_info(
+            iteration=np.full(len(batch.dataset), batch.iteration)
+        )
+        for batch in batches
+    ]
+    return Configurations.concatenate(parts)
+
+
+def _queries(batch: graph.Batch) -> list[Query]:
+    found = batch.dataset.configurations
+    info, n = found.info, len(found)
+    nothing = np.full(n, np.nan)
+    predicted = np.asarray(info.get("predicted_energy", nothing), float)
+    energy_errors = (predicted - found.energies) / found.counts
+    force_errors = _force_errors(found)
+    steps = info.get("step", nothing) if batch.iteration else nothing
+    reasons = info.get("query", info.get("reason", [""] * n))
+    why = _chosen_because(batch)
+    return [
+        Query(
+            iteration=batch.iteration,
+            key=key,
+            formula=formula,
+            step=None if not np.isfinite(steps[i]) else int(steps[i]),
+            reason=why.get(key, "given" if batch.iteration == 0 else str(reasons[i])),
+            status=str(found.status[i]),
+            problem=str(info["reason"][i]) if "reason" in info and found.status[i] != OK else "",
+            energy=_known(found.energies[i]),
+            fmax=_known(found.max_forces[i]),
+            energy_error=_known(energy_errors[i]),
+            force_error=_known(force_errors[i]),
+            uncertainty=_known(info.get("uncertainty", nothing)[i]),
+            source=batch.dataset.sources[i] or batch.process.uuid,
+        )
+        for i, (key, formula) in enumerate(zip(found.keys, found.formulas, strict=True))
+    ]
+
+
+def _chosen_because(batch: graph.Batch) -> dict[str, str]:
+    """Return for each geometry why the strategy chose it."""
+    campaign = batch.process.caller
+    if campaign is None:
+        return {}
+    return {
+        chosen["key"]: chosen["reason"]
+        for iteration, selection in graph.selections(campaign)
+        if iteration == batch.iteration
+        for chosen in selection.selected
+    }
+
+
+def _parity(labelled: Configurations) -> Parity:
+    good = labelled.learnable
+    n, n_atoms = len(good), len(good.numbers)
+    predicted = np.asarray(good.info.get("predicted_energy", np.full(n, np.nan)), float)
+    forces = good.arrays.get("predicted_forces", np.full((n_atoms, 3), np.nan))
+    known = np.isfinite(predicted)
+    energies = np.stack([predicted, good.energies], axis=1) / good.counts[:, None]
+    energies = energies[known]
+    pairs = np.stack([forces.reshape(-1), good.forces.reshape(-1)], axis=1)
+    uncertainty = np.asarray(good.info.get("uncertainty", np.full(n, np.nan)), float)
+    errors = np.stack([uncertainty, _force_errors(good)], axis=1)
+    iterations = np.asarray(good.info.get("iteration", np.zeros(n)), int)
+    return Parity(
+        energies=energies - (energies[:, 1].min() if len(energies) else 0.0),
+        forces=pairs[np.isfinite(pairs).all(axis=1)],
+        uncertainty=errors[known],
+        iterations=iterations[known],
+    )
+
+
+def _force_errors(found: Configurations) -> np.ndarray:
+    """Return the largest norm of a force difference in each structure; NaN where unknown."""
+    forces = found.arrays.get("predicted_forces")
+    if forces is None:
+        return np.full(len(found), np.nan)
+    norms = np.linalg.norm(forces - found.forces, axis=1)
+    largest = np.zeros(len(found))
+    np.maximum.at(largest, found.owner, norms)
+    return largest
+
+
+def _timings(processes: Sequence[ProcessNode]) -> list[Timing]:
+    groups: dict[str, list[ProcessNode]] = defaultdict(list)
+    for process in processes:
+        groups[graph.kind(process)].append(process)
+    rows = []
+    for name, members in groups.items():
+        seconds = [graph.computing_seconds(p) for p in members if isinstance(p, CalcJobNode)]
+        known = [s for s in seconds if s is not None]
+        rows.append(
+            Timing(
+                process=name,
+                count=len(members),
+                cached=sum(p.base.caching.is_created_from_cache for p in members),
+                failed=sum(p.is_terminated and not p.is_finished_ok for p in members),
+                wall=sum(_duration(p) for p in members),
+                computing=sum(known) if known else None,
+            )
+        )
+    return sorted(rows, key=lambda row: -row.wall)
+
+
+def _busy(processes: Sequence[ProcessNode]) -> float:
+    """Return in how many seconds at least one program ran.
+
+    When a program ran within the life of its job is not recorded: the middle is taken, which
+    matters only where jobs overlap.
+    """
+    spans = []
+    for process in processes:
+        if not isinstance(process, CalcJobNode):
+            continue
+        seconds = graph.computing_seconds(process)
+        if seconds is None:
+            continue
+        start, end = (moment.timestamp() for moment in graph.interval(process))
+        middle = (start + end) / 2
+        spans.append((middle - seconds / 2, middle + seconds / 2))
+    total, reached = 0.0, -np.inf
+    for start, end in sorted(spans):
+        total += max(0.0, end - max(start, reached))
+        reached = max(reached, end)
+    return total
+
+
+def _duration(process: ProcessNode) -> float:
+    start, end = graph.interval(process)
+    return (end - start).total_seconds()
+
+
+def _end(node: ProcessNode, processes: Sequence[ProcessNode]) -> datetime:
+    if node.is_terminated:
+        return graph.interval(node)[1]
+    return max(graph.interval(p)[1] for p in (node, *processes))
+
+
+def _system(batches: Sequence[graph.Batch], inputs: Mapping[str, Any]) -> str:
+    structures = inputs.get("structures")
+    if isinstance(structures, DatasetData):
+        return ", ".join(structures.base.attributes.get("formulas"))
+    if structures is not None and hasattr(structures, "get_formula"):
+        return str(structures.get_formula())
+    if batches:
+        return ", ".join(sorted(set(batches[0].dataset.configurations.formulas)))
+    return ""
+
+
+def _potential(node: ProcessNode) -> dict[str, Any]:
+    found = [
+        link.node
+        for link in node.base.links.get_outgoing(node_class=Data).all()
+        if link.link_label == "potential"
+    ]
+    return dict(found[0].base.attributes.all) if found else {}
+
+
+def _plain(node: Any) -> Any:
+    if isinstance(node, Dict):
+        return node.get_dict()
+    if isinstance(node, List):
+        return node.get_list()
+    if isinstance(node, (Int, Str)):
+        return node.value
+    return str(node)
+
+
+def _problem(node: ProcessNode) -> str:
+    if node.exception:
+        return str(node.exception)
+    state = node.process_state.value if node.process_state else "unknown"
+    return node.exit_message or state
+
+
+def _kind_of_reason(reason: str) -> str:
+    """Return a reason without its numbers, to count those that are alike."""
+    words = [w for w in reason.split() if not any(c.isdigit() for c in w)]
+    return " ".join(words)
+
+
+def _known(value: float) -> float | None:
+    return float(value) if np.isfinite(value) else None

@@ -1,0 +1,129 @@
+"""Where a campaign stands, as text."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from typing import Any
+
+from aiida.orm import CalcJobNode, ProcessNode
+from tabulate import tabulate
+
+from aiida_mlal.report import graph
+
+STAGES = (
+    ("mlal.train", "training"),
+    ("mlal.relax", "simulating"),
+    ("mlal.select", "choosing what to label"),
+    ("mlal.label", "labelling"),
+)
+"""What a campaign does while a child whose entry point begins so is running."""
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where a campaign stands.
+
+    Attributes
+    ----------
+    stage
+        What it does, or how it ended.
+    labels
+        Structures labelled so far, failed ones included.
+    jobs
+        Jobs that are not done: their PK, entry point and what they say of themselves.
+    curve
+        Rows of the learning curve.
+    seconds
+        Since its creation, until now or its end.
+    """
+
+    state: str
+    iteration: int
+    stage: str
+    labels: int
+    jobs: Sequence[tuple[int, str, str]]
+    curve: Sequence[Mapping[str, Any]]
+    seconds: float
+
+
+def progress(node: ProcessNode) -> Progress:
+    """Return where a campaign stands."""
+    steps = graph.iterations(node)
+    end = graph.interval(node)[1] if node.is_terminated else datetime.now(timezone.utc)
+    return Progress(
+        state="created" if node.process_state is None else node.process_state.value,
+        iteration=steps[-1][0] if steps else 0,
+        stage=_outcome(node) if node.is_terminated else _stage([p for _, p in steps]),
+        labels=sum(len(batch.dataset) for batch in graph.labelled(node)),
+        jobs=[
+            (p.pk or 0, graph.kind(p), p.process_status or "")
+            for p in graph.descendants(node)
+            if isinstance(p, CalcJobNode) and not p.is_terminated
+        ],
+        curve=graph.curve(node),
+        seconds=(end - node.ctime).total_seconds(),
+    )
+
+
+def describe(found: Progress) -> str:
+    """Return the text for a terminal."""
+    lines = [
+        f"{found.state}, iteration {found.iteration}, {found.labels} labels, "
+        f"{found.seconds:.0f} s: {found.stage}"
+    ]
+    lines += [f"  job {pk} {kind}: {status or 'waiting'}" for pk, kind, status in found.jobs]
+    if found.curve:
+        lines += ["", table(found.curve)]
+    return "\n".join(lines)
+
+
+def table(curve: Sequence[Mapping[str, Any]]) -> str:
+    """Return the learning curve as a table of text."""
+    rows = [
+        [
+            row["iteration"],
+            row["labels"],
+            row["learnable"],
+            row["errors"].get("force_mae"),
+            _thousandfold(row["errors"].get("energy_mae")),
+            row.get("uncertainty_max"),
+            f"{row['converged']}/{row['runs']}",
+            row.get("oracle_fmax"),
+        ]
+        for row in curve
+    ]
+    headers = [
+        "iteration",
+        "labels",
+        "learned",
+        "force MAE",
+        "energy MAE",
+        "uncertainty",
+        "relaxed",
+        "oracle fmax",
+    ]
+    units = ["", "", "", "eV/Å", "meV/atom", "max", "runs", "eV/Å"]
+    headers = [f"{name}\n{unit}" for name, unit in zip(headers, units)]
+    return tabulate(rows, headers=headers, floatfmt=".3g", missingval="-")
+
+
+def _stage(children: Sequence[ProcessNode]) -> str:
+    running = [child for child in children if not child.is_terminated]
+    for child in running:
+        for prefix, stage in STAGES:
+            if graph.kind(child).startswith(prefix):
+                return f"{stage} ({graph.kind(child)} {child.pk})"
+    return "between two steps" if children else "starting"
+
+
+def _outcome(node: ProcessNode) -> str:
+    if node.is_finished_ok:
+        return "converged"
+    if node.is_finished:
+        return f"exit code {node.exit_status}, {node.exit_message}"
+    state = node.process_state.value if node.process_state else "unknown"
+    return f"{state}: {node.exception or node.process_status or ''}"
+
+
+def _thousandfold(value: float | None) -> float | None:
+    return None if value is None else 1000 * value
