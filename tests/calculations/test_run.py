@@ -37,7 +37,7 @@ def test_a_potential_is_trained_and_used(build):
     assert len(trajectory) == first["steps"] + second["steps"] + 2
     assert outputs["trajectory"].base.attributes.get("n_labelled") == 0
 
-    outputs, node = finish(
+    outputs, _ = finish(
         build(
             "mlal.select",
             pool=outputs["trajectory"],
