@@ -1,0 +1,55 @@
+"""Sets of inputs by name: fast, balanced, stringent."""
+
+from collections.abc import Mapping
+from importlib.resources import files
+from typing import Any
+
+import yaml
+
+from aiida_mlal.ml.options import suggest
+
+
+def names(workflow: str) -> dict[str, str]:
+    """Return the names of the protocols of a workflow, and what each is for."""
+    return {name: values["description"] for name, values in _load(workflow)["protocols"].items()}
+
+
+def inputs(
+    workflow: str, protocol: str | None = None, overrides: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    """Return the inputs that a protocol says, with ``overrides`` in their place at any depth.
+
+    Raises
+    ------
+    ValueError
+        If there is no such protocol.
+    """
+    content = _load(workflow)
+    protocol = protocol or content["default_protocol"]
+    if protocol not in content["protocols"]:
+        raise ValueError(f"unknown protocol {protocol!r}{suggest(protocol, content['protocols'])}")
+    chosen = {k: v for k, v in content["protocols"][protocol].items() if k != "description"}
+    return merge(merge(content["default_inputs"], chosen), overrides or {})
+
+
+def merge(left: Mapping[str, Any], right: Mapping[str, Any]) -> dict[str, Any]:
+    """Return both mappings as one; where both have a value, ``right`` counts."""
+    merged = dict(left)
+    for key, value in right.items():
+        inside = merged.get(key)
+        if isinstance(value, Mapping) and isinstance(inside, Mapping) and not _is_part(value):
+            value = merge(inside, value)
+        merged[key] = value
+    return merged
+
+
+def _is_part(value: Mapping[str, Any]) -> bool:
+    """Return whether options name a part: options of another part must not be mixed with it."""
+    return "name" in value or "architecture" in value
+
+
+def _load(workflow: str) -> dict[str, Any]:
+    content: dict[str, Any] = yaml.safe_load(
+        (files(__name__) / f"{workflow}.yaml").read_text(encoding="utf-8")
+    )
+    return content

@@ -1,0 +1,1 @@
+"""WorkChains: labelling, training and simulation with restarts, and active learning."""

@@ -1,0 +1,170 @@
+"""What every labelling WorkChain takes and gives, so that a campaign can use any of them."""
+
+from typing import Any, ClassVar
+
+from aiida.engine import ExitCode, WorkChain
+from aiida.orm import Dict, Float, Int, ProcessNode, to_aiida_type
+
+from aiida_mlal.data.dataset import DatasetData
+from aiida_mlal.ml.configurations import OK
+from aiida_mlal.ml.labelling.checks import FAILED, UNCONVERGED, Limits
+from aiida_mlal.ml.options import build
+
+UNUSABLE = (FAILED, UNCONVERGED)
+"""Statuses of structures whose label could not be computed."""
+
+
+class LabellingWorkChain(WorkChain):
+    """Labels structures. A subclass runs a code; the inputs and outputs here are the interface.
+
+    A structure that cannot be labelled never ends the WorkChain: it comes out with a status, a
+    reason, and the UUID of the process that failed as its source.
+
+    Attributes
+    ----------
+    CODE
+        Path of the input that is the code, for builders that fill it in.
+    """
+
+    CODE: ClassVar[str]
+
+    @classmethod
+    def define(cls, spec: Any) -> None:
+        """Declare the interface."""
+        super().define(spec)
+        spec.input("dataset", valid_type=DatasetData, help="Structures to be labelled.")
+        spec.input(
+            "batch_size",
+            valid_type=Int,
+            serializer=to_aiida_type,
+            required=False,
+            validator=at_least_one,
+            help="How many structures are submitted at a time.",
+        )
+        spec.input(
+            "limits",
+            valid_type=Dict,
+            serializer=to_aiida_type,
+            required=False,
+            validator=validate_limits,
+            help="What a label must satisfy to be learned from.",
+        )
+        spec.input(
+            "max_failed_share",
+            valid_type=Float,
+            serializer=to_aiida_type,
+            required=False,
+            validator=share,
+            help="Finish with an exit code if the share of structures without a label is larger.",
+        )
+        spec.output(
+            "dataset",
+            valid_type=DatasetData,
+            help="The same structures in the same order, each with a status: labels where it is "
+            "'ok', a reason elsewhere.",
+        )
+        spec.output(
+            "description",
+            valid_type=Dict,
+            help="What made the labels: code, parameters and so on, in words and numbers.",
+        )
+        spec.exit_code(
+            410,
+            "ERROR_TOO_MANY_FAILED",
+            message="{failed} of {total} structures have no label, a larger share than "
+            "{allowed:g}. The first reason: {reason}",
+        )
+
+    def limits(self) -> dict[str, Dict]:
+        """Return the input of this name if it was given, ready to be passed on."""
+        return {"limits": self.inputs.limits} if "limits" in self.inputs else {}
+
+    def give(self, dataset: DatasetData, description: Dict) -> ExitCode | None:
+        """Attach the outputs, and return an exit code if too many structures have no label."""
+        self.out("dataset", dataset)
+        self.out("description", description)
+        configurations = dataset.configurations
+        status = configurations.status
+        self.report(f"labelled {int((status == OK).sum())} of {len(dataset)} structures")
+        failed = [i for i, word in enumerate(status) if word in UNUSABLE]
+        for i in failed[:5]:
+            self.report(f"structure {i} {status[i]}: {configurations.info['reason'][i]}")
+        allowed = self.inputs.get("max_failed_share")
+        if allowed is None or len(failed) <= allowed.value * len(dataset):
+            return None
+        reason = str(configurations.info["reason"][failed[0]])
+        code: ExitCode = self.exit_codes.ERROR_TOO_MANY_FAILED.format(
+            failed=len(failed), total=len(dataset), allowed=allowed.value, reason=reason
+        )
+        return code
+
+
+def check_interface(cls: type) -> None:
+    """Raise ``ValueError`` unless a process class can label the structures of a campaign."""
+    if not isinstance(cls, type) or not issubclass(cls, WorkChain):
+        raise ValueError(f"{cls} is no WorkChain, so it cannot label structures")
+    spec = cls.spec()
+    for ports, wanted in (
+        (spec.inputs, {"dataset": DatasetData}),
+        (spec.outputs, {"dataset": DatasetData, "description": Dict}),
+    ):
+        for name, kind in wanted.items():
+            if name not in ports:
+                raise ValueError(
+                    f"{cls.__name__} cannot label structures: its {ports.name} lack {name!r}"
+                )
+            found = ports[name].valid_type
+            accepted = found if isinstance(found, tuple) else (found,)
+            if kind not in accepted:
+                raise ValueError(
+                    f"{cls.__name__} cannot label structures: {name!r} among its {ports.name} must "
+                    f"be a {kind.__name__}, not {found}"
+                )
+
+
+def failure(process: ProcessNode) -> str:
+    """Return how a process ended that gave no label, as a word that can stand in a link label."""
+    if process.is_finished:
+        return f"exit_{process.exit_status}"
+    return str(process.process_state.value) if process.process_state else "unknown"
+
+
+def failure_reason(word: str, *classes: Any) -> str:
+    """Return the sentence for a word of ``failure``, as the exit codes of ``classes`` have it."""
+    if not word.startswith("exit_"):
+        return f"the process was {word}"
+    number = int(word.removeprefix("exit_"))
+    for cls in classes:
+        for label, code in cls.spec().exit_codes.items():
+            if code.status == number:
+                details = "" if "{" in code.message else f": {code.message}"
+                return f"exit code {number}, {label}{details}"
+    return f"exit code {number}"
+
+
+def limits_of(node: Dict | None) -> Limits:
+    """Return what a label must satisfy; ``ValueError`` for wrong options."""
+    return build(Limits, {} if node is None else node.get_dict(), "limits")
+
+
+def validate_limits(node: Dict | None, _: Any) -> str | None:
+    """Let the limits judge their options."""
+    try:
+        limits_of(node)
+    except ValueError as error:
+        return str(error)
+    return None
+
+
+def at_least_one(node: Int | None, _: Any) -> str | None:
+    """Validate a number of things."""
+    if node is not None and node.value < 1:
+        return f"expected a number above 0, got {node.value}"
+    return None
+
+
+def share(node: Float | None, _: Any) -> str | None:
+    """Validate a share of a whole."""
+    if node is not None and not 0 <= node.value <= 1:
+        return f"expected a share between 0 and 1, got {node.value}"
+    return None

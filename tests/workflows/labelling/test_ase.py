@@ -1,0 +1,130 @@
+"""Labels by ASE calculators, run for real."""
+
+import numpy as np
+import pytest
+from aiida import orm
+from aiida.engine import run_get_node
+from aiida.plugins import WorkflowFactory
+from ase.calculators.emt import EMT
+
+from aiida_mlal.data.dataset import DatasetData
+from aiida_mlal.ml.configurations import Configurations
+
+
+@pytest.fixture
+def candidates(frames):
+    """Structures without labels."""
+    for atoms in frames:
+        atoms.calc = None
+        atoms.info["reason"] = "drawn at random"
+    return DatasetData.from_ase(frames)
+
+
+@pytest.fixture
+def builder(aiida_profile_clean, mlal_code, candidates):
+    workflow = WorkflowFactory("mlal.label.ase")
+    return workflow.get_builder_from_protocol(mlal_code, candidates)
+
+
+def test_labels_are_those_of_ase(builder, candidates):
+    results, node = run_get_node(builder)
+    assert node.is_finished_ok, node.exit_message
+    found = results["dataset"].configurations
+    assert found.keys == candidates.configurations.keys
+    assert found.status.tolist() == ["ok"] * len(found)
+    assert found.info["reason"].tolist() == ["drawn at random"] * len(found)
+    for one, atoms in zip(found, candidates.get_ase(), strict=True):
+        atoms.calc = EMT()
+        atoms.set_constraint()
+        np.testing.assert_allclose(one.energies[0], atoms.get_potential_energy(), atol=1e-8)
+        np.testing.assert_allclose(one.forces, atoms.get_forces(), atol=1e-8)
+        np.testing.assert_allclose(one.stresses[0], atoms.get_stress(voigt=False), atol=1e-8)
+
+
+def test_one_job_that_ends_well_needs_no_other_process(builder):
+    results, node = run_get_node(builder)
+    assert len(node.called) == 1
+    assert results["dataset"].creator == node.called[0]
+    assert set(results["dataset"].sources) == {node.called[0].uuid}
+    assert results["description"]["description"]["calculator"] == "emt"
+    assert results["description"]["fingerprint"] in results["dataset"].base.attributes.get(
+        "fingerprints"
+    )
+
+
+def test_batches_come_back_in_the_order_of_the_structures(builder, candidates):
+    builder.batch_size = 4
+    results, node = run_get_node(builder)
+    jobs = [child for child in node.called if isinstance(child, orm.CalcJobNode)]
+    assert len(jobs) == 2
+    found = results["dataset"]
+    assert found.configurations.keys == candidates.configurations.keys
+    assert found.creator.process_label == "join"
+    assert len(set(found.sources)) == 2
+    assert set(found.sources) == {job.uuid for job in jobs}
+
+
+def test_what_the_calculator_does_not_know_fails_alone(builder, frames):
+    frames[2].symbols[0] = "Fe"
+    builder.dataset = DatasetData.from_ase(frames)
+    results, node = run_get_node(builder)
+    assert node.is_finished_ok
+    found = results["dataset"].configurations
+    assert found.status.tolist() == ["ok"] * 2 + ["failed"] + ["ok"] * 3
+    assert "Fe" in found.info["reason"][2]
+    assert np.isnan(found.energies[2])
+    assert results["dataset"].sources[2] == node.called[0].uuid
+
+
+def test_a_failed_job_leaves_its_structures_failed_with_its_uuid(builder, candidates):
+    builder.ase.metadata.options.prepend_text = "exit 1"
+    results, node = run_get_node(builder)
+    assert node.is_finished_ok
+    found = results["dataset"].configurations
+    job = next(child for child in node.called if isinstance(child, orm.CalcJobNode))
+    assert found.status.tolist() == ["failed"] * len(candidates)
+    assert "exit code" in found.info["reason"][0]
+    assert set(results["dataset"].sources) == {job.uuid}
+
+
+def test_an_exit_code_tells_that_too_many_failed(builder, frames):
+    for atoms in frames[:4]:
+        atoms.symbols[0] = "Fe"
+    builder.dataset = DatasetData.from_ase(frames)
+    builder.max_failed_share = 0.5
+    results, node = run_get_node(builder)
+    assert node.exit_status == 410
+    assert "4 of 6" in node.exit_message
+    assert results["dataset"].configurations.status.tolist() == ["failed"] * 4 + ["ok"] * 2
+
+
+def test_equal_labels_are_not_computed_again(builder, candidates):
+    from aiida.manage.caching import enable_caching
+
+    first, _ = run_get_node(builder)
+    builder.dataset = DatasetData(candidates.configurations)
+    with enable_caching(identifier="aiida.calculations:mlal.label.ase"):
+        second, node = run_get_node(builder)
+    assert node.called[0].base.caching.is_created_from_cache
+    assert second["dataset"].sha256 == first["dataset"].sha256
+
+
+def test_misspelt_inputs_are_refused(builder):
+    builder.ase["calculater"] = orm.Dict({"name": "emt"})
+    with pytest.raises(ValueError, match=r"ase\.calculater.*did you mean 'calculator'"):
+        run_get_node(builder)
+
+
+def test_misspelt_overrides_are_refused(mlal_code, candidates):
+    workflow = WorkflowFactory("mlal.label.ase")
+    with pytest.raises(ValueError, match=r"overrides\.ase\.metadata\.optoins.*'options'"):
+        workflow.get_builder_from_protocol(
+            mlal_code, candidates, overrides={"ase": {"metadata": {"optoins": {}}}}
+        )
+
+
+def test_nothing_to_label_is_no_error(builder):
+    builder.dataset = DatasetData(Configurations.empty())
+    results, node = run_get_node(builder)
+    assert node.is_finished_ok
+    assert len(results["dataset"]) == 0

@@ -1,0 +1,252 @@
+"""Labels by pw.x, run for real on cells of a second or two."""
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from aiida import orm
+from aiida.engine import run_get_node
+from aiida.plugins import WorkflowFactory
+from ase import Atoms
+from ase.build import bulk
+from ase.io import read
+from ase.units import GPa
+
+from aiida_mlal.data.dataset import DatasetData
+from aiida_mlal.ml.configurations import Configurations
+
+PSEUDOS = Path("/usr/share/espresso/pseudo")
+PW = shutil.which("pw.x")
+
+needs_pw = pytest.mark.skipif(
+    PW is None or not (PSEUDOS / "Si.pz-vbc.UPF").exists(),
+    reason="needs pw.x and the pseudopotentials of the Debian package quantum-espresso-data",
+)
+
+
+@pytest.fixture
+def workflow():
+    return WorkflowFactory("mlal.label.quantumespresso")
+
+
+@pytest.fixture
+def silicon():
+    """Two cells of silicon under different pressure, atoms out of their places."""
+    frames = []
+    for i, length in enumerate((5.3, 5.5)):
+        atoms = bulk("Si", a=length)
+        atoms.positions[1] += 0.05 * (i + 1), 0.02, 0.0
+        frames.append(atoms)
+    return frames
+
+
+@pytest.fixture
+def pw_code(aiida_code_installed):
+    return aiida_code_installed(
+        label="pw",
+        default_calc_job_plugin="quantumespresso.pw",
+        filepath_executable=PW or "/bin/true",
+        prepend_text="export OMP_NUM_THREADS=1",
+    )
+
+
+@pytest.fixture
+def pseudos(aiida_profile_clean):
+    """A family of pseudopotentials, called debian."""
+    from aiida_pseudo.data.pseudo.upf import UpfData
+    from aiida_pseudo.groups.family.pseudo import PseudoPotentialFamily
+
+    family = PseudoPotentialFamily(label="debian").store()
+    node = UpfData(PSEUDOS / "Si.pz-vbc.UPF").store()
+    family.add_nodes([node])
+    return {"Si": node}
+
+
+@pytest.fixture
+def builder(workflow, pseudos, pw_code, silicon):
+    overrides = {
+        "pseudo_family": "debian",
+        "pw": {
+            "parameters": {"SYSTEM": {"ecutwfc": 8.0, "ecutrho": 32.0}},
+            "metadata": {"options": {"withmpi": False}},
+        },
+        "kpoints_distance": 1.2,
+        "max_iterations": 2,
+    }
+    return workflow.get_builder_from_protocol(
+        pw_code, DatasetData.from_ase(silicon), protocol="fast", overrides=overrides
+    )
+
+
+@needs_pw
+def test_labels_are_those_that_ase_reads_from_the_same_output(builder, silicon, tmp_path):
+    results, node = run_get_node(builder)
+    assert node.is_finished_ok, node.exit_message
+    found = results["dataset"].configurations
+    assert found.status.tolist() == ["ok", "ok"]
+    jobs = [orm.load_node(uuid) for uuid in results["dataset"].sources]
+    for one, job in zip(found, jobs, strict=True):
+        output = tmp_path / "aiida.out"
+        output.write_text(job.outputs.retrieved.base.repository.get_object_content("aiida.out"))
+        other = read(output, format="espresso-out")
+        assert one.energies[0] == pytest.approx(other.get_potential_energy(), rel=1e-7)
+        np.testing.assert_allclose(one.forces, other.get_forces(), atol=1e-5)
+        np.testing.assert_allclose(one.stresses[0], other.get_stress(voigt=False), atol=1e-6)
+    pressure = -np.trace(found.stresses, axis1=1, axis2=2) / 3 / GPa
+    assert pressure[0] > pressure[1]  # the smaller cell pushes outwards
+
+
+@needs_pw
+def test_a_label_leads_to_the_structure_and_to_the_pseudopotential(builder, pseudos):
+    results, _ = run_get_node(builder)
+    dataset = results["dataset"]
+    assert dataset.creator.process_label == "collect_labels"
+    inputs = dataset.creator.base.links.get_incoming().all_nodes()
+    for i, uuid in enumerate(dataset.sources):
+        job = orm.load_node(uuid)
+        assert job.process_label == "PwCalculation"
+        assert job.inputs.pseudos.Si == pseudos["Si"]
+        structure = job.inputs.structure
+        assert structure.creator.process_label == "to_structures"
+        assert structure.creator.inputs.dataset == builder.dataset
+        np.testing.assert_array_equal(
+            structure.get_ase().positions, dataset.configurations[i].positions
+        )
+        assert job.outputs.output_trajectory in inputs
+    description = results["description"]["description"]
+    assert description["pseudos"]["Si"]["md5"] == pseudos["Si"].md5
+    assert description["version"]
+    assert set(dataset.base.attributes.get("fingerprints")) == {
+        results["description"]["fingerprint"]
+    }
+
+
+@needs_pw
+def test_what_does_not_converge_is_recorded_and_the_rest_goes_on(builder, silicon):
+    parameters = builder.pw.parameters.get_dict()
+    parameters["ELECTRONS"]["electron_maxstep"] = 1
+    parameters["ELECTRONS"]["conv_thr"] = 1e-14
+    builder.pw.parameters = orm.Dict(parameters)
+    builder.dataset = DatasetData.from_ase(silicon[:1])
+    builder.max_failed_share = 0.5
+    results, node = run_get_node(builder)
+    assert node.exit_status == 410
+    found = results["dataset"]
+    assert found.configurations.status.tolist() == ["unconverged"]
+    assert "401" in found.configurations.info["reason"][0]
+    assert not np.isfinite(found.configurations.energies).any()
+    failed = orm.load_node(found.sources[0])
+    assert failed.process_label == "PwBaseWorkChain"
+    assert failed.exit_status == 401
+    incoming = found.creator.base.links.get_incoming().all_link_labels()
+    assert f"failed__frame_00000__exit_401__{failed.uuid.replace('-', '')}" in incoming
+
+
+@needs_pw
+def test_atoms_too_close_are_not_computed(builder, silicon):
+    silicon[0].positions[1] = silicon[0].positions[0] + 0.1
+    builder.dataset = DatasetData.from_ase(silicon)
+    results, node = run_get_node(builder)
+    assert node.is_finished_ok
+    assert results["dataset"].configurations.status.tolist() == ["unphysical", "ok"]
+    assert sum(c.process_label == "PwBaseWorkChain" for c in node.called) == 1
+
+
+class Output:
+    """What the parser of pw.x gives, in memory."""
+
+    def __init__(self, atoms, **changes):
+        n = len(atoms)
+        self.symbols = atoms.get_chemical_symbols()
+        self.arrays = {
+            "positions": atoms.positions[None],
+            "cells": atoms.cell.array[None],
+            "forces": np.zeros((1, n, 3)),
+            "stress": np.full((1, 3, 3), 2.0),
+            **changes,
+        }
+        self.arrays = {key: value for key, value in self.arrays.items() if value is not None}
+
+    def get_arraynames(self):
+        return list(self.arrays)
+
+    def get_array(self, name):
+        return self.arrays[name]
+
+
+def judged(atoms, output, **parameters):
+    from aiida_mlal.workflows.labelling.quantumespresso import judge
+
+    one = Configurations.from_ase(atoms)
+    return judge(one, {"energy": -1.0, "energy_units": "eV", **parameters}, output)
+
+
+def test_pressure_is_negative_stress(silicon):
+    status, reason, found = judged(silicon[0], Output(silicon[0]))
+    assert (status, reason) == ("ok", "")
+    np.testing.assert_allclose(found.stresses[0], -2.0 * GPa)
+
+
+def test_a_slab_has_no_stress(silicon):
+    silicon[0].pbc = [True, True, False]
+    _, _, found = judged(silicon[0], Output(silicon[0]))
+    assert np.isnan(found.stresses).all()
+
+
+@pytest.mark.parametrize(
+    ("changes", "parameters", "reason"),
+    [
+        ({"forces": None}, {}, "no forces"),
+        ({"forces": np.full((1, 2, 3), np.nan)}, {}, "not finite"),
+        ({"forces": np.zeros((1, 3, 3))}, {}, "forces on 2 atoms"),
+        ({"positions": np.zeros((1, 2, 3))}, {}, "from where it was asked for"),
+        ({"stress": np.full((1, 3, 3), np.nan)}, {}, "stress is not finite"),
+        ({}, {"energy": float("nan")}, "energy"),
+        ({}, {"energy_units": "Ry"}, "expected energy_units 'eV'"),
+    ],
+)
+def test_an_output_that_does_not_fit_is_no_label(silicon, changes, parameters, reason):
+    status, found_reason, found = judged(silicon[0], Output(silicon[0], **changes), **parameters)
+    assert (status, found) == ("failed", None)
+    assert reason in found_reason
+
+
+def test_other_atoms_than_asked_for_are_no_label(silicon):
+    other = silicon[0].copy()
+    other.symbols[0] = "Ge"
+    assert judged(silicon[0], Output(other))[0] == "failed"
+    assert "2 atoms, got 1" in judged(silicon[0], Output(other[:1]))[1]
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "message"),
+    [
+        (("pw", "parameterz"), {}, "did you mean 'parameters'"),
+        (("pw", "metadata", "options", "resuorces"), {}, "did you mean 'resources'"),
+        (("kpoint_distance",), 0.3, "did you mean"),
+        (("meta_parameters", "conv_thr_per_atoms"), 1.0, "did you mean 'conv_thr_per_atom'"),
+    ],
+)
+def test_misspelt_overrides_are_refused(workflow, pw_code, silicon, path, value, message):
+    overrides = value
+    for key in reversed(path):
+        overrides = {key: overrides}
+    with pytest.raises(ValueError, match=message):
+        workflow.get_builder_from_protocol(
+            pw_code, DatasetData.from_ase(silicon), overrides=overrides
+        )
+
+
+@needs_pw
+def test_a_calculation_that_moves_atoms_is_refused(builder):
+    parameters = builder.pw.parameters.get_dict()
+    parameters["CONTROL"]["calculation"] = "relax"
+    with pytest.raises(ValueError, match="must be 'scf'"):
+        builder.pw.parameters = orm.Dict(parameters)
+
+
+@needs_pw
+def test_a_box_is_wanted(builder):
+    with pytest.raises(ValueError, match="three lattice vectors"):
+        builder.dataset = DatasetData.from_ase(Atoms("Si2", [[0, 0, 0], [0, 0, 2.2]]))
