@@ -34,7 +34,7 @@ class TaskCalculation(CalcJob):
     """
 
     NAME: ClassVar[str]
-    PARSER: ClassVar[str]
+    PARSER: ClassVar[str] = ""
     CACHE_VERSION = 1
 
     @classmethod

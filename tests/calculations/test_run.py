@@ -25,12 +25,12 @@ def test_labels_of_a_calculation_are_those_of_ase(build, frames):
 
 
 def test_a_potential_is_trained_and_used(build):
-    outputs, node = finish(build("mlal.train"))
+    outputs, _ = finish(build("mlal.train"))
     potential = outputs["potential"]
     assert potential.elements == ["C", "Cu"]
     assert potential.base.attributes.get("training")["seed"] == 3
 
-    outputs, node = finish(build("mlal.relax", potential=potential))
+    outputs, _ = finish(build("mlal.relax", potential=potential))
     (first, second) = outputs["results"]["runs"]
     trajectory = outputs["trajectory"].configurations
     assert set(trajectory.info["run"].tolist()) == {0, 1}
