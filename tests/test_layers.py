@@ -16,7 +16,7 @@ TORCH_FREE = {
     "", "configurations", "neighbours", "options", "parts", "metrics", "stops", "cli",
     "tasks", "selection", "labelling", "simulation", "training", "uncertainty", "models", "formats",
     "formats.files", "formats.cfg", "formats.describe", "training.options",
-    "simulation.base", "simulation.guard", "simulation.relax",
+    "simulation.base", "simulation.continuation", "simulation.guard", "simulation.relax",
     "selection.base", "selection.filters", "selection.select", "selection.random",
     "selection.final", "selection.uncertainty", "selection.final_uncertainty",
     "labelling.calculators", "labelling.checks", "labelling.label",
