@@ -300,13 +300,14 @@ def _selection(
     n = len(order)
     size = 8 * n * n
     blocks = [np.frombuffer(content[k * size : (k + 1) * size], "<f8") for k in range(2)]
-    if any(len(block) != n * n for block in blocks):
-        raise ValueError(f"the active set is too short for the {n} parameters of the potential")
-    matrix, inverse = (block.reshape(n, n) for block in blocks)
     _, found, tail = content[2 * size :].partition(b"#")
-    links, found_links, structures = tail.partition(b"#")
-    if not found or not found_links:
-        raise ValueError("the active set breaks off: it is not that of this potential")
+    rows, found_rows, structures = tail.partition(b"#")
+    links = rows.split()
+    if not (found and found_rows and len(links) == 2 * n):
+        raise ValueError(
+            f"the active set breaks off or is that of another potential than this of {n} parameters"
+        )
+    matrix, inverse = (block.reshape(n, n) for block in blocks)
     return SelectionState(
         matrix=matrix[:, order],
         inverse=inverse.T[order],
@@ -314,7 +315,7 @@ def _selection(
             **{key: float(str(value)) for key, value in weights.items() if key != "weight_scaling"},
             weight_scaling=int(str(weights["weight_scaling"])),
         ),
-        links=np.array(links.split(), int).reshape(n, 2),
+        links=np.array(links, int).reshape(n, 2),
         configurations=cfg.parse(structures.decode(), potential.types),
     )
 

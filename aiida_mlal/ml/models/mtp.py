@@ -160,7 +160,9 @@ class MTP(Potential):
             radial = by_coefficient.new_zeros(n_atoms * n, *by_coefficient.shape[1:])
             radial = radial.index_add(0, centre * n + species[neighbour], by_coefficient)
             own = nn.functional.one_hot(species, n).to(radial.dtype)
-            all_pairs = own[:, :, None, None] * radial.reshape(n_atoms, 1, n, -1)
+            all_pairs = own[:, :, None, None] * radial.reshape(
+                n_atoms, 1, n, radial.shape[1] * radial.shape[2]
+            )
             return torch.cat([all_pairs.flatten(1), own, scalars.detach().T], dim=1)
 
     def evaluator(self, skin: float, threads: int = 1) -> Evaluator:

@@ -1,0 +1,141 @@
+import lzma
+
+import numpy as np
+import pytest
+from ase import Atoms
+from ase.build import bulk, fcc100
+from ase.calculators.emt import EMT
+
+from aiida_mlal.ml.configurations import Configurations
+from aiida_mlal.ml.formats import cfg
+
+TEXT = """BEGIN_CFG
+ Size
+    2
+ Supercell
+    4.0 0.0 0.0
+    0.0 4.0 0.0
+    1.0 0.0 5.0
+ AtomData:  id type cartes_x cartes_y cartes_z fx fy fz nbh_grades
+    1 0  0.0 0.1 0.2  0.5 0.0 -0.5 1.5
+    2 1  2.0 2.0 2.5 -0.5 0.0  0.5 2.5
+ Energy
+    -3.5
+ PlusStress:  xx yy zz yz xz xy
+     8.0 16.0 24.0 0.8 1.6 2.4
+ Feature   EFS_by\tVASP 5.4
+ Feature   MV_grade\t2.5
+END_CFG
+"""
+
+
+def labelled():
+    frames = [bulk("Cu", cubic=True), bulk("Au") * (2, 1, 1), fcc100("Cu", (1, 1, 2), vacuum=5)]
+    frames += [Atoms("CuAu", [[0, 0, 0], [0, 0, 2.5]])]
+    for seed, atoms in enumerate(frames):
+        atoms.rattle(0.1, seed=seed)
+        atoms.calc = EMT()
+        atoms.get_forces()
+        if atoms.pbc.all():
+            atoms.get_stress()
+    return Configurations.from_ase(frames)
+
+
+def test_reads_what_it_says():
+    found = cfg.parse(TEXT, ["Ag", "Cu"])
+    assert found.numbers.tolist() == [47, 29]
+    assert found.positions[1].tolist() == [2.0, 2.0, 2.5]
+    assert found.cells[0, 2].tolist() == [1.0, 0.0, 5.0]
+    assert found.pbc.all()
+    assert found.energies.tolist() == [-3.5]
+    assert found.forces[0].tolist() == [0.5, 0.0, -0.5]
+    assert found.arrays["nbh_grades"].tolist() == [1.5, 2.5]
+    assert found.info["MV_grade"].tolist() == [2.5]
+    assert found.info["EFS_by"].tolist() == ["VASP 5.4"]
+
+
+def test_stress_is_positive_in_tension_and_per_volume():
+    stress = cfg.parse(TEXT, ["Ag", "Cu"]).stresses[0]
+    expected = -np.array([[8.0, 2.4, 1.6], [2.4, 16.0, 0.8], [1.6, 0.8, 24.0]]) / 80
+    assert stress == pytest.approx(expected)
+
+
+def test_the_older_names_of_the_stress_have_their_signs():
+    plus = cfg.parse(TEXT).stresses
+    assert cfg.parse(TEXT.replace("PlusStress:", "Virial:")).stresses == pytest.approx(plus)
+    assert cfg.parse(TEXT.replace("PlusStress:", "Stress:")).stresses == pytest.approx(-plus)
+
+
+def test_types_may_be_atomic_numbers():
+    absolute = TEXT.replace(" 1 0 ", " 1 47 ").replace(" 2 1 ", " 2 29 ")
+    assert cfg.parse(absolute, ["Cu", "Ag"]).numbers.tolist() == [47, 29]
+
+
+def test_without_elements_types_count_from_hydrogen():
+    assert cfg.parse(TEXT).numbers.tolist() == [1, 2]
+
+
+def test_no_type_is_type_0_and_no_cell_a_molecule():
+    text = "BEGIN_CFG\nSize\n1\nAtomData: id cartes_x cartes_y cartes_z\n1 0 0 1\nEND_CFG\n"
+    found = cfg.parse(text, ["Mo"])
+    assert found.numbers.tolist() == [42]
+    assert not found.pbc.any()
+    assert np.isnan(found.energies).all()
+
+
+def test_fractional_coordinates():
+    text = TEXT.replace("cartes", "direct")
+    assert cfg.parse(text).positions[1].tolist() == [2 * 4 + 2.5, 2 * 4, 2.5 * 5]
+
+
+@pytest.mark.parametrize("name", ["all.cfg", "all.cfg.xz"])
+def test_what_is_written_is_read_again(tmp_path, name):
+    structures = labelled().with_info(grade=np.array([1.5, 2.0, 3.0, 4.0]))
+    cfg.write(structures, tmp_path / name, ["Cu", "Au"])
+    again = cfg.read(tmp_path / name)
+    assert again.numbers.tolist() == structures.numbers.tolist()
+    assert (again.positions == structures.positions).all()
+    assert (again.cells[:3] == structures.cells[:3])[structures.pbc[:3]].all()
+    assert (again.pbc == structures.pbc).all()
+    assert (again.energies == structures.energies).all()
+    assert (again.forces == structures.forces).all()
+    periodic = structures.pbc.all(axis=1)
+    assert again.stresses[periodic] == pytest.approx(structures.stresses[periodic], rel=1e-14)
+    assert (again.info["grade"] == structures.info["grade"]).all()
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("END_CFG", "", "has no END_CFG"),
+        ("BEGIN_CFG", "BEGIN", "line 1: expected BEGIN_CFG, got 'BEGIN'"),
+        (" 2 1  2.0", " 3 1  2.0", "configuration 1: expected ids from 1 in order"),
+        (" 2 1  2.0", " 2 1  2.0 7.0", "configuration 1: expected 2 rows of 9 values"),
+        (" 2 1  2.0", " 2 1  two", "could not convert"),
+        ("nbh_grades", "colour", r"unknown columns \['colour'\]"),
+        ("Energy", "Enthalpy", "unknown field 'Enthalpy'"),
+        ("xx yy", "xx xx", "expected the components"),
+        ("    2 1", "    2 5", r"the types \[0, 5\] are neither indices nor atomic numbers"),
+        (" Size\n    2\n", "", "AtomData comes before Size"),
+    ],
+)
+def test_refuses(old, new, message):
+    with pytest.raises(ValueError, match=message):
+        cfg.parse(TEXT.replace(old, new), ["Ag", "Cu"])
+
+
+def test_says_which_file_is_bad(tmp_path):
+    path = tmp_path / "bad.cfg.xz"
+    path.write_bytes(lzma.compress(b"nonsense"))
+    with pytest.raises(ValueError, match=r"bad\.cfg\.xz: line 1"):
+        cfg.read(path)
+    path.write_bytes(b"nonsense")
+    with pytest.raises(ValueError, match=r"not an intact \.xz file"):
+        cfg.read(path)
+    with pytest.raises(ValueError, match="no such file"):
+        cfg.read(tmp_path / "nowhere.cfg")
+
+
+def test_refuses_to_write_an_element_without_a_type():
+    with pytest.raises(ValueError, match=r"no type for \['Au'\]"):
+        cfg.to_text(labelled(), ["Cu"])
