@@ -188,6 +188,8 @@ def follow(
         except (MemoryError, torch.OutOfMemoryError):
             raise
         except (ArithmeticError, ValueError, RuntimeError) as error:
+            if "allocate memory" in str(error):  # how torch says it on a CPU
+                raise MemoryError(str(error)) from error
             if np.isfinite(atoms.positions).all():
                 record(_failed_frame(step, atoms))
             return Ending(UNPHYSICAL, f"{type(error).__name__}: {error}")

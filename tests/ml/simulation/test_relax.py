@@ -277,6 +277,12 @@ def test_what_ends_everything_carries_what_was_computed(error):
     assert len(computed.trajectory) == computed.runs[1].steps + 2
 
 
+def test_no_memory_is_not_unphysical():
+    error = RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: 8 bytes")
+    with pytest.raises(MemoryError, match="can't allocate"):
+        Relax().run(Strange(fail(error), 3.0), Configurations.from_ase(dimer(3.5)))
+
+
 def test_reports_progress():
     seen = []
     start = Configurations.from_ase([dimer(2.5), dimer(2.6)])

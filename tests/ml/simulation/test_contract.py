@@ -1,0 +1,107 @@
+"""What holds for every simulation that is installed."""
+
+import numpy as np
+import pytest
+from ase import Atoms
+from ase.build import bulk, fcc100
+from ase.constraints import FixAtoms, FixCartesian
+
+from aiida_mlal.ml import parts
+from aiida_mlal.ml.configurations import Configurations
+from aiida_mlal.ml.models.factory import ModelOptions
+from aiida_mlal.ml.options import as_dict, build
+from aiida_mlal.ml.simulation.base import Simulation
+
+REASONS = {"converged", "max_steps", "uncertain", "unphysical"}
+
+
+@pytest.fixture(params=parts.names("simulations"))
+def simulation(request):
+    return parts.make("simulations", {"name": request.param})
+
+
+@pytest.fixture(scope="module")
+def potential():
+    model = {"architecture": "bpnn", "hidden": [5], "prior": {"architecture": "morse"}}
+    return ModelOptions.parse({**model, "ensemble": 2}).build(["C", "Cu"], seed=0)
+
+
+@pytest.fixture(scope="module")
+def structures():
+    slab = fcc100("Cu", (1, 1, 3), vacuum=5)
+    slab.rattle(0.1, seed=1)
+    slab.set_constraint([FixAtoms([0]), FixCartesian([1], [True, True, False])])
+    crystal = bulk("Cu", cubic=True)
+    crystal.rattle(0.1, seed=2)
+    return Configurations.from_ase([slab, crystal, Atoms("C")])
+
+
+@pytest.fixture
+def result(simulation, potential, structures):
+    return simulation.run(potential, structures)
+
+
+def test_is_its_own_options(simulation):
+    assert isinstance(simulation, Simulation)
+    assert build(type(simulation), as_dict(simulation)) == simulation
+
+
+def test_every_run_ends_for_a_known_reason(result):
+    assert {run.reason for run in result.runs} <= REASONS
+    for run in result.runs:
+        assert run.converged == (run.reason == "converged")
+
+
+def test_every_run_begins_where_it_was_told_to(result, structures):
+    frames = result.trajectory
+    first = frames[frames.info["step"] == 0]
+    assert first.keys == structures.keys
+    assert first.info["run"].tolist() == list(range(len(structures)))
+
+
+def test_every_step_has_a_frame(result):
+    for index, run in enumerate(result.runs):
+        steps = result.trajectory.info["step"][result.trajectory.info["run"] == index]
+        assert steps.tolist() == list(range(run.steps + 1))
+
+
+def test_predictions_are_never_labels(result):
+    assert set(result.trajectory.status) == {"unlabelled"}
+    assert np.isnan(result.trajectory.energies).all()
+    assert np.isnan(result.trajectory.forces).all()
+    assert np.isnan(result.trajectory.stresses).all()
+
+
+def test_predictions_are_those_of_the_potential(result, potential):
+    again = potential.predict(result.trajectory)
+    found = result.trajectory
+    assert found.info["predicted_energy"] == pytest.approx(again.energies, abs=1e-9)
+    assert found.arrays["predicted_forces"] == pytest.approx(again.forces, abs=1e-9)
+
+
+def test_a_committee_is_watched_without_being_asked(result):
+    assert np.isfinite(result.trajectory.info["uncertainty"]).all()
+    assert np.isfinite(result.trajectory.arrays["uncertainty"]).all()
+    assert all(run.uncertainty is not None for run in result.runs)
+
+
+def test_fixed_components_do_not_move(result, structures):
+    for index, start in enumerate(structures):
+        frames = result.trajectory[result.trajectory.info["run"] == index]
+        path = frames.positions.reshape(len(frames), -1, 3)
+        np.testing.assert_array_equal(
+            path[:, start.fixed], np.tile(start.positions[start.fixed], (len(path), 1))
+        )
+
+
+def test_the_same_input_gives_the_same_bytes(result, simulation, potential, structures):
+    again = simulation.run(potential, structures)
+    assert again.trajectory.to_bytes() == result.trajectory.to_bytes()
+    assert again.runs == result.runs
+
+
+def test_runs_do_not_know_of_each_other(result, simulation, potential, structures):
+    alone = simulation.run(potential, structures[1])
+    frames = result.trajectory[result.trajectory.info["run"] == 1]
+    np.testing.assert_array_equal(alone.trajectory.positions, frames.positions)
+    assert alone.runs == result.runs[1:2]
