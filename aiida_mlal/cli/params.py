@@ -16,9 +16,9 @@ def parse_indices(text: str) -> list[int]:
     """Return the indices in a text such as ``0-3,7``."""
     found: list[int] = []
     for part in filter(None, (part.strip() for part in text.split(","))):
-        first, _, last = part.partition("-")
+        first, dash, last = part.partition("-")
         try:
-            found += range(int(first), int(last or first) + 1)
+            found += range(int(first), int(last if dash else first) + 1)
         except ValueError as error:
             raise ValueError(f"expected indices such as 0-3,7, got {text!r}") from error
     return sorted(set(found))

@@ -269,10 +269,14 @@ class Configurations:
     @property
     def max_forces(self) -> Float[np.ndarray, " structures"]:
         """Largest norm of a force on an atom in each structure, fixed components left out."""
-        free = np.where(self.fixed, 0.0, self.forces)
-        largest = np.zeros(len(self))
-        np.maximum.at(largest, self.owner, np.linalg.norm(free, axis=1))
-        return largest
+        return self.largest(np.linalg.norm(np.where(self.fixed, 0.0, self.forces), axis=1))
+
+    def largest(self, norms: Float[np.ndarray, " atoms"]) -> Float[np.ndarray, " structures"]:
+        """Return the largest of the norms of the atoms of each structure, NaN if one is NaN."""
+        found = np.zeros(len(self))
+        with np.errstate(invalid="ignore"):  # numpy warns where it compares NaN
+            np.maximum.at(found, self.owner, norms)
+        return found
 
     @cached_property
     def keys(self) -> list[str]:

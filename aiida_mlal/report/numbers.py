@@ -300,10 +300,7 @@ def _force_errors(found: Configurations) -> np.ndarray:
     forces = found.arrays.get("predicted_forces")
     if forces is None:
         return np.full(len(found), np.nan)
-    norms = np.linalg.norm(forces - found.forces, axis=1)
-    largest = np.zeros(len(found))
-    np.maximum.at(largest, found.owner, norms)
-    return largest
+    return found.largest(np.linalg.norm(forces - found.forces, axis=1))
 
 
 def _timings(processes: Sequence[ProcessNode]) -> list[Timing]:

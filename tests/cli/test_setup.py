@@ -1,0 +1,86 @@
+"""``aiida-mlal setup``, in an AiiDA configuration of its own."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+BIN = Path(sys.executable).parent
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("aiida")
+
+
+@pytest.fixture(scope="module")
+def run(folder):
+    """Run a command where the only AiiDA configuration is a new one."""
+
+    def run(*command, home=None):
+        environment = {
+            **os.environ,
+            "AIIDA_PATH": str(folder),
+            "HOME": str(home or folder / "home"),
+        }
+        return subprocess.run(
+            [str(BIN / command[0]), *command[1:]],
+            env={**os.environ, **own},
+            capture_output=True,
+            text=True,
+            timeout=120,
+        )
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def first(run):
+    return run("aiida-mlal", "setup", "--name", "one", "--broker", "none")
+
+
+def test_makes_profile_computer_and_code(first, run, folder):
+    assert first.returncode == 0, first.stderr
+    for what in ("profile one", "computer localhost", f"code mlal@localhost, {BIN / 'mlal'}"):
+        assert f"created {what}" in first.stdout
+    assert str(folder) in first.stdout.partition("jobs run in ")[2]
+    codes = run("verdi", "-p", "one", "code", "list").stdout
+    assert "mlal@localhost" in codes
+    assert ("pw@localhost" in codes) == (shutil.which("pw.x") is not None)
+
+
+def test_may_be_repeated(first, run):
+    again = run("aiida-mlal", "setup", "--name", "one")
+    assert again.returncode == 0
+    assert "created" not in again.stdout
+    assert "kept code mlal@localhost" in again.stdout
+
+
+def test_jobs_wait_for_nothing(first, run):
+    shown = run("verdi", "-p", "one", "computer", "configure", "show", "localhost").stdout
+    assert "safe_interval 0" in " ".join(shown.split())
+    assert "1" in run("verdi", "-p", "one", "config", "get", "runner.poll.interval").stdout
+
+
+def test_another_pw_takes_the_label_and_the_old_one_is_kept(first, run, tmp_path):
+    executable = tmp_path / "pw.x"
+    executable.write_text("#!/bin/sh\n")
+    executable.chmod(0o755)
+    pytest.importorskip("aiida_quantumespresso")
+    changed = run("aiida-mlal", "setup", "--name", "one", "--pw", str(executable))
+    assert f"created code pw@localhost, {executable}" in changed.stdout
+    assert run("aiida-mlal", "setup", "--name", "one", "--pw", str(executable)).returncode == 0
+
+
+def test_leaves_the_home_alone(first, run, folder, tmp_path):
+    assert run("aiida-mlal", "setup", "--name", "one", home=tmp_path).returncode == 0
+    assert not (tmp_path / ".aiida").exists()
+
+
+def test_unknown_command_is_answered_with_the_nearest(run):
+    answer = run("aiida-mlal", "statsu")
+    assert answer.returncode != 0
+    assert "status" in answer.stderr

@@ -1,0 +1,75 @@
+"""Direct relaxations to compare with."""
+
+import numpy as np
+import pytest
+from ase.build import molecule
+from ase.calculators.emt import EMT
+from ase.io import write
+from ase.optimize import BFGS
+
+from aiida_mlal.report.direct import OPTIMIZERS, DirectRelaxation, read, relax
+
+
+@pytest.fixture
+def water():
+    atoms = molecule("H2O")
+    atoms.rattle(0.1, seed=1)
+    return atoms
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_ends_at_the_first_label_below_the_limit(water, optimizer):
+    direct = relax(water, EMT(), optimizer, fmax=0.05)
+    assert direct.fmax[-1] < 0.05
+    assert min(direct.fmax[:-1]) >= 0.05
+    assert len(direct.energies) == direct.labels
+
+
+def test_counts_each_geometry_once(water):
+    atoms = water.copy()
+    atoms.calc = EMT()
+    with BFGS(atoms, logfile=None) as steps:
+        steps.run(fmax=0.05)
+        calls = steps.nsteps + 1
+    assert relax(water, EMT(), "BFGS", fmax=0.05).labels == calls
+
+
+def test_does_not_move_the_given_atoms(water):
+    before = water.positions.copy()
+    relax(water, EMT(), fmax=0.5)
+    np.testing.assert_array_equal(water.positions, before)
+
+
+def test_forces_on_fixed_atoms_do_not_count(slab):
+    slab.set_constraint(slab.constraints)
+    direct = relax(slab, EMT(), fmax=0.05)
+    assert direct.fmax[-1] < 0.05
+
+
+def test_reads_a_trajectory(water, tmp_path):
+    atoms = water.copy()
+    atoms.calc = EMT()
+    path = tmp_path / "qe.traj"
+    with BFGS(atoms, logfile=None, trajectory=str(path)) as steps:
+        steps.run(fmax=0.05)
+    found = read(path)
+    assert found.name == "qe"
+    np.testing.assert_allclose(found.fmax, relax(water, EMT(), fmax=0.05).fmax)
+
+
+def test_refuses_frames_without_forces(water, tmp_path):
+    path = tmp_path / "bare.xyz"
+    write(path, water)
+    with pytest.raises(ValueError, match="expected frames with forces"):
+        read(path)
+
+
+def test_a_relaxation_that_never_gets_there_is_kept_whole():
+    direct = DirectRelaxation("slow", (3.0, 2.0, 1.0), (0.0, -1.0, -2.0))
+    assert direct.until(0.05) == direct
+    assert direct.until(2.5).labels == 2
+
+
+def test_unknown_optimizer_is_answered_with_the_nearest(water):
+    with pytest.raises(ValueError, match="did you mean 'BFGS'"):
+        relax(water, EMT(), "BFSG")
