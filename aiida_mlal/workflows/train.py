@@ -1,15 +1,21 @@
 """Training that is restarted where that may help."""
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
-from aiida.engine import ProcessHandlerReport, process_handler
-from aiida.orm import CalcJobNode, Dict, Int
+from aiida.engine import ProcessHandlerReport, calcfunction, process_handler
+from aiida.orm import CalcJobNode, Data, Dict, Int
 
 from aiida_mlal.calculations.train import TrainCalculation
 from aiida_mlal.ml import parts
 from aiida_mlal.ml.options import build
 from aiida_mlal.ml.training.options import TrainingOptions
 from aiida_mlal.workflows.restart import TaskBaseWorkChain
+
+SLOWER = 0.3
+"""Factor on the learning rate of a training that diverged."""
+
+NEXT_SEED = 1000
+"""Distance to the next seed: members of an ensemble have those in between."""
 
 
 class TrainBaseWorkChain(TaskBaseWorkChain):
@@ -21,7 +27,6 @@ class TrainBaseWorkChain(TaskBaseWorkChain):
 
     NAMESPACE: ClassVar[str] = "train"
     ATTEMPTS: ClassVar[int] = 3
-    SLOWER: ClassVar[float] = 0.3
     _process_class = TrainCalculation
 
     @process_handler(priority=500, exit_codes=[TrainCalculation.exit_codes.ERROR_DIVERGED])
@@ -31,17 +36,13 @@ class TrainBaseWorkChain(TaskBaseWorkChain):
         if self.ctx.divergences >= self.ATTEMPTS:
             return self.give_up("ERROR_DIVERGED", node)
         inputs = self.ctx.inputs
-        inputs.seed = Int(inputs.seed.value + 1000)
-        training = inputs.training.get_dict()
-        optimizer = dict(build(TrainingOptions, training).optimizer)
-        rate = getattr(parts.make("optimizers", optimizer), "learning_rate", None)
-        if rate is not None:
-            optimizer["learning_rate"] = self.SLOWER * rate
-            inputs.training = Dict({**training, "optimizer": optimizer})
-        self.report(
-            f"training<{node.pk}> diverged: seed {inputs.seed.value}, learning rate "
-            f"{optimizer.get('learning_rate')}"
+        changed: Any = more_carefully(  # type: ignore[call-arg]
+            training=inputs.training,
+            seed=inputs.seed,
+            metadata={"call_link_label": f"more_carefully_{self.ctx.iteration:02d}"},
         )
+        inputs.seed, inputs.training = changed["seed"], changed["training"]
+        self.report(f"training<{node.pk}> diverged: begin again with seed {inputs.seed.value}")
         return ProcessHandlerReport(True)
 
     def go_on_from(self, node: CalcJobNode) -> bool:
@@ -50,9 +51,30 @@ class TrainBaseWorkChain(TaskBaseWorkChain):
             return False
         inputs = self.ctx.inputs
         inputs.initial = node.outputs.potential
-        training = inputs.training.get_dict()
-        done = node.outputs.results.get_dict().get("epochs", 0)
-        left = max(1, build(TrainingOptions, training).epochs - done)
-        inputs.training = Dict({**training, "epochs": left})
-        self.report(f"training<{node.pk}> goes on for {left} epochs")
+        inputs.training = epochs_left(  # type: ignore[call-arg]
+            training=inputs.training,
+            results=node.outputs.results,
+            metadata={"call_link_label": f"epochs_left_{self.ctx.iteration:02d}"},
+        )
+        self.report(f"training<{node.pk}> goes on for {inputs.training['epochs']} epochs")
         return True
+
+
+@calcfunction
+def more_carefully(training: Dict, seed: Int) -> dict[str, Data]:
+    """Return options with smaller steps, where they have a size, and another seed."""
+    options = training.get_dict()
+    optimizer = dict(build(TrainingOptions, options).optimizer)
+    rate = getattr(parts.make("optimizers", optimizer), "learning_rate", None)
+    if rate is not None:
+        optimizer["learning_rate"] = SLOWER * rate
+        options["optimizer"] = optimizer
+    return {"training": Dict(options), "seed": Int(seed.value + NEXT_SEED)}
+
+
+@calcfunction
+def epochs_left(training: Dict, results: Dict) -> Dict:
+    """Return options without the epochs that are done."""
+    options = training.get_dict()
+    epochs = build(TrainingOptions, options).epochs - results.get_dict().get("epochs", 0)
+    return Dict({**options, "epochs": max(1, epochs)})

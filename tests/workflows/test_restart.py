@@ -1,0 +1,171 @@
+"""Restarts: jobs that first end as they are told to, and then work."""
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+from aiida.engine import run_get_node
+from aiida.orm import CalcJobNode
+from aiida.plugins import WorkflowFactory
+from aiida_fixtures import MODEL
+
+from aiida_mlal.data.dataset import DatasetData
+from aiida_mlal.data.potential import PotentialData
+from aiida_mlal.ml.configurations import Configurations
+
+NAMESPACES = {"mlal.train": "train", "mlal.relax": "simulate"}
+
+
+@pytest.fixture
+def build_base(build, aiida_code_installed, tmp_path):
+    """Return a factory of builders whose first jobs write given files instead of working."""
+
+    def factory(entry_point, *endings, **changes):
+        for number, files in enumerate(endings):
+            folder = tmp_path / f"ending_{number}"
+            folder.mkdir()
+            for name, content in files.items():
+                (folder / name).write_bytes(content)
+        mlal = Path(sys.executable).with_name("mlal")
+        script = tmp_path / "mlal.sh"
+        script.write_text(
+            "#!/bin/bash\n"
+            f"for folder in {tmp_path}/ending_*; do\n"
+            "  [ -e $folder ] || break\n"
+            f"  cp $folder/* . 2>/dev/null\n"
+            "  mv $folder ${folder/ending/done}\n"
+            "  exit 1\n"
+            "done\n"
+            f'exec {mlal} "$@"\n'
+        )
+        script.chmod(0o755)
+        code = aiida_code_installed(
+            filepath_executable=str(script), prepend_text="export OMP_NUM_THREADS=1"
+        )
+        builder = WorkflowFactory(f"{entry_point}.base").get_builder()
+        inside = getattr(builder, NAMESPACES[entry_point])
+        for name, value in build(entry_point, **{"code": code, **changes}).items():
+            if name != "metadata":
+                setattr(inside, name, value)
+        return builder
+
+    return factory
+
+
+def ending(task, status, **more):
+    values = {"task": task, "status": status, "message": f"it {status}", **more}
+    return {"result.json": json.dumps(values).encode()}
+
+
+def jobs(node):
+    return sorted((job for job in node.called if isinstance(job, CalcJobNode)), key=lambda j: j.pk)
+
+
+def test_diverged_training_is_tried_again_with_another_seed_and_smaller_steps(build_base):
+    training = {"epochs": 1, "optimizer": {"name": "lbfgs", "learning_rate": 0.5}}
+    builder = build_base("mlal.train", ending("train", "diverged"), training=training)
+    outputs, node = run_get_node(builder)
+    assert node.is_finished_ok, (node.exit_status, node.exit_message)
+    first, second = jobs(node)
+    assert (first.exit_status, second.exit_status) == (410, 0)
+    assert second.inputs.seed.value == first.inputs.seed.value + 1000
+    assert second.inputs.training["optimizer"]["learning_rate"] == pytest.approx(0.15)
+    assert second.inputs.training["epochs"] == 1
+    assert second.inputs.training.creator.process_label == "more_carefully"
+    assert outputs["potential"].creator.uuid == second.uuid
+
+
+def test_training_that_always_diverges_says_so(build_base):
+    builder = build_base("mlal.train", *[ending("train", "diverged")] * 3)
+    _, node = run_get_node(builder)
+    assert node.exit_status == 410
+    assert "it diverged" in node.exit_message
+    assert len(jobs(node)) == 3
+
+
+def test_interrupted_training_goes_on_from_its_weights(build_base, dataset):
+    from aiida_mlal.ml.models.checkpoint import Checkpoint
+    from aiida_mlal.ml.models.factory import ModelOptions
+
+    partial = Checkpoint(ModelOptions.parse(MODEL).build(["C", "Cu"], seed=9)).to_bytes()
+    files = {**ending("train", "interrupted", epochs=3), "potential.safetensors": partial}
+    _, node = run_get_node(build_base("mlal.train", files, training={"epochs": 4}))
+    assert node.is_finished_ok, (node.exit_status, node.exit_message)
+    first, second = jobs(node)
+    assert first.exit_status == 420
+    assert second.inputs.initial.uuid == first.outputs.potential.uuid
+    assert second.inputs.initial.content == partial
+    assert second.inputs.training.get_dict() == {"epochs": 1}
+
+
+def test_training_interrupted_before_its_first_epoch_begins_again(build_base):
+    builder = build_base("mlal.train", ending("train", "interrupted", epochs=0))
+    _, node = run_get_node(builder)
+    assert node.is_finished_ok, (node.exit_status, node.exit_message)
+    first, second = jobs(node)
+    assert second.base.caching.compute_hash() == first.base.caching.compute_hash()
+
+
+@pytest.mark.parametrize(("status", "code"), [("invalid_input", 310), ("out_of_memory", 320)])
+def test_what_a_restart_cannot_change_ends_the_work(build_base, status, code):
+    _, node = run_get_node(build_base("mlal.train", ending("train", status)))
+    assert node.exit_status == code
+    assert f"it {status}" in node.exit_message
+    assert len(jobs(node)) == 1
+
+
+def test_an_unknown_failure_aborts_by_default(build_base):
+    _, node = run_get_node(build_base("mlal.train", {}))
+    assert node.exit_status == 402
+    assert jobs(node)[0].exit_status == 300
+
+
+def test_wrong_options_are_found_before_submission(build_base):
+    from aiida.engine.utils import instantiate_process
+    from aiida.manage.manager import get_manager
+
+    builder = build_base("mlal.train", training={"epochs": 1})
+    builder.train.training = {"epoch": 1}
+    with pytest.raises(ValueError, match="unknown option 'epoch', did you mean 'epochs'"):
+        instantiate_process(get_manager().get_runner(), builder)
+
+
+def test_interrupted_simulation_goes_on_and_gives_the_whole(build_base, potential, configurations):
+    from aiida_mlal.ml.options import as_dict
+    from aiida_mlal.ml.simulation.relax import Relax
+    from aiida_mlal.ml.tasks.base import Interrupted
+
+    def stop(**values):
+        if (values["run"], values["step"]) == (1, 2):
+            raise Interrupted("enough")
+
+    relax = Relax(fmax=1e-4, max_steps=4)
+    structures = configurations[:3]
+    with pytest.raises(Interrupted) as caught:
+        relax.run(potential, structures, stop)
+    computed = caught.value.computed
+    files = {
+        **ending("relax", "interrupted", runs=[as_dict(run) for run in computed.runs]),
+        "trajectory.safetensors": computed.trajectory.to_bytes(),
+    }
+    builder = build_base(
+        "mlal.relax",
+        files,
+        structures=DatasetData(structures),
+        potential=PotentialData.from_potential(potential),
+        simulation={"name": "relax", "fmax": 1e-4, "max_steps": 4},
+    )
+    outputs, node = run_get_node(builder)
+    assert node.is_finished_ok, (node.exit_status, node.exit_message)
+    first, second = jobs(node)
+    assert second.inputs.structures.configurations.info["run"].tolist() == [1, 2]
+
+    trajectory: Configurations = outputs["trajectory"].configurations
+    runs = outputs["results"]["runs"]
+    assert [run["steps"] for run in runs] == [4, 6, 4]
+    assert len(trajectory) == 5 + 7 + 5
+    assert outputs["trajectory"].creator.process_label == "join"
+    joined = outputs["trajectory"].creator.inputs
+    assert joined.trajectory.uuid == first.outputs.trajectory.uuid
+    assert joined.continuation.uuid == second.outputs.trajectory.uuid
