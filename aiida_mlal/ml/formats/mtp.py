@@ -299,7 +299,6 @@ def _selection(
         raise ValueError(f"expected the weights {list(weights)} of the active set, got {given}")
     n = len(order)
     size = 8 * n * n
-    blocks = [np.frombuffer(content[k * size : (k + 1) * size], "<f8") for k in range(2)]
     _, found, tail = content[2 * size :].partition(b"#")
     rows, found_rows, structures = tail.partition(b"#")
     links = rows.split()
@@ -307,7 +306,9 @@ def _selection(
         raise ValueError(
             f"the active set breaks off or is that of another potential than this of {n} parameters"
         )
-    matrix, inverse = (block.reshape(n, n) for block in blocks)
+    matrix, inverse = np.frombuffer(content, "<f8", 2 * n * n).reshape(2, n, n)
+    if not abs(matrix @ inverse.T - np.eye(n)).max() < 1e-2:
+        raise ValueError("the second matrix of the active set is not the inverse of the first")
     return SelectionState(
         matrix=matrix[:, order],
         inverse=inverse.T[order],
