@@ -10,7 +10,7 @@ from aiida.common.folders import Folder
 from aiida.engine import CalcJob
 from aiida.engine.processes.calcjobs.calcjob import CalcJobProcessSpec
 from aiida.engine.processes.ports import PortNamespace
-from aiida.orm import Dict, InstalledCode
+from aiida.orm import Dict
 
 from aiida_mlal.data.content import ContentData
 from aiida_mlal.ml import parts
@@ -41,7 +41,7 @@ class TaskCalculation(CalcJob):
     def define(cls, spec: CalcJobProcessSpec) -> None:  # type: ignore[override]
         """Declare what all tasks have in common."""
         super().define(spec)
-        spec.input("code", valid_type=InstalledCode, help="The command `mlal`.")
+        spec.inputs["code"].help = "The command `mlal`."
         usual = spec.inputs.validator
 
         def validate(inputs: Mapping[str, Any], ports: PortNamespace) -> str | None:

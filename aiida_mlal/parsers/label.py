@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 from aiida.orm import Data
 
 from aiida_mlal.data.dataset import DatasetData
-from aiida_mlal.ml.configurations import Configurations
+from aiida_mlal.ml.configurations import UNLABELLED, Configurations
 from aiida_mlal.parsers.base import TaskParser
 
 
@@ -20,4 +20,5 @@ class LabelParser(TaskParser):
         labelled = Configurations.from_bytes(self.bytes(file))
         if labelled.keys != self.node.inputs.dataset.configurations.keys:
             raise ValueError("its structures are not those that were to be labelled")
-        yield "dataset", DatasetData(labelled, [self.node.uuid] * len(labelled))
+        sources = [self.node.uuid if status != UNLABELLED else "" for status in labelled.status]
+        yield "dataset", DatasetData(labelled, sources)

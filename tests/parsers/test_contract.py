@@ -172,6 +172,14 @@ def test_labels_know_the_calculation_that_made_them(parse, written):
     assert len(source) == 36
 
 
+def test_a_structure_that_was_not_reached_has_no_source(parse, written, configurations):
+    partial = configurations[:2].with_info(status=["ok", "unlabelled"])
+    files = with_status(written["mlal.label.ase"], "interrupted")
+    outputs, code = parse("mlal.label.ase", files | {"labelled.safetensors": partial.to_bytes()})
+    assert code.status == 420
+    assert [bool(source) for source in outputs["dataset"].sources] == [True, False]
+
+
 def test_labels_of_other_structures_are_refused(parse, written, configurations):
     files = written["mlal.label.ase"] | {"labelled.safetensors": configurations[1:3].to_bytes()}
     _, code = parse("mlal.label.ase", files)
