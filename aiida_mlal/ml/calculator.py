@@ -54,6 +54,26 @@ class MLCalculator(Calculator):
         self.evaluator = potential.evaluator(skin) if uncertainty is None else None
         self.contacts: Contacts = _no_contacts
 
+    def check_state(self, atoms: Atoms, tol: float = 0.0) -> list[str]:
+        """Return what has changed since the last calculation, by any amount.
+
+        ASE's own check with a tolerance would take longer than a fast potential.
+        """
+        if self.atoms is None:
+            return list(all_changes)
+        last = self.atoms
+        pairs = {
+            "positions": (atoms.positions, last.positions),
+            "numbers": (atoms.numbers, last.numbers),
+            "cell": (atoms.cell.array, last.cell.array),
+            "pbc": (atoms.pbc, last.pbc),
+        }
+        return [
+            name
+            for name, (new, old) in pairs.items()
+            if new.shape != old.shape or (new != old).any()
+        ]
+
     def calculate(
         self,
         atoms: Atoms | None = None,
