@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 from uuid import UUID
 
 from aiida.common.exceptions import ValidationError
+from aiida.orm.pydantic import OrmMetadataField
 from ase import Atoms
 
 from aiida_mlal.data.content import ContentData
@@ -32,6 +33,27 @@ class DatasetData(ContentData):
 
     FILE: ClassVar[str] = "dataset.safetensors"
     SOURCES: ClassVar[str] = "sources.json"
+
+    class AttributesModel(ContentData.AttributesModel):
+        """What can be queried."""
+
+        n_structures: int = OrmMetadataField(description="Number of structures", read_only=True)
+        n_atoms: int = OrmMetadataField(
+            description="Number of atoms of all structures", read_only=True
+        )
+        n_labelled: int = OrmMetadataField(
+            description="Number of structures to learn from", read_only=True
+        )
+        elements: list[str] = OrmMetadataField(description="Chemical symbols", read_only=True)
+        formulas: dict[str, int] = OrmMetadataField(
+            description="Number of structures of each formula", read_only=True
+        )
+        statuses: dict[str, int] = OrmMetadataField(
+            description="Number of structures of each status of the label", read_only=True
+        )
+        fingerprints: dict[str, int] = OrmMetadataField(
+            description="Number of labels made by each method", read_only=True
+        )
 
     def __init__(
         self,

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
+from aiida.orm.pydantic import OrmMetadataField
 from safetensors.numpy import load as load_tensors
 
 from aiida_mlal.data.content import ContentData
@@ -27,6 +28,22 @@ class PotentialData(ContentData):
     """
 
     FILE: ClassVar[str] = "potential.safetensors"
+
+    class AttributesModel(ContentData.AttributesModel):
+        """What can be queried."""
+
+        architecture: str = OrmMetadataField(description="Outermost part", read_only=True)
+        architectures: list[str] = OrmMetadataField(
+            description="Parts that compute something", read_only=True
+        )
+        cutoff: float = OrmMetadataField(description="Cutoff in Å", read_only=True)
+        elements: list[str] = OrmMetadataField(description="Chemical symbols", read_only=True)
+        dtype: str = OrmMetadataField(description="Of the weights", read_only=True)
+        parameters: int = OrmMetadataField(description="Number of weights", read_only=True)
+        units: dict[str, str] = OrmMetadataField(description="Units", read_only=True)
+        training: dict[str, Any] = OrmMetadataField(
+            description="How it was trained", read_only=True
+        )
 
     @classmethod
     def from_file(cls, path: str | Path) -> "PotentialData":

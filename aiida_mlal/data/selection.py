@@ -6,6 +6,8 @@ from dataclasses import fields
 from functools import cached_property
 from typing import Any, ClassVar
 
+from aiida.orm.pydantic import OrmMetadataField
+
 from aiida_mlal.data.content import ContentData
 from aiida_mlal.ml.selection.select import Selection
 
@@ -20,6 +22,24 @@ class SelectionData(ContentData):
     """
 
     FILE: ClassVar[str] = "selection.json"
+
+    class AttributesModel(ContentData.AttributesModel):
+        """What can be queried."""
+
+        strategy: dict[str, Any] = OrmMetadataField(description="Name and options", read_only=True)
+        filters: dict[str, Any] = OrmMetadataField(description="Limits", read_only=True)
+        seed: int = OrmMetadataField(description="Seed of the choice", read_only=True)
+        n_selected: int = OrmMetadataField(
+            description="Number of chosen structures", read_only=True
+        )
+        n_rejected: int = OrmMetadataField(
+            description="Number of refused structures", read_only=True
+        )
+        n_pool: int = OrmMetadataField(description="Number of candidates", read_only=True)
+        n_train: int = OrmMetadataField(
+            description="Number of structures labelled before", read_only=True
+        )
+        message: str = OrmMetadataField(description="What could not be done", read_only=True)
 
     def __init__(self, selection: Selection | Mapping[str, Any], **kwargs: Any) -> None:
         if isinstance(selection, Mapping):

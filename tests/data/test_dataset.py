@@ -36,6 +36,17 @@ def test_attributes_can_be_queried(configurations):
     assert node.base.attributes.get("n_atoms") == 24
 
 
+def test_fields_write_queries(configurations):
+    DatasetData(configurations).store()
+    fields = DatasetData.fields
+    found = orm.QueryBuilder().append(
+        DatasetData,
+        filters=(fields.n_labelled >= 6) & fields.elements.contains(["Cu"]),
+        project=[fields.n_structures],
+    )
+    assert 6 in found.all(flat=True)
+
+
 def test_equal_content_has_equal_bytes_and_hash_wherever_the_labels_come_from(configurations):
     first = DatasetData(configurations).store()
     second = DatasetData(configurations, [str(uuid4())] * 6).store()
