@@ -95,26 +95,41 @@ def _add_export(group: click.Group, name: str, formats: Iterable[str]) -> None:
             node.export(str(path), fileformat=form, overwrite=force)
         except OSError as error:
             echo.echo_critical(f"{error}" + ("" if force else "; --force replaces it"))
+        except ValueError as error:
+            echo.echo_critical(str(error))
         echo.echo_success(f"wrote {path}")
 
 
-def _add_import(group: click.Group, name: str) -> None:
-    @group.command("import")
-    @click.argument("path", type=click.Path(exists=True, dir_okay=False, path_type=Path))
-    @click.option("-L", "--label", default="", help="Of the new node; by default the file's name.")
-    @decorators.with_dbenv()
-    def import_file(path: Path, label: str) -> None:
-        """Make a node of the file PATH."""
-        from aiida.plugins import DataFactory
+@dataset.command("import")
+@click.argument("path", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("-L", "--label", default="", help="Of the new node; by default the file's name.")
+@decorators.with_dbenv()
+def import_dataset(path: Path, label: str) -> None:
+    """Make a node of the file PATH: of this package, or of any format that ASE reads."""
+    _import("dataset", path, label)
 
-        cls: Any = DataFactory(f"mlal.{name}")
-        try:
-            node = cls.from_file(path)
-        except ValueError as error:
-            echo.echo_critical(str(error))
-        node.label = label or path.name
-        node.store()
-        echo.echo_success(f"made {type(node).__name__}<{node.pk}>: {node.get_description()}")
+
+@potential.command("import")
+@click.argument("path", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("-L", "--label", default="", help="Of the new node; by default the file's name.")
+@click.option("-e", "--elements", help="Of a file of MLIP, which does not name them: 'C,Cu'.")
+@decorators.with_dbenv()
+def import_potential(path: Path, label: str, elements: str | None) -> None:
+    """Make a node of the file PATH: of this package, or a moment tensor potential of MLIP."""
+    _import("potential", path, label, *([elements.split(",")] if elements else []))
+
+
+def _import(name: str, path: Path, label: str, *more: Any) -> None:
+    from aiida.plugins import DataFactory
+
+    cls: Any = DataFactory(f"mlal.{name}")
+    try:
+        node = cls.from_file(path, *more)
+    except ValueError as error:
+        echo.echo_critical(str(error))
+    node.label = label or path.name
+    node.store()
+    echo.echo_success(f"made {cls.__name__}<{node.pk}>: {node.get_description()}")
 
 
 @dataset.command("show")
@@ -204,7 +219,5 @@ _add_list(
     {"strategy.name": "Strategy", "n_selected": "Selected", "n_pool": "of"},
 )
 _add_export(dataset, "dataset", ["extxyz", "safetensors"])
-_add_export(potential, "potential", ["safetensors"])
+_add_export(potential, "potential", ["safetensors", "almtp"])
 _add_export(selection, "selection", ["json"])
-_add_import(dataset, "dataset")
-_add_import(potential, "potential")

@@ -1,7 +1,8 @@
 """A trained potential as a node."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from aiida_mlal.ml.models.checkpoint import Checkpoint
 
 FORMAT, VERSION = "aiida-mlal/potential", 1  # as in ml.models.checkpoint, which imports torch
+MLIP = (".mtp", ".almtp", ".mtp.xz", ".almtp.xz")
 
 
 class PotentialData(ContentData):
@@ -46,10 +48,26 @@ class PotentialData(ContentData):
         )
 
     @classmethod
-    def from_file(cls, path: str | Path) -> "PotentialData":
-        """Return the node of a file; ``ValueError`` where it is no potential of this package."""
+    def from_file(cls, path: str | Path, elements: Sequence[str] | None = None) -> "PotentialData":
+        """Return the node of a file of this package, or of moment tensor potentials of MLIP.
+
+        Parameters
+        ----------
+        elements
+            Chemical symbols of the types of a file of MLIP, which does not name them.
+
+        Raises
+        ------
+        ValueError
+            If the file is something else.
+        """
+        path = Path(path)
+        if path.name.endswith(MLIP):
+            from aiida_mlal.ml.formats.potentials import load
+
+            return cls.from_potential(load(path, elements))
         try:
-            return cls(Path(path).read_bytes())
+            return cls(path.read_bytes())
         except ValueError as error:
             raise ValueError(f"{path}: {error}") from error
 
@@ -91,6 +109,14 @@ class PotentialData(ContentData):
 
     def _prepare_safetensors(self, main_file_name: str = "") -> tuple[bytes, dict[str, bytes]]:
         return self.content, {}
+
+    def _prepare_almtp(self, main_file_name: str = "") -> tuple[bytes, dict[str, bytes]]:
+        from aiida_mlal.ml.formats.potentials import save
+
+        with TemporaryDirectory() as folder:
+            path = Path(folder) / "potential.almtp"
+            save(self.load(), path)
+            return path.read_bytes(), {}
 
     @classmethod
     def _summarise(cls, content: bytes) -> Mapping[str, Any]:

@@ -93,6 +93,23 @@ def test_shows_and_moves_a_potential(verdi, potential, tmp_path):
     assert "again" in verdi("potential", "list")
 
 
+def test_moves_a_potential_from_and_to_mlip(verdi, tmp_path):
+    from aiida_mlal.ml.models.factory import ModelOptions
+
+    model = ModelOptions.parse({"architecture": "mtp", "level": 2}).build(["Cu"], seed=1)
+    node = PotentialData.from_potential(model).store()
+    path = tmp_path / "p.almtp"
+    verdi("potential", "export", node.pk, path)
+    assert path.read_text().startswith("MTP")
+    assert "mtp of Cu" in verdi("potential", "import", path, "-e", "Cu")
+
+
+def test_a_format_that_cannot_hold_the_potential_is_refused(verdi, potential, tmp_path):
+    node = PotentialData.from_potential(potential).store()
+    output = verdi("potential", "export", node.pk, tmp_path / "p.almtp", status=1)
+    assert "the format holds moment tensor potentials" in output
+
+
 def test_a_file_that_is_no_potential_is_refused(verdi, tmp_path):
     (tmp_path / "p.safetensors").write_bytes(b"\x80\x04nonsense")
     output = verdi("potential", "import", tmp_path / "p.safetensors", status=1)
