@@ -136,7 +136,11 @@ def _stoppable() -> Iterator[None]:
         yield
         return
 
+    owner = os.getpid()
+
     def stop(number: int, frame: FrameType | None) -> None:
+        if os.getpid() != owner:  # a forked worker, which would take the next piece of work
+            os._exit(128 + number)
         for name in names:  # a second signal must not spoil the writing of the result
             signal.signal(name, signal.SIG_IGN)
         for child in multiprocessing.active_children():  # else we would wait for them

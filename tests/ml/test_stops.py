@@ -1,0 +1,215 @@
+import json
+
+import numpy as np
+import pytest
+from ase.build import fcc100
+from ase.constraints import FixAtoms
+
+from aiida_mlal.ml import parts
+from aiida_mlal.ml.configurations import Configurations
+from aiida_mlal.ml.stops import (
+    Agreement,
+    Iterations,
+    Labels,
+    OracleForce,
+    State,
+    decide,
+    labels_left,
+    parse,
+    row,
+)
+
+NOTHING = Configurations.empty()
+
+
+def frames(n, seed=0):
+    """Slabs whose lower layer, the atoms 0 to 3, is fixed."""
+    found = []
+    for i in range(n):
+        slab = fcc100("Cu", (2, 2, 2), vacuum=5)
+        slab.set_constraint(FixAtoms(range(4)))
+        slab.positions[4:] += np.random.default_rng([seed, i]).normal(size=(4, 3)) * 0.1
+        found.append(slab)
+    return Configurations.from_ase(found)
+
+
+def trajectory(n_runs=2, n_steps=3, **info):
+    found = frames(n_runs * n_steps)
+    return found.with_info(
+        run=np.repeat(np.arange(n_runs), n_steps),
+        step=np.tile(np.arange(n_steps), n_runs),
+        predicted_energy=np.zeros(len(found)),
+        **info,
+    ).with_arrays(predicted_forces=np.zeros((8 * len(found), 3)))
+
+
+def labelled(configurations, force=0.0, energy=0.0, fixed_force=9.0):
+    """Give the atom 5 of each structure a force, and the fixed ones a large one."""
+    n = len(configurations)
+    forces = np.zeros((n, 8, 3))
+    forces[:, 5, 1] = force
+    forces[:, :4, 2] = fixed_force
+    return configurations.with_labels(np.full(n, energy), forces.reshape(-1, 3)).with_info(
+        status=["ok"] * n
+    )
+
+
+def state(path, new, **others):
+    values = {"iteration": 1, "n_labels": len(new), "dataset": new, "runs": []}
+    return State(trajectory=path, new=new, **{**values, **others})
+
+
+class TestOracleForce:
+    def test_converged_when_all_last_frames_are_relaxed(self):
+        path = trajectory()
+        verdict = OracleForce(0.03).judge(state(path, labelled(path[[2, 5]], 0.029)))
+        assert verdict.outcome == "converged"
+        assert "0.029" in verdict.reason
+
+    def test_forces_on_fixed_atoms_do_not_count(self):
+        path = trajectory()
+        verdict = OracleForce(0.03).judge(state(path, labelled(path[[2, 5]], fixed_force=50.0)))
+        assert verdict.outcome == "converged"
+
+    def test_goes_on_when_one_is_not_relaxed(self):
+        path = trajectory()
+        new = Configurations.concatenate([labelled(path[[2]], 0.0), labelled(path[[5]], 0.031)])
+        verdict = OracleForce(0.03).judge(state(path, new))
+        assert verdict.outcome == "go on"
+        assert "0.031 eV/Å at the end of run 1" in verdict.reason
+
+    def test_goes_on_when_a_last_frame_is_not_labelled(self):
+        path = trajectory()
+        verdict = OracleForce(0.03).judge(state(path, labelled(path[[2, 4]])))
+        assert verdict.outcome == "go on"
+        assert verdict.reason == "the last frames of runs [1] have no label"
+
+    def test_a_failed_label_is_none(self):
+        path = trajectory()
+        new = labelled(path[[2, 5]]).with_info(status=["ok", "unconverged"])
+        assert OracleForce(0.03).judge(state(path, new)).outcome == "go on"
+
+    def test_a_label_of_an_earlier_iteration_counts(self):
+        path = trajectory()
+        earlier = labelled(path[[5]], 0.01)
+        new = labelled(path[[2]], 0.01)
+        dataset = Configurations.concatenate([earlier, new])
+        verdict = OracleForce(0.03).judge(state(path, new, dataset=dataset))
+        assert verdict.outcome == "converged"
+
+    def test_predicted_forces_are_not_believed(self):
+        path = trajectory()
+        assert OracleForce(0.03).judge(state(path, NOTHING)).outcome == "go on"
+
+    def test_goes_on_without_simulations(self):
+        assert OracleForce(0.03).judge(state(NOTHING, NOTHING)).outcome == "go on"
+
+
+class TestAgreement:
+    def test_small_differences_are_agreement(self):
+        path = trajectory()
+        new = labelled(path[[2, 5]], 0.05, energy=8 * 0.001, fixed_force=0.0)
+        assert Agreement(0.002, 0.01).judge(state(path, new)).outcome == "converged"
+
+    @pytest.mark.parametrize(("energy", "force"), [(0.1, 0.0), (0.0, 5.0)])
+    def test_large_differences_are_not(self, energy, force):
+        path = trajectory()
+        new = labelled(path[[2, 5]], force, energy=energy, fixed_force=0.0)
+        assert Agreement(0.002, 0.01).judge(state(path, new)).outcome == "go on"
+
+    def test_missing_predictions_are_not(self):
+        path = frames(3)
+        assert Agreement().judge(state(path, labelled(path))).outcome == "go on"
+
+
+@pytest.mark.parametrize(("iteration", "outcome"), [(2, "go on"), (3, "exhausted")])
+def test_iterations(iteration, outcome):
+    assert Iterations(3).judge(state(NOTHING, NOTHING, iteration=iteration)).outcome == outcome
+
+
+@pytest.mark.parametrize(("n", "outcome"), [(9, "go on"), (10, "exhausted"), (12, "exhausted")])
+def test_labels(n, outcome):
+    assert Labels(10).judge(state(NOTHING, NOTHING, n_labels=n)).outcome == outcome
+
+
+def test_convergence_counts_more_than_exhaustion():
+    path = trajectory()
+    done = state(path, labelled(path[[2, 5]]), iteration=5)
+    assert decide([Iterations(5), OracleForce(0.03)], done).outcome == "converged"
+    assert decide([Iterations(5), Labels(50)], done).outcome == "exhausted"
+    verdict = decide([Iterations(6), Labels(50)], done)
+    assert verdict.outcome == "go on"
+    assert verdict.reason == "iteration 5 of 6; label 2 of 50"
+
+
+def test_stops_from_options():
+    found = parse([{"name": "oracle_force", "fmax": 0.03}, {"name": "iterations", "n": 25}])
+    assert found == [OracleForce(0.03), Iterations(25)]
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ([{"name": "oracle_force"}], "nothing ends a campaign"),
+        ([], "nothing ends a campaign"),
+        ({"name": "iterations"}, "expected a list"),
+        ("iterations", "expected a list"),
+        ([{"name": "labels"}], "'n' is missing"),
+        ([{"name": "label", "n": 3}], "did you mean 'labels'"),
+        ([{"name": "iterations", "n": 0}], "expected n above 0"),
+        ([{"name": "iterations"}, {"name": "oracle_force", "fmax": -1}], "expected fmax above 0"),
+    ],
+)
+def test_wrong_options_are_explained(values, words):
+    with pytest.raises(ValueError, match=words):
+        parse(values)
+
+
+def test_every_installed_stop_gives_a_verdict():
+    path = trajectory()
+    now = state(path, labelled(path[[2, 5]]))
+    for name in parts.names("stops"):
+        options = {"n": 3} if name == "labels" else {}
+        stop = parts.make("stops", {"name": name, **options})
+        assert stop.judge(now).reason
+
+
+def test_labels_left():
+    assert labels_left([Iterations(3)], 7) is None
+    assert labels_left([Labels(10), Labels(8)], 7) == 1
+    assert labels_left([Labels(5)], 7) == 0
+
+
+def test_row_of_the_learning_curve():
+    path = trajectory(uncertainty=[0.1, 0.2, 0.3, np.nan, 0.2, 0.2])
+    new = labelled(path[[2, 5, 0]], 0.3, energy=0.8, fixed_force=0.0).with_info(
+        status=["ok", "ok", "failed"]
+    )
+    now = state(path, new, n_labels=7, runs=[{"converged": True}, {"converged": False}])
+    found = row(now)
+    assert found["statuses"] == {"failed": 1, "ok": 2}
+    assert (found["iteration"], found["labels"], found["learnable"]) == (1, 7, 2)
+    assert (found["runs"], found["converged"]) == (2, 1)
+    assert found["uncertainty_mean"] == pytest.approx(0.2)
+    assert found["uncertainty_max"] == 0.3
+    assert found["oracle_fmax"] == pytest.approx(0.3)
+    assert found["errors"]["energy_mae"] == pytest.approx(0.1)  # 0.8 eV on 8 atoms
+    assert found["errors"]["force_max"] == pytest.approx(0.3)
+    assert found["errors"]["force_mae"] == pytest.approx(0.3 / 24)
+    json.dumps(found, allow_nan=False)
+
+
+def test_row_of_an_iteration_without_anything():
+    found = row(State(0, 0, NOTHING, NOTHING, NOTHING))
+    json.dumps(found, allow_nan=False)
+    assert found["oracle_fmax"] is None
+    assert found["errors"] == {}
+
+
+def test_final_frames_are_found_with_their_labels():
+    path = trajectory()
+    finals = state(path, labelled(path[[5]], 0.2)).finals
+    assert [final.run for final in finals] == [0, 1]
+    assert finals[0].labelled is None
+    assert np.isnan(finals[0].fmax)
+    assert finals[1].fmax == pytest.approx(0.2)
