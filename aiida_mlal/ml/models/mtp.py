@@ -264,8 +264,19 @@ class MTP(Potential):
         else:
             coefficients = self.radial_coeffs[pair[0], pair[1]]
             functions = torch.einsum("eb,emb->em", polynomials, coefficients)
-        products = functions[:, self._mu] * monomials[:, self._monomial]
-        return graph.sum_over_neighbours(products).T
+        # one small matrix product for each atom, its neighbours filled up with zeros
+        n_atoms, n_neighbours = len(species), torch.bincount(graph.pairs[0], minlength=len(species))
+        first = n_neighbours.cumsum(0) - n_neighbours
+        place = torch.arange(len(functions), device=first.device) - first[graph.pairs[0]]
+        most = int(n_neighbours.max()) if n_atoms else 0
+        index = (graph.pairs[0], place)
+
+        def padded(values: Tensor) -> Tensor:
+            zeros = values.new_zeros(n_atoms, most, values.shape[1])
+            return zeros.index_put(index, values)
+
+        moments = padded(functions).transpose(1, 2) @ padded(monomials)
+        return moments[:, self._mu, self._monomial].T
 
     def _site_energies(
         self, moments: Float[Tensor, "basic atoms"]

@@ -40,7 +40,7 @@ def published_level_8():
 
 def neighbourhood(seed=0):
     rng = np.random.default_rng(seed)
-    return rng.normal(size=(7, 3)), rng.normal(size=(6, 7))
+    return rng.normal(size=(7, 3)), 0.3 * rng.normal(size=(6, 7))
 
 
 def scalars(basis, unit, functions):
@@ -61,7 +61,7 @@ def values(basis, rotation=None, seed=0):
 
 def assert_same_values(basis, other):
     ours, theirs = np.sort(values(basis)), np.sort(values(other))
-    assert ours == pytest.approx(theirs, rel=1e-9, abs=1e-13 * abs(theirs).max())
+    assert ours == pytest.approx(theirs, rel=1e-10, abs=1e-14 * abs(theirs).max())
 
 
 @pytest.mark.parametrize("level", COUNTS)
@@ -107,12 +107,12 @@ def test_refuses_lists_that_make_no_sense(times, mapping, message):
         MomentBasis([[0, 0, 0, 0], [1, 0, 0, 0]], times, mapping)
 
 
-def test_published_levels_have_the_same_invariants(shared):
+@pytest.mark.parametrize("level", range(2, 30, 2))
+def test_published_levels_have_the_same_invariants(shared, level):
+    name = f"{level:02d}.almtp" if level > 4 else f"depreciated-{level:02d}.almtp"
     with tarfile.open(shared / "reference" / "mlip3_templates_examples.tar.xz") as archive:
-        for level in range(2, 22, 2):
-            name = f"{level:02d}.almtp" if level > 4 else f"depreciated-{level:02d}.almtp"
-            text = archive.extractfile(f"MTP_templates/{name}").read().decode()
-            lists = dict(re.findall(r"^(\w+) = {(.*)}", text, re.MULTILINE))
-            basic, times = rows(lists["alpha_index_basic"]), rows(lists["alpha_index_times"])
-            mapping = [int(i) for i in lists["alpha_moment_mapping"].split(",")]
-            assert_same_values(MomentBasis.of_level(level), MomentBasis(basic, times, mapping))
+        text = archive.extractfile(f"MTP_templates/{name}").read().decode()
+    lists = dict(re.findall(r"^(\w+) = {(.*)}", text, re.MULTILINE))
+    basic, times = rows(lists["alpha_index_basic"]), rows(lists["alpha_index_times"])
+    mapping = [int(i) for i in lists["alpha_moment_mapping"].split(",")]
+    assert_same_values(MomentBasis.of_level(level), MomentBasis(basic, times, mapping))

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 import torch
 from ase.build import bulk
+from ase.data import atomic_numbers
 
 from aiida_mlal.ml import load_potential
 from aiida_mlal.ml.configurations import Configurations
@@ -232,3 +233,24 @@ def test_structures_and_potential_of_a_file_have_the_same_types(tmp_path):
     cfg.write(alloy(), tmp_path / "in.cfg", model.types)
     assert " 1   1 " in (tmp_path / "in.cfg").read_text()
     assert cfg.read(tmp_path / "in.cfg", model.types).numbers.tolist() == alloy().numbers.tolist()
+
+
+@pytest.mark.parametrize(("elements", "level"), [(["Mo"], 2), (["Mo"], 16), (["Ag", "Pd"], 12)])
+def test_an_independent_code_says_the_same_of_an_exported_potential(tmp_path, elements, level):
+    calculator = pytest.importorskip("motep.calculator", reason="needs motep from PyPI")
+    from motep.io.mlip.mtp import read_mtp
+
+    model = random_potential(elements, level)
+    mtp.write(model, tmp_path / "pot.mtp")
+    data = read_mtp(str(tmp_path / "pot.mtp"))
+    data.species = np.array([atomic_numbers[element] for element in model.types])
+    atoms = bulk("Mo", "bcc", 3.16, cubic=True) * (2, 2, 2)
+    atoms.rattle(0.1, seed=0)
+    atoms.symbols = np.random.default_rng(0).choice(elements, len(atoms))
+    expected = model.predict(Configurations.from_ase(atoms))
+    atoms.calc = calculator.MTP(data)
+    assert atoms.get_potential_energy() == pytest.approx(expected.energies[0], rel=1e-13)
+    largest = abs(expected.forces).max()
+    assert atoms.get_forces() == pytest.approx(expected.forces, abs=1e-13 * largest)
+    stress = expected.stresses[0]
+    assert atoms.get_stress(voigt=False) == pytest.approx(stress, abs=1e-13 * abs(stress).max())
