@@ -79,6 +79,18 @@ class Prepared:
         prediction: Prediction = potential(self.graph)
         return prediction
 
+    def derivatives(self, potential: Any) -> Prediction:
+        """Return the derivatives of the prediction by each weight, along a leading axis.
+
+        Weights stand in the order of ``potential.parameters()``, those that are fixed left out.
+        """
+        weights = [w for w in potential.parameters() if w.requires_grad]
+        with torch.enable_grad():
+            said = self.predict(potential)
+        return Prediction(
+            *(_by_each(values, weights) for values in (said.energies, said.forces, said.stresses))
+        )
+
     def take(self, structures: Int[np.ndarray, " chosen"]) -> "Prepared":
         """Return some of the structures, which may repeat."""
         return Prepared(self.graph.take(structures))
@@ -199,6 +211,22 @@ class Potential(nn.Module, ABC):
 
     def _floats(self) -> list[Tensor]:
         return [t for t in (*self.parameters(), *self.buffers()) if t.is_floating_point()]
+
+
+def _by_each(values: Tensor, weights: list[nn.Parameter]) -> Tensor:
+    """Return the derivatives of ``values`` by each weight along a new leading axis."""
+    unit = torch.eye(values.numel(), dtype=values.dtype, device=values.device)
+    rows = torch.autograd.grad(
+        values.reshape(-1),
+        weights,
+        unit,
+        is_grads_batched=True,
+        retain_graph=True,
+        materialize_grads=True,
+    )
+    n = values.numel()  # rows of weights that do not matter come as a bare zero
+    full = [row.expand(n, *weight.shape).reshape(n, -1) for row, weight in zip(rows, weights)]
+    return torch.cat(full, dim=1).T.reshape(-1, *values.shape)
 
 
 def forces_and_stresses(

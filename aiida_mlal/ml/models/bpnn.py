@@ -2,10 +2,11 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from aiida_mlal.ml.descriptors.symmetry_functions import SymmetryFunctionOptions, SymmetryFunctions
@@ -73,16 +74,13 @@ class BPNN(DescriptorPotential):
         return features
 
     def readout(
-        self, features: Float[Tensor, "atoms features"], species: Int[Tensor, " atoms"]
-    ) -> Float[Tensor, " atoms"]:
-        """Return the energy of each atom in eV."""
-        low, high = self.low[species], self.high[species]
+        self, features: Float[Tensor, "... features"], element: int
+    ) -> Float[Tensor, " ..."]:
+        """Return the energy in eV of atoms of one element."""
+        low, high = self.low[element], self.high[element]
         scaled = 2 * (features - low) / (high - low) - 1
-        energies = scaled.new_zeros(len(species))
-        for element, network in enumerate(self.networks):
-            mine = torch.nonzero(species == element)[:, 0]
-            energies = energies.index_copy(0, mine, network(scaled[mine])[:, 0])
-        return self.scale * energies + self.shift[species]
+        energies: Tensor = self.networks[element](scaled)[..., 0]
+        return self.scale * energies + self.shift[element]
 
     def initialise(self, prepared: Prepared, targets: Prediction, seed: int) -> None:
         """Scale features to the training structures, and energies to their targets."""
@@ -120,6 +118,6 @@ class BPNN(DescriptorPotential):
 
 def _network(widths: Sequence[int]) -> nn.Sequential:
     layers: list[nn.Module] = []
-    for n_in, n_out in zip(widths[:-1], widths[1:]):
+    for n_in, n_out in pairwise(widths):
         layers += [nn.Linear(n_in, n_out, dtype=torch.float64), nn.Tanh()]
     return nn.Sequential(*layers[:-1])

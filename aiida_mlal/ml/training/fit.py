@@ -132,6 +132,16 @@ class _Fitting:
         self, learner: Potential, sample: np.ndarray, seed: int, progress: Progress | None = None
     ) -> Curve:
         """Fit one potential to a sample of the structures, which may repeat."""
+        threads = torch.get_num_threads()
+        torch.set_num_threads(self.options.threads)
+        try:
+            return self._run(learner, sample, seed, progress)
+        finally:
+            torch.set_num_threads(threads)
+
+    def _run(
+        self, learner: Potential, sample: np.ndarray, seed: int, progress: Progress | None
+    ) -> Curve:
         whole = Problem(learner, self.prepared, self.targets, self.options.loss)
         problem = whole.take(sample)
         if self.initialise:
@@ -168,9 +178,12 @@ def bootstrap(n: int, seed: int) -> np.ndarray:
 
 def _fit_members(fitting: _Fitting, ensemble: Ensemble, seed: int) -> list[Curve]:
     members = ensemble.members
-    samples = [fitting.train[bootstrap(len(fitting.train), seed + k)] for k in range(len(members))]
+    samples = [fitting.train] * len(members)
+    if fitting.options.bootstrap:
+        samples = [train[bootstrap(len(train), seed + k)] for k, train in enumerate(samples)]
     jobs = [(fitting, m, s, seed + k) for k, (m, s) in enumerate(zip(members, samples))]
-    workers = min(len(members), len(os.sched_getaffinity(0)))
+    cores = len(os.sched_getaffinity(0)) // fitting.options.threads
+    workers = max(1, min(len(members), cores))
     if fitting.prepared.graph.vectors.is_cuda or workers == 1:
         done = [_fit_member(job) for job in jobs]
     else:
@@ -185,12 +198,7 @@ def _fit_member(
     job: tuple[_Fitting, Potential, np.ndarray, int],
 ) -> tuple[dict[str, np.ndarray], Curve]:
     fitting, member, sample, seed = job
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        curve = fitting.run(member, sample, seed)
-    finally:
-        torch.set_num_threads(threads)
+    curve = fitting.run(member, sample, seed)
     return {key: value.cpu().numpy() for key, value in member.state_dict().items()}, curve
 
 
@@ -211,11 +219,11 @@ def _beyond_priors(
     potential: Potential, configurations: Configurations
 ) -> tuple[Potential, Prediction]:
     """Return the term that learns, and the labels less what the other terms say."""
-    like = {"dtype": potential.dtype, "device": potential.device}
     labels = Prediction(
-        torch.tensor(configurations.energies, **like),
-        torch.tensor(configurations.forces, **like),
-        torch.tensor(configurations.stresses, **like),
+        *(
+            torch.tensor(values, dtype=potential.dtype, device=potential.device)
+            for values in (configurations.energies, configurations.forces, configurations.stresses)
+        )
     )
     if not isinstance(potential, Sum):
         return potential, labels

@@ -22,35 +22,45 @@ class Loss:
             + w_S \|\Delta \sigma_s V_s / N_s\|^2 \right]
 
     A. Khorshidi and A. A. Peterson, Comput. Phys. Commun. 207, 310 (2016), equation 26, with a
-    term for the stress.
+    term for the stress. It is half the square of ``residuals``.
     """
 
-    options: LossOptions
-    counts: Float[Tensor, " structures"]
-    owner: Tensor
-    volumes: Float[Tensor, " structures"]
-    targets: Prediction
+    known: Prediction
+    weights: Prediction
+    targets: Float[Tensor, " residuals"]
 
     @classmethod
     def of(cls, options: LossOptions, graph: Graph, targets: Prediction) -> "Loss":
         """Return the loss of the structures of a graph."""
-        counts = torch.bincount(graph.owner, minlength=len(graph.volumes)).to(graph.vectors.dtype)
-        return cls(options, counts, graph.owner, graph.volumes, targets)
+        counts = graph.counts.to(targets.energies.dtype)
+        weights = Prediction(
+            options.energy**0.5 / counts,
+            (options.force / 3 / counts[graph.owner, None]).sqrt().expand(-1, 3),
+            (options.stress**0.5 * graph.volumes / counts)[:, None, None].expand(-1, 3, 3),
+        )
+        known = Prediction(
+            targets.energies.isfinite() & bool(options.energy),
+            targets.forces.isfinite() & bool(options.force),
+            targets.stresses.isfinite() & weights.stresses.isfinite() & bool(options.stress),
+        )
+        unshifted = cls(known, weights, targets.energies.new_zeros(()))
+        return cls(known, weights, unshifted.residuals(targets))
+
+    def residuals(self, prediction: Prediction) -> Float[Tensor, "*members residuals"]:
+        """Return the weighted errors of all labels that are known."""
+        return self.weighted(prediction) - self.targets
+
+    def weighted(self, prediction: Prediction) -> Float[Tensor, "*members residuals"]:
+        """Return the predictions of all labels that are known, with their weights."""
+        return torch.cat(
+            [
+                getattr(prediction, name)[..., getattr(self.known, name)]
+                * getattr(self.weights, name)[getattr(self.known, name)]
+                for name in ("energies", "forces", "stresses")
+            ],
+            dim=-1,
+        )
 
     def __call__(self, prediction: Prediction) -> Float[Tensor, ""]:
         """Return the loss of a prediction."""
-        energy = (prediction.energies - self.targets.energies) / self.counts
-        loss = self.options.energy * _squares(energy, self.targets.energies)
-        if self.options.force:
-            error = (prediction.forces - self.targets.forces) / self.counts[self.owner, None].sqrt()
-            loss = loss + self.options.force / 3 * _squares(error, self.targets.forces)
-        if self.options.stress:
-            share = (self.volumes / self.counts)[:, None, None]
-            error = (prediction.stresses - self.targets.stresses) * share
-            loss = loss + self.options.stress * _squares(error, self.targets.stresses * share)
-        return loss / 2
-
-
-def _squares(errors: Tensor, targets: Tensor) -> Tensor:
-    known = targets.isfinite()
-    return torch.where(known, errors, 0.0).square().sum()
+        return self.residuals(prediction).square().sum() / 2

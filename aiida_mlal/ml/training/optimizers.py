@@ -84,7 +84,7 @@ class LBFGS(Optimizer):
         def closure() -> torch.Tensor:
             optimizer.zero_grad()
             loss = problem.loss()
-            loss.backward()  # type: ignore[no-untyped-call]
+            loss.backward()
             return loss
 
         for epoch in range(epochs):
@@ -121,7 +121,7 @@ class Adam(Optimizer):
             for batch in problem.batches(self.batch_size, generator):
                 optimizer.zero_grad()
                 loss = batch.loss()
-                loss.backward()  # type: ignore[no-untyped-call]
+                loss.backward()
                 optimizer.step()
                 total += float(loss.detach())
             yield total

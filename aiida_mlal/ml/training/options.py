@@ -44,6 +44,9 @@ class TrainingOptions:
         A part of the group ``aiida_mlal.optimizers``, ``{"name": ..., **options}``.
     loss
         Weights of energies, forces and stresses.
+    bootstrap
+        Whether each member of an ensemble learns from its own draw with replacement, or all learn
+        from all structures and differ only in their first weights.
     validation
         Share of the structures, drawn by seed, that is not trained on but decides which weights
         are kept; with 0 the training loss decides.
@@ -51,14 +54,18 @@ class TrainingOptions:
         Stop after so many epochs without an improvement by ``tolerance``; ``None`` never stops.
     tolerance
         Relative decrease of the loss that counts as an improvement.
+    threads
+        Cores for each potential; members of an ensemble are fitted side by side on the others.
     """
 
     epochs: int = 50
     optimizer: Mapping[str, Any] = field(default_factory=lambda: {"name": "lbfgs"})
     loss: LossOptions = field(default_factory=LossOptions)
+    bootstrap: bool = True
     validation: float = 0.0
     patience: int | None = 3
     tolerance: float = 1e-3
+    threads: int = 1
 
     def __post_init__(self) -> None:
         """Refuse what cannot be run."""
@@ -68,4 +75,6 @@ class TrainingOptions:
             raise ValueError(f"expected a validation share in [0, 1), got {self.validation}")
         if self.patience is not None and self.patience < 1:
             raise ValueError(f"expected a patience of one epoch or more, got {self.patience}")
+        if self.threads < 1:
+            raise ValueError(f"expected one thread or more, got {self.threads}")
         parts.make("optimizers", self.optimizer, "optimizer")

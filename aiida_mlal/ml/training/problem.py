@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
+import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -41,6 +42,16 @@ class Problem:
     @cached_property
     def _measure(self) -> Loss:
         return Loss.of(self.weights, self.prepared.graph, self.targets)
+
+    def residuals(self) -> Float[Tensor, " residuals"]:
+        """Return the weighted errors, of which the loss is half the square."""
+        with torch.no_grad():
+            return self._measure.residuals(self.prepared.predict(self.potential))
+
+    def jacobian(self) -> Float[Tensor, "residuals weights"]:
+        """Return the derivatives of the residuals by the weights."""
+        with torch.no_grad():
+            return self._measure.weighted(self.prepared.derivatives(self.potential)).T
 
     def batches(self, size: int, generator: np.random.Generator) -> Iterator["Problem"]:
         """Yield problems of ``size`` structures each, drawn without replacement."""

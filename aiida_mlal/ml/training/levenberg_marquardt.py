@@ -1,0 +1,123 @@
+"""Levenberg-Marquardt: least squares with the exact Jacobian, for few data and many weights."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from aiida_mlal.ml.training.optimizers import Optimizer
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from aiida_mlal.ml.training.problem import Problem
+
+LARGEST = 2**28
+"""Largest number of entries of a Jacobian (2 GiB in float64)."""
+
+
+@dataclass(frozen=True)
+class LevenbergMarquardt(Optimizer):
+    r"""Least squares, held near the first weights.
+
+    Minimises :math:`\frac{1}{2} |r(\theta)|^2 + \frac{\lambda}{2} |\theta - \theta_0|^2` with the
+    residuals of the loss and the first weights :math:`\theta_0`. Where weights outnumber labels
+    this picks, of all functions that fit, the one nearest to the random one at the start, and
+    members of an ensemble that differ in :math:`\theta_0` only are samples of a posterior:
+    T. Pearce et al., AISTATS 2020, "anchored ensembling". Linear systems are solved in the smaller
+    of the two spaces; the damping follows H. B. Nielsen, IMM-REP-1999-05.
+
+    Attributes
+    ----------
+    ridge
+        :math:`\lambda`, in the units of the loss.
+    damping
+        First damping, relative to the largest curvature.
+    """
+
+    ridge: float = 1e-4
+    damping: float = 1e-3
+
+    def __post_init__(self) -> None:
+        """Refuse what has no minimum."""
+        if self.ridge < 0 or self.damping <= 0:
+            raise ValueError(
+                f"expected a ridge of 0 or more and a damping above 0, "
+                f"got {self.ridge} and {self.damping}"
+            )
+
+    def run(self, problem: Problem, epochs: int, seed: int) -> Iterator[float]:
+        """Yield the loss, ridge included, after each accepted step."""
+        import torch
+        from torch.nn.utils import parameters_to_vector, vector_to_parameters
+
+        weights = problem.parameters
+        theta = parameters_to_vector(weights).detach()
+        anchor = theta.clone()
+        _check_size(len(theta), problem)
+
+        def measure(theta: Tensor) -> tuple[Tensor, float]:
+            vector_to_parameters(theta, weights)
+            residuals = problem.residuals()
+            penalty = self.ridge * (theta - anchor).square().sum()
+            return residuals, float((residuals.square().sum() + penalty) / 2)
+
+        residuals, loss = measure(theta)
+        damping, growth, fresh = 0.0, 2.0, True
+        for _ in range(epochs):
+            if fresh:
+                jacobian = problem.jacobian()
+                gradient = jacobian.T @ residuals + self.ridge * (theta - anchor)
+                normal = jacobian.T @ jacobian if _tall(jacobian) else jacobian @ jacobian.T
+                damping = damping or self.damping * float(normal.diagonal().max())
+            step = _solve(jacobian, normal, -gradient, self.ridge + damping)
+            trial, trial_loss = measure(theta + step)
+            promised = float(step @ (damping * step - gradient)) / 2
+            gain = (loss - trial_loss) / promised if promised > 0 else -1.0
+            fresh = gain > 0 and trial_loss < loss
+            if fresh:
+                theta, residuals, loss = theta + step, trial, trial_loss
+                damping, growth = damping * max(1 / 3, 1 - (2 * gain - 1) ** 3), 2.0
+            else:
+                vector_to_parameters(theta, weights)
+                damping, growth = damping * growth, 2 * growth
+                if not damping < 1e16 * float(normal.diagonal().max()):
+                    return
+                continue
+            yield loss
+        if not torch.isfinite(theta).all():
+            yield float("nan")
+
+
+def _tall(jacobian: Tensor) -> bool:
+    return jacobian.shape[0] >= jacobian.shape[1]
+
+
+def _solve(jacobian: Tensor, normal: Tensor, right: Tensor, damping: float) -> Tensor:
+    """Solve (JᵀJ + damping) x = right, by the push-through identity if J is wide."""
+    import torch
+
+    damped = normal + damping * torch.eye(len(normal), dtype=normal.dtype, device=normal.device)
+    if _tall(jacobian):
+        return _positive_solve(damped, right)
+    inner = _positive_solve(damped, jacobian @ right)
+    return (right - jacobian.T @ inner) / damping
+
+
+def _positive_solve(matrix: Tensor, right: Tensor) -> Tensor:
+    import torch
+
+    factor, failed = torch.linalg.cholesky_ex(matrix)
+    if int(failed):
+        return torch.linalg.lstsq(matrix, right[:, None]).solution[:, 0]
+    return torch.cholesky_solve(right[:, None], factor)[:, 0]
+
+
+def _check_size(n_weights: int, problem: Problem) -> None:
+    n_residuals = len(problem.residuals())
+    if n_weights * n_residuals > LARGEST:
+        raise ValueError(
+            f"a Jacobian of {n_residuals} labels by {n_weights} weights is too large for "
+            "levenberg_marquardt, choose the optimizer 'lbfgs' or 'adam'"
+        )
