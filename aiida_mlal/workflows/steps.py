@@ -1,0 +1,186 @@
+"""Steps of a campaign that need no job: functions whose inputs and outputs are all nodes."""
+
+import numpy as np
+from aiida.engine import ExitCode, calcfunction
+from aiida.orm import Bool, Data, Dict, List
+
+from aiida_mlal.data.dataset import DatasetData
+from aiida_mlal.data.structures import fixed_mask, to_configurations, to_structure
+from aiida_mlal.ml import stops
+from aiida_mlal.ml.configurations import OK, UNLABELLED, Configurations
+from aiida_mlal.ml.labelling.checks import FAILED, UNCONVERGED
+
+MIXED_LABELS = 430
+"""Exit code of ``extend`` where labels are not made alike."""
+
+
+@calcfunction
+def begin(
+    structures: Data,
+    query: Dict,
+    stop: List,
+    fixed: List | None = None,
+    dataset: DatasetData | None = None,
+    potential: Data | None = None,
+) -> dict[str, Data]:
+    """Return where simulations begin, and what of that is to be labelled.
+
+    Nothing is labelled that is labelled in ``dataset``, and nothing if there is a potential to
+    begin with. There is another query if the budget of labels is smaller than the one given.
+    """
+    start = beginnings(structures, fixed)
+    known = None if dataset is None else dataset.configurations
+    found: dict[str, Data] = {"structures": DatasetData(start)}
+    new = [] if potential is not None else unknown(start, known)
+    if new:
+        found["unlabelled"] = DatasetData(
+            start[new].with_info(status=[UNLABELLED] * len(new), reason=["initial"] * len(new))
+        )
+    return {**found, **_affordable(query, stop, len(new))}
+
+
+@calcfunction
+def extend(
+    labelled: DatasetData, allow_mixed_labels: Bool, dataset: DatasetData | None = None
+) -> DatasetData | ExitCode:
+    """Return a data set and what was labelled since. What was not tried is left out."""
+    tried = np.flatnonzero(labelled.configurations.status != UNLABELLED)
+    parts = [] if dataset is None else [dataset]
+    extended = DatasetData.concatenate([*parts, labelled.subset(tried)])
+    good = extended.configurations.learnable
+    marks = good.info.get("fingerprint", np.full(len(good), ""))
+    if len(np.unique(marks)) > 1 and not allow_mixed_labels.value:
+        counts = ", ".join(f"{mark or 'unknown'}: {(marks == mark).sum()}" for mark in set(marks))
+        return ExitCode(
+            MIXED_LABELS,
+            "the labels are not all made by the same code with the same parameters (numbers of "
+            f"labels by fingerprint: {counts}); energies would not fit together",
+        )
+    return extended
+
+
+@calcfunction
+def check(
+    stop: List,
+    query: Dict,
+    dataset: DatasetData,
+    trajectory: DatasetData,
+    results: Dict,
+    labelled: DatasetData | None = None,
+    initial: DatasetData | None = None,
+    previous: Dict | None = None,
+) -> dict[str, Dict]:
+    """Return the row of the learning curve for an iteration.
+
+    There is another query too if the budget of labels is smaller than the one given.
+
+    Parameters
+    ----------
+    dataset
+        All labels, those of this iteration included.
+    labelled
+        Those of this iteration, if there are any.
+    initial
+        What the campaign labelled before its first iteration, where this is the first one.
+    previous
+        The row before.
+    """
+    new = Configurations.empty() if labelled is None else labelled.configurations
+    before = 0 if initial is None else len(initial)
+    iteration = 1
+    if previous is not None:
+        before, iteration = previous["labels"], previous["iteration"] + 1
+    state = stops.State(
+        iteration=iteration,
+        n_labels=before + len(new),
+        trajectory=trajectory.configurations,
+        new=new,
+        dataset=dataset.configurations,
+        runs=results.get_dict().get("runs", ()),
+    )
+    verdict = stops.decide(stops.parse(stop.get_list()), state)
+    row = {**stops.row(state), "outcome": verdict.outcome, "reason": verdict.reason}
+    return {"row": Dict(row), **_affordable(query, stop, state.n_labels)}
+
+
+@calcfunction
+def gather(**rows: Dict) -> Dict:
+    """Return the learning curve: all rows in their order."""
+    return Dict({"rows": [rows[name].get_dict() for name in sorted(rows)]})
+
+
+@calcfunction
+def last_frames(trajectory: DatasetData, dataset: DatasetData) -> dict[str, Data]:
+    """Return the end of each run with its label if there is one, and the best one as structure.
+
+    The best has the smallest labelled force; without labels it is the first.
+    """
+    known = dataset.configurations
+    state = stops.State(0, 0, trajectory.configurations, Configurations.empty(), known)
+    places = {key: i for i, key in enumerate(known.keys)}
+    frames, sources = [], []
+    for final in state.finals:
+        label = final.labelled
+        frames.append(final.predicted if label is None else label)
+        sources.append("" if label is None else dataset.sources[places[label.keys[0]]])
+    if not frames:
+        return {}
+    best = int(np.argmin([np.nan_to_num(final.fmax, nan=np.inf) for final in state.finals]))
+    return {
+        "relaxed": DatasetData(Configurations.concatenate(frames), sources),
+        "structure": to_structure(frames[best]),
+    }
+
+
+def beginnings(structures: Data, fixed: List | None) -> Configurations:
+    """Return the structures of a node without labels, with the atoms that must not move.
+
+    Raises
+    ------
+    ValueError
+        If ``fixed`` does not fit all structures.
+    """
+    atoms = None if fixed is None else fixed.get_list()
+    if not isinstance(structures, DatasetData):
+        return to_configurations(structures, atoms)
+    given = structures.configurations
+    masks = [fixed_mask(atoms, count) for count in given.counts]
+    mask = np.concatenate(masks) if masks else given.fixed
+    return Configurations.from_geometry(
+        given.numbers,
+        given.positions,
+        given.counts,
+        given.cells,
+        given.pbc,
+        fixed=given.fixed | mask,
+    )
+
+
+def unknown(structures: Configurations, dataset: Configurations | None) -> list[int]:
+    """Return the indices of structures that have no good label yet, the same one once."""
+    seen = set() if dataset is None else set(dataset.learnable.keys)
+    found = []
+    for i, key in enumerate(structures.keys):
+        if key not in seen:
+            found.append(i)
+            seen.add(key)
+    return found
+
+
+def failed_share(dataset: DatasetData) -> tuple[int, int]:
+    """Return how many structures have no label although one was tried, and of how many."""
+    status = dataset.configurations.status
+    return int(np.isin(status, (FAILED, UNCONVERGED)).sum()), int((status != UNLABELLED).sum())
+
+
+def has_labels(dataset: DatasetData | None) -> bool:
+    """Return whether there is something to learn from."""
+    return dataset is not None and bool((dataset.configurations.status == OK).any())
+
+
+def _affordable(query: Dict, stop: List, n_labels: int) -> dict[str, Dict]:
+    """Return a query for fewer structures, if the budget allows no more."""
+    left = stops.labels_left(stops.parse(stop.get_list()), n_labels)
+    if left is None or not 0 < left < query.get_dict().get("n", 1):
+        return {}
+    return {"query": Dict({**query.get_dict(), "n": left})}
