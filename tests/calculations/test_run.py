@@ -1,10 +1,17 @@
 """The calculations for real: submitted to this computer, by the ``mlal`` of this environment."""
 
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
 from aiida.engine import run_get_node
 from aiida.manage.caching import enable_caching
+from aiida.orm import CalcJobNode, QueryBuilder
 
 from aiida_mlal.data.dataset import DatasetData
+from aiida_mlal.data.potential import PotentialData
 
 
 def finish(builder):
@@ -51,19 +58,24 @@ def test_a_potential_is_trained_and_used(build):
     assert len(outputs["predictions"]) == 6
 
 
-def test_a_task_can_be_run_again_without_aiida(build, tmp_path):
-    """The folder of a job and ``mlal run task.json`` are enough."""
-    import subprocess
-    import sys
-    from pathlib import Path
-
-    outputs, node = finish(build("mlal.label.ase"))
-    for name in ("task.json",):
-        (tmp_path / name).write_bytes(node.base.repository.get_object_content(name, mode="rb"))
+def test_a_training_can_be_run_again_without_aiida_and_gives_the_same(build, tmp_path):
+    outputs, node = finish(build("mlal.train"))
+    task = node.base.repository.get_object_content("task.json", mode="rb")
+    (tmp_path / "task.json").write_bytes(task)
     (tmp_path / "dataset.safetensors").write_bytes(node.inputs.dataset.content)
     mlal = Path(sys.executable).with_name("mlal")
-    subprocess.run([mlal, "run", "task.json"], cwd=tmp_path, check=True)
-    assert (tmp_path / "labelled.safetensors").read_bytes() == outputs["dataset"].content
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    subprocess.run([mlal, "run", "task.json"], cwd=tmp_path, check=True, env=environment)
+    assert (tmp_path / "potential.safetensors").read_bytes() == outputs["potential"].content
+
+
+def test_links_lead_from_the_potential_to_what_labelled_its_structures(build):
+    labelled, _ = finish(build("mlal.label.ase"))
+    trained, _ = finish(build("mlal.train", dataset=labelled["dataset"]))
+    (source,) = set(labelled["dataset"].sources)
+    query = QueryBuilder().append(CalcJobNode, filters={"uuid": source}, tag="source")
+    query.append(PotentialData, with_ancestors="source", project="uuid")
+    assert query.all(flat=True) == [trained["potential"].uuid]
 
 
 def test_equal_inputs_are_taken_from_the_cache(build, configurations):
