@@ -88,10 +88,24 @@ class Train(Task):
             return model.build(learnable.elements, self.seed)
         start = Checkpoint.load(self.initial).potential
         potential = model.build(start.elements, self.seed).to(start.dtype)
-        try:
-            potential.load_state_dict(start.state_dict())
-        except RuntimeError as error:
+        difference = _difference(potential.describe(), start.describe())
+        if difference:
             raise ValueError(
-                f"the weights in {self.initial} are not those of the model {self.model}: {error}"
-            ) from error
+                f"{self.initial} is not of the model that is to be trained: {difference}"
+            )
+        potential.load_state_dict(start.state_dict())
         return potential
+
+
+def _difference(wanted: Any, found: Any, where: str = "model") -> str:
+    """Return where two descriptions differ first, in words; nothing if they are equal."""
+    if isinstance(wanted, Mapping) and isinstance(found, Mapping):
+        keys = sorted({*wanted, *found})
+        pairs = [(wanted.get(key), found.get(key), f"{where}.{key}") for key in keys]
+    elif isinstance(wanted, (list, tuple)) and isinstance(found, (list, tuple)):
+        if len(wanted) != len(found):
+            return f"{where} has {len(wanted)} parts, in the file {len(found)}"
+        pairs = [(w, f, f"{where}[{i}]") for i, (w, f) in enumerate(zip(wanted, found))]
+    else:
+        return "" if wanted == found else f"{where} is {wanted!r}, in the file {found!r}"
+    return next(filter(None, (_difference(*pair) for pair in pairs)), "")

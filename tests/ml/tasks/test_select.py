@@ -1,0 +1,57 @@
+import numpy as np
+import pytest
+
+from aiida_mlal.ml.configurations import Configurations
+from aiida_mlal.ml.tasks.runner import execute
+
+
+@pytest.fixture
+def pool(copper, folder):
+    found = copper.with_info(run=[0, 0, 1, 1], uncertainty=[0.4, 0.1, 0.2, 0.3])
+    found.save("pool.safetensors")
+    return found
+
+
+def test_writes_what_was_chosen_in_the_order_of_the_choice(pool):
+    pool[[0]].save("train.safetensors")
+    result = execute({"task": "select", "strategy": {"name": "final_uncertainty", "n": 3}})
+    assert result["status"] == "ok", result
+    assert [s["index"] for s in result["selected"]] == [1, 3, 2]
+    assert [r["index"] for r in result["rejected"]] == [0]
+    chosen = Configurations.load("selected.safetensors")
+    assert chosen.keys == [s["key"] for s in result["selected"]]
+    assert set(chosen.status) == {"unlabelled"}
+    assert np.isnan(chosen.energies).all()
+
+
+def test_too_few_are_said(pool):
+    pool[[0]].save("train.safetensors")
+    result = execute({"task": "select", "strategy": {"name": "random", "n": 9}})
+    assert result["status"] == "ok"
+    assert "asked for 9 structures, chose 3" in result["message"]
+
+
+def test_nothing_left_is_no_error(pool):
+    pool.save("train.safetensors")
+    result = execute({"task": "select", "strategy": {"name": "random", "n": 9}})
+    assert result["status"] == "ok"
+    assert result["selected"] == []
+    assert len(Configurations.load("selected.safetensors")) == 0
+
+
+def test_without_labelled_structures(pool):
+    result = execute({"task": "select", "strategy": {"name": "random"}, "train": None})
+    assert (result["status"], result["n_train"]) == ("ok", 0)
+
+
+def test_potential_knows_what_the_pool_does_not(copper, potential, folder):
+    copper.save("pool.safetensors")
+    task = {"task": "select", "strategy": {"name": "uncertainty"}, "train": None}
+    assert "no potential was given" in execute(task)["message"]
+    result = execute({**task, "potential": "potential.safetensors", "filters": {"max_force": 99.0}})
+    assert result["status"] == "ok"
+    forces = [member.predict(copper).forces for member in potential.members]
+    apart = np.linalg.norm(forces[0] - forces[1], axis=1) / 2
+    worst = [apart[copper.owner == i].max() for i in range(4)]
+    assert result["selected"][0]["index"] == int(np.argmax(worst))
+    assert result["selected"][0]["score"] == pytest.approx(max(worst))

@@ -1,0 +1,139 @@
+import json
+import multiprocessing
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+from aiida_mlal.ml.configurations import Configurations, read_header
+from aiida_mlal.ml.models.checkpoint import FORMAT, Checkpoint
+from aiida_mlal.ml.models.ensemble import Ensemble
+from aiida_mlal.ml.tasks.runner import execute, parse
+
+MODEL = {"architecture": "bpnn", "prior": {"architecture": "morse"}}
+TASK = {"task": "train", "version": 1, "model": MODEL, "training": {"epochs": 3}, "seed": 2}
+
+MLAL = "from aiida_mlal.ml.cli import mlal; mlal()"
+
+
+def test_writes_a_potential_that_has_learned(dataset, folder):
+    result = execute(TASK)
+    assert result["status"] == "ok", result
+    assert result["n_structures"] == 4
+    predicted = Checkpoint.load("potential.safetensors").potential.predict(dataset)
+    mae = abs((predicted.energies - dataset.energies) / 4).mean()
+    assert mae < 0.02
+    assert result["errors"]["train"]["energy_mae"] == pytest.approx(mae)
+    assert result["epochs"] == len(result["curves"][0]["train"])
+
+
+def test_the_potential_says_how_it_was_trained(dataset, folder):
+    execute(TASK)
+    header = read_header((folder / "potential.safetensors").read_bytes(), FORMAT, 1)
+    assert header["training"]["seed"] == 2
+    assert header["training"]["model"] == MODEL
+    assert header["training"]["options"]["epochs"] == 3
+    assert header["training"]["n_structures"] == 4
+
+
+def test_equal_inputs_give_equal_bytes(dataset, folder):
+    execute(TASK)
+    first = (folder / "potential.safetensors").read_bytes()
+    execute(TASK)
+    assert (folder / "potential.safetensors").read_bytes() == first
+    execute({**TASK, "seed": 3})
+    assert (folder / "potential.safetensors").read_bytes() != first
+
+
+def test_only_good_labels_are_learned_from(copper, folder):
+    energies = copper.energies.copy()
+    energies[1] = 1e6
+    bad = copper.with_labels(energies, copper.forces).with_info(
+        status=["ok", "unphysical", "ok", "ok"]
+    )
+    bad.save("dataset.safetensors")
+    result = execute(TASK)
+    assert result["n_structures"] == 3
+    assert result["errors"]["train"]["energy_max"] < 0.1
+
+
+def test_nothing_to_learn_from_is_explained(copper, folder):
+    copper.with_info(status=["failed"] * 4).save("dataset.safetensors")
+    result = execute(TASK)
+    assert result["status"] == "invalid_input"
+    assert "no structure with a label of status 'ok'" in result["message"]
+
+
+def test_training_goes_on_from_given_weights(dataset, folder):
+    execute({**TASK, "training": {"epochs": 30, "patience": None}, "output": "initial.safetensors"})
+    result = execute({**TASK, "training": {"epochs": 1}, "initial": "initial.safetensors"})
+    afresh = execute({**TASK, "training": {"epochs": 1}})
+    assert result["curves"][0]["train"][0] < afresh["curves"][0]["train"][0] / 2
+
+
+def test_weights_of_another_model_are_refused(dataset, folder):
+    execute({**TASK, "output": "initial.safetensors"})
+    result = execute({**TASK, "model": {"architecture": "bpnn"}, "initial": "initial.safetensors"})
+    assert result["status"] == "invalid_input"
+    assert "not of the model that is to be trained" in result["message"]
+
+
+def test_options_that_the_weights_do_not_show_are_compared_too(dataset, folder):
+    execute({**TASK, "output": "initial.safetensors"})
+    result = execute({**TASK, "model": {**MODEL, "cutoff": 5.5}, "initial": "initial.safetensors"})
+    assert result["status"] == "invalid_input"
+    assert "cutoff" in result["message"]
+
+
+def test_committees_are_trained_member_by_member(dataset, folder):
+    result = execute({**TASK, "model": {**MODEL, "ensemble": 2}})
+    assert len(result["curves"]) == 2
+    potential = Checkpoint.load("potential.safetensors").potential
+    assert isinstance(potential.terms[1], Ensemble)
+
+
+def test_divergence_has_its_own_word(dataset, folder):
+    optimizer = {"name": "adam", "learning_rate": 1e300}
+    result = execute({**TASK, "training": {"epochs": 50, "optimizer": optimizer}})
+    assert result["status"] == "diverged", result
+    assert not (folder / "potential.safetensors").exists()
+
+
+@pytest.mark.parametrize("ensemble", [1, 2])
+def test_an_interrupted_training(copper, tmp_path, ensemble):
+    many = Configurations.concatenate([copper] * 10)
+    many.save(tmp_path / "dataset.safetensors")
+    training = {"epochs": 100000, "patience": None, "optimizer": {"name": "adam"}}
+    task = {**TASK, "training": training, "model": {**MODEL, "ensemble": ensemble}}
+    (tmp_path / "task.json").write_text(json.dumps(task))
+    process = subprocess.Popen(
+        [sys.executable, "-c", MLAL, "run", str(tmp_path / "task.json")],
+        stderr=subprocess.PIPE,
+    )
+    try:
+        start = time.monotonic()
+        while time.monotonic() - start < 30 and not (tmp_path / "progress.json").exists():
+            time.sleep(0.1)
+            if ensemble > 1 and time.monotonic() - start > 6:
+                break  # members report nothing
+        process.send_signal(signal.SIGTERM)
+        process.communicate(timeout=20)
+    finally:
+        process.kill()
+        process.communicate()
+    result = json.loads((tmp_path / "result.json").read_text())
+    assert result["status"] == "interrupted"
+    assert (tmp_path / "potential.safetensors").exists() == (ensemble == 1)
+    if ensemble == 1:
+        assert result["epochs"] > 0
+        again = parse({**TASK, "initial": str(tmp_path / "potential.safetensors")})
+        assert again._potential(many).elements == ("Cu",)
+
+
+def test_no_process_is_left(dataset, folder):
+    execute({**TASK, "model": {**MODEL, "ensemble": 2}})
+    assert multiprocessing.active_children() == []
+    assert np.isfinite(dataset.energies).all()
