@@ -1,6 +1,6 @@
 """Any potential as an ASE calculator."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
@@ -11,7 +11,7 @@ from ase.calculators.calculator import Calculator, PropertyNotImplementedError, 
 from ase.stress import full_3x3_to_voigt_6_stress
 from torch import Tensor
 
-from aiida_mlal.ml.evaluator import Evaluator
+from aiida_mlal.ml.evaluator import Contacts, Evaluator
 from aiida_mlal.ml.graph import Graph
 from aiida_mlal.ml.models.base import Potential
 from aiida_mlal.ml.neighbours import neighbours
@@ -81,7 +81,8 @@ class MLCalculator(Calculator):
         system_changes: Sequence[str] = all_changes,
     ) -> None:
         """Predict everything at once."""
-        super().calculate(atoms, properties, system_changes)
+        if atoms is not None:
+            self.atoms = atoms.copy()
         periodic = bool(self.atoms.pbc.all())
         if "stress" in properties and not periodic:
             raise PropertyNotImplementedError("only a structure periodic in all directions has one")
@@ -119,8 +120,9 @@ class MLCalculator(Calculator):
             "forces": found.forces,
         }
         if periodic:
-            stress = (found.virial + found.virial.T) / (2 * atoms.cell.volume)
-            self.results["stress"] = full_3x3_to_voigt_6_stress(stress)
+            volume = abs(np.linalg.det(atoms.cell.array))
+            stress = (found.virial + found.virial.T) / (2 * volume)
+            self.results["stress"] = stress.ravel()[[0, 4, 8, 5, 2, 1]]
 
 
 class Neighbourhood:
@@ -170,9 +172,6 @@ class Neighbourhood:
         self._owner = torch.zeros_like(self._numbers)
         self._volumes = torch.tensor([volume], dtype=self._potential.dtype, device=device)
         self.searches += 1
-
-
-Contacts = Callable[[], tuple[np.ndarray, np.ndarray]]
 
 
 def _edges(graph: Graph) -> tuple[np.ndarray, np.ndarray]:

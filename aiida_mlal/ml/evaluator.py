@@ -1,5 +1,6 @@
 """Faster ways than a torch model to evaluate one structure after another."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -19,9 +20,8 @@ class Evaluation:
         In eV/Å.
     virial
         Derivative of the energy by the strain, in eV: the stress times the volume.
-    nearest, distances
-        Of each atom, the nearest one of each element and how far it is in Å; -1 and the cutoff
-        where none is within the cutoff.
+    contacts
+        Returns each atom with its nearest neighbours of all elements, and their distances in Å.
     rows
         Derivatives of the energy of each atom by the parameters; None where not asked for.
     """
@@ -29,14 +29,11 @@ class Evaluation:
     energies: Float[np.ndarray, " atoms"]
     forces: Float[np.ndarray, "atoms 3"]
     virial: Float[np.ndarray, "3 3"]
-    nearest: Int[np.ndarray, "atoms elements"]
-    distances: Float[np.ndarray, "atoms elements"]
+    contacts: "Contacts"
     rows: Float[np.ndarray, "atoms parameters"] | None = None
 
-    def contacts(self) -> tuple[Int[np.ndarray, "2 pairs"], Float[np.ndarray, " pairs"]]:
-        """Return each atom with its nearest neighbours of all elements, and their distances."""
-        atom, element = np.nonzero(self.nearest >= 0)
-        return np.stack([atom, self.nearest[atom, element]]), self.distances[atom, element]
+
+Contacts = Callable[[], tuple[Int[np.ndarray, "2 pairs"], Float[np.ndarray, " pairs"]]]
 
 
 class Evaluator(Protocol):

@@ -11,6 +11,7 @@ One compilation serves all levels and numbers of species: 15 s of CPU time, then
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -114,10 +115,18 @@ class FastMTP:
             list(self._pool.map(run, range(self.threads)))
         forces, virial = np.zeros((n, 3)), np.zeros((3, 3))
         fold(verlet.owner, verlet.positions, ghosts, forces, virial)
-        nearest = np.where(nearest < 0, -1, verlet.owner[nearest])
-        return Evaluation(
-            energies, forces, virial, nearest, np.sqrt(squares), found if rows else None
-        )
+        contacts = partial(_contacts, verlet.owner, nearest, squares)
+        return Evaluation(energies, forces, virial, contacts, found if rows else None)
+
+
+def _contacts(
+    owner: Int[np.ndarray, " images"],
+    nearest: Int[np.ndarray, "atoms species"],
+    squares: Float[np.ndarray, "atoms species"],
+) -> tuple[Int[np.ndarray, "2 pairs"], Float[np.ndarray, " pairs"]]:
+    atom, species = np.nonzero(nearest >= 0)
+    there = owner[nearest[atom, species]].astype(atom.dtype)
+    return np.stack([atom, there]), np.sqrt(squares[atom, species])
 
 
 @njit(fastmath=True, error_model="numpy", cache=True)
