@@ -222,8 +222,12 @@ def fit_morse(elements: tuple[str, ...], calculator: dict[str, Any], box: float 
     from aiida_mlal.ml.options import build
 
     with _plainly():
-        options = build(CalculatorOptions, calculator, "calculator")
-        _print({element: fit(element, options.build(), box=box) for element in elements})
+        code = build(CalculatorOptions, calculator, "calculator").build()
+        try:
+            found = {element: fit(element, code, box=box) for element in elements}
+        except Exception as error:  # a calculator fails in any way it likes
+            raise click.ClickException(str(error) or repr(error)) from error
+    _print(found)
 
 
 @mlal.command()

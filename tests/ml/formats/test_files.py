@@ -1,0 +1,105 @@
+import numpy as np
+import pytest
+from ase import Atoms
+from ase.build import bulk
+from ase.calculators.emt import EMT
+from ase.calculators.singlepoint import SinglePointCalculator
+from ase.constraints import FixAtoms
+
+from aiida_mlal.ml.configurations import Configurations
+from aiida_mlal.ml.formats import files
+from aiida_mlal.ml.formats.describe import describe, is_potential, summary
+
+
+@pytest.fixture
+def structures():
+    frames = []
+    for i in range(3):
+        atoms = bulk("Cu", cubic=True)
+        atoms.rattle(0.05, seed=i)
+        atoms.set_constraint(FixAtoms([0]))
+        atoms.calc = EMT()
+        values = {
+            "energy": atoms.get_potential_energy(),
+            "forces": atoms.get_forces(apply_constraint=False),
+            "stress": atoms.get_stress(),
+        }
+        atoms.calc = SinglePointCalculator(atoms, **values)
+        frames.append(atoms)
+    return Configurations.from_ase(frames)
+
+
+@pytest.mark.parametrize("name", ["a.safetensors", "a.extxyz", "a.traj", "a.db", "a.json"])
+def test_what_is_written_is_read(tmp_path, structures, name):
+    files.write(structures, tmp_path / name)
+    again = files.read(tmp_path / name)
+    for key in ("numbers", "cells", "pbc"):
+        np.testing.assert_allclose(getattr(again, key), getattr(structures, key), atol=1e-12)
+    for key in ("positions", "energies", "forces", "stresses"):
+        np.testing.assert_allclose(getattr(again, key), getattr(structures, key), atol=1e-7)
+    np.testing.assert_array_equal(again.fixed, structures.fixed)
+
+
+@pytest.mark.parametrize("name", ["a.extxyz", "a.safetensors"])
+def test_predictions_are_read_too(tmp_path, structures, name):
+    forces = np.random.default_rng(0).normal(size=(12, 3))
+    uncertainty = np.arange(12.0)
+    structures = structures.with_info(uncertainty=[0.1, 0.2, 0.3], run=[0, 0, 1]).with_arrays(
+        predicted_forces=forces, uncertainty=uncertainty
+    )
+    files.write(structures, tmp_path / name)
+    again = files.read(tmp_path / name)
+    np.testing.assert_allclose(again.arrays["predicted_forces"], forces, atol=1e-7)
+    np.testing.assert_allclose(again.arrays["uncertainty"], uncertainty)
+    np.testing.assert_allclose(again.info["uncertainty"], [0.1, 0.2, 0.3])
+    assert list(again.info["run"]) == [0, 0, 1]
+
+
+def test_cfg_of_mlip(tmp_path, structures):
+    files.write(structures, tmp_path / "a.cfg.xz", elements=["Ag", "Cu"])
+    again = files.read(tmp_path / "a.cfg.xz", elements=["Ag", "Cu"])
+    assert again.elements == ("Cu",)
+    np.testing.assert_allclose(again.energies, structures.energies)
+
+
+def test_no_structures(tmp_path):
+    files.write(Configurations.empty(), tmp_path / "a.safetensors")
+    assert len(files.read(tmp_path / "a.safetensors")) == 0
+
+
+@pytest.mark.parametrize("name", ["a.safetensors", "a.xyz", "a.cfg", "a.vasp", "a.zzz", "a"])
+def test_nonsense_is_refused(tmp_path, name):
+    (tmp_path / name).write_text("nonsense\n")
+    with pytest.raises(ValueError, match=f"{name}: "):
+        files.read(tmp_path / name)
+
+
+def test_a_missing_file_is_named(tmp_path):
+    with pytest.raises(ValueError, match=r"there is no file .*a.xyz"):
+        files.read(tmp_path / "a.xyz")
+
+
+def test_formats_that_cannot_be_written(tmp_path, structures):
+    with pytest.raises(ValueError, match=r"a\.zzz"):
+        files.write(structures, tmp_path / "a.zzz")
+
+
+def test_summary_of_mixed_structures(structures):
+    mixed = Configurations.concatenate([structures, Configurations.from_ase(Atoms("H2"))])
+    found = summary(mixed)
+    assert found["formulas"] == {"Cu4": 3, "H2": 1}
+    assert found["statuses"] == {"ok": 3, "unlabelled": 1}
+    per_atom = structures.energies / 4
+    assert found["energy_per_atom"] == [per_atom.min(), per_atom.max()]
+    assert found["n_with_stress"] == 3
+
+
+def test_summary_of_nothing():
+    assert summary(Configurations.empty())["n_structures"] == 0
+
+
+def test_structures_are_no_potential(tmp_path, structures):
+    for name in ("a.safetensors", "a.extxyz"):
+        files.write(structures, tmp_path / name)
+        assert not is_potential(tmp_path / name)
+        assert describe(tmp_path / name)["kind"] == "structures"

@@ -1,0 +1,184 @@
+import json
+
+import ase.io
+import numpy as np
+import pytest
+from ase.build import bulk
+from ase.calculators.emt import EMT
+from click.testing import CliRunner
+
+from aiida_mlal.ml import load_potential, parts
+from aiida_mlal.ml.cli import mlal
+from aiida_mlal.ml.configurations import Configurations
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    frames = []
+    for seed in range(3):
+        atoms = bulk("Cu", cubic=True)
+        atoms.rattle(0.08, seed=seed)
+        atoms.calc = EMT()
+        atoms.get_forces()
+        frames.append(atoms)
+    ase.io.write("cu.extxyz", frames)
+    blank = frames[0].copy()
+    blank.calc = None
+    ase.io.write("start.xyz", blank, format="extxyz")
+    return tmp_path
+
+
+def run(*arguments, status=0):
+    result = CliRunner().invoke(mlal, arguments, catch_exceptions=False)
+    assert result.exit_code == status, result.output
+    return result
+
+
+def answer(*arguments):
+    return json.loads(run(*arguments).stdout)
+
+
+def test_a_step_of_a_campaign_by_hand(folder):
+    """Label, train, relax, select, label, evaluate."""
+    assert answer("label", "start.xyz", "-c", "emt")["statuses"] == {"ok": 1}
+    model = {"architecture": "bpnn", "prior": {"architecture": "morse"}, "ensemble": 2}
+    (folder / "model.json").write_text(json.dumps(model))
+    trained = answer(
+        "train", "labelled.safetensors", "-m", "model.json", "-t", '{"epochs": 3}', "--seed", "4"
+    )
+    assert trained["n_structures"] == 1
+    simulation = '{"name": "relax", "max_steps": 3}'
+    runs = answer("relax", "start.xyz", "-p", "potential.safetensors", "-s", simulation)["runs"]
+    assert len(runs) == 1
+    chosen = answer(
+        "select", "trajectory.safetensors", "--train", "labelled.safetensors",
+        "-s", '{"name": "final_uncertainty", "n": 2}', "-f", '{"duplicate": 1e-5}',
+    )  # fmt: skip
+    assert chosen["selected"][0]["reason"] == "last frame of run 0"
+    assert [r["index"] for r in chosen["rejected"]] == [0]
+    new = answer("label", "selected.safetensors", "-c", "emt", "-o", "new.extxyz")
+    assert new["statuses"] == {"ok": 2}
+    errors = answer("evaluate", "new.extxyz", "-p", "potential.safetensors")["errors"]
+    assert errors["force_mae"] > 0
+
+
+def test_a_bare_name_stands_for_its_options(folder):
+    assert answer("train", "cu.extxyz", "-m", "bpnn", "-t", '{"epochs": 1}')["n_structures"] == 3
+    assert load_potential("potential.safetensors").describe()["architecture"] == "bpnn"
+    assert answer("select", "cu.extxyz", "-s", "random")["n_train"] == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["train", "cu.extxyz", "-m", "bpnm"], "did you mean 'bpnn'"),
+        (["train", "start.xyz", "-m", "bpnn"], "no structure with a label"),
+        (["label", "start.xyz", "-c", "emmt"], "did you mean 'emt'"),
+        (["select", "cu.extxyz", "-s", "finla"], "did you mean 'final'"),
+        (["select", "cu.extxyz", "-s", '{"name": "final", "m": 1}'], "unknown option 'm'"),
+        (["relax", "cu.extxyz", "-p", "cu.extxyz"], "is of no format of potentials"),
+        (["show", "nonsense.safetensors"], "not an intact safetensors file"),
+        (["show", "nonsense.xyz"], "ASE could not read it"),
+        (["show", "nonsense.foo"], "nonsense.foo"),
+        (["convert", "cu.extxyz", "x.foo"], "x.foo"),
+        (["fit-morse", "Xy", "-c", "emt"], "'Xy' is no chemical element"),
+        (["fit-morse", "Si", "-c", "emt"], "emt"),
+    ],
+)
+def test_bad_input_is_one_sentence(folder, arguments, words):
+    for name in ("nonsense.safetensors", "nonsense.xyz", "nonsense.foo"):
+        (folder / name).write_text("3 nonsense\n")
+    result = run(*arguments, status=1)
+    assert words in result.stderr
+    assert "Traceback" not in result.output
+    assert result.stderr.startswith("Error: ")
+
+
+@pytest.mark.parametrize("model", ['{"architecture"', "missing.json", "list.json"])
+def test_bad_json_is_a_wrong_call(folder, model):
+    (folder / "list.json").write_text("[1]")
+    result = run("train", "cu.extxyz", "-m", model, status=2)
+    assert "--model" in result.stderr
+
+
+def test_bare_names_only_where_they_mean_something(folder):
+    result = run("train", "cu.extxyz", "-m", "bpnn", "-t", "fast", status=2)
+    assert "expected JSON" in result.stderr
+
+
+def test_run_does_a_task_in_its_folder(folder):
+    sub = folder / "sub"
+    sub.mkdir()
+    Configurations.from_ase(ase.io.read("start.xyz")).save(sub / "dataset.safetensors")
+    (sub / "task.json").write_text('{"task": "label", "calculator": {"name": "emt"}}')
+    run("run", "sub/task.json")
+    assert json.loads((sub / "result.json").read_text())["status"] == "ok"
+    (sub / "task.json").write_text('{"task": "labl"}')
+    assert "did you mean 'label'" in run("run", "sub/task.json", status=1).stderr
+
+
+def test_convert_keeps_labels(folder):
+    run("convert", "cu.extxyz", "cu.safetensors")
+    run("convert", "cu.safetensors", "cu.cfg")
+    run("convert", "cu.cfg", "again.extxyz")
+    first, last = (
+        Configurations.from_ase(ase.io.read(f, ":")) for f in ("cu.extxyz", "again.extxyz")
+    )
+    np.testing.assert_allclose(first.energies, last.energies, atol=1e-7)
+    np.testing.assert_allclose(first.forces, last.forces, atol=1e-7)
+    np.testing.assert_allclose(first.stresses, last.stresses, atol=1e-7)
+
+
+def test_convert_potentials(folder):
+    run("train", "cu.extxyz", "-m", '{"architecture": "mtp", "level": 2}', "-t", '{"epochs": 1}')
+    run("convert", "potential.safetensors", "pot.almtp")
+    run("convert", "pot.almtp", "back.safetensors", "--elements", "Cu")
+    structures = Configurations.from_ase(ase.io.read("cu.extxyz", ":"))
+    first, last = (
+        load_potential(f).predict(structures) for f in ("potential.safetensors", "back.safetensors")
+    )
+    np.testing.assert_allclose(first.energies, last.energies, rtol=1e-6)
+    run("train", "cu.extxyz", "-m", "bpnn", "-t", '{"epochs": 1}')
+    result = run("convert", "potential.safetensors", "pot.mtp", status=1)
+    assert "holds moment tensor potentials, this is a 'bpnn'" in result.stderr
+
+
+def test_show_structures(folder):
+    found = answer("show", "cu.extxyz")
+    assert (found["n_structures"], found["n_atoms"], found["elements"]) == (3, 12, ["Cu"])
+    assert found["statuses"] == {"ok": 3}
+    assert found["n_with_stress"] == 3
+    forces = Configurations.from_ase(ase.io.read("cu.extxyz", ":")).max_forces
+    assert found["largest_force"] == pytest.approx(forces.max())
+    assert answer("show", "start.xyz")["energy_per_atom"] is None
+
+
+def test_show_potential(folder):
+    run("train", "cu.extxyz", "-m", "bpnn", "-t", '{"epochs": 1}')
+    found = answer("show", "potential.safetensors")
+    assert found["kind"] == "potential"
+    assert found["training"]["n_structures"] == 3
+
+
+def test_fit_morse_gives_parameters_of_the_model(folder):
+    found = answer("fit-morse", "Cu", "-c", "emt")
+    parts.find("models", "morse").Options(parameters=found)
+    model = json.dumps(
+        {"architecture": "bpnn", "prior": {"architecture": "morse", "parameters": found}}
+    )
+    run("train", "cu.extxyz", "-m", model, "-t", '{"epochs": 1}')
+
+
+def test_info_lists_what_is_installed():
+    found = answer("info")
+    assert "final" in found["parts"]["strategies"]
+    assert found["versions"]["aiida-mlal"] == "0.1.0"
+
+
+@pytest.mark.parametrize("command", ["", *mlal.commands])
+def test_every_command_explains_itself(command):
+    arguments = [command, "--help"] if command else ["--help"]
+    text = run(*arguments).stdout
+    assert "Usage: " in text
+    assert len(text.splitlines()) > 5
