@@ -83,7 +83,7 @@ def test_a_bare_name_stands_for_its_options(folder):
         (["show", "nonsense.foo"], "nonsense.foo"),
         (["convert", "cu.extxyz", "x.foo"], "x.foo"),
         (["fit-morse", "Xy", "-c", "emt"], "'Xy' is no chemical element"),
-        (["fit-morse", "Si", "-c", "emt"], "emt"),
+        (["fit-morse", "Si", "-c", "emt"], "No EMT-potential for Si"),
     ],
 )
 def test_bad_input_is_one_sentence(folder, arguments, words):
