@@ -38,18 +38,21 @@ def trajectory(n_runs=2, n_steps=3, **info):
     return found.with_info(
         run=np.repeat(np.arange(n_runs), n_steps),
         step=np.tile(np.arange(n_steps), n_runs),
-        predicted_energy=np.zeros(len(found)),
+        predicted_energy=np.full(len(found), 40.0),
         **info,
     ).with_arrays(predicted_forces=np.zeros((8 * len(found), 3)))
 
 
 def labelled(configurations, force=0.0, energy=0.0, fixed_force=9.0):
-    """Give the atom 5 of each structure a force, and the fixed ones a large one."""
+    """Give the atom 5 of each structure a force, and the fixed ones a large one.
+
+    ``energy`` is by how much the label is above the prediction.
+    """
     n = len(configurations)
     forces = np.zeros((n, 8, 3))
     forces[:, 5, 1] = force
     forces[:, :4, 2] = fixed_force
-    return configurations.with_labels(np.full(n, energy), forces.reshape(-1, 3)).with_info(
+    return configurations.with_labels(np.full(n, 40.0 + energy), forces.reshape(-1, 3)).with_info(
         status=["ok"] * n
     )
 

@@ -74,6 +74,19 @@ def test_training_goes_on_from_given_weights(dataset, folder):
     assert result["curves"][0]["train"][0] < afresh["curves"][0]["train"][0] / 2
 
 
+def test_given_scales_are_kept_for_new_structures(dataset, copper, folder):
+    """With steps of no length, the potential stays what it was."""
+    execute({**TASK, "output": "initial.safetensors"})
+    copper[[2]].save("dataset.safetensors")
+    still = {"epochs": 1, "optimizer": {"name": "adam", "learning_rate": 1e-12}}
+    execute({**TASK, "training": still, "initial": "initial.safetensors"})
+    before, after = (
+        Checkpoint.load(f"{name}.safetensors").potential.predict(copper)
+        for name in ("initial", "potential")
+    )
+    np.testing.assert_allclose(after.energies, before.energies, atol=1e-8)
+
+
 def test_weights_of_another_model_are_refused(dataset, folder):
     execute({**TASK, "output": "initial.safetensors"})
     result = execute({**TASK, "model": {"architecture": "bpnn"}, "initial": "initial.safetensors"})
