@@ -13,7 +13,7 @@ import aiida_mlal
 ROOT = Path(aiida_mlal.__file__).parent
 ML = ROOT / "ml"
 TORCH_FREE = {
-    "", "configurations", "neighbours", "options", "parts", "metrics", "stops", "cli",
+    "", "configurations", "neighbours", "options", "parts", "metrics", "stops", "cli", "tensorfile",
     "tasks", "selection", "labelling", "simulation", "training", "uncertainty", "models", "formats",
     "formats.files", "formats.cfg", "formats.describe", "training.options",
     "simulation.base", "simulation.continuation", "simulation.guard", "simulation.relax",

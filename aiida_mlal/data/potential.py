@@ -7,10 +7,9 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from aiida.orm.pydantic import OrmMetadataField
-from safetensors.numpy import load as load_tensors
 
 from aiida_mlal.data.content import ContentData
-from aiida_mlal.ml.configurations import read_header
+from aiida_mlal.ml.tensorfile import unpack
 
 if TYPE_CHECKING:
     from aiida_mlal.ml.models.base import Potential
@@ -120,8 +119,8 @@ class PotentialData(ContentData):
 
     @classmethod
     def _summarise(cls, content: bytes) -> Mapping[str, Any]:
-        header = read_header(content, FORMAT, VERSION)
-        for name, weights in load_tensors(content).items():
+        header, arrays = unpack(content, FORMAT, VERSION)
+        for name, weights in arrays.items():
             if weights.dtype.kind == "f" and not np.isfinite(weights).all():
                 raise ValueError(f"the file holds weights that are not finite, in {name!r}")
         description = header["potential"]

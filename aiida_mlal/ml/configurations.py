@@ -1,6 +1,5 @@
 """Many structures and their labels as one immutable set of flat arrays."""
 
-import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
@@ -15,9 +14,8 @@ from ase.constraints import FixAtoms, FixCartesian
 from ase.data import chemical_symbols
 from ase.stress import full_3x3_to_voigt_6_stress
 from jaxtyping import Bool, Float, Int
-from safetensors import SafetensorError
-from safetensors.numpy import load as load_tensors
-from safetensors.numpy import save as save_tensors
+
+from aiida_mlal.ml.tensorfile import pack, unpack
 
 FORMAT = "aiida-mlal/configurations"
 VERSION = 1
@@ -119,11 +117,11 @@ class Configurations:
             "stresses": np.full((n, 3, 3), np.nan),
         }
         return cls(
-            numbers=np.reshape(numbers, n_atoms),
-            positions=np.reshape(positions, (n_atoms, 3)),
-            counts=counts,
-            cells=np.reshape(cells, (n, 3, 3)),
-            pbc=np.reshape(pbc, (n, 3)),
+            numbers=np.array(numbers, int).reshape(n_atoms),
+            positions=np.array(positions, float).reshape(n_atoms, 3),
+            counts=np.array(counts, int),
+            cells=np.array(cells, float).reshape(n, 3, 3),
+            pbc=np.array(pbc, bool).reshape(n, 3),
             **(unlabelled | others),
         )
 
@@ -143,12 +141,12 @@ class Configurations:
             if all(isinstance(a.info[key], (str, bool, int, float, np.generic)) for a in frames)
         }
         return cls(
-            numbers=_join([a.numbers for a in frames], (0,)),
+            numbers=_join([a.numbers for a in frames], (0,), int),
             positions=_join([a.positions for a in frames], (0, 3)),
             counts=np.array([len(a) for a in frames], int),
             cells=np.array([a.cell.array for a in frames]).reshape(-1, 3, 3),
             pbc=np.array([a.pbc for a in frames], bool).reshape(-1, 3),
-            fixed=_join([_fixed_components(a) for a in frames], (0, 3)),
+            fixed=_join([_fixed_components(a) for a in frames], (0, 3), bool),
             energies=np.array([r.get("energy", np.nan) for r in results]),
             forces=_join(
                 [r.get("forces", np.full((len(a), 3), np.nan)) for a, r in zip(frames, results)],
@@ -229,7 +227,8 @@ class Configurations:
         """Return the same structures with new labels; without ``stresses`` these are NaN."""
         if stresses is None:
             stresses = np.full((len(self), 3, 3), np.nan)
-        return replace(self, energies=energies, forces=forces, stresses=stresses)
+        labels = (np.array(values, float) for values in (energies, forces, stresses))
+        return replace(self, **dict(zip(("energies", "forces", "stresses"), labels)))
 
     @cached_property
     def offsets(self) -> Int[np.ndarray, " structures+1"]:
@@ -301,15 +300,12 @@ class Configurations:
                     strings[key] = value.tolist()
                 else:
                     tensors[f"{group}.{key}"] = value
-        header = {"version": VERSION, "strings": strings}
-        contiguous = {key: np.ascontiguousarray(value) for key, value in tensors.items()}
-        return save_tensors(contiguous, {FORMAT: json.dumps(header, sort_keys=True)})
+        return pack(FORMAT, {"version": VERSION, "strings": strings}, tensors)
 
     @classmethod
     def from_bytes(cls, content: bytes) -> "Configurations":
         """Read what ``to_bytes`` wrote; anything else raises ``ValueError``."""
-        header = read_header(content, FORMAT, VERSION)
-        tensors = load_tensors(content)
+        header, tensors = unpack(content, FORMAT, VERSION)
         missing = sorted(set(_ARRAYS) - set(tensors))
         if missing:
             raise ValueError(f"the file of configurations lacks {missing}")
@@ -361,33 +357,6 @@ class Configurations:
         return atoms
 
 
-def read_header(content: bytes, kind: str, version: int) -> dict[str, Any]:
-    """Return the JSON description in a safetensors file of this package.
-
-    Raises
-    ------
-    ValueError
-        If the bytes are no safetensors file, not of this ``kind``, or of a newer version.
-    """
-    if content[:2] in (b"PK", b"\x80\x02", b"\x80\x04", b"\x80\x05"):
-        raise ValueError("this is a pickle, which could run code when read; it is not opened")
-    try:
-        load_tensors(content)
-        length = int.from_bytes(content[:8], "little")
-        metadata = json.loads(content[8 : 8 + length]).get("__metadata__", {})
-    except (SafetensorError, ValueError, KeyError) as error:
-        raise ValueError(f"this is not an intact safetensors file ({error})") from error
-    if kind not in metadata:
-        raise ValueError(f"expected a file of {kind}, got a safetensors file of {sorted(metadata)}")
-    header: dict[str, Any] = json.loads(metadata[kind])
-    if header["version"] > version:
-        raise ValueError(
-            f"the file has format version {header['version']}, this release reads up to {version}: "
-            "install a newer aiida-mlal"
-        )
-    return header
-
-
 _ARRAYS = tuple(f.name for f in fields(Configurations) if f.name not in ("info", "arrays"))
 _PER_ATOM = ("numbers", "positions", "fixed", "forces")
 
@@ -404,8 +373,8 @@ def _plain(values: Any) -> np.ndarray:
     return _frozen(array)
 
 
-def _join(arrays: list[np.ndarray], empty: tuple[int, ...]) -> np.ndarray:
-    return np.concatenate(arrays) if arrays else np.zeros(empty)
+def _join(arrays: list[np.ndarray], empty: tuple[int, ...], dtype: type = float) -> np.ndarray:
+    return np.concatenate(arrays) if arrays else np.zeros(empty, dtype)
 
 
 def _full_stress(stress: Any) -> np.ndarray:

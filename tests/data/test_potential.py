@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 from aiida import orm
 from aiida.common.exceptions import ValidationError
-from safetensors.numpy import load, save
+from safetensors.numpy import save
 
-from aiida_mlal.data.potential import PotentialData
+from aiida_mlal.data.potential import FORMAT, PotentialData
+from aiida_mlal.ml.tensorfile import pack, unpack
 
 
 @pytest.fixture
@@ -78,15 +79,18 @@ def test_newer_file_is_refused(node):
 
 
 def test_weights_that_are_not_finite_are_refused(node):
-    tensors = load(node.content)
-    name = next(k for k, v in tensors.items() if v.dtype.kind == "f" and v.size)
-    tensors[name] = np.full_like(tensors[name], np.nan)
-    length = int.from_bytes(node.content[:8], "little")
-    import json
-
-    metadata = json.loads(node.content[8 : 8 + length])["__metadata__"]
+    header, arrays = unpack(node.content, FORMAT, 1)
+    name = next(k for k, v in arrays.items() if v.dtype.kind == "f" and v.size)
+    arrays[name] = np.full_like(arrays[name], np.nan)
     with pytest.raises(ValueError, match="weights that are not finite"):
-        PotentialData(save(tensors, metadata))
+        PotentialData(pack(FORMAT, header, arrays))
+
+
+def test_changed_weights_are_refused(node):
+    changed = bytearray(node.content)
+    changed[-1] ^= 1
+    with pytest.raises(ValueError, match="does not fit its checksum"):
+        PotentialData(bytes(changed))
 
 
 def test_damaged_file_is_not_stored(node):

@@ -1,19 +1,16 @@
 """Potentials on disk: one safetensors file with a JSON description. Reading runs no code of it."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load as load_tensors
-from safetensors.torch import save as save_tensors
 from torch import Tensor
 
-from aiida_mlal.ml.configurations import read_header
 from aiida_mlal.ml.models.base import Potential
 from aiida_mlal.ml.models.factory import restore
+from aiida_mlal.ml.tensorfile import pack, unpack
 
 FORMAT = "aiida-mlal/potential"
 VERSION = 1
@@ -53,10 +50,8 @@ class Checkpoint:
         }
         tensors = {f"weights.{key}": value for key, value in potential.state_dict().items()}
         tensors |= {f"extras.{key}": value for key, value in self.extras.items()}
-        return save_tensors(
-            {key: value.detach().cpu().contiguous() for key, value in tensors.items()},
-            {FORMAT: json.dumps(header, sort_keys=True)},
-        )
+        arrays = {key: value.detach().cpu().numpy() for key, value in tensors.items()}
+        return pack(FORMAT, header, arrays)
 
     @classmethod
     def from_bytes(cls, content: bytes) -> "Checkpoint":
@@ -68,9 +63,9 @@ class Checkpoint:
             For a pickle, a damaged or foreign file, one of a newer format version, and one whose
             weights do not fit its description.
         """
-        header = read_header(content, FORMAT, VERSION)
+        header, arrays = unpack(content, FORMAT, VERSION)
+        tensors = {key: torch.tensor(array) for key, array in arrays.items()}
         potential = restore(header["potential"]).to(getattr(torch, header["dtype"]))
-        tensors = load_tensors(content)
         weights = {
             key.removeprefix("weights."): value
             for key, value in tensors.items()

@@ -8,8 +8,8 @@ import time
 import numpy as np
 import pytest
 
-from aiida_mlal.ml.configurations import Configurations, read_header
-from aiida_mlal.ml.models.checkpoint import FORMAT, Checkpoint
+from aiida_mlal.ml.configurations import Configurations
+from aiida_mlal.ml.models.checkpoint import Checkpoint
 from aiida_mlal.ml.models.ensemble import Ensemble
 from aiida_mlal.ml.tasks.runner import execute, parse
 
@@ -32,11 +32,11 @@ def test_writes_a_potential_that_has_learned(dataset, folder):
 
 def test_the_potential_says_how_it_was_trained(dataset, folder):
     execute(TASK)
-    header = read_header((folder / "potential.safetensors").read_bytes(), FORMAT, 1)
-    assert header["training"]["seed"] == 2
-    assert header["training"]["model"] == MODEL
-    assert header["training"]["options"]["epochs"] == 3
-    assert header["training"]["n_structures"] == 4
+    training = Checkpoint.load("potential.safetensors").training
+    assert training["seed"] == 2
+    assert training["model"] == MODEL
+    assert training["options"]["epochs"] == 3
+    assert training["n_structures"] == 4
 
 
 def test_equal_inputs_give_equal_bytes(dataset, folder):
