@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from aiida_mlal.ml.descriptors.symmetry_functions import SymmetryFunctionOptions, SymmetryFunctions
 from aiida_mlal.ml.graph import Graph
-from aiida_mlal.ml.models.base import Prediction, Prepared
+from aiida_mlal.ml.models.base import Potential, Prediction, Prepared
 from aiida_mlal.ml.models.descriptor import Described, DescriptorPotential
 from aiida_mlal.ml.options import as_dict, build
 
@@ -81,6 +81,13 @@ class BPNN(DescriptorPotential):
         scaled = 2 * (features - low) / (high - low) - 1
         energies: Tensor = self.networks[element](scaled)[..., 0]
         return self.scale * energies + self.shift[element]
+
+    def describes_like(self, other: Potential) -> bool:
+        """Return whether another network has the same symmetry functions."""
+        return isinstance(other, BPNN) and (
+            (self.elements, self.cutoff, self.options.descriptor, self.dtype)
+            == (other.elements, other.cutoff, other.options.descriptor, other.dtype)
+        )
 
     def initialise(self, prepared: Prepared, targets: Prediction, seed: int) -> None:
         """Scale features to the training structures, and energies to their targets."""

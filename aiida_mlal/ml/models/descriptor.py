@@ -1,6 +1,7 @@
 """Potentials that read the energy of an atom off a fixed description of its environment."""
 
 from abc import abstractmethod
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -10,7 +11,7 @@ from torch import Tensor, nn
 from torch.func import functional_call, grad, jacrev, vmap
 
 from aiida_mlal.ml.graph import Graph
-from aiida_mlal.ml.models.base import Potential, Prediction, Prepared
+from aiida_mlal.ml.models.base import Potential, Prediction, Prepared, forces_and_stresses
 
 
 class DescriptorPotential(Potential):
@@ -43,6 +44,54 @@ class DescriptorPotential(Potential):
             mine = torch.nonzero(species == element)[:, 0]
             energies = energies.index_copy(0, mine, self.readout(features[mine], element))
         return energies
+
+    def describes_like(self, other: Potential) -> bool:
+        """Return whether another potential of the same elements has the same features."""
+        return False
+
+    @classmethod
+    def together(cls, members: Sequence[Potential], graph: Graph) -> Prediction:
+        """Predict with several potentials: if they have the same features, these only once."""
+        first = members[0]
+        alike = [
+            member
+            for member in members
+            if isinstance(member, DescriptorPotential) and member.describes_like(first)
+        ]
+        if not isinstance(first, DescriptorPotential) or len(alike) < len(members):
+            return super().together(members, graph)
+        weights = [w for member in members for w in member.parameters()]
+        learning = torch.is_grad_enabled() and any(w.requires_grad for w in weights)
+        with torch.enable_grad():
+            graph = replace(graph, vectors=graph.vectors.detach().requires_grad_())
+            features = first.features(graph)
+            given = features.detach().requires_grad_()
+            species = first.species(graph.numbers)
+            energies = [member.read(given, species) for member in alike]
+            slopes = [
+                torch.autograd.grad(
+                    mine.sum(), given, create_graph=learning, materialize_grads=True
+                )[0]
+                for mine in energies
+            ]
+            gradients = [
+                torch.autograd.grad(
+                    features,
+                    graph.vectors,
+                    slope,
+                    retain_graph=True,
+                    create_graph=learning,
+                    materialize_grads=True,
+                )[0]
+                for slope in slopes
+            ]
+        graph = replace(graph, vectors=graph.vectors.detach())
+        parts = [
+            (graph.sum_over_atoms(mine), *forces_and_stresses(graph, gradient))
+            for mine, gradient in zip(energies, gradients)
+        ]
+        prediction = Prediction(*(torch.stack(values) for values in zip(*parts)))
+        return prediction if learning else prediction.detach()
 
     def prepare(self, graph: Graph) -> Prepared:
         """Compute the features and their derivatives once."""

@@ -33,7 +33,8 @@ class Ensemble(Potential):
 
     def committee(self, graph: Graph) -> Prediction:
         """Predict with each member."""
-        return Prediction.stack([member.forward(graph) for member in self.members])
+        members = self.members
+        return members[0].together(members, graph)
 
     def describe(self) -> dict[str, Any]:
         """Return the descriptions of the members."""
