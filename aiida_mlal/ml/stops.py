@@ -197,7 +197,7 @@ class Labels(Stop):
         return Verdict(outcome, f"label {state.n_labels} of {self.n}")
 
 
-def parse(values: Sequence[Mapping[str, Any]]) -> list[Stop]:
+def parse(values: Any) -> list[Stop]:
     """Build stops from ``[{"name": ..., **options}, ...]``.
 
     Raises

@@ -34,7 +34,7 @@ from aiida_mlal.ml.tasks.base import (
 PACKAGES = ("aiida-mlal", "ase", "numpy", "safetensors", "torch", "vesin")
 
 
-def parse(values: Mapping[str, Any]) -> Task:
+def parse(values: Any) -> Task:
     """Build a task from the content of ``task.json``.
 
     Raises
@@ -51,7 +51,7 @@ def parse(values: Mapping[str, Any]) -> Task:
         raise ValueError(
             f"the task has format version {values['version']!r}, this release reads {VERSION}"
         )
-    task: Task = build(parts.find("tasks", values["task"]), options)
+    task: Task = build(parts.find("tasks", str(values["task"])), options)
     return task
 
 
@@ -82,7 +82,7 @@ def run_file(path: str | Path) -> int:
     return 0 if result["status"] == OK else 1
 
 
-def execute(values: Mapping[str, Any]) -> dict[str, Any]:
+def execute(values: Any) -> dict[str, Any]:
     """Run a task in the current folder and return its result, which says how it ended.
 
     ``status`` is one of ``STATUSES`` and ``message`` explains it in a sentence; a task that ended

@@ -97,7 +97,7 @@ def test_what_was_computed_before_an_interrupt_is_kept(tmp_path):
         ("[]", "expected a mapping with 'task'"),
         ("{}", "expected a mapping with 'task'"),
         ('{"task": "trian"}', "did you mean 'train'"),
-        ('{"task": 3}', "unknown task 3"),
+        ('{"task": 3}', "unknown task '3'"),
         ('{"task": "trouble", "version": 2}', "format version 2, this release reads 1"),
         ('{"task": "trouble", "eror": ""}', "unknown option 'eror', did you mean 'error'"),
         ('{"task": "trouble", "error": 1}', "expected str, got 1"),
