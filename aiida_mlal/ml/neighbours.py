@@ -14,8 +14,6 @@ def neighbours(
     """Return all ordered pairs within ``cutoff`` (Å), and the shift of the second in cells."""
     from vesin import NeighborList  # imports torch where it is installed
 
-    from vesin import NeighborList  # imports torch where it is installed
-
     complete = complete_cell(cell, pbc)
     if len(positions) and np.ptp(positions, axis=0).max() > _WIDE * cutoff:
         positions = _without_gaps(positions, complete, pbc, cutoff)
