@@ -82,7 +82,7 @@ class Configurations:
             "stresses": (np.float64, (n, 3, 3)),
         }
         for name, (dtype, shape) in shapes.items():
-            array = np.array(getattr(self, name), dtype=dtype)
+            array: np.ndarray = np.array(getattr(self, name), dtype=dtype)
             if array.shape != shape:
                 raise ValueError(f"{name} must have shape {shape}, got {array.shape}")
             object.__setattr__(self, name, _frozen(array))
@@ -91,6 +91,8 @@ class Configurations:
             for key, value in extra.items():
                 if len(value) != length:
                     raise ValueError(f"{name}[{key!r}] must have length {length}, got {len(value)}")
+                if name == "arrays" and value.dtype.kind == "U":
+                    raise ValueError(f"arrays[{key!r}] must be numbers, got strings")
             object.__setattr__(self, name, extra)
 
     @classmethod
@@ -130,10 +132,12 @@ class Configurations:
         """Return ASE structures with the results of their calculators and their constraints.
 
         ``FixAtoms`` and ``FixCartesian`` are kept; another constraint raises ``ValueError``.
-        Of ``info``, the keys that every structure has as a number or string are kept.
+        Of ``info``, the keys that every structure has as a number or string are kept. Results of
+        another geometry than the present one are left out. Where a code knows the energy that
+        forces are the derivative of (``free_energy``), it is taken.
         """
         frames = [structures] if isinstance(structures, Atoms) else list(structures)
-        results = [{} if a.calc is None else a.calc.results for a in frames]
+        results = [_results(atoms) for atoms in frames]
         shared = set.intersection(*(set(a.info) for a in frames)) if frames else set()
         info = {
             key: np.array([a.info[key] for a in frames])
@@ -147,7 +151,7 @@ class Configurations:
             cells=np.array([a.cell.array for a in frames]).reshape(-1, 3, 3),
             pbc=np.array([a.pbc for a in frames], bool).reshape(-1, 3),
             fixed=_join([_fixed_components(a) for a in frames], (0, 3), bool),
-            energies=np.array([r.get("energy", np.nan) for r in results]),
+            energies=np.array([r.get("free_energy", r.get("energy", np.nan)) for r in results]),
             forces=_join(
                 [r.get("forces", np.full((len(a), 3), np.nan)) for a, r in zip(frames, results)],
                 (0, 3),
@@ -227,8 +231,8 @@ class Configurations:
         """Return the same structures with new labels; without ``stresses`` these are NaN."""
         if stresses is None:
             stresses = np.full((len(self), 3, 3), np.nan)
-        labels = (np.array(values, float) for values in (energies, forces, stresses))
-        return replace(self, **dict(zip(("energies", "forces", "stresses"), labels)))
+        labels = [np.array(values, float) for values in (energies, forces, stresses)]
+        return replace(self, energies=labels[0], forces=labels[1], stresses=labels[2])
 
     @cached_property
     def offsets(self) -> Int[np.ndarray, " structures+1"]:
@@ -315,7 +319,9 @@ class Configurations:
             values[group] = {
                 k[len(prefix) :]: v for k, v in tensors.items() if k.startswith(prefix)
             }
-        values["info"] |= {key: np.array(v, dtype=str) for key, v in header["strings"].items()}
+        values["info"] |= {
+            key: np.array(v, dtype=str) for key, v in header.get("strings", {}).items()
+        }
         return cls(**values)
 
     def save(self, path: str | Path) -> None:
@@ -345,7 +351,7 @@ class Configurations:
         )
         for key, value in self.arrays.items():
             atoms.set_array(key, value[a:b].copy())
-        results = {}
+        results: dict[str, Any] = {}
         if np.isfinite(self.energies[i]):
             results["energy"] = float(self.energies[i])
         if np.isfinite(self.forces[a:b]).all():
@@ -377,6 +383,13 @@ def _join(arrays: list[np.ndarray], empty: tuple[int, ...], dtype: type = float)
     return np.concatenate(arrays) if arrays else np.zeros(empty, dtype)
 
 
+def _results(atoms: Atoms) -> Mapping[str, Any]:
+    if atoms.calc is None or atoms.calc.check_state(atoms):
+        return {}
+    results: Mapping[str, Any] = atoms.calc.results
+    return results
+
+
 def _full_stress(stress: Any) -> np.ndarray:
     if stress is None:
         return np.full((3, 3), np.nan)
@@ -403,7 +416,7 @@ def _fixed_components(atoms: Atoms) -> np.ndarray:
 
 
 def _constraints(fixed: np.ndarray) -> list[FixAtoms | FixCartesian]:
-    constraints = []
+    constraints: list[FixAtoms | FixCartesian] = []
     for mask in np.unique(fixed, axis=0):
         index = np.flatnonzero((fixed == mask).all(axis=1))
         if mask.all():
