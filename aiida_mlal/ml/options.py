@@ -80,7 +80,7 @@ def convert(hint: Any, value: Any, where: str) -> Any:
                 f"{_at(where)}unknown choice {value!r}{suggest(value, map(str, arguments))}"
             )
         return value
-    if dataclasses.is_dataclass(hint):
+    if isinstance(hint, type) and dataclasses.is_dataclass(hint):
         return value if isinstance(value, hint) else build(hint, value, where)
     if origin is tuple:
         if isinstance(value, str) or not isinstance(value, Iterable):

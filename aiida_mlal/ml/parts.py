@@ -24,7 +24,7 @@ def names(group: Group) -> list[str]:
 def find(group: Group, name: str) -> type:
     """Return the class of the part called ``name``; an unknown name raises ``ValueError``."""
     installed = _installed(group)
-    if name not in installed:
+    if not isinstance(name, str) or name not in installed:
         raise ValueError(f"unknown {_singular(group)} {name!r}{suggest(name, installed)}")
     part: type = installed[name].load()
     return part
@@ -43,7 +43,7 @@ def make(group: Group, values: Mapping[str, Any], where: str = "") -> Any:
     prefix = f"{where}: " if where else ""
     if not isinstance(values, Mapping) or "name" not in values:
         raise ValueError(
-            f"{prefix}expected a {_singular(group)} as {{'name': ...}} with its options, "
+            f"{prefix}expected {_article(group)} as {{'name': ...}} with its options, "
             f"got {values!r}; choose a name from {names(group)}"
         )
     options = {key: value for key, value in values.items() if key != "name"}
@@ -61,3 +61,8 @@ def _installed(group: Group) -> dict[str, EntryPoint]:
 
 def _singular(group: Group) -> str:
     return group[:-3] + "y" if group.endswith("ies") else group.removesuffix("s")
+
+
+def _article(group: Group) -> str:
+    singular = _singular(group)
+    return f"an {singular}" if singular[0] in "aeiou" else f"a {singular}"

@@ -1,0 +1,150 @@
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import pytest
+
+from aiida_mlal.ml.options import as_dict, build, suggest
+
+
+@dataclass(frozen=True)
+class Inner:
+    depth: int
+    kind: Literal["flat", "round"] = "flat"
+
+    def __post_init__(self) -> None:
+        if self.depth < 0:
+            raise ValueError(f"expected a depth of 0 or more, got {self.depth}")
+
+
+@dataclass(frozen=True)
+class Options:
+    rate: float
+    inner: Inner = field(default_factory=lambda: Inner(1))
+    break_: float | None = None
+    flag: bool = False
+    word: str = "a"
+    widths: tuple[int, ...] = (1, 2)
+    pair: tuple[float, str] = (1.0, "b")
+    layers: tuple[Inner, ...] = ()
+    either: int | str = 0
+    maybe: Inner | None = None
+    choice: Literal["x", 2] | None = None
+    more: Mapping[str, Any] = field(default_factory=dict)
+    anything: Any = None
+    secret: int = field(default=3, init=False)
+
+
+FULL = {
+    "rate": 0.5,
+    "inner": {"depth": 2, "kind": "round"},
+    "break": 1.5,
+    "flag": True,
+    "word": "b",
+    "widths": [3],
+    "pair": [2.0, "c"],
+    "layers": [{"depth": 3}, {"depth": 4}],
+    "either": "e",
+    "maybe": {"depth": 5},
+    "choice": 2,
+    "more": {"a": {"b": [1]}},
+    "anything": [None],
+}
+
+
+def test_builds_what_the_values_say():
+    assert build(Options, FULL) == Options(
+        rate=0.5,
+        inner=Inner(2, "round"),
+        break_=1.5,
+        flag=True,
+        word="b",
+        widths=(3,),
+        pair=(2.0, "c"),
+        layers=(Inner(3), Inner(4)),
+        either="e",
+        maybe=Inner(5),
+        choice=2,
+        more={"a": {"b": [1]}},
+        anything=[None],
+    )
+
+
+def test_defaults_are_those_of_the_dataclass():
+    assert build(Options, {"rate": 1.0}) == Options(1.0)
+    assert build(Options, {"rate": 1.0, "break": None, "maybe": None, "choice": None}) == Options(1)
+
+
+def test_an_instance_of_a_nested_class_is_taken():
+    assert build(Options, {"rate": 1.0, "inner": Inner(7)}).inner == Inner(7)
+
+
+def test_an_integer_is_a_number_too():
+    rate = build(Options, {"rate": 2}).rate
+    assert rate == 2.0
+    assert isinstance(rate, float)
+
+
+def test_values_survive_json_and_come_back():
+    options = build(Options, FULL)
+    values = json.loads(json.dumps(as_dict(options)))
+    assert values.pop("secret") == 3
+    assert values == {**FULL, "layers": [{"depth": d, "kind": "flat"} for d in (3, 4)]} | {
+        "maybe": {"depth": 5, "kind": "flat"}
+    }
+    assert build(Options, values) == options
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({}, "^task: option 'rate' is missing"),
+        ({"rate": 1, "wrod": "a"}, "^task: unknown option 'wrod', did you mean 'word'"),
+        ({"rate": 1, "zzzzz": 1}, r"^task: unknown option 'zzzzz', choose from \['anything', "),
+        ({"rate": 1, "break_": 1.0}, "unknown option 'break_', did you mean 'break'"),
+        ({"rate": 1, "secret": 1}, "unknown option 'secret'"),
+        ({"rate": "fast"}, "^task.rate: expected float, got 'fast'"),
+        ({"rate": True}, "^task.rate: expected float, got True"),
+        ({"rate": None}, "^task.rate: expected float, got None"),
+        ({"rate": 1, "flag": 1}, "^task.flag: expected bool, got 1"),
+        ({"rate": 1, "word": 3}, "^task.word: expected str, got 3"),
+        ({"rate": 1, "either": 1.5}, "^task.either: expected str, got 1.5"),
+        ({"rate": 1, "either": True}, "^task.either: expected str, got True"),
+        ({"rate": 1, "widths": [1, 2.5]}, r"^task.widths\[1\]: expected int, got 2.5"),
+        ({"rate": 1, "widths": 3}, "^task.widths: expected a list, got 3"),
+        ({"rate": 1, "widths": "12"}, "^task.widths: expected a list, got '12'"),
+        ({"rate": 1, "pair": [1.0]}, r"^task.pair: expected 2 values, got \[1.0\]"),
+        ({"rate": 1, "pair": [1.0, 2.0]}, r"^task.pair\[1\]: expected str"),
+        ({"rate": 1, "more": [1]}, r"^task.more: expected a mapping, got \[1\]"),
+        ({"rate": 1, "choice": "y"}, "^task.choice: unknown choice 'y', choose from"),
+        ({"rate": 1, "choice": []}, r"^task.choice: unknown choice \[\], choose from"),
+        ({"rate": 1, "inner": 3}, "^task.inner: expected a mapping of options, got 3"),
+        ({"rate": 1, "inner": {}}, "^task.inner: option 'depth' is missing"),
+        (
+            {"rate": 1, "inner": {"depth": 1, "kind": "rond"}},
+            "^task.inner.kind: unknown choice 'rond', did you mean 'round'",
+        ),
+        (
+            {"rate": 1, "layers": [{"depth": 1}, {"depth": -1}]},
+            r"^task.layers\[1\]: expected a depth of 0 or more, got -1",
+        ),
+        ({"rate": 1, "maybe": {"dept": 1}}, "^task.maybe: unknown option 'dept', did you mean"),
+        ([1], r"^task: expected a mapping of options, got \[1\]"),
+    ],
+)
+def test_messages_say_where_and_what(values, message):
+    with pytest.raises(ValueError, match=message):
+        build(Options, values, "task")
+
+
+def test_without_a_place_the_path_begins_at_the_option():
+    with pytest.raises(ValueError, match=r"^rate: expected float"):
+        build(Options, {"rate": "fast"})
+
+
+def test_suggestions_name_all_choices():
+    assert suggest("adm", ["lbfgs", "adam"]) == (
+        ", did you mean 'adam'? Choose from ['adam', 'lbfgs']"
+    )
+    assert suggest(3, ["lbfgs"]) == ", choose from ['lbfgs']"
