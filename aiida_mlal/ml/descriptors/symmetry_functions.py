@@ -69,9 +69,10 @@ class SymmetryFunctions(nn.Module):
             for zeta in options.g4_zetas
             for sign in options.g4_lambdas
         ]
-        table = {"radial": (radial, 2), "angular": (angular, 3)}
-        for name, (rows, width) in table.items():
-            values = torch.tensor(rows, dtype=torch.float64).reshape(len(rows), width)
+        for name, values in (
+            ("radial", torch.tensor(radial, dtype=torch.float64).reshape(len(radial), 2)),
+            ("angular", torch.tensor(angular, dtype=torch.float64).reshape(len(angular), 3)),
+        ):
             self.register_buffer(name, values, persistent=False)
         a, b = torch.triu_indices(n_elements, n_elements)
         couple = torch.zeros(n_elements, n_elements, dtype=torch.long)
@@ -121,7 +122,11 @@ class SymmetryFunctions(nn.Module):
         couple = self.couple[species[neighbour[one]], species[neighbour[two]]]
         angular = g4.new_zeros(n_atoms * self.n_couples, len(eta))
         angular = angular.index_add(0, centre[one] * self.n_couples + couple, g4)
-        return torch.cat([radial.reshape(n_atoms, -1), angular.reshape(n_atoms, -1)], dim=1)
+        n_radial = self.n_elements * len(self.radial)
+        n_angular = self.n_features - n_radial
+        return torch.cat(
+            [radial.reshape(n_atoms, n_radial), angular.reshape(n_atoms, n_angular)], dim=1
+        )
 
     def _envelope(self, r: Tensor) -> Tensor:
         return 0.5 * (1 + torch.cos(math.pi / self.cutoff * r))
