@@ -35,8 +35,9 @@ class SymmetryFunctionOptions:
 
     def __post_init__(self) -> None:
         """Refuse what no symmetry function can be made of."""
-        if not self.g2_etas and not self.g4_etas:
-            raise ValueError("expected at least one symmetry function, got no eta at all")
+        radial = self.g2_etas and self.g2_centres
+        if not (radial or (self.g4_etas and self.g4_zetas and self.g4_lambdas)):
+            raise ValueError("expected at least one symmetry function, got none")
         if any(eta < 0 for eta in (*self.g2_etas, *self.g4_etas)):
             raise ValueError("expected etas of 0 or more, got a negative one")
         if any(zeta < 1 for zeta in self.g4_zetas):
