@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -107,6 +107,9 @@ class Potential(nn.Module, ABC):
         Distance in Å beyond which atoms do not interact.
     """
 
+    Options: ClassVar[Any] = None
+    """The dataclass that a potential is built from; None if it is made of others."""
+
     _species: Tensor
 
     def __init__(self, elements: Sequence[str], cutoff: float) -> None:
@@ -166,7 +169,7 @@ class Potential(nn.Module, ABC):
 
         Overridden where they have work in common; one after the other otherwise.
         """
-        return Prediction.stack([member.forward(graph) for member in members])
+        return Prediction.stack([m.forward(graph.within(m.cutoff)) for m in members])
 
     def prepare(self, graph: Graph) -> "Prepared":
         """Compute, once, what the predictions for fixed structures need and no weight changes."""
@@ -219,6 +222,16 @@ class Potential(nn.Module, ABC):
 
     def _floats(self) -> list[Tensor]:
         return [t for t in (*self.parameters(), *self.buffers()) if t.is_floating_point()]
+
+
+def common_elements(potentials: Sequence[Potential]) -> tuple[str, ...]:
+    """Return the elements that all of the potentials know; ``ValueError`` if they differ."""
+    found = sorted({potential.elements for potential in potentials})
+    if len(found) != 1:
+        raise ValueError(
+            f"expected one or more potentials of the same elements, got {list(map(list, found))}"
+        )
+    return found[0]
 
 
 def _by_each(values: Tensor, weights: list[nn.Parameter]) -> Tensor:

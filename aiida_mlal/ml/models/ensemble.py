@@ -8,14 +8,14 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from aiida_mlal.ml.graph import Graph
-from aiida_mlal.ml.models.base import Potential, Prediction
+from aiida_mlal.ml.models.base import Potential, Prediction, common_elements
 
 
 class Ensemble(Potential):
     """The mean of several potentials; their spread is the uncertainty."""
 
     def __init__(self, members: Sequence[Potential]) -> None:
-        super().__init__(members[0].elements, members[0].cutoff)
+        super().__init__(common_elements(members), max(m.cutoff for m in members))
         self._members = nn.ModuleList(members)
 
     @property
@@ -25,7 +25,8 @@ class Ensemble(Potential):
 
     def atomic_energies(self, graph: Graph) -> Float[Tensor, " atoms"]:
         """Return the mean energy of each atom in eV."""
-        return torch.stack([member.atomic_energies(graph) for member in self.members]).mean(0)
+        said = [m.atomic_energies(graph.within(m.cutoff)) for m in self.members]
+        return torch.stack(said).mean(0)
 
     def forward(self, graph: Graph) -> Prediction:
         """Predict the mean of the members."""

@@ -30,6 +30,8 @@ class ModelOptions:
         ValueError
             For an unknown architecture or option, with the path to it.
         """
+        if not isinstance(values, Mapping):
+            raise ValueError(f"model: expected a mapping of options, got {values!r}")
         values = dict(values)
         prior, ensemble = values.pop("prior", None), values.pop("ensemble", 1)
         if not isinstance(ensemble, int) or isinstance(ensemble, bool) or ensemble < 1:
@@ -62,20 +64,43 @@ def single(values: Mapping[str, Any], elements: Sequence[str], seed: int) -> Pot
 
 
 def restore(description: Mapping[str, Any]) -> Potential:
-    """Build the potential that ``Potential.describe`` described, its weights not yet set."""
-    cls: Any = parts.find("models", description["architecture"])
-    potential: Potential = cls.restore(description)
+    """Build the potential that ``Potential.describe`` described, its weights not yet set.
+
+    Raises
+    ------
+    ValueError
+        If the architecture is unknown, or cannot be built from this description.
+    """
+    architecture = description.get("architecture")
+    cls: Any = parts.find("models", architecture)  # type: ignore[arg-type]
+    try:
+        potential: Potential = cls.restore(description)
+    except (KeyError, TypeError) as error:
+        raise ValueError(f"the description of a {architecture!r} lacks {error}") from error
     return potential
 
 
 def _options(values: Mapping[str, Any], where: str) -> tuple[Any, Any]:
+    if not isinstance(values, Mapping):
+        raise ValueError(f"{where}: expected a mapping of options, got {values!r}")
     if "architecture" not in values:
         raise ValueError(
-            f"{where}: option 'architecture' is missing, choose from {parts.names('models')}"
+            f"{where}: option 'architecture' is missing, choose from {_architectures()}"
         )
     try:
         cls: Any = parts.find("models", values["architecture"])
     except ValueError as error:
         raise ValueError(f"{where}: {error}") from error
+    if cls.Options is None:
+        raise ValueError(
+            f"{where}: the architecture {values['architecture']!r} comes of the options 'prior' "
+            f"and 'ensemble', choose from {_architectures()}"
+        )
     options = {key: value for key, value in values.items() if key != "architecture"}
     return cls, build(cls.Options, options, where)
+
+
+def _architectures() -> list[str]:
+    """Return the names of the potentials that are not made of others."""
+    named: dict[str, Any] = {name: parts.find("models", name) for name in parts.names("models")}
+    return [name for name, cls in named.items() if cls.Options is not None]

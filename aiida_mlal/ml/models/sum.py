@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from aiida_mlal.ml.graph import Graph
-from aiida_mlal.ml.models.base import Potential, Prediction
+from aiida_mlal.ml.models.base import Potential, Prediction, common_elements
 
 
 class Sum(Potential):
@@ -21,14 +21,7 @@ class Sum(Potential):
     """
 
     def __init__(self, terms: Sequence[Potential]) -> None:
-        first = terms[0]
-        for term in terms:
-            if term.elements != first.elements:
-                raise ValueError(
-                    f"the terms of a sum must know the same elements, got {first.elements} "
-                    f"and {term.elements}"
-                )
-        super().__init__(first.elements, max(term.cutoff for term in terms))
+        super().__init__(common_elements(terms), max(term.cutoff for term in terms))
         self._terms = nn.ModuleList(terms)
 
     @property

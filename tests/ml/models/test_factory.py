@@ -1,0 +1,125 @@
+import pytest
+import torch
+
+from aiida_mlal.ml.models.bpnn import BPNN
+from aiida_mlal.ml.models.ensemble import Ensemble
+from aiida_mlal.ml.models.factory import ModelOptions, restore, single
+from aiida_mlal.ml.models.morse import Morse
+from aiida_mlal.ml.models.sum import Sum
+
+BPNN_OPTIONS = {"architecture": "bpnn", "hidden": [3]}
+
+
+def weights(potential):
+    return torch.cat([weight.detach().flatten() for weight in potential.parameters()])
+
+
+def build(values, seed=0, elements=("C", "Cu")):
+    return ModelOptions.parse(values).build(elements, seed)
+
+
+def test_an_architecture_alone_is_that_potential():
+    potential = build({**BPNN_OPTIONS, "cutoff": 4.5})
+    assert isinstance(potential, BPNN)
+    assert potential.options.hidden == (3,)
+    assert potential.cutoff == 4.5
+
+
+def test_a_prior_makes_a_sum_and_an_ensemble_a_committee():
+    potential = build({**BPNN_OPTIONS, "prior": {"architecture": "morse"}, "ensemble": 3})
+    assert isinstance(potential, Sum)
+    prior, learner = potential.terms
+    assert isinstance(prior, Morse)
+    assert isinstance(learner, Ensemble)
+    assert [type(member) for member in learner.members] == [BPNN] * 3
+
+
+def test_members_begin_with_weights_of_their_own():
+    members = build({**BPNN_OPTIONS, "ensemble": 4}).members
+    found = {tuple(weights(member).tolist()) for member in members}
+    assert len(found) == 4
+
+
+def test_a_member_does_not_depend_on_how_many_there_are():
+    few, many = (build({**BPNN_OPTIONS, "ensemble": n}).members for n in (2, 4))
+    for one, other in zip(few, many):
+        assert torch.equal(weights(one), weights(other))
+
+
+def test_the_weights_of_a_seed_do_not_depend_on_what_was_drawn_before():
+    first = build(BPNN_OPTIONS, seed=5)
+    torch.rand(3)
+    assert torch.equal(weights(build(BPNN_OPTIONS, seed=5)), weights(first))
+    assert not torch.equal(weights(build(BPNN_OPTIONS, seed=6)), weights(first))
+
+
+def test_parsing_leaves_the_options_alone():
+    values = {**BPNN_OPTIONS, "ensemble": 2, "prior": {"architecture": "morse"}}
+    before = dict(values)
+    ModelOptions.parse(values)
+    assert values == before
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ("bpnn", "^model: expected a mapping of options, got 'bpnn'"),
+        ({}, r"^model: option 'architecture' is missing, choose from \['bpnn', 'morse', 'mtp'\]"),
+        ({"architecture": "bpn"}, "^model: unknown model 'bpn', did you mean 'bpnn'"),
+        ({"architecture": None}, "^model: unknown model None"),
+        ({"architecture": "sum"}, r"^model: .*'prior' and 'ensemble', choose from \['bpnn'"),
+        ({"architecture": "ensemble"}, "^model: the architecture 'ensemble' comes of"),
+        ({**BPNN_OPTIONS, "widths": [3]}, "^model: unknown option 'widths'"),
+        ({**BPNN_OPTIONS, "hidden": [3.5]}, r"^model.hidden\[0\]: expected int"),
+        ({**BPNN_OPTIONS, "hidden": [0]}, "^model: expected widths of hidden layers above 0"),
+        ({**BPNN_OPTIONS, "descriptor": {"g2_eta": []}}, "^model.descriptor: unknown .*'g2_etas'"),
+        ({**BPNN_OPTIONS, "ensemble": 0}, "^model.ensemble: expected a number of members above 0"),
+        ({**BPNN_OPTIONS, "ensemble": True}, "^model.ensemble: .*got True"),
+        ({**BPNN_OPTIONS, "ensemble": 2.0}, "^model.ensemble: .*got 2.0"),
+        ({**BPNN_OPTIONS, "prior": "morse"}, "^model.prior: expected a mapping .*'morse'"),
+        ({**BPNN_OPTIONS, "prior": {"cutoff": 3.0}}, "^model.prior: option 'architecture' is"),
+        (
+            {**BPNN_OPTIONS, "prior": {"architecture": "morse", "mixing": "max"}},
+            "^model.prior.mixing: unknown choice 'max'",
+        ),
+    ],
+)
+def test_messages_say_where_and_what(values, message):
+    with pytest.raises(ValueError, match=message):
+        ModelOptions.parse(values)
+
+
+@pytest.mark.parametrize(
+    ("elements", "message"),
+    [
+        ([], "expected one or more different elements, got"),
+        (["Cu", "Cu"], r"different elements, got \['Cu', 'Cu'\]"),
+        (["Cu", "Xx"], r"\['Xx'\] are no chemical elements"),
+        (["X"], r"\['X'\] are no chemical elements"),
+    ],
+)
+def test_wrong_elements_are_refused(elements, message):
+    with pytest.raises(ValueError, match=message):
+        single(BPNN_OPTIONS, elements, seed=0)
+
+
+@pytest.mark.parametrize("cutoff", [0.0, -1.0, float("nan")])
+def test_a_cutoff_must_reach_somewhere(cutoff):
+    with pytest.raises(ValueError, match="expected a cutoff above 0 Å"):
+        single({**BPNN_OPTIONS, "cutoff": cutoff}, ["Cu"], seed=0)
+
+
+@pytest.mark.parametrize(
+    ("description", "message"),
+    [
+        ({}, "unknown model None"),
+        ({"architecture": "bpn"}, "unknown model 'bpn', did you mean 'bpnn'"),
+        ({"architecture": "bpnn"}, "the description of a 'bpnn' lacks 'elements'"),
+        ({"architecture": "sum"}, "the description of a 'sum' lacks 'terms'"),
+        ({"architecture": "sum", "terms": []}, "expected one or more potentials"),
+        ({"architecture": "ensemble", "members": []}, "expected one or more potentials"),
+    ],
+)
+def test_descriptions_that_describe_nothing_are_refused(description, message):
+    with pytest.raises(ValueError, match=message):
+        restore(description)
