@@ -79,12 +79,16 @@ class Prepared:
         prediction: Prediction = potential(self.graph)
         return prediction
 
-    def derivatives(self, potential: Any) -> Prediction:
+    def derivatives(
+        self, potential: Any, weights: Sequence[nn.Parameter] | None = None
+    ) -> Prediction:
         """Return the derivatives of the prediction by each weight, along a leading axis.
 
-        Weights stand in the order of ``potential.parameters()``, those that are fixed left out.
+        Weights stand in the order of ``potential.parameters()``, those that are fixed left out,
+        or they are only the ``weights`` that are given.
         """
-        weights = [w for w in potential.parameters() if w.requires_grad]
+        if weights is None:
+            weights = [w for w in potential.parameters() if w.requires_grad]
         with torch.enable_grad():
             said = self.predict(potential)
         return Prediction(
@@ -234,7 +238,7 @@ def common_elements(potentials: Sequence[Potential]) -> tuple[str, ...]:
     return found[0]
 
 
-def _by_each(values: Tensor, weights: list[nn.Parameter]) -> Tensor:
+def _by_each(values: Tensor, weights: Sequence[nn.Parameter]) -> Tensor:
     """Return the derivatives of ``values`` by each weight along a new leading axis."""
     unit = torch.eye(values.numel(), dtype=values.dtype, device=values.device)
     rows = torch.autograd.grad(
@@ -260,5 +264,17 @@ def forces_and_stresses(
     virial = gradient.new_zeros(len(graph.volumes), 3, 3).index_add(
         0, graph.owner[centre], graph.vectors[:, :, None] * gradient[:, None, :]
     )
-    stresses = (virial + virial.transpose(1, 2)) / (2 * graph.volumes[:, None, None])
-    return forces, stresses
+    return forces, stresses_of(virial, graph.volumes)
+
+
+def stresses_of(
+    virials: Float[Tensor, "... structures 3 3"], volumes: Float[Tensor, " structures"]
+) -> Float[Tensor, "... structures 3 3"]:
+    """Return stresses (eV/Å³) from virials (eV); NaN where there is no volume.
+
+    A NaN that no loss looks at leaves the derivatives of the others finite.
+    """
+    nowhere = volumes.isnan()
+    twice = 2 * volumes.masked_fill(nowhere, 1.0)[:, None, None]
+    stresses = (virials + virials.transpose(-1, -2)) / twice
+    return stresses.masked_fill(nowhere[:, None, None], torch.nan)

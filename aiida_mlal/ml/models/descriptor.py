@@ -11,7 +11,13 @@ from torch import Tensor, nn
 from torch.func import functional_call, grad, jacrev, vmap
 
 from aiida_mlal.ml.graph import Graph
-from aiida_mlal.ml.models.base import Potential, Prediction, Prepared, forces_and_stresses
+from aiida_mlal.ml.models.base import (
+    Potential,
+    Prediction,
+    Prepared,
+    forces_and_stresses,
+    stresses_of,
+)
 
 
 class DescriptorPotential(Potential):
@@ -170,9 +176,11 @@ class Described(Prepared):
         prediction = self._linear(energies, slopes)
         return prediction if learning else prediction.detach()
 
-    def derivatives(self, potential: DescriptorPotential) -> Prediction:
+    def derivatives(
+        self, potential: DescriptorPotential, weights: Sequence[nn.Parameter] | None = None
+    ) -> Prediction:
         """Return the derivatives of the prediction by each weight, along a leading axis."""
-        energies, slopes = readout_derivatives(potential, self.features, self.species)
+        energies, slopes = readout_derivatives(potential, self.features, self.species, weights)
         n = len(energies)
         forces = energies.new_zeros(n, len(self.species), 3)
         virials = energies.new_zeros(n, len(self.graph.volumes), 3, 3)
@@ -184,7 +192,7 @@ class Described(Prepared):
             virials[:, structure] = (flat @ self.virials[atoms].reshape(-1, 9)).reshape(n, 3, 3)
             start += count
         summed = vmap(self.graph.sum_over_atoms)(energies)
-        return Prediction(summed, forces, self._stresses(virials))
+        return Prediction(summed, forces, stresses_of(virials, self.graph.volumes))
 
     def _force_matrix(self, structure: int, atoms: slice) -> Float[Tensor, "slopes components"]:
         """Return the linear map from the slopes of one structure to its forces."""
@@ -205,10 +213,9 @@ class Described(Prepared):
         forces = gradient.new_zeros(len(self.species), 3)
         forces = forces.index_add(0, centre, gradient).index_add(0, neighbour, -gradient)
         virial = self.graph.sum_over_atoms(torch.einsum("af,afxy->axy", slopes, self.virials))
-        return Prediction(self.graph.sum_over_atoms(energies), forces, self._stresses(virial))
-
-    def _stresses(self, virials: Float[Tensor, "... structures 3 3"]) -> Tensor:
-        return (virials + virials.transpose(-1, -2)) / (2 * self.graph.volumes[:, None, None])
+        return Prediction(
+            self.graph.sum_over_atoms(energies), forces, stresses_of(virial, self.graph.volumes)
+        )
 
 
 class _Readout(nn.Module):
@@ -226,13 +233,20 @@ def readout_derivatives(
     potential: DescriptorPotential,
     features: Float[Tensor, "atoms features"],
     species: Int[Tensor, " atoms"],
+    chosen: Sequence[nn.Parameter] | None = None,
 ) -> tuple[Float[Tensor, "weights atoms"], Float[Tensor, "weights atoms features"]]:
     """Return derivatives of atomic energies, and of their slopes by the features, by each weight.
 
-    Weights stand in the order of ``potential.parameters()``, those that are fixed left out.
+    Weights stand in the order of ``potential.parameters()``, those that are fixed left out, or
+    they are only those ``chosen``.
     """
     readout = _Readout(potential)
-    weights = {k: w for k, w in readout.named_parameters() if w.requires_grad}
+    named = {k: w for k, w in readout.named_parameters() if w.requires_grad}
+    if chosen is None:
+        weights = named
+    else:
+        names = {id(w): k for k, w in named.items()}
+        weights = {names[id(w)]: w for w in chosen}
     sizes = [w.numel() for w in weights.values()]
     n_atoms, n_features = features.shape
     energies = features.new_zeros(sum(sizes), n_atoms)

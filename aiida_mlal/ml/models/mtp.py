@@ -175,6 +175,50 @@ class MTP(Potential):
             self.elements, self.basis, self.radial, radial, species, moment, skin, threads
         )
 
+    def prepare(self, graph: Graph) -> Prepared:
+        """Return structures whose derivatives by the coefficients come from kernels on the CPU."""
+        if graph.vectors.is_cuda or self.dtype != torch.float64:
+            return super().prepare(graph)
+        from aiida_mlal.ml.models.mtp_prepared import PreparedMTP  # numba is slow to import
+
+        return PreparedMTP.of(self, graph)
+
+    @property
+    def linear_weights(self) -> list[nn.Parameter]:
+        """The coefficients that the energy is linear in."""
+        return [self.species_coeffs, self.moment_coeffs]
+
+    def fix_gauge(self) -> None:
+        r"""Make the radial functions orthonormal, as the moment coefficients can make up for it.
+
+        Adding to a radial function one of lower :math:`\mu`, the same for all pairs of species,
+        makes of each invariant a sum of invariants that the basis has, as their level is lower.
+        With the lengths these are :math:`n (n + 1) / 2` directions that change nothing for
+        :math:`n` radial functions. The linear coefficients have to be found anew.
+        """
+        with torch.no_grad():
+            by_function = self.radial_coeffs.movedim(2, 0)
+            rows = orthonormal(by_function.reshape(len(by_function), -1))
+            self.radial_coeffs.copy_(rows.reshape(by_function.shape).movedim(0, 2))
+
+    def free_directions(self) -> Float[Tensor, "directions radial"]:
+        """Return the ways to change the radial coefficients that no other coefficient undoes.
+
+        They are orthonormal, if the radial functions are.
+        """
+        by_function = self.radial_coeffs.detach().movedim(2, 0)
+        n, size = len(by_function), by_function[0].numel()
+        rows = by_function.reshape(n, size)
+        # first the functions themselves, then what is orthogonal to them all
+        axes = torch.cat([rows, torch.linalg.svd(rows)[2][n:]])
+        found = []
+        for mu in range(n):
+            for axis in axes[mu + 1 :]:
+                direction = torch.zeros_like(by_function)
+                direction[mu] = axis.reshape(by_function[0].shape)
+                found.append(direction.movedim(0, 2).flatten())
+        return torch.stack(found) if found else rows.new_zeros(0, self.radial_coeffs.numel())
+
     @property
     def n_parameters(self) -> int:
         """The number of coefficients, and the length of ``energy_rows``."""
@@ -291,3 +335,19 @@ class MTP(Potential):
             values = values.index_add(0, c, terms)
         scalars = values[self._mapping]
         return self.moment_coeffs @ scalars, scalars
+
+
+def orthonormal(rows: Float[Tensor, "rows size"]) -> Float[Tensor, "rows size"]:
+    """Return the rows made orthogonal to those before, and of length 1 (Gram and Schmidt)."""
+    done: list[Tensor] = []
+    for k, row in enumerate(rows):
+        for _ in range(2):  # the second time for what rounding has left
+            for other in done:
+                row = row - (row @ other) * other
+        length = row.norm()
+        if not length > 1e-12 * rows[k].norm():
+            raise ValueError(
+                f"radial function {k} is a sum of those before, give it other coefficients"
+            )
+        done.append(row / length)
+    return torch.stack(done)

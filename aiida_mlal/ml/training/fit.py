@@ -148,6 +148,9 @@ class _Fitting:
             learner.initialise(problem.prepared, problem.targets, seed)
         judge = whole.take(self.validation) if len(self.validation) else None
         optimizer = parts.make("optimizers", self.options.optimizer, "optimizer")
+        tolerance = self.options.tolerance
+        if tolerance is None:
+            tolerance = optimizer.TOLERANCE
         curve = Curve([], [], 0)
         best, best_weights, since = math.inf, copy.deepcopy(learner.state_dict()), 0
         best_epoch = 0
@@ -159,7 +162,7 @@ class _Fitting:
                 curve.validation.append(loss)
             if not math.isfinite(loss):
                 raise DivergedError(f"the loss is {loss} in epoch {epoch + 1}")
-            since = 0 if loss < best * (1 - self.options.tolerance) else since + 1
+            since = 0 if loss < best * (1 - tolerance) else since + 1
             if loss < best:
                 best, best_epoch = loss, epoch
                 best_weights = copy.deepcopy(learner.state_dict())

@@ -10,6 +10,15 @@ from aiida_mlal.ml.graph import Graph
 from aiida_mlal.ml.models.base import Prediction
 from aiida_mlal.ml.training.options import LossOptions
 
+POWERS = {
+    "per_atom": (2, 1, 3),
+    "molecules": (0, 0, 1),
+    "structures": (2, 1, 1),
+    "vibrations": (1, 0, 1),
+}
+"""Of the number of atoms, that squared errors are divided by: those of energies and virials, those
+of forces; and what the latter are divided by besides."""
+
 
 @dataclass(frozen=True, eq=False)
 class Loss:
@@ -22,7 +31,17 @@ class Loss:
             + w_S \|\Delta \sigma_s V_s / N_s\|^2 \right]
 
     A. Khorshidi and A. A. Peterson, Comput. Phys. Commun. 207, 310 (2016), equation 26, with a
-    term for the stress. It is half the square of ``residuals``.
+    term for the stress. It is half the square of ``residuals``. This is the scaling ``per_atom``;
+    the others are half the equations 7 (``molecules``), 11 (``structures``) and 12
+    (``vibrations``) of I. S. Novikov et al., Mach. Learn.: Sci. Technol. 2, 025002 (2021):
+
+    .. math::
+
+        L = \frac{1}{2} \sum_s \left[ \frac{w_E}{N_s^p} \Delta E_s^2
+            + \frac{w_F}{N_s^q} \sum_{i \in s} |\Delta F_i|^2
+            + \frac{w_S}{N_s^p} \|\Delta \sigma_s V_s\|^2 \right]
+
+    with :math:`(p, q)` of (0, 0), (2, 1) and (1, 0).
     """
 
     known: Prediction
@@ -33,10 +52,13 @@ class Loss:
     def of(cls, options: LossOptions, graph: Graph, targets: Prediction) -> "Loss":
         """Return the loss of the structures of a graph."""
         counts = graph.counts.to(targets.energies.dtype)
+        whole, force, components = POWERS[options.scaling]
+        by_atom = (options.force / components / counts[graph.owner, None] ** force).sqrt()
+        by_volume = (options.stress / counts**whole).sqrt() * graph.volumes
         weights = Prediction(
-            options.energy**0.5 / counts,
-            (options.force / 3 / counts[graph.owner, None]).sqrt().expand(-1, 3),
-            (options.stress**0.5 * graph.volumes / counts)[:, None, None].expand(-1, 3, 3),
+            (options.energy / counts**whole).sqrt(),
+            by_atom.expand(-1, 3),
+            by_volume[:, None, None].expand(-1, 3, 3),
         )
         known = Prediction(
             targets.energies.isfinite() & bool(options.energy),

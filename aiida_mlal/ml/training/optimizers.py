@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 if TYPE_CHECKING:
     from torch.optim import Optimizer as TorchOptimizer
@@ -47,6 +47,9 @@ class Schedule:
 @dataclass(frozen=True)
 class Optimizer(ABC):
     """Changes the weights of a problem for the better."""
+
+    TOLERANCE: ClassVar[float] = 1e-3
+    """Relative decrease of the loss in an epoch that is worth going on."""
 
     @abstractmethod
     def run(self, problem: Problem, epochs: int, seed: int) -> Iterator[float]:

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from aiida_mlal.ml import parts
 
@@ -14,16 +14,23 @@ class LossOptions:
     Attributes
     ----------
     energy
-        Of squared errors of the energy per atom, in 1/eV².
+        Of squared errors of the energy, in 1/eV².
     force
-        Of squared errors of force components, in Å²/eV².
+        Of squared errors of forces, in Å²/eV².
     stress
-        Of squared errors of the virial per atom, in 1/eV².
+        Of squared errors of the virial, in 1/eV².
+    scaling
+        What a structure of N atoms counts. ``per_atom``: errors of the energy per atom, of the
+        virial per atom, and of force components in the mean. ``molecules``, ``structures`` and
+        ``vibrations`` are those of MLIP, whose usual weights are 1, 0.01 and 0.001: errors of
+        energy, virial and all forces of the structure; its energy and virial divided by N², its
+        forces by N; energy and virial divided by N, so that each force counts the same.
     """
 
     energy: float = 1.0
     force: float = 0.04
     stress: float = 0.0
+    scaling: Literal["per_atom", "molecules", "structures", "vibrations"] = "per_atom"
 
     def __post_init__(self) -> None:
         """Refuse weights that leave nothing to learn."""
@@ -53,7 +60,8 @@ class TrainingOptions:
     patience
         Stop after so many epochs without an improvement by ``tolerance``; ``None`` never stops.
     tolerance
-        Relative decrease of the loss that counts as an improvement.
+        Relative decrease of the loss that counts as an improvement; by default that of the
+        optimizer.
     threads
         Cores for each potential; members of an ensemble are fitted side by side on the others.
     """
@@ -64,7 +72,7 @@ class TrainingOptions:
     bootstrap: bool = True
     validation: float = 0.0
     patience: int | None = 3
-    tolerance: float = 1e-3
+    tolerance: float | None = None
     threads: int = 1
 
     def __post_init__(self) -> None:

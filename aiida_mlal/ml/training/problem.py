@@ -1,6 +1,6 @@
 """What an optimiser sees: weights, and a loss of fixed structures."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -48,10 +48,21 @@ class Problem:
         with torch.no_grad():
             return self._measure.residuals(self.prepared.predict(self.potential))
 
-    def jacobian(self) -> Float[Tensor, "residuals weights"]:
-        """Return the derivatives of the residuals by the weights."""
+    def jacobian(
+        self, weights: Sequence[nn.Parameter] | None = None
+    ) -> Float[Tensor, "residuals weights"]:
+        """Return the derivatives of the residuals by the weights, all or those given."""
         with torch.no_grad():
-            return self._measure.weighted(self.prepared.derivatives(self.potential)).T
+            derivatives = self.prepared.derivatives(self.potential, weights)
+            return self._measure.weighted(derivatives).T
+
+    def blocks(self, rows: int) -> list["Problem"]:
+        """Return problems of successive structures, with about as many labels each at most."""
+        counts = self.prepared.graph.counts.numpy(force=True)
+        ends = np.cumsum(3 * counts + 10)
+        block = (ends - 1) // rows
+        cuts = np.flatnonzero(np.diff(block)) + 1
+        return [self.take(part) for part in np.split(np.arange(len(counts)), cuts)]
 
     def batches(self, size: int, generator: np.random.Generator) -> Iterator["Problem"]:
         """Yield problems of ``size`` structures each, drawn without replacement."""

@@ -1,0 +1,685 @@
+"""Moment tensor potentials in training: exact derivatives of many structures by the coefficients.
+
+Basic moments are linear in the radial coefficients, ``M[mu, k] = sum_b c[mu, b] A[b, k]``, with
+``A`` the moments of the polynomials themselves. What forces and virials change with a coefficient
+is, atom by atom, a matrix product: derivatives of dE/dM by the coefficients, times gradients of M
+by the places of the neighbours. The former come from one sweep through the products for each
+coefficient, ``BLOCK`` atoms at a time.
+
+The kernels release Python's lock, so that each thread can have structures of its own.
+"""
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float, Int
+from numba import njit
+from threadpoolctl import threadpool_limits
+
+from aiida_mlal.ml.descriptors.moment_tensors import MomentBasis, components
+from aiida_mlal.ml.descriptors.radial_polynomials import RadialBasis
+
+BLOCK = 8
+"""Atoms handled together in the products: the vector length of the inner loops."""
+
+SYMMETRIC = np.array([[0, 5, 4], [5, 1, 3], [4, 3, 2]])
+"""Where the kernels keep the elements of a symmetric 3 x 3 matrix."""
+
+
+@dataclass(frozen=True, eq=False)
+class Structures:
+    """Fixed structures; the pairs of each atom stand together, as in ``Graph``.
+
+    Attributes
+    ----------
+    owner, species
+        The structure and the species of each atom.
+    first
+        Where the pairs of each atom begin, and at last their number.
+    neighbour, vectors
+        The other atom of each pair, and the vector to it in Å.
+    offsets
+        Where the atoms of each structure begin, and at last their number.
+    """
+
+    owner: Int[np.ndarray, " atoms"]
+    species: Int[np.ndarray, " atoms"]
+    first: Int[np.ndarray, " atoms+1"]
+    neighbour: Int[np.ndarray, " pairs"]
+    vectors: Float[np.ndarray, "pairs 3"]
+    offsets: Int[np.ndarray, " structures+1"]
+
+    def arrays(self) -> tuple[np.ndarray, ...]:
+        """Return what the kernels want, in their order."""
+        return self.owner, self.species, self.first, self.neighbour, self.vectors
+
+    def shares(self, n: int) -> list[tuple[int, int]]:
+        """Return ranges of atoms, whole structures each, with about as many pairs in each."""
+        goals = np.linspace(0, self.first[-1], n + 1)[1:-1]
+        inner = self.offsets[np.searchsorted(self.first[self.offsets], goals)]
+        cuts = np.unique([0, *inner, self.offsets[-1]])
+        return [(int(a), int(b)) for a, b in pairwise(cuts)]
+
+
+@dataclass(frozen=True, eq=False)
+class Coefficients:
+    """The coefficients of the moment: radial (centre, neighbour, mu, b), species, moments."""
+
+    radial: Float[np.ndarray, "species species functions size"]
+    species: Float[np.ndarray, " species"]
+    moment: Float[np.ndarray, " scalars"]
+
+    @property
+    def n_linear(self) -> int:
+        """How many of them the energy is linear in."""
+        return len(self.species) + len(self.moment)
+
+
+Found = tuple[np.ndarray, np.ndarray, np.ndarray]
+"""Of energies, forces and virials; or derivatives of them, along the last axis."""
+
+
+class MTPKernels:
+    """Energies, forces and virials of structures, and derivatives by the coefficients."""
+
+    def __init__(self, basis: MomentBasis, radial: RadialBasis) -> None:
+        settings = [radial.min_dist, radial.cutoff, radial.factor, radial.envelope]
+        settings += [radial.clamped, radial.repulsive]
+        recurrence = np.concatenate([radial.recurrence, np.zeros((1, 3))])
+        self._radial = (np.array(settings, dtype=float), recurrence)
+        self._lists, self._chains = _lists(basis)
+
+    def predict(self, at: Structures, of: Coefficients, threads: int = 1) -> Found:
+        """Return energies, forces and virials."""
+        found = _empty(at)
+
+        def work(low: int, high: int) -> None:
+            values = (of.radial, of.species, of.moment)
+            _predict(low, high, at.arrays(), *self._radial, *values, self._lists, *found)
+
+        _divide(work, at, threads)
+        return found[0], found[1], found[2][:, SYMMETRIC]
+
+    def linear_jacobian(self, at: Structures, of: Coefficients, threads: int = 1) -> Found:
+        """Return derivatives by the coefficients of species, then of moments."""
+        found = _empty(at, of.n_linear)
+
+        def work(low: int, high: int) -> None:
+            lists = (self._lists, self._chains)
+            _linear_jacobian(low, high, at.arrays(), *self._radial, of.radial, *lists, *found)
+
+        _divide(work, at, threads)
+        return found[0], found[1], found[2][:, SYMMETRIC]
+
+    def radial_jacobian(self, at: Structures, of: Coefficients, threads: int = 1) -> Found:
+        """Return derivatives by the radial coefficients."""
+        found = _empty(at, of.radial.size)
+
+        def work(low: int, high: int) -> None:
+            values = (of.radial, of.moment)
+            _radial_jacobian(low, high, at.arrays(), *self._radial, *values, self._lists, *found)
+
+        _divide(work, at, threads)
+        return found[0], found[1], found[2][:, SYMMETRIC]
+
+    def gradient(
+        self,
+        at: Structures,
+        of: Coefficients,
+        energies: Float[np.ndarray, " structures"],
+        forces: Float[np.ndarray, "atoms 3"],
+        virials: Float[np.ndarray, "structures 3 3"],
+        threads: int = 1,
+    ) -> Float[np.ndarray, " coefficients"]:
+        """Return derivatives, by all coefficients, of a sum with these factors."""
+        parts: list[np.ndarray] = []
+
+        def work(low: int, high: int) -> None:
+            found = np.zeros(of.radial.size + of.n_linear)
+            values = (of.radial, of.moment, energies, forces, virials)
+            _gradient(low, high, at.arrays(), *self._radial, *values, self._lists, found)
+            parts.append(found)
+
+        _divide(work, at, threads)
+        return sum(parts, np.zeros(of.radial.size + of.n_linear))
+
+
+def _empty(at: Structures, *columns: int) -> Found:
+    n_structures, n_atoms = len(at.offsets) - 1, len(at.owner)
+    shapes = ((n_structures,), (n_atoms, 3), (n_structures, 6))
+    energies, forces, virials = (np.zeros((*shape, *columns)) for shape in shapes)
+    return energies, forces, virials
+
+
+def _divide(work: Callable[[int, int], None], at: Structures, threads: int) -> None:
+    """Do the work on all structures; matrix products then keep to the thread they are in."""
+    shares = at.shares(threads)
+    with threadpool_limits(1, "blas"):
+        if len(shares) == 1:
+            work(*shares[0])
+        elif shares:
+            with ThreadPoolExecutor(len(shares)) as pool:
+                list(pool.map(lambda share: work(*share), shares))
+
+
+def _lists(basis: MomentBasis) -> tuple[tuple[np.ndarray, ...], tuple[np.ndarray, ...]]:
+    """Return the products, and for each invariant those that it needs.
+
+    Basic moments are numbered anew: each radial function has the first of the monomials, in one
+    order. Where a basis has gaps, they are filled with moments that nothing needs.
+    """
+    monomials = [k for rank in range(basis.max_rank + 1) for k in components(rank)]
+    index = {k: i for i, k in enumerate(monomials)}
+    mu = basis.basic[:, 0]
+    place = np.array([index[x, y, z] for x, y, z in basis.basic[:, 1:].tolist()])
+    count = np.zeros(basis.n_radial, np.int64)
+    np.maximum.at(count, mu, place + 1)
+    begin = np.concatenate([[0], np.cumsum(count)])
+    number = np.concatenate(
+        [begin[mu] + place, np.arange(len(mu), basis.n_moments) - len(mu) + begin[-1]]
+    )
+    times = np.stack([number[basis.times[:, q]] for q in (0, 1, 3)], axis=1)
+    factors = basis.times[:, 2].astype(float)
+    scalars = number[basis.mapping]
+    size = np.array([int(begin[-1]) + basis.n_moments - len(mu)])
+
+    lower = np.zeros((len(monomials), 3), np.int64)
+    parent = np.zeros((len(monomials), 2), np.int64)
+    for i, monomial in enumerate(monomials):
+        for axis in range(3):
+            if monomial[axis]:
+                x, y, z = (p - (q == axis) for q, p in enumerate(monomial))
+                lower[i, axis] = index[x, y, z]
+                parent[i] = lower[i, axis], axis
+    powers = np.array(monomials, dtype=float)
+    lists = (begin, powers, lower, parent, times, factors, scalars, size)
+    return lists, _chains(times, scalars, int(begin[-1]))
+
+
+def _chains(times: np.ndarray, scalars: np.ndarray, n_basic: int) -> tuple[np.ndarray, ...]:
+    rows: dict[int, list[int]] = {}
+    for n, c in enumerate(times[:, 2].tolist()):
+        rows.setdefault(c, []).append(n)
+    operands = times[:, :2].tolist()
+    chains, touched = [], []
+    for scalar in scalars.tolist():
+        seen, todo = {scalar}, [scalar]
+        while todo:
+            new = {x for n in rows.get(todo.pop(), ()) for x in operands[n]} - seen
+            seen |= new
+            todo += new
+        chains.append([n for c in sorted(seen, reverse=True) for n in rows.get(c, ())])
+        touched.append(sorted(seen))
+    return *_flat(chains), *_flat(touched)
+
+
+def _flat(groups: Sequence[Sequence[int]]) -> tuple[np.ndarray, np.ndarray]:
+    begin = np.cumsum([0, *(len(group) for group in groups)])
+    return begin, np.array([x for group in groups for x in group], np.int64)
+
+
+Lists = Any
+"""A tuple of arrays, as ``_lists`` returns them."""
+
+
+@njit(fastmath=True, error_model="numpy", cache=True, nogil=True)
+def _pair(
+    vector: np.ndarray, settings: np.ndarray, recurrence: np.ndarray, parent: np.ndarray,
+    unit: np.ndarray, u: np.ndarray, Q: np.ndarray, dQ: np.ndarray,
+) -> float:  # fmt: skip
+    """Write unit vector, its monomials, polynomials of the distance; return the distance."""
+    low, cutoff, factor, envelope = settings[0], settings[1], settings[2], settings[3]
+    distance = np.sqrt(vector[0] ** 2 + vector[1] ** 2 + vector[2] ** 2)
+    for x in range(3):
+        unit[x] = vector[x] / distance
+    u[0] = 1.0
+    for k in range(1, u.size):
+        u[k] = u[parent[k, 0]] * unit[parent[k, 1]]
+    held = settings[4] > 0.0 and distance < low
+    r = low if held else distance
+    slope = 2.0 / (cutoff - low)
+    t, xi = r - cutoff, (r - low) * slope - 1.0
+    w, dw = factor * t * t, 2.0 * factor * t
+    if envelope == 1.0:
+        w, dw = factor, 0.0
+    elif envelope == 2.0:
+        w = w / (r * r)
+        dw = dw / (r * r) - 2.0 * w / r
+    t0, t1, d0, d1 = 1.0, 0.0, 0.0, 0.0
+    for b in range(recurrence.shape[0]):
+        Q[b] = w * t0
+        dQ[b] = 0.0 if held else w * d0 + dw * t0
+        v = xi * recurrence[b, 0] + recurrence[b, 1]
+        t2 = v * t0 - t1 * recurrence[b, 2]
+        d2 = v * d0 + t0 * slope * recurrence[b, 0] - d1 * recurrence[b, 2]
+        t1, t0, d1, d0 = t0, t2, d0, d2
+    return distance
+
+
+@njit(fastmath=True, error_model="numpy", cache=True, nogil=True)
+def _moments_of_polynomials(
+    i: int, structures: Lists, settings: np.ndarray, recurrence: np.ndarray, parent: np.ndarray,
+    work: Lists, A: np.ndarray,
+) -> None:  # fmt: skip
+    """Sum the products of polynomials and monomials over the neighbours of atom i, by species."""
+    _, species, first, neighbour, vectors = structures
+    unit, u, Q, dQ = work
+    A[:] = 0.0
+    for p in range(first[i], first[i + 1]):
+        _pair(vectors[p], settings, recurrence, parent, unit, u, Q, dQ)
+        s = species[neighbour[p]]
+        for b in range(Q.size):
+            q = Q[b]
+            for k in range(u.size):
+                A[s, b, k] += q * u[k]
+
+
+@njit(fastmath=True, error_model="numpy", cache=True, nogil=True)
+def _combine(c: np.ndarray, A: np.ndarray, begin: np.ndarray, a: int, M: np.ndarray) -> None:
+    """Write the basic moments of one atom, of the radial coefficients c of its species."""
+    n_species, K, R = c.shape
+    for mu in range(K):
+        row = np.zeros(begin[mu + 1] - begin[mu])
+        for s in range(n_species):
+            for b in range(R):
+                f = c[s, mu, b]
+                for k in range(row.size):
+                    row[k] += f * A[s, b, k]
+        for k in range(row.size):
+            M[begin[mu] + k, a] = row[k]
+
+
+@njit(fastmath=True, error_model="numpy", cache=True, nogil=True)
+def _forward(times: np.ndarray, factors: np.ndarray, n_basic: int, M: np.ndarray) -> None:
+    """Write all moments that are products."""
+    M[n_basic:] = 0.0
+    for t in range(times.shape[0]):
+        x, y, z, f = times[t, 0], times[t, 1], times[t, 2], factors[t]
+        for a in range(BLOCK):
+            M[z, a] += f * M[x, a] * M[y, a]
+
+
+@njit(fastmath=True, error_model="numpy", cache=True, nogil=True)
+def _backward(
+    M: np.ndarray, moment: np.ndarray, scalars: np.ndarray, times: np.ndarray,
+    factors: np.ndarray, G: np.ndarray,
+) -> None:  # fmt: skip
+    """Write the derivatives of the energy by all moments."""
+    G[:] = 0.0
+    for k in range(scalars.size):
+        for a in range(BLOCK):
+            G[scalars[k], a] += moment[k]
+    for t in range(times.shape[0] - 1, -1, -1):
+        x, y, z, f = times[t, 0], times[t, 1], times[t, 2], factors[t]
+        for a in range(BLOCK):
+            G[x, a] += f * G[z, a] * M[y, a]
+        for a in range(BLOCK):
+            G[y, a] += f * G[z, a] * M[x, a]
+
+
+@njit(fastmath=True, error_model="numpy", cache=True, nogil=True)
+def _tangent(
+    M: np.ndarray, G: np.ndarray, dM: np.ndarray, times: np.ndarray, factors: np.ndarray,
+    n_basic: int, dG: np.ndarray,
+) -> None:  # fmt: skip
+    """Complete a change of the moments, and write what it makes of the derivatives."""
+    dM[n_basic:] = 0.0
+    dG[:] = 0.0
+    for t in range(times.shape[0]):
+        x, y, z, f = times[t, 0], times[t, 1], times[t, 2], factors[t]
+        for a in range(BLOCK):
+            dM[z, a] += f * (dM[x, a] * M[y, a] + M[x, a] * dM[y, a])
+    for t in range(times.shape[0] - 1, -1, -1):
+        x, y, z, f = times[t, 0], times[t, 1], times[t, 2], factors[t]
+        for a in range(BLOCK):
+            dG[x, a] += f * (dG[z, a] * M[y, a] + G[z, a] * dM[y, a])
+        for a in range(BLOCK):
+            dG[y, a] += f * (dG[z, a] * M[x, a] + G[z, a] * dM[x, a])
+
+
+@njit(fastmath=True, error_model="numpy", cache=True, nogil=True)
+def _gradients_of_moments(
+    i: int, structures: Lists, settings: np.ndarray, recurrence: np.ndarray, c: np.ndarray,
+    lists: Lists, work: Lists, P: np.ndarray, V: np.ndarray,
+) -> int:  # fmt: skip
+    """Write the gradients of the basic moments of atom i by the places of its neighbours.
+
+    ``P[3 n + x]`` is that by component x of the n-th one; ``V[3 n + x]`` what it does to the force
+    on the atom and, times the gradient of the energy, to the virial. Returns the number of rows.
+    """
+    _, species, first, neighbour, vectors = structures
+    begin, powers, lower, parent = lists[0], lists[1], lists[2], lists[3]
+    unit, u, Q, dQ = work
+    row = 0
+    for p in range(first[i], first[i + 1]):
+        r = _pair(vectors[p], settings, recurrence, parent, unit, u, Q, dQ)
+        s = species[neighbour[p]]
+        for mu in range(begin.size - 1):
+            f, df = 0.0, 0.0
+            for b in range(Q.size):
+                f += c[s, mu, b] * Q[b]
+                df += c[s, mu, b] * dQ[b]
+            f /= r
+            for k in range(begin[mu + 1] - begin[mu]):
+                m = begin[mu] + k
+                along = (df - (powers[k, 0] + powers[k, 1] + powers[k, 2]) * f) * u[k]
+                for x in range(3):
+                    P[row + x, m] = along * unit[x] + f * powers[k, x] * u[lower[k, x]]
+        for x in range(3):
+            V[row + x] = 0.0
+            V[row + x, x] = 1.0
+            V[row + x, 3 + x] = vectors[p, x]
+        # off the diagonal the mean of both halves, which are equal in the sum over an atom
+        V[row + 1, 6], V[row + 2, 6] = 0.5 * vectors[p, 2], 0.5 * vectors[p, 1]
+        V[row, 7], V[row + 2, 7] = 0.5 * vectors[p, 2], 0.5 * vectors[p, 0]
+        V[row, 8], V[row + 1, 8] = 0.5 * vectors[p, 1], 0.5 * vectors[p, 0]
+        row += 3
+    return row
+
+
+@njit(fastmath=True, error_model="numpy", cache=True, nogil=True)
+def _scatter(
+    i: int, structures: Lists, D: np.ndarray, V: np.ndarray, start: int,
+    forces: np.ndarray, virials: np.ndarray,
+) -> None:  # fmt: skip
+    """Add gradients by the places of the neighbours of atom i to forces and virials."""
+    owner, _, first, neighbour, _ = structures
+    n, q = D.shape[1], owner[i]
+    sums = np.dot(V.T, D)
+    for x in range(3):
+        for t in range(n):
+            forces[i, x, start + t] += sums[x, t]
+    for x in range(6):
+        for t in range(n):
+            virials[q, x, start + t] += sums[3 + x, t]
+    for p in range(first[i], first[i + 1]):
+        j, row = neighbour[p], 3 * (p - first[i])
+        for x in range(3):
+            for t in range(n):
+                forces[j, x, start + t] -= D[row + x, t]
+
+
+@njit(error_model="numpy", cache=True, nogil=True)
+def _most(first: np.ndarray, low: int, high: int) -> int:
+    most = 0
+    for i in range(low, high):
+        most = max(most, first[i + 1] - first[i])
+    return most
+
+
+@njit(fastmath=True, error_model="numpy", cache=True, nogil=True)
+def _predict(
+    low: int, high: int, structures: Lists, settings: np.ndarray, recurrence: np.ndarray,
+    radial: np.ndarray, constants: np.ndarray, moment: np.ndarray, lists: Lists,
+    energies: np.ndarray, forces: np.ndarray, virials: np.ndarray,
+) -> None:  # fmt: skip
+    """Write energies, forces and virials of the structures of the atoms from low to high."""
+    owner, species, first, neighbour, vectors = structures
+    begin, powers, lower, parent, times, factors, scalars, size = lists
+    n_basic, n_mono = begin[-1], powers.shape[0]
+    n_species, _, K, R = radial.shape
+    M, G = np.zeros((size[0], BLOCK)), np.zeros((size[0], BLOCK))
+    A = np.empty((n_species, R, n_mono))
+    work = np.empty(3), np.empty(n_mono), np.empty(R), np.empty(R)
+    unit, u, Q, dQ = work
+    v = np.empty(3)
+    for base in range(low, high, BLOCK):
+        n = min(BLOCK, high - base)
+        for a in range(n):
+            i = base + a
+            _moments_of_polynomials(i, structures, settings, recurrence, parent, work, A)
+            _combine(radial[species[i]], A, begin, a, M)
+        _forward(times, factors, n_basic, M)
+        _backward(M, moment, scalars, times, factors, G)
+        for a in range(n):
+            i = base + a
+            q = owner[i]
+            energies[q] += constants[species[i]]
+            for k in range(scalars.size):
+                energies[q] += moment[k] * M[scalars[k], a]
+            g = G[:n_basic, a].copy()
+            for p in range(first[i], first[i + 1]):
+                j = neighbour[p]
+                r = _pair(vectors[p], settings, recurrence, parent, unit, u, Q, dQ)
+                v[:] = 0.0
+                for mu in range(K):
+                    f, df = 0.0, 0.0
+                    for b in range(R):
+                        f += radial[species[i], species[j], mu, b] * Q[b]
+                        df += radial[species[i], species[j], mu, b] * dQ[b]
+                    f /= r
+                    along, gx, gy, gz = 0.0, 0.0, 0.0, 0.0
+                    for k in range(begin[mu + 1] - begin[mu]):
+                        h = g[begin[mu] + k]
+                        rank = powers[k, 0] + powers[k, 1] + powers[k, 2]
+                        along += h * u[k] * (df - rank * f)
+                        gx += h * powers[k, 0] * u[lower[k, 0]]
+                        gy += h * powers[k, 1] * u[lower[k, 1]]
+                        gz += h * powers[k, 2] * u[lower[k, 2]]
+                    v[0] += along * unit[0] + f * gx
+                    v[1] += along * unit[1] + f * gy
+                    v[2] += along * unit[2] + f * gz
+                if settings[5] > 0.0 and r < settings[0]:
+                    energies[q] += 1e4 * (np.exp(-10.0 * (r - 1.0)))
+                    energies[q] -= 1e4 * np.exp(-10.0 * (settings[0] - 1.0))
+                    for x in range(3):
+                        v[x] -= 1e5 * np.exp(-10.0 * (r - 1.0)) * unit[x]
+                for x in range(3):
+                    forces[i, x] += v[x]
+                    forces[j, x] -= v[x]
+                    virials[q, x] += v[x] * vectors[p, x]
+                virials[q, 3] += 0.5 * (v[1] * vectors[p, 2] + v[2] * vectors[p, 1])
+                virials[q, 4] += 0.5 * (v[0] * vectors[p, 2] + v[2] * vectors[p, 0])
+                virials[q, 5] += 0.5 * (v[0] * vectors[p, 1] + v[1] * vectors[p, 0])
+
+
+@njit(fastmath=True, error_model="numpy", cache=True, nogil=True)
+def _linear_jacobian(
+    low: int, high: int, structures: Lists, settings: np.ndarray, recurrence: np.ndarray,
+    radial: np.ndarray, lists: Lists, chains: Lists,
+    energies: np.ndarray, forces: np.ndarray, virials: np.ndarray,
+) -> None:  # fmt: skip
+    """Write derivatives by the coefficients of species and of moments."""
+    owner, species, first, _, _ = structures
+    begin, powers, _, parent, times, factors, scalars, size = lists
+    chain_begin, chain, touched_begin, touched = chains
+    n_basic, n_mono = begin[-1], powers.shape[0]
+    n_species, _, _, R = radial.shape
+    M, G = np.zeros((size[0], BLOCK)), np.zeros((size[0], BLOCK))
+    A = np.empty((n_species, R, n_mono))
+    S = np.zeros((BLOCK, scalars.size, n_basic))
+    work = np.empty(3), np.empty(n_mono), np.empty(R), np.empty(R)
+    rows = 3 * _most(first, low, high)
+    P, V, D = np.empty((rows, n_basic)), np.empty((rows, 9)), np.empty((rows, scalars.size))
+    for base in range(low, high, BLOCK):
+        n = min(BLOCK, high - base)
+        for a in range(n):
+            i = base + a
+            _moments_of_polynomials(i, structures, settings, recurrence, parent, work, A)
+            _combine(radial[species[i]], A, begin, a, M)
+            energies[owner[i], species[i]] += 1.0
+        _forward(times, factors, n_basic, M)
+        for k in range(scalars.size):
+            for a in range(n):
+                energies[owner[base + a], n_species + k] += M[scalars[k], a]
+            for t in range(touched_begin[k], touched_begin[k + 1]):
+                for a in range(BLOCK):
+                    G[touched[t], a] = 0.0
+            for a in range(BLOCK):
+                G[scalars[k], a] = 1.0
+            for at in range(chain_begin[k], chain_begin[k + 1]):
+                t = chain[at]
+                x, y, z, f = times[t, 0], times[t, 1], times[t, 2], factors[t]
+                for a in range(BLOCK):
+                    G[x, a] += f * G[z, a] * M[y, a]
+                for a in range(BLOCK):
+                    G[y, a] += f * G[z, a] * M[x, a]
+            for t in range(touched_begin[k], touched_begin[k + 1]):
+                m = touched[t]
+                if m < n_basic:
+                    for a in range(BLOCK):
+                        S[a, k, m] = G[m, a]
+        for a in range(n):
+            i, c = base + a, radial[species[base + a]]
+            m = _gradients_of_moments(
+                i, structures, settings, recurrence, c, lists, work, P, V
+            )  # fmt: skip
+            if m:
+                np.dot(P[:m], S[a].T, D[:m])
+                _scatter(i, structures, D[:m], V[:m], n_species, forces, virials)
+
+
+@njit(fastmath=True, error_model="numpy", cache=True, nogil=True)
+def _radial_jacobian(
+    low: int, high: int, structures: Lists, settings: np.ndarray, recurrence: np.ndarray,
+    radial: np.ndarray, moment: np.ndarray, lists: Lists,
+    energies: np.ndarray, forces: np.ndarray, virials: np.ndarray,
+) -> None:  # fmt: skip
+    """Write derivatives by the radial coefficients: an atom has those of its species only."""
+    owner, species, first, neighbour, vectors = structures
+    begin, powers, lower, parent, times, factors, scalars, size = lists
+    n_basic, n_mono = begin[-1], powers.shape[0]
+    n_species, _, K, R = radial.shape
+    per_centre = n_species * K * R
+    M, G = np.zeros((size[0], BLOCK)), np.zeros((size[0], BLOCK))
+    dM, dG = np.zeros((size[0], BLOCK)), np.zeros((size[0], BLOCK))
+    A = np.zeros((BLOCK, n_species, R, n_mono))
+    S = np.zeros((BLOCK, per_centre, n_basic))
+    work = np.empty(3), np.empty(n_mono), np.empty(R), np.empty(R)
+    unit, u, Q, dQ = work
+    rows = 3 * _most(first, low, high)
+    P, V, D = np.empty((rows, n_basic)), np.empty((rows, 9)), np.empty((rows, per_centre))
+    for base in range(low, high, BLOCK):
+        n = min(BLOCK, high - base)
+        for a in range(n):
+            i = base + a
+            _moments_of_polynomials(i, structures, settings, recurrence, parent, work, A[a])
+            _combine(radial[species[i]], A[a], begin, a, M)
+        _forward(times, factors, n_basic, M)
+        _backward(M, moment, scalars, times, factors, G)
+        for s in range(n_species):
+            for mu in range(K):
+                for b in range(R):
+                    column = (s * K + mu) * R + b
+                    dM[:n_basic] = 0.0
+                    for a in range(n):
+                        total = 0.0
+                        for k in range(begin[mu + 1] - begin[mu]):
+                            m = begin[mu] + k
+                            dM[m, a] = A[a, s, b, k]
+                            total += G[m, a] * A[a, s, b, k]
+                        i = base + a
+                        energies[owner[i], species[i] * per_centre + column] += total
+                    _tangent(M, G, dM, times, factors, n_basic, dG)
+                    for m in range(n_basic):
+                        for a in range(BLOCK):
+                            S[a, column, m] = dG[m, a]
+        for a in range(n):
+            i, c = base + a, radial[species[base + a]]
+            n_rows = _gradients_of_moments(
+                i, structures, settings, recurrence, c, lists, work, P, V
+            )  # fmt: skip
+            if not n_rows:
+                continue
+            np.dot(P[:n_rows], S[a].T, D[:n_rows])
+            g = G[:n_basic, a].copy()
+            for p in range(first[i], first[i + 1]):  # the gradient of G . A with G as it is
+                r = _pair(vectors[p], settings, recurrence, parent, unit, u, Q, dQ)
+                s, row = species[neighbour[p]], 3 * (p - first[i])
+                for mu in range(K):
+                    g0, g1, tx, ty, tz = 0.0, 0.0, 0.0, 0.0, 0.0
+                    for k in range(begin[mu + 1] - begin[mu]):
+                        h = g[begin[mu] + k]
+                        g0 += h * u[k]
+                        g1 += h * u[k] * (powers[k, 0] + powers[k, 1] + powers[k, 2])
+                        tx += h * powers[k, 0] * u[lower[k, 0]]
+                        ty += h * powers[k, 1] * u[lower[k, 1]]
+                        tz += h * powers[k, 2] * u[lower[k, 2]]
+                    for b in range(R):
+                        column = (s * K + mu) * R + b
+                        f = Q[b] / r
+                        along = dQ[b] * g0 - f * g1
+                        D[row, column] += along * unit[0] + f * tx
+                        D[row + 1, column] += along * unit[1] + f * ty
+                        D[row + 2, column] += along * unit[2] + f * tz
+            start = species[i] * per_centre
+            _scatter(i, structures, D[:n_rows], V[:n_rows], start, forces, virials)
+
+
+@njit(fastmath=True, error_model="numpy", cache=True, nogil=True)
+def _gradient(
+    low: int, high: int, structures: Lists, settings: np.ndarray, recurrence: np.ndarray,
+    radial: np.ndarray, moment: np.ndarray, by_energy: np.ndarray, by_force: np.ndarray,
+    by_virial: np.ndarray, lists: Lists, found: np.ndarray,
+) -> None:  # fmt: skip
+    """Add the derivatives of a sum of energies, forces and virials, times what is given for each.
+
+    The sum over forces and virials is what the energy changes by when the neighbours are moved
+    along certain vectors: one change of the moments gives all derivatives.
+    """
+    owner, species, first, neighbour, vectors = structures
+    begin, powers, lower, parent, times, factors, scalars, size = lists
+    n_basic, n_mono = begin[-1], powers.shape[0]
+    n_species, _, K, R = radial.shape
+    M, G = np.zeros((size[0], BLOCK)), np.zeros((size[0], BLOCK))
+    dM, dG = np.zeros((size[0], BLOCK)), np.zeros((size[0], BLOCK))
+    A, B = np.zeros((BLOCK, n_species, R, n_mono)), np.zeros((BLOCK, n_species, R, n_mono))
+    work = np.empty(3), np.empty(n_mono), np.empty(R), np.empty(R)
+    unit, u, Q, dQ = work
+    push, du = np.empty(3), np.empty(n_mono)
+    linear = radial.size
+    for base in range(low, high, BLOCK):
+        n = min(BLOCK, high - base)
+        B[:] = 0.0
+        for a in range(n):
+            i = base + a
+            q = owner[i]
+            found[linear + species[i]] += by_energy[q]
+            _moments_of_polynomials(i, structures, settings, recurrence, parent, work, A[a])
+            _combine(radial[species[i]], A[a], begin, a, M)
+            for p in range(first[i], first[i + 1]):
+                r = _pair(vectors[p], settings, recurrence, parent, unit, u, Q, dQ)
+                j = neighbour[p]
+                along = 0.0
+                for x in range(3):
+                    push[x] = by_force[i, x] - by_force[j, x]
+                    for y in range(3):
+                        push[x] += by_virial[q, y, x] * vectors[p, y]
+                    along += push[x] * unit[x]
+                for x in range(3):
+                    push[x] = (push[x] - along * unit[x]) / r
+                for k in range(n_mono):
+                    du[k] = (
+                        powers[k, 0] * u[lower[k, 0]] * push[0]
+                        + powers[k, 1] * u[lower[k, 1]] * push[1]
+                        + powers[k, 2] * u[lower[k, 2]] * push[2]
+                    )
+                s = species[j]
+                for b in range(R):
+                    f, df = Q[b], dQ[b] * along
+                    for k in range(n_mono):
+                        B[a, s, b, k] += f * du[k] + df * u[k]
+            _combine(radial[species[i]], B[a], begin, a, dM)
+        _forward(times, factors, n_basic, M)
+        _backward(M, moment, scalars, times, factors, G)
+        _tangent(M, G, dM, times, factors, n_basic, dG)
+        for a in range(n):
+            i = base + a
+            e = by_energy[owner[i]]
+            for k in range(scalars.size):
+                value = e * M[scalars[k], a] + dM[scalars[k], a]
+                found[linear + n_species + k] += value
+            for s in range(n_species):
+                for mu in range(K):
+                    start = ((species[i] * n_species + s) * K + mu) * R
+                    for b in range(R):
+                        total = 0.0
+                        for k in range(begin[mu + 1] - begin[mu]):
+                            m = begin[mu] + k
+                            total += (e * G[m, a] + dG[m, a]) * A[a, s, b, k]
+                            total += G[m, a] * B[a, s, b, k]
+                        found[start + b] += total

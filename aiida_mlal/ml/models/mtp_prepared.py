@@ -1,0 +1,116 @@
+"""Fixed structures for the training of moment tensor potentials, with the kernels in numba."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from jaxtyping import Int
+from torch import Tensor, nn
+
+from aiida_mlal.ml.fast.mtp_training import Coefficients, Found, MTPKernels, Structures
+from aiida_mlal.ml.graph import Graph
+from aiida_mlal.ml.models.base import Prediction, Prepared, stresses_of
+
+if TYPE_CHECKING:
+    from aiida_mlal.ml.models.mtp import MTP
+
+
+class PreparedMTP(Prepared):
+    """Fixed structures, of which energies, forces, stresses and their derivatives are exact.
+
+    Threads are as many as torch has.
+    """
+
+    def __init__(self, graph: Graph, kernels: MTPKernels, species: Int[Tensor, " atoms"]) -> None:
+        super().__init__(graph)
+        self.kernels, self.species = kernels, species
+        ends = torch.bincount(graph.pairs[0], minlength=len(species)).cumsum(0)
+        self.structures = Structures(
+            graph.owner.numpy(),
+            species.numpy(),
+            np.concatenate([[0], ends.numpy()]),
+            graph.pairs[1].numpy(),
+            np.ascontiguousarray(graph.vectors.detach().numpy()),
+            np.concatenate([[0], graph.counts.cumsum(0).numpy()]),
+        )
+
+    @classmethod
+    def of(cls, potential: "MTP", graph: Graph) -> "PreparedMTP":
+        """Prepare a graph for potentials of the same basis and elements."""
+        kernels = MTPKernels(potential.basis, potential.radial)
+        return cls(graph, kernels, potential.species(graph.numbers))
+
+    def take(self, structures: Int[np.ndarray, " chosen"]) -> "PreparedMTP":
+        """Return some of the structures, which may repeat."""
+        atoms = self.graph.atoms_of(structures)
+        return PreparedMTP(self.graph.take(structures), self.kernels, self.species[atoms])
+
+    def predict(self, potential: "MTP") -> Prediction:
+        """Predict with the coefficients that ``potential`` has now."""
+        energies, forces, virials = _Predict.apply(
+            self, potential.radial_coeffs, potential.species_coeffs, potential.moment_coeffs
+        )
+        return Prediction(energies, forces, stresses_of(virials, self.graph.volumes))
+
+    def derivatives(
+        self, potential: "MTP", weights: Sequence[nn.Parameter] | None = None
+    ) -> Prediction:
+        """Return the derivatives of the prediction by each coefficient, along a leading axis."""
+        if weights is None:
+            weights = [w for w in potential.parameters() if w.requires_grad]
+        radial = any(w is potential.radial_coeffs for w in weights)
+        linear = any(w is not potential.radial_coeffs for w in weights)
+        of, threads = coefficients(*potential.parameters()), torch.get_num_threads()
+        found = {}
+        if radial:
+            columns = self.kernels.radial_jacobian(self.structures, of, threads)
+            found[id(potential.radial_coeffs)] = columns
+        if linear:
+            columns = self.kernels.linear_jacobian(self.structures, of, threads)
+            cut = len(of.species)
+            found[id(potential.species_coeffs)] = _part(columns, slice(None, cut))
+            found[id(potential.moment_coeffs)] = _part(columns, slice(cut, None))
+        chosen = [found[id(w)] for w in weights]
+        energies, forces, virials = (
+            torch.cat([torch.from_numpy(part[q]) for part in chosen], dim=-1).movedim(-1, 0)
+            for q in range(3)
+        )
+        return Prediction(energies, forces, stresses_of(virials, self.graph.volumes))
+
+
+class _Predict(torch.autograd.Function):
+    """Energies, forces and virials, which can be differentiated once by the coefficients."""
+
+    @staticmethod
+    def forward(ctx: Any, prepared: PreparedMTP, *weights: Tensor) -> tuple[Tensor, ...]:
+        ctx.prepared, ctx.coefficients = prepared, coefficients(*weights)
+        found = prepared.kernels.predict(
+            prepared.structures, ctx.coefficients, torch.get_num_threads()
+        )
+        return tuple(torch.from_numpy(values) for values in found)
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        of = ctx.coefficients
+        found = ctx.prepared.kernels.gradient(
+            ctx.prepared.structures,
+            of,
+            *(gradient.contiguous().numpy() for gradient in gradients),
+            torch.get_num_threads(),
+        )
+        sizes = [of.radial.size, of.species.size, of.moment.size]
+        radial, species, moment = torch.from_numpy(found).split(sizes)
+        return None, radial.reshape(of.radial.shape), species, moment
+
+
+def coefficients(radial: Tensor, species: Tensor, moment: Tensor) -> Coefficients:
+    """Return coefficients as the kernels want them; they do not change with the weights."""
+    return Coefficients(
+        *(np.array(part.detach().numpy(), order="C") for part in (radial, species, moment))
+    )
+
+
+def _part(found: Found, columns: slice) -> Found:
+    return found[0][..., columns], found[1][..., columns], found[2][..., columns]

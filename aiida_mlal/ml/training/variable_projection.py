@@ -1,0 +1,223 @@
+"""Variable projection: weights that the energy is linear in are solved for, the others searched."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar, Protocol, runtime_checkable
+
+from aiida_mlal.ml.training.optimizers import Optimizer
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
+    from torch import Tensor, nn
+
+    from aiida_mlal.ml.training.problem import Problem
+
+ROWS = 2**13
+"""Labels whose derivatives are computed together: what of a Jacobian is in memory at least."""
+
+
+@runtime_checkable
+class Separable(Protocol):
+    """A potential whose energy is linear in some of its weights."""
+
+    @property
+    def linear_weights(self) -> list[nn.Parameter]:
+        """The weights that the energy is linear in."""
+
+    def fix_gauge(self) -> None:
+        """Change the other weights to an equal potential of some standard form.
+
+        Equal but for the linear weights, which are solved for thereafter.
+        """
+
+    def free_directions(self) -> Float[Tensor, "directions weights"]:
+        """Return orthonormal changes of the other weights that the linear ones cannot undo."""
+
+
+@dataclass(frozen=True)
+class VariableProjection(Optimizer):
+    r"""Levenberg-Marquardt on some weights, with the best linear weights at each point.
+
+    With residuals :math:`r = A(c) z + b(c)` this minimises :math:`\min_z |r|^2 / 2` over
+    :math:`c`. In a factorisation :math:`Q R` of the derivatives by :math:`z`, by :math:`c`, and of
+    :math:`b` the last two, orthogonal to the first, are the Jacobian (in L. Kaufman's
+    approximation, BIT 15, 49 (1975)) and the residuals that the step in :math:`c` needs. ``R`` is
+    made block of labels by block, so the Jacobian itself need not fit into memory.
+
+    Attributes
+    ----------
+    ridge
+        A penalty of the squares of the linear weights, each in units of the size of its column of
+        A; where columns are dependent it picks the smallest weights.
+    damping
+        First damping, relative to the curvature by each weight.
+    longest
+        No step is longer. The radial functions of a moment tensor potential have length 1: they
+        do not turn by more than 45 degrees.
+    memory
+        Derivatives by the linear weights are kept for the next step up to this size in GiB,
+        beyond it they are computed twice.
+    """
+
+    TOLERANCE: ClassVar[float] = 1e-6
+    """Small, since the search passes saddles: 1e-5 a step there, 1e-2 a step behind them."""
+
+    ridge: float = 1e-10
+    damping: float = 1e-2
+    longest: float = 1.0
+    memory: float = 1.0
+
+    def __post_init__(self) -> None:
+        """Refuse what has no solution."""
+        if not (self.ridge > 0 and self.damping > 0 and self.longest > 0 and self.memory >= 0):
+            raise ValueError(
+                "expected ridge, damping and longest above 0 and a memory of 0 or more, "
+                f"got {self.ridge}, {self.damping}, {self.longest} and {self.memory}"
+            )
+
+    def run(self, problem: Problem, epochs: int, seed: int) -> Iterator[float]:
+        """Yield the loss after the first solution, then after each accepted step."""
+        import torch
+
+        search = _Search(problem, self)
+        now = search.solve()
+        yield now.loss
+        damping = self.damping
+        for _ in range(epochs - 1 if search.searched else 0):
+            directions, jacobian, rest = search.linearise()
+            curvature = jacobian.T @ jacobian
+            scale = curvature.diagonal().clamp(min=1e-12 * float(curvature.diagonal().max()))
+            while True:
+                damped = curvature + damping * torch.diag(scale)
+                step = -torch.linalg.solve(damped, jacobian.T @ rest)
+                step *= min(1.0, self.longest / float(step.norm()))
+                promised = float(rest @ rest - (rest + jacobian @ step).square().sum()) / 2
+                if not promised > 1e-14 * now.loss:
+                    search.restore(now)
+                    return
+                search.move(now, step @ directions)
+                trial = search.solve()
+                gain = (now.loss - trial.loss) / promised
+                if trial.loss < now.loss:
+                    damping = max(damping * max(1 / 5, 1 - (2 * gain - 1) ** 3), 1e-12)
+                    break
+                damping *= 4
+            now = trial
+            yield now.loss
+
+
+@dataclass(frozen=True, eq=False)
+class _Point:
+    """Weights, and the loss with them."""
+
+    searched: Tensor
+    linear: Tensor
+    loss: float
+
+
+class _Search:
+    """The problem as one of the searched weights alone; the potential holds them."""
+
+    def __init__(self, problem: Problem, options: VariableProjection) -> None:
+        potential = problem.potential
+        if not isinstance(potential, Separable):
+            raise ValueError(
+                "variable_projection is for potentials that are linear in some of their weights, "
+                f"such as 'mtp', this is {potential.describe()['architecture']!r}; choose the "
+                "optimizer 'lbfgs', 'adam' or 'levenberg_marquardt'"
+            )
+        self.potential, self.ridge = potential, options.ridge
+        linear = {id(w) for w in potential.linear_weights}
+        self.linear = [w for w in problem.parameters if id(w) in linear]
+        self.searched = [w for w in problem.parameters if id(w) not in linear]
+        self.n_linear = sum(w.numel() for w in self.linear)
+        if self.searched:
+            potential.fix_gauge()
+        self.blocks = problem.blocks(ROWS)
+        # without linear weights the residuals are what no weight changes
+        for weight in self.linear:
+            weight.data.zero_()
+        self.constants = [block.residuals() for block in self.blocks]
+        n_rows = sum(len(rows) for rows in self.constants)
+        if not n_rows:
+            raise ValueError("there is no label to learn from with these weights of the loss")
+        self._fits = 8 * n_rows * self.n_linear <= options.memory * 2**30
+        self._kept: dict[int, Tensor] = {}
+
+    def solve(self) -> _Point:
+        """Set the linear weights that are best with the others as they are."""
+        import torch
+
+        n = self.n_linear
+        triangle = self._triangle(lambda block: self.constants[block][:, None], 1)
+        right = -triangle[:n, n:]
+        weights = torch.linalg.solve_triangular(triangle[:n, :n], right, upper=True)[:, 0]
+        loss = float(triangle[n, n].square()) / 2
+        point = _Point(_flat(self.searched), weights, loss)
+        self.restore(point)
+        return point
+
+    def linearise(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Return directions, the derivatives along them, and the residuals.
+
+        The latter two are in a basis of what the linear weights cannot change.
+        """
+        import torch
+
+        directions = self.potential.free_directions()
+
+        def columns(block: int) -> Tensor:
+            along = self.blocks[block].jacobian(self.searched) @ directions.T
+            return torch.cat([along, self.constants[block][:, None]], dim=1)
+
+        n, m = self.n_linear, self.n_linear + len(directions)
+        triangle = self._triangle(columns, len(directions) + 1)
+        return directions, triangle[n:m, n:m], triangle[n:m, m]
+
+    def move(self, point: _Point, change: Tensor) -> None:
+        """Change the searched weights from those of a point."""
+        from torch.nn.utils import vector_to_parameters
+
+        vector_to_parameters(point.searched + change, self.searched)
+        self.potential.fix_gauge()
+        self._kept = {}
+
+    def restore(self, point: _Point) -> None:
+        """Set the weights of a point."""
+        from torch.nn.utils import vector_to_parameters
+
+        vector_to_parameters(point.searched, self.searched)
+        vector_to_parameters(point.linear, self.linear)
+
+    def _triangle(self, columns: Callable[[int], Tensor], n: int) -> Tensor:
+        """Return R of the derivatives by the linear weights, the ridge below, and more columns."""
+        import torch
+
+        like, size = self.constants[0], self.n_linear + n
+        triangle = like.new_zeros(size, size)
+        for block in range(len(self.blocks)):
+            rows = torch.cat([self._matrix(block), columns(block)], dim=1)
+            triangle = torch.linalg.qr(torch.cat([triangle, rows]), mode="r").R
+        sizes = triangle[:, : self.n_linear].norm(dim=0)
+        sizes = torch.where(sizes > 0, sizes, 1.0)
+        penalty = like.new_zeros(self.n_linear, size)
+        penalty[:, : self.n_linear] = torch.diag(self.ridge**0.5 * sizes)
+        return torch.linalg.qr(torch.cat([triangle, penalty]), mode="r").R
+
+    def _matrix(self, block: int) -> Tensor:
+        """Return the derivatives of a block by the linear weights."""
+        found = self._kept.get(block)
+        if found is None:
+            found = self.blocks[block].jacobian(self.linear)
+            if self._fits:
+                self._kept[block] = found
+        return found
+
+
+def _flat(weights: list[nn.Parameter]) -> Tensor:
+    import torch
+
+    parts = [weight.detach().flatten() for weight in weights]
+    return torch.cat(parts) if parts else torch.zeros(0)
