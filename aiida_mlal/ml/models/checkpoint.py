@@ -14,6 +14,7 @@ from aiida_mlal.ml.tensorfile import pack, unpack
 
 FORMAT = "aiida-mlal/potential"
 VERSION = 1
+_DTYPES = ["float32", "float64"]
 UNITS = {"energy": "eV", "length": "Å", "stress": "eV/Å^3"}
 
 
@@ -64,6 +65,11 @@ class Checkpoint:
             weights do not fit its description.
         """
         header, arrays = unpack(content, FORMAT, VERSION)
+        missing = sorted({"potential", "dtype", "training"} - set(header))
+        if missing:
+            raise ValueError(f"the description in the file lacks {missing}")
+        if header["dtype"] not in _DTYPES:
+            raise ValueError(f"unknown type of weights {header['dtype']!r}, choose from {_DTYPES}")
         tensors = {key: torch.tensor(array) for key, array in arrays.items()}
         potential = restore(header["potential"]).to(getattr(torch, header["dtype"]))
         weights = {
