@@ -242,9 +242,9 @@ def _by_each(values: Tensor, weights: Sequence[nn.Parameter]) -> Tensor:
     """Return the derivatives of ``values`` by each weight along a new leading axis."""
     unit = torch.eye(values.numel(), dtype=values.dtype, device=values.device)
     rows = torch.autograd.grad(
-        values.reshape(-1),
+        values,
         weights,
-        unit,
+        unit.reshape(-1, *values.shape),
         is_grads_batched=True,
         retain_graph=True,
         materialize_grads=True,
