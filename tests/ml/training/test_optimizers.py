@@ -1,0 +1,231 @@
+"""What holds for every optimizer; a new one joins by entering ``OPTIMIZERS``."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from ase.build import bulk
+from ase.calculators.emt import EMT
+
+from aiida_mlal.ml import parts
+from aiida_mlal.ml.configurations import Configurations
+from aiida_mlal.ml.models.base import Prediction
+from aiida_mlal.ml.models.factory import single
+from aiida_mlal.ml.options import build
+from aiida_mlal.ml.training.optimizers import Schedule
+from aiida_mlal.ml.training.options import LossOptions, TrainingOptions
+from aiida_mlal.ml.training.problem import Problem
+
+BPNN = {"architecture": "bpnn", "hidden": [4], "cutoff": 3.5}
+MTP = {"architecture": "mtp", "level": 4, "radial_basis_size": 4, "cutoff": 3.5}
+OPTIMIZERS = {
+    "adam": ({"name": "adam", "learning_rate": 0.01}, BPNN),
+    "adam in batches": ({"name": "adam", "learning_rate": 0.01, "batch_size": 2}, BPNN),
+    "adam with a schedule": (
+        {"name": "adam", "learning_rate": 0.02, "schedule": {"name": "linear"}},
+        BPNN,
+    ),
+    "lbfgs": ({"name": "lbfgs"}, BPNN),
+    "lbfgs of the paper": (
+        {
+            "name": "lbfgs",
+            "learning_rate": 1e-2,
+            "line_search": None,
+            "schedule": {"name": "cosine_restarts"},
+        },
+        BPNN,
+    ),
+    "lbfgs of mtp": ({"name": "lbfgs"}, MTP),
+    "levenberg_marquardt": ({"name": "levenberg_marquardt", "ridge": 0.0}, BPNN),
+    "levenberg_marquardt of mtp": ({"name": "levenberg_marquardt", "ridge": 0.0}, MTP),
+    "variable_projection": ({"name": "variable_projection"}, MTP),
+}
+EPOCHS = 8
+
+
+def labelled(n=6):
+    frames = []
+    for seed in range(n):
+        atoms = bulk("Cu", cubic=True)
+        if seed == 1:
+            atoms = bulk("Cu") * (2, 1, 1)
+        atoms.rattle(0.1, seed=seed)
+        atoms.calc = EMT()
+        atoms.get_stress()
+        frames.append(atoms)
+    return Configurations.from_ase(frames)
+
+
+@pytest.fixture(scope="module")
+def structures():
+    return labelled()
+
+
+@pytest.fixture(params=OPTIMIZERS)
+def name(request):
+    return request.param
+
+
+def problem(name, structures, seed=0):
+    potential = single(OPTIMIZERS[name][1], ["Cu"], seed)
+    targets = Prediction(
+        *(torch.tensor(x) for x in (structures.energies, structures.forces, structures.stresses))
+    )
+    prepared = potential.prepare(potential.graph(structures))
+    potential.initialise(prepared, targets, seed)
+    return Problem(potential, prepared, targets, LossOptions(1.0, 0.04, 0.01))
+
+
+def run(name, task, epochs=EPOCHS, seed=0):
+    return list(parts.make("optimizers", OPTIMIZERS[name][0]).run(task, epochs, seed))
+
+
+def weights(task):
+    return torch.cat([p.detach().flatten() for p in task.parameters]).numpy()
+
+
+def test_every_installed_optimizer_is_here():
+    assert {options["name"] for options, _ in OPTIMIZERS.values()} == set(parts.names("optimizers"))
+
+
+def test_the_loss_decreases(name, structures):
+    task = problem(name, structures)
+    before = float(task.loss())
+    losses = run(name, task)
+    assert 1 <= len(losses) <= EPOCHS
+    assert all(isinstance(loss, float) for loss in losses)
+    assert losses[-1] < 0.8 * before
+
+
+def test_the_loss_is_that_of_the_weights_after_the_epoch(name, structures):
+    task = problem(name, structures)
+    for loss in parts.make("optimizers", OPTIMIZERS[name][0]).run(task, 4, 0):
+        assert loss == pytest.approx(float(task.loss()), rel=1e-6)
+
+
+def test_equal_seeds_give_equal_weights(name, structures):
+    one, other = (problem(name, structures) for _ in range(2))
+    assert run(name, one) == run(name, other)
+    np.testing.assert_array_equal(weights(one), weights(other))
+
+
+def test_batches_are_drawn_by_the_seed(structures):
+    name = "adam in batches"
+    one, other = (problem(name, structures) for _ in range(2))
+    run(name, one, seed=0)
+    run(name, other, seed=1)
+    assert np.abs(weights(one) - weights(other)).max() > 1e-8
+
+
+def test_the_random_state_is_left_alone(name, structures):
+    before = torch.random.get_rng_state()
+    run(name, problem(name, structures), epochs=2)
+    assert torch.equal(torch.random.get_rng_state(), before)
+
+
+def test_labels_that_are_missing_count_nothing(name, structures):
+    """Structures without any label are as if they were not there."""
+    energies, forces = structures.energies.copy(), structures.forces.copy()
+    stresses = structures.stresses.copy()
+    energies[4:], stresses[4:] = np.nan, np.nan
+    forces[structures.owner >= 4] = np.nan
+    energies[1] = np.nan  # and some miss a part
+    forces[:2, 1] = np.nan
+    some = structures.with_labels(energies, forces, stresses)
+    full, fewer = problem(name, some), problem(name, some[:4])
+    with torch.no_grad():
+        assert float(full.loss()) == pytest.approx(float(fewer.loss()), rel=1e-12)
+    if name == "adam in batches":
+        assert math.isfinite(run(name, full)[-1])
+        return
+    np.testing.assert_allclose(run(name, full, 3), run(name, fewer, 3), rtol=1e-5)
+
+
+def test_what_is_learned_already_stays(name, structures):
+    if name == "variable_projection":
+        pytest.skip("finds linear weights of its own")
+    task = problem(name, structures)
+    with torch.no_grad():
+        said = task.prepared.predict(task.potential)
+    perfect = Problem(task.potential, task.prepared, said, task.weights)
+    losses = run(name, perfect, epochs=2)
+    assert losses
+    assert max(losses) < 1e-12
+
+
+def test_a_structure_without_numbers_is_told(name, structures):
+    """A loss that is not finite is yielded, for the loop to stop at."""
+    task = problem(name, structures)
+    with torch.no_grad():
+        task.parameters[0].fill_(torch.nan)
+    try:
+        losses = run(name, task, epochs=2)
+    except ValueError as error:  # of linear algebra
+        assert "radial function" in str(error)  # noqa: PT017
+        return
+    assert not math.isfinite(losses[0])
+
+
+def test_weights_that_are_fixed_stay(name, structures):
+    task = problem(name, structures)
+    fixed = task.parameters[-1].requires_grad_(False)
+    before = fixed.clone()
+    losses = run(name, task, epochs=3)
+    assert torch.equal(fixed, before)
+    assert math.isfinite(losses[-1])
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"name": "adam", "batch_size": 0}, "batch_size of 1 or more"),
+        ({"name": "adam", "learning_rate": 0.0}, "learning_rate above 0"),
+        ({"name": "adam", "weight_decay": -0.1}, "weight_decay of 0 or more"),
+        ({"name": "lbfgs", "learning_rate": -1.0}, "learning_rate above 0"),
+        ({"name": "lbfgs", "iterations": 0}, "iterations and a history of 1 or more"),
+        ({"name": "lbfgs", "line_search": "wolfe"}, "line_search: unknown choice 'wolfe'"),
+        ({"name": "levenberg_marquardt", "ridge": -1.0}, "ridge of 0 or more"),
+        ({"name": "levenberg_marquardt", "damping": 0.0}, "damping above 0"),
+        ({"name": "adam", "schedule": {"first_period": 0}}, "optimizer.schedule: .*first_period"),
+        ({"name": "adam", "schedule": {"period_factor": 0}}, "period_factor of 1 or more"),
+        ({"name": "adam", "schedule": {"factor": 0.0}}, r"factor in \(0, 1\]"),
+        ({"name": "adam", "schedule": {"name": "cosine"}}, "did you mean 'cosine_restarts'"),
+    ],
+)
+def test_options_that_cannot_be_run_are_refused(options, message):
+    with pytest.raises(ValueError, match=message):
+        build(TrainingOptions, {"optimizer": options})
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"epochs": 0},
+        {"validation": 1.0},
+        {"validation": -0.1},
+        {"patience": 0},
+        {"threads": 0},
+        {"tolerance": -1.0},
+        {"loss": {"energy": -1.0}},
+        {"loss": {"energy": 0.0, "force": 0.0}},
+        {"loss": {"energy": math.nan}},
+        {"loss": {"force": math.inf}},
+        {"optimizer": {}},
+    ],
+)
+def test_a_training_that_cannot_be_run_is_refused(options):
+    with pytest.raises(ValueError, match=r"expected|choose"):
+        build(TrainingOptions, options)
+
+
+def test_schedules():
+    def rates(epochs, **options):
+        return [Schedule(**options).rate(epoch, epochs) for epoch in range(epochs)]
+
+    assert rates(3) == [1, 1, 1]
+    assert rates(4, name="linear") == [1, 0.75, 0.5, 0.25]
+    assert rates(3, name="exponential", factor=0.5) == [1, 0.5, 0.25]
+    restarts = rates(14, name="cosine_restarts", first_period=2, period_factor=2)
+    halves = [(1 + math.cos(math.pi * k / n)) / 2 for n in (2, 4, 8) for k in range(n)]
+    assert restarts == pytest.approx(halves)
