@@ -26,8 +26,8 @@ def direct_relaxation(node: ProcessNode, how: str) -> DirectRelaxation:
     batches = graph.labelled(node)
     if not batches:
         raise ValueError("the campaign has no label yet to begin a direct relaxation from")
-    calculator = graph.find_inputs(batches[0].process).get("calculator")
-    if not isinstance(calculator, Dict):
+    calculator = _calculator(batches[0].process)
+    if calculator is None:
         raise ValueError(
             "the labels do not come from an ASE calculator: give the trajectory of a direct "
             "relaxation as a file"
@@ -35,3 +35,11 @@ def direct_relaxation(node: ProcessNode, how: str) -> DirectRelaxation:
     options = build(CalculatorOptions, calculator.get_dict(), "calculator")
     start = batches[0].dataset.configurations[0].to_ase()[0]
     return relax(start, options.build(), how, graph.tolerance(node) or OracleForce.fmax)
+
+
+def _calculator(process: ProcessNode) -> Dict | None:
+    """Return the ASE calculator that a labelling process was given, whatever wraps it."""
+    for label, node in graph.find_inputs(process).items():
+        if label.rpartition("__")[2] == "calculator" and isinstance(node, Dict):
+            return node
+    return None

@@ -1,6 +1,7 @@
 """What a campaign did so far, read from the provenance graph."""
 
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
@@ -14,7 +15,6 @@ from aiida_mlal.data.selection import SelectionData
 from aiida_mlal.ml.stops import OracleForce
 from aiida_mlal.ml.tasks.base import RESULT
 
-TRAIN = "mlal.train"
 CHILDREN = (LinkType.CALL_CALC, LinkType.CALL_WORK)
 
 
@@ -29,8 +29,7 @@ class Batch:
 
 def children(node: ProcessNode) -> list[ProcessNode]:
     """Return the processes that a process called itself, in the order of their creation."""
-    found: list[Any] = node.base.links.get_outgoing(link_type=CHILDREN).all_nodes()
-    return sorted(found, key=_age)
+    return [child for _, child in _calls(node)]
 
 
 def descendants(node: ProcessNode) -> list[ProcessNode]:
@@ -38,7 +37,7 @@ def descendants(node: ProcessNode) -> list[ProcessNode]:
     found = [node]
     for process in found:
         found += children(process)
-    return sorted(found[1:], key=_age)
+    return sorted(found[1:], key=lambda process: process.pk or 0)
 
 
 def kind(node: ProcessNode) -> str:
@@ -54,11 +53,12 @@ def kind(node: ProcessNode) -> str:
 def iterations(node: ProcessNode) -> list[tuple[int, ProcessNode]]:
     """Return the processes that a campaign called itself, each with its iteration.
 
-    An iteration begins with a training.
+    A campaign numbers its calls: ``label_00``, ``train_01``, ``simulate_01`` and so on.
     """
     iteration, found = 0, []
-    for child in children(node):
-        iteration += kind(child).startswith(TRAIN)
+    for label, child in _calls(node):
+        number = re.search(r"_(\d+)$", label)
+        iteration = int(number.group(1)) if number else iteration
         found.append((iteration, child))
     return found
 
@@ -125,8 +125,10 @@ def find_inputs(node: ProcessNode) -> dict[str, Any]:
     return {link.link_label: link.node for link in node.base.links.get_incoming().all()}
 
 
-def _age(node: ProcessNode) -> int:
-    return node.pk or 0
+def _calls(node: ProcessNode) -> list[tuple[str, Any]]:
+    """Return link label and node of the processes that a process called, oldest first."""
+    links = node.base.links.get_outgoing(link_type=CHILDREN).all()
+    return sorted(((link.link_label, link.node) for link in links), key=lambda call: call[1].pk)
 
 
 def tolerance(node: ProcessNode) -> float | None:

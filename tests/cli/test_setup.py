@@ -21,11 +21,7 @@ def run(folder):
     """Run a command where the only AiiDA configuration is a new one."""
 
     def run(*command, home=None):
-        environment = {
-            **os.environ,
-            "AIIDA_PATH": str(folder),
-            "HOME": str(home or folder / "home"),
-        }
+        own = {"AIIDA_PATH": str(folder), "HOME": str(home or folder / "home")}
         return subprocess.run(
             [str(BIN / command[0]), *command[1:]],
             env={**os.environ, **own},
