@@ -107,6 +107,38 @@ class MomentBasis:
         stage = depth[self.times[:, 3]]
         return [self.times[stage == d] for d in range(1, int(depth.max()) + 1)]
 
+    def find(self, other: "MomentBasis") -> Int[np.ndarray, " scalars"]:
+        """Return which of the invariants here are those of another basis.
+
+        They are compared by their values for random moments.
+
+        Raises
+        ------
+        ValueError
+            If one of them is not here.
+        """
+        rng = np.random.default_rng(0)
+        random = {tuple(row): rng.normal() for row in self.basic.tolist()}
+        mine = self._invariants(random)
+        # moments that are unknown here make invariants that are none of these
+        theirs = other._invariants(
+            {row: random.get(row, np.nan) for row in map(tuple, other.basic.tolist())}
+        )
+        order = np.argsort(mine)
+        near = np.searchsorted(mine[order], theirs - 1e-9 * np.abs(theirs))
+        found = order[np.minimum(near, len(mine) - 1)]
+        if not np.allclose(mine[found], theirs, rtol=1e-8, atol=0):
+            raise ValueError("the other basis has invariants that are not in this one")
+        return found
+
+    def _invariants(self, basic: Mapping[tuple[int, ...], float]) -> np.ndarray:
+        values = np.zeros(self.n_moments)
+        values[: len(self.basic)] = [basic[row] for row in map(tuple, self.basic.tolist())]
+        for stage in self.stages:
+            a, b, factor, c = stage.T
+            np.add.at(values, c, factor * values[a] * values[b])
+        return values[self.mapping]
+
 
 @cache
 def _generate(level: int) -> MomentBasis:

@@ -192,6 +192,19 @@ class Potential(nn.Module, ABC):
         ``targets`` are labels less the priors; a label that is missing is NaN.
         """
 
+    def adopt(self, other: "Potential") -> None:
+        """Begin with the weights of another potential.
+
+        Raises
+        ------
+        ValueError
+            If the other one is not of the same model, or one that this model contains.
+        """
+        different = difference(self.describe(), other.describe())
+        if different:
+            raise ValueError(different)
+        self.load_state_dict(other.state_dict())
+
     def species(self, numbers: Int[Tensor, " atoms"]) -> Int[Tensor, " atoms"]:
         """Return the row of each atom in the tables of this potential, not its atomic number."""
         species: Tensor = self._species[numbers]
@@ -236,6 +249,20 @@ def common_elements(potentials: Sequence[Potential]) -> tuple[str, ...]:
             f"expected one or more potentials of the same elements, got {list(map(list, found))}"
         )
     return found[0]
+
+
+def difference(wanted: Any, found: Any, where: str = "model") -> str:
+    """Return where two descriptions differ first, in words; nothing if they are equal."""
+    if isinstance(wanted, Mapping) and isinstance(found, Mapping):
+        keys = sorted({*wanted, *found})
+        pairs = [(wanted.get(key), found.get(key), f"{where}.{key}") for key in keys]
+    elif isinstance(wanted, (list, tuple)) and isinstance(found, (list, tuple)):
+        if len(wanted) != len(found):
+            return f"{where} has {len(wanted)} parts, in the file {len(found)}"
+        pairs = [(w, f, f"{where}[{i}]") for i, (w, f) in enumerate(zip(wanted, found))]
+    else:
+        return "" if wanted == found else f"{where} is {wanted!r}, in the file {found!r}"
+    return next(filter(None, (difference(*pair) for pair in pairs)), "")
 
 
 def _by_each(values: Tensor, weights: Sequence[nn.Parameter]) -> Tensor:

@@ -37,6 +37,17 @@ class Ensemble(Potential):
         members = self.members
         return members[0].together(members, graph)
 
+    def adopt(self, other: Potential) -> None:
+        """Begin with the weights of another ensemble, member by member."""
+        if not isinstance(other, Ensemble) or len(other.members) != len(self.members):
+            raise ValueError(
+                f"the model is an ensemble of {len(self.members)} members, which begin with "
+                f"weights of their own; the file has {other.describe()['architecture']!r}"
+                + (f" of {len(other.members)}" if isinstance(other, Ensemble) else "")
+            )
+        for mine, theirs in zip(self.members, other.members):
+            mine.adopt(theirs)
+
     def describe(self) -> dict[str, Any]:
         """Return the descriptions of the members."""
         return {"architecture": "ensemble", "members": [m.describe() for m in self.members]}

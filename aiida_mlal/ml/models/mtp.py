@@ -12,7 +12,7 @@ from aiida_mlal.ml.descriptors.moment_tensors import MomentBasis
 from aiida_mlal.ml.descriptors.radial_polynomials import Kind, RadialBasis
 from aiida_mlal.ml.evaluator import Evaluator
 from aiida_mlal.ml.graph import Graph
-from aiida_mlal.ml.models.base import Potential, Prediction, Prepared
+from aiida_mlal.ml.models.base import Potential, Prediction, Prepared, difference
 from aiida_mlal.ml.options import as_dict, build
 
 
@@ -218,6 +218,44 @@ class MTP(Potential):
                 direction[mu] = axis.reshape(by_function[0].shape)
                 found.append(direction.movedim(0, 2).flatten())
         return torch.stack(found) if found else rows.new_zeros(0, self.radial_coeffs.numel())
+
+    def adopt(self, other: Potential) -> None:
+        """Begin with the coefficients of a potential of this or a lower level, of fewer elements.
+
+        New elements are like the mean of those known, new radial functions are what they were,
+        new invariants count nothing.
+        """
+        if not isinstance(other, MTP):
+            return super().adopt(other)
+        fewer = set(other.elements) - set(self.elements)
+        if fewer:
+            raise ValueError(f"model.elements lack {sorted(fewer)} of the file")
+        mine, theirs = as_dict(self.radial), as_dict(other.radial)
+        factor = theirs.pop("scaling") / mine.pop("scaling")
+        size = theirs.pop("size")
+        if size > mine.pop("size"):
+            raise ValueError(f"model.radial.size is {self.radial.size}, in the file {size}")
+        different = difference(mine, theirs, "model.radial")
+        if different:
+            raise ValueError(different)
+        try:
+            scalars = torch.from_numpy(self.basis.find(other.basis))
+        except ValueError as error:
+            raise ValueError(
+                f"model.level is {self.level}, in the file {other.level}: {error}"
+            ) from error
+        known = torch.tensor([self.elements.index(element) for element in other.elements])
+        functions = other.basis.n_radial
+        with torch.no_grad():
+            given = self.radial_coeffs.new_zeros(*other.radial_coeffs.shape[:3], self.radial.size)
+            given[..., :size] = factor * other.radial_coeffs
+            self.radial_coeffs[:, :, :functions] = given.mean((0, 1))
+            self.radial_coeffs[known[:, None], known, :functions] = given
+            self.species_coeffs.fill_(other.species_coeffs.mean())
+            self.species_coeffs[known] = other.species_coeffs
+            self.moment_coeffs.zero_()
+            self.moment_coeffs[scalars] = other.moment_coeffs
+        return None
 
     @property
     def n_parameters(self) -> int:

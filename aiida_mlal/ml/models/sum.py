@@ -41,6 +41,18 @@ class Sum(Potential):
         """Predict with each member of the terms; a single term is added to all members."""
         return reduce(add, (term.committee(_within(graph, term)) for term in self.terms))
 
+    def adopt(self, other: Potential) -> None:
+        """Begin with the weights of the terms of another sum; a prior may know more elements."""
+        if not isinstance(other, Sum) or len(other.terms) != len(self.terms):
+            raise ValueError(
+                f"the model is a sum of {len(self.terms)} terms, in the file is "
+                f"{other.describe()['architecture']!r}"
+            )
+        for mine, theirs in zip(self.terms, other.terms):
+            more = set(mine.elements) > set(theirs.elements)
+            if not (more and type(mine) is type(theirs) and not list(mine.parameters())):
+                mine.adopt(theirs)
+
     def describe(self) -> dict[str, Any]:
         """Return the descriptions of the terms."""
         return {"architecture": "sum", "terms": [term.describe() for term in self.terms]}
