@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from math import isfinite
 from typing import TYPE_CHECKING
 
 from aiida_mlal.ml.training.optimizers import Optimizer
@@ -41,15 +42,14 @@ class LevenbergMarquardt(Optimizer):
 
     def __post_init__(self) -> None:
         """Refuse what has no minimum."""
-        if self.ridge < 0 or self.damping <= 0:
+        if not (self.ridge >= 0 and self.damping > 0):
             raise ValueError(
                 f"expected a ridge of 0 or more and a damping above 0, "
                 f"got {self.ridge} and {self.damping}"
             )
 
     def run(self, problem: Problem, epochs: int, seed: int) -> Iterator[float]:
-        """Yield the loss, ridge included, after each accepted step."""
-        import torch
+        """Yield the loss, ridge included, after each accepted step, or once if there is none."""
         from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
         weights = problem.parameters
@@ -64,8 +64,8 @@ class LevenbergMarquardt(Optimizer):
             return residuals, float((residuals.square().sum() + penalty) / 2)
 
         residuals, loss = measure(theta)
-        damping, growth, fresh = 0.0, 2.0, True
-        for _ in range(epochs):
+        damping, growth, fresh, accepted = 0.0, 2.0, True, False
+        for _ in range(epochs if isfinite(loss) else 0):
             if fresh:
                 jacobian = problem.jacobian()
                 gradient = jacobian.T @ residuals + self.ridge * (theta - anchor)
@@ -83,11 +83,12 @@ class LevenbergMarquardt(Optimizer):
                 vector_to_parameters(theta, weights)
                 damping, growth = damping * growth, 2 * growth
                 if not damping < 1e16 * float(normal.diagonal().max()):
-                    return
+                    break
                 continue
+            accepted = True
             yield loss
-        if not torch.isfinite(theta).all():
-            yield float("nan")
+        if not accepted:
+            yield loss
 
 
 def _tall(jacobian: Tensor) -> bool:

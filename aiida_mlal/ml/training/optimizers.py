@@ -27,6 +27,14 @@ class Schedule:
     period_factor: int = 2
     factor: float = 0.99
 
+    def __post_init__(self) -> None:
+        """Refuse periods that never end and rates that are none."""
+        if self.first_period < 1 or self.period_factor < 1 or not 0 < self.factor <= 1:
+            raise ValueError(
+                "expected a first_period and a period_factor of 1 or more and a factor in (0, 1], "
+                f"got {self.first_period}, {self.period_factor} and {self.factor}"
+            )
+
     def rate(self, epoch: int, epochs: int) -> float:
         """Return the learning rate of an epoch as a share of the first one."""
         import math
@@ -70,6 +78,14 @@ class LBFGS(Optimizer):
     history: int = 100
     schedule: Schedule = field(default_factory=Schedule)
 
+    def __post_init__(self) -> None:
+        """Refuse what takes no step."""
+        if not self.learning_rate > 0 or self.iterations < 1 or self.history < 1:
+            raise ValueError(
+                "expected a learning_rate above 0, iterations and a history of 1 or more, "
+                f"got {self.learning_rate}, {self.iterations} and {self.history}"
+            )
+
     def run(self, problem: Problem, epochs: int, seed: int) -> Iterator[float]:
         """Yield the loss after every ``iterations`` steps."""
         import torch
@@ -93,7 +109,8 @@ class LBFGS(Optimizer):
         for epoch in range(epochs):
             _set_rate(optimizer, self.learning_rate * self.schedule.rate(epoch, epochs))
             optimizer.step(closure)
-            yield float(problem.loss().detach())
+            with torch.no_grad():
+                yield float(problem.loss())
 
 
 @dataclass(frozen=True)
@@ -106,8 +123,17 @@ class Adam(Optimizer):
     batch_size: int = 32
     schedule: Schedule = field(default_factory=Schedule)
 
+    def __post_init__(self) -> None:
+        """Refuse what takes no step."""
+        if not self.learning_rate > 0 or not self.weight_decay >= 0 or self.batch_size < 1:
+            raise ValueError(
+                "expected a learning_rate above 0, a weight_decay of 0 or more and a batch_size "
+                f"of 1 or more, got {self.learning_rate}, {self.weight_decay} and "
+                f"{self.batch_size}"
+            )
+
     def run(self, problem: Problem, epochs: int, seed: int) -> Iterator[float]:
-        """Yield the sum of the losses of the mini-batches of each epoch."""
+        """Yield the loss of all structures after each epoch."""
         import numpy as np
         import torch
 
@@ -120,14 +146,13 @@ class Adam(Optimizer):
         )
         for epoch in range(epochs):
             _set_rate(optimizer, self.learning_rate * self.schedule.rate(epoch, epochs))
-            total = 0.0
             for batch in problem.batches(self.batch_size, generator):
                 optimizer.zero_grad()
                 loss = batch.loss()
                 loss.backward()
                 optimizer.step()
-                total += float(loss.detach())
-            yield total
+            with torch.no_grad():
+                yield float(problem.loss())
 
 
 def _set_rate(optimizer: TorchOptimizer, rate: float) -> None:

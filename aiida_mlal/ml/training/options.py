@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from math import inf
 from typing import Any, Literal
 
 from aiida_mlal.ml import parts
@@ -35,7 +36,7 @@ class LossOptions:
     def __post_init__(self) -> None:
         """Refuse weights that leave nothing to learn."""
         weights = (self.energy, self.force, self.stress)
-        if any(weight < 0 for weight in weights) or not any(weights):
+        if not all(0 <= weight < inf for weight in weights) or not any(weights):
             raise ValueError(f"expected weights of 0 or more, one of them above 0, got {weights}")
 
 
@@ -63,7 +64,8 @@ class TrainingOptions:
         Relative decrease of the loss that counts as an improvement; by default that of the
         optimizer.
     threads
-        Cores for each potential; members of an ensemble are fitted side by side on the others.
+        Cores for each potential. With one, members of an ensemble are fitted side by side on the
+        cores that there are, otherwise one after the other.
     """
 
     epochs: int = 50
@@ -83,6 +85,8 @@ class TrainingOptions:
             raise ValueError(f"expected a validation share in [0, 1), got {self.validation}")
         if self.patience is not None and self.patience < 1:
             raise ValueError(f"expected a patience of one epoch or more, got {self.patience}")
+        if self.tolerance is not None and not self.tolerance >= 0:
+            raise ValueError(f"expected a tolerance of 0 or more, got {self.tolerance}")
         if self.threads < 1:
             raise ValueError(f"expected one thread or more, got {self.threads}")
         parts.make("optimizers", self.optimizer, "optimizer")

@@ -18,7 +18,7 @@ from aiida_mlal.ml.training.options import LossOptions, TrainingOptions
 from aiida_mlal.ml.training.problem import Problem
 
 BPNN = {"architecture": "bpnn", "hidden": [4], "cutoff": 3.5}
-MTP = {"architecture": "mtp", "level": 4, "radial_basis_size": 4, "cutoff": 3.5}
+MTP = {"architecture": "mtp", "level": 4, "radial_basis_size": 3, "cutoff": 3.5}
 OPTIMIZERS = {
     "adam": ({"name": "adam", "learning_rate": 0.01}, BPNN),
     "adam in batches": ({"name": "adam", "learning_rate": 0.01, "batch_size": 2}, BPNN),
@@ -36,12 +36,11 @@ OPTIMIZERS = {
         },
         BPNN,
     ),
-    "lbfgs of mtp": ({"name": "lbfgs"}, MTP),
     "levenberg_marquardt": ({"name": "levenberg_marquardt", "ridge": 0.0}, BPNN),
     "levenberg_marquardt of mtp": ({"name": "levenberg_marquardt", "ridge": 0.0}, MTP),
     "variable_projection": ({"name": "variable_projection"}, MTP),
 }
-EPOCHS = 8
+EPOCHS = 6
 
 
 def labelled(n=6):
@@ -91,22 +90,22 @@ def test_every_installed_optimizer_is_here():
 
 def test_the_loss_decreases(name, structures):
     task = problem(name, structures)
-    before = float(task.loss())
+    before = float(task.loss().detach())
     losses = run(name, task)
     assert 1 <= len(losses) <= EPOCHS
     assert all(isinstance(loss, float) for loss in losses)
-    assert losses[-1] < 0.8 * before
+    assert losses[-1] < 0.9 * before
 
 
 def test_the_loss_is_that_of_the_weights_after_the_epoch(name, structures):
     task = problem(name, structures)
     for loss in parts.make("optimizers", OPTIMIZERS[name][0]).run(task, 4, 0):
-        assert loss == pytest.approx(float(task.loss()), rel=1e-6)
+        assert loss == pytest.approx(float(task.loss().detach()), rel=1e-6)
 
 
 def test_equal_seeds_give_equal_weights(name, structures):
     one, other = (problem(name, structures) for _ in range(2))
-    assert run(name, one) == run(name, other)
+    assert run(name, one, 3) == run(name, other, 3)
     np.testing.assert_array_equal(weights(one), weights(other))
 
 
@@ -134,8 +133,8 @@ def test_labels_that_are_missing_count_nothing(name, structures):
     forces[:2, 1] = np.nan
     some = structures.with_labels(energies, forces, stresses)
     full, fewer = problem(name, some), problem(name, some[:4])
-    with torch.no_grad():
-        assert float(full.loss()) == pytest.approx(float(fewer.loss()), rel=1e-12)
+    expected = float(fewer.loss().detach())
+    assert float(full.loss().detach()) == pytest.approx(expected, rel=1e-12)
     if name == "adam in batches":
         assert math.isfinite(run(name, full)[-1])
         return
@@ -143,15 +142,13 @@ def test_labels_that_are_missing_count_nothing(name, structures):
 
 
 def test_what_is_learned_already_stays(name, structures):
-    if name == "variable_projection":
-        pytest.skip("finds linear weights of its own")
     task = problem(name, structures)
     with torch.no_grad():
         said = task.prepared.predict(task.potential)
     perfect = Problem(task.potential, task.prepared, said, task.weights)
     losses = run(name, perfect, epochs=2)
     assert losses
-    assert max(losses) < 1e-12
+    assert max(losses) < 1e-9
 
 
 def test_a_structure_without_numbers_is_told(name, structures):
@@ -190,7 +187,7 @@ def test_weights_that_are_fixed_stay(name, structures):
         ({"name": "adam", "schedule": {"first_period": 0}}, "optimizer.schedule: .*first_period"),
         ({"name": "adam", "schedule": {"period_factor": 0}}, "period_factor of 1 or more"),
         ({"name": "adam", "schedule": {"factor": 0.0}}, r"factor in \(0, 1\]"),
-        ({"name": "adam", "schedule": {"name": "cosine"}}, "did you mean 'cosine_restarts'"),
+        ({"name": "adam", "schedule": {"name": "cosine_restart"}}, "mean 'cosine_restarts'"),
     ],
 )
 def test_options_that_cannot_be_run_are_refused(options, message):
