@@ -11,6 +11,7 @@ that import this one must be removed from ``__pycache__``.
 
 import operator
 from collections.abc import Callable, Sequence
+from math import factorial, log
 from typing import Any
 
 from llvmlite import ir
@@ -121,6 +122,84 @@ def vmax(typing: Any, value: Any, number: Any) -> tuple[Any, Generator]:
         return _call(builder, f"llvm.maxnum.v{W}f64", VECTOR, arguments)
 
     return vector(vector, types.float64), generate
+
+
+@_intrinsic
+def vmin(typing: Any, value: Any, number: Any) -> tuple[Any, Generator]:
+    """Return the smaller of each number and ``number``."""
+
+    def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        arguments = [args[0], _splat(builder, args[1])]
+        return _call(builder, f"llvm.minnum.v{W}f64", VECTOR, arguments)
+
+    return vector(vector, types.float64), generate
+
+
+@_intrinsic
+def any_below(typing: Any, value: Any, number: Any) -> tuple[Any, Generator]:
+    """Return whether one of the numbers is smaller than ``number``."""
+
+    def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        below = builder.fcmp_ordered("<", args[0], _splat(builder, args[1]))
+        bits = ir.IntType(W)
+        return builder.icmp_unsigned("!=", builder.bitcast(below, bits), ir.Constant(bits, 0))
+
+    return types.boolean(vector, types.float64), generate
+
+
+@_intrinsic
+def vexp(typing: Any, value: Any) -> tuple[Any, Generator]:
+    """Return the exponential of each number, which is first brought into [-708, 709]."""
+
+    def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        x = args[0]
+        for name, limit in (("maxnum", -708.0), ("minnum", 709.0)):
+            x = _call(builder, f"llvm.{name}.v{W}f64", VECTOR, [x, _equal(limit)])
+        n = builder.fmul(x, _equal(1 / log(2)))
+        n = _call(builder, f"llvm.rint.v{W}f64", VECTOR, [n])
+        for part in _LOG_2:  # what is left is within log(2) / 2 of zero
+            x = builder.fsub(x, builder.fmul(n, _equal(part), flags=FLAGS[:1]), flags=FLAGS[:1])
+        power = _equal(1 / factorial(13))
+        for k in range(12, -1, -1):
+            power = builder.fmul(power, x, flags=FLAGS[:1])
+            power = builder.fadd(power, _equal(1 / factorial(k)), flags=FLAGS[:1])
+        # n is now in the lowest bits of a large double; 2^n has it in those of the exponent
+        bits = builder.bitcast(builder.fadd(n, _equal(1.5 * 2.0**52)), _INTEGERS)
+        bits = builder.shl(bits, ir.Constant(_INTEGERS, [52] * W))
+        bits = builder.add(bits, ir.Constant(_INTEGERS, [1023 << 52] * W))
+        return builder.fmul(power, builder.bitcast(bits, VECTOR))
+
+    return vector(vector), generate
+
+
+@_intrinsic
+def vsums(
+    typing: Any, a: Any, b: Any, c: Any, d: Any, e: Any, f: Any, g: Any, h: Any
+) -> tuple[Any, Generator]:
+    """Return the sums of W vectors as one vector."""
+
+    def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        vectors, step = list(args), 1
+        while step < W:
+            blocks = [range(start, start + step) for start in range(0, W, 2 * step)]
+            low = [q for block in blocks for q in (*block, *(W + k for k in block))]
+            orders = [ir.Constant(ir.VectorType(I32, W), [q + s for q in low]) for s in (0, step)]
+            vectors = [
+                builder.fadd(*(builder.shuffle_vector(x, y, order) for order in orders))
+                for x, y in zip(vectors[::2], vectors[1::2])
+            ]
+            step *= 2
+        return vectors[0]
+
+    return vector(*[vector] * W), generate
+
+
+_INTEGERS = ir.VectorType(ir.IntType(64), W)
+_LOG_2 = (float.fromhex("0x1.62e42fefap-1"), float.fromhex("0x1.cf79abc9e3b39p-40"))
+
+
+def _equal(number: float) -> Any:
+    return ir.Constant(VECTOR, [number] * W)
 
 
 def _pointer(context: Any, builder: Any, sig: Any, args: Any) -> Any:
