@@ -92,7 +92,18 @@ def run(task: str) -> None:
     sys.exit(run_file(task))
 
 
-@mlal.command()
+OF_MTP = """\b
+A moment tensor potential is best trained as
+
+\b
+    mlal train train.cfg --elements Mo -o Mo.almtp \\
+      -m '{"architecture": "mtp", "level": 16, "min_dist": 1.9, "cutoff": 5.2}' \\
+      -t '{"optimizer": {"name": "variable_projection"}, "epochs": 100,
+           "loss": {"energy": 1, "force": 0.01, "stress": 0.001, "scaling": "vibrations"}}'
+"""
+
+
+@mlal.command(epilog=OF_MTP)
 @click.argument("dataset", type=FILE)
 @click.option(
     "-m",
@@ -102,12 +113,18 @@ def run(task: str) -> None:
     help='Such as \'{"architecture": "bpnn", "prior": {"architecture": "morse"}, "ensemble": 5}\'.',
 )
 @click.option("-t", "--training", type=Options(), default="{}", help="Epochs, optimizer, loss ...")
-@click.option("--initial", type=FILE, help="A potential whose weights training begins with.")
+@click.option(
+    "--initial",
+    type=FILE,
+    help="A potential whose weights training begins with: of the same model, or an mtp of a lower "
+    "level or fewer elements.",
+)
+@click.option("--elements", help="Of the types 0, 1, ... in files of the MLIP codes, such as Cu,O.")
 @SEED
 @output("potential.safetensors")
-def train(**options: Any) -> None:
+def train(elements: str | None, **options: Any) -> None:
     """Train a potential on the labelled structures of DATASET."""
-    _do("train", options)
+    _do("train", {**options, "elements": elements.split(",") if elements else None})
 
 
 @mlal.command()

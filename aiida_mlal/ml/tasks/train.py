@@ -13,6 +13,8 @@ from aiida_mlal.ml.training.options import TrainingOptions
 if TYPE_CHECKING:
     from aiida_mlal.ml.models.base import Potential
 
+OF_MLIP = (".mtp", ".almtp")
+
 
 @dataclass(frozen=True)
 class Train(Task):
@@ -27,9 +29,14 @@ class Train(Task):
     dataset
         File of labelled structures; only those whose status is ``ok`` are learned from.
     initial
-        File of a potential whose weights training begins with, instead of random ones.
+        File of a potential whose weights training begins with, instead of random ones. It is of
+        the same model; a moment tensor potential may be of a lower level, or know fewer elements.
     seed
         Of first weights, and of everything random in training.
+    output
+        File to write; a moment tensor potential also as ``.mtp`` or ``.almtp``.
+    elements
+        Of the types 0, 1, ... in files of the MLIP codes.
     """
 
     OUTPUT: ClassVar[str] = "potential.safetensors"
@@ -39,21 +46,32 @@ class Train(Task):
     dataset: str = "dataset.safetensors"
     initial: str | None = None
     seed: int = 0
+    active_set: Mapping[str, Any] | None = None
     output: str = OUTPUT
+    elements: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
         """Let the parts of training judge their options."""
         from aiida_mlal.ml.models.factory import ModelOptions
 
-        ModelOptions.parse(self.model)
+        model = ModelOptions.parse(self.model)
+        if self.output.endswith(OF_MLIP):
+            single = model.prior is None and model.ensemble == 1
+            if not (single and model.architecture["architecture"] == "mtp"):
+                raise ValueError(
+                    f"{self.output}: this format is for one moment tensor potential without a "
+                    "prior, write a file .safetensors"
+                )
         build(TrainingOptions, self.training, "training")
+        strange = sorted(set(self.active_set or {}) - {"mode", "threshold"})
+        if strange:
+            raise ValueError(f"active_set: unknown options {strange}: there are mode, threshold")
 
     def run(self) -> dict[str, Any]:
         """Train, and write the potential."""
-        from aiida_mlal.ml.models.checkpoint import Checkpoint
         from aiida_mlal.ml.training.fit import DivergedError, fit
 
-        dataset = read(self.dataset)
+        dataset = read(self.dataset, self.elements)
         options = build(TrainingOptions, self.training, "training")
         about = {"model": self.model, "options": as_dict(options), "seed": self.seed}
         potential = self._potential(dataset.learnable)
@@ -72,40 +90,57 @@ class Train(Task):
             raise FloatingPointError(str(error)) from error
         except Interrupted as stop:
             if epochs:  # the weights are worth beginning with again
-                Checkpoint(potential, plain({**about, "epochs": epochs})).save(self.output)
+                self._save(potential, {**about, "epochs": epochs})
             raise Interrupted(str(stop), {"epochs": epochs}) from stop
-        Checkpoint(potential, plain({**about, **record})).save(self.output)
+        self._save(potential, {**about, **record})
         return {**record, "epochs": max(len(curve["train"]) for curve in record["curves"])}
 
+    def _add_active_set(self, potential: "Potential", known: Configurations) -> dict[str, Any]:
+        """Let the potential carry an active set if it is to, and say how full it is."""
+        options = self.active_set
+        if options is None:
+            if potential.describe()["architecture"] != "mtp":
+                return {}
+            options = {}
+        from aiida_mlal.ml.uncertainty.active_set import ActiveSet
+
+        weights: Any = options.get("mode", "configuration")
+        active = ActiveSet.of(potential, known, weights, options.get("threshold", 1.001))
+        active.store(potential)
+        size = len(active.configurations)
+        found = {"mode": active.mode, "rank": active.rank, "n_structures": size}
+        return {"active_set": {**found, "n_parameters": len(active.equations)}}
+
     def _potential(self, learnable: Configurations) -> "Potential":
-        from aiida_mlal.ml.models.checkpoint import Checkpoint
+        from aiida_mlal.ml.formats import potentials
         from aiida_mlal.ml.models.factory import ModelOptions
 
         model = ModelOptions.parse(self.model)
+        # of a file of MLIP each type is a species, also where no structure has it
+        types = self.elements or () if self.output.endswith(OF_MLIP) else ()
         if self.initial is None:
             if not len(learnable):
                 raise ValueError(f"{self.dataset} has no structure with a label of status 'ok'")
-            return model.build(learnable.elements, self.seed)
-        start = Checkpoint.load(self.initial).potential
-        potential = model.build(start.elements, self.seed).to(start.dtype)
-        difference = _difference(potential.describe(), start.describe())
-        if difference:
+            return model.build(sorted({*learnable.elements, *types}), self.seed)
+        start = potentials.load(self.initial, self.elements)
+        elements = {*start.elements, *learnable.elements, *types}
+        potential = model.build(sorted(elements), self.seed).to(start.dtype)
+        try:
+            potential.adopt(start)
+        except ValueError as error:
             raise ValueError(
-                f"{self.initial} is not of the model that is to be trained: {difference}"
-            )
-        potential.load_state_dict(start.state_dict())
+                f"{self.initial} is not of the model that is to be trained: {error}"
+            ) from error
         return potential
 
+    def _save(self, potential: "Potential", about: Mapping[str, Any]) -> None:
+        from aiida_mlal.ml.formats import potentials
+        from aiida_mlal.ml.models.checkpoint import Checkpoint
+        from aiida_mlal.ml.models.mtp import MTP
 
-def _difference(wanted: Any, found: Any, where: str = "model") -> str:
-    """Return where two descriptions differ first, in words; nothing if they are equal."""
-    if isinstance(wanted, Mapping) and isinstance(found, Mapping):
-        keys = sorted({*wanted, *found})
-        pairs = [(wanted.get(key), found.get(key), f"{where}.{key}") for key in keys]
-    elif isinstance(wanted, (list, tuple)) and isinstance(found, (list, tuple)):
-        if len(wanted) != len(found):
-            return f"{where} has {len(wanted)} parts, in the file {len(found)}"
-        pairs = [(w, f, f"{where}[{i}]") for i, (w, f) in enumerate(zip(wanted, found))]
-    else:
-        return "" if wanted == found else f"{where} is {wanted!r}, in the file {found!r}"
-    return next(filter(None, (_difference(*pair) for pair in pairs)), "")
+        if isinstance(potential, MTP) and set(self.elements or ()) == set(potential.elements):
+            potential.types = self.elements or potential.types
+        if self.output.endswith(OF_MLIP):
+            potentials.save(potential, self.output)
+        else:
+            Checkpoint(potential, plain(about)).save(self.output)

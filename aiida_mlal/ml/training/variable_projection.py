@@ -79,33 +79,42 @@ class VariableProjection(Optimizer):
 
     def run(self, problem: Problem, epochs: int, seed: int) -> Iterator[float]:
         """Yield the loss after the first solution, then after each accepted step."""
-        import torch
-
         search = _Search(problem, self)
         now = search.solve()
         yield now.loss
         damping = self.damping
         for _ in range(epochs - 1 if search.searched else 0):
-            directions, jacobian, rest = search.linearise()
-            curvature = jacobian.T @ jacobian
-            scale = curvature.diagonal().clamp(min=1e-12 * float(curvature.diagonal().max()))
-            while True:
-                damped = curvature + damping * torch.diag(scale)
-                step = -torch.linalg.solve(damped, jacobian.T @ rest)
-                step *= min(1.0, self.longest / float(step.norm()))
-                promised = float(rest @ rest - (rest + jacobian @ step).square().sum()) / 2
-                if not promised > 1e-14 * now.loss:
-                    search.restore(now)
-                    return
-                search.move(now, step @ directions)
-                trial = search.solve()
-                gain = (now.loss - trial.loss) / promised
-                if trial.loss < now.loss:
-                    damping = max(damping * max(1 / 5, 1 - (2 * gain - 1) ** 3), 1e-12)
-                    break
-                damping *= 4
-            now = trial
+            try:
+                found = self._step(search, now, damping)
+            except BaseException:  # an interrupted step leaves no weights of a trial behind
+                search.restore(now)
+                raise
+            if found is None:
+                return
+            now, damping = found
             yield now.loss
+
+    def _step(self, search: _Search, now: _Point, damping: float) -> tuple[_Point, float] | None:
+        """Return a better point and the next damping, or nothing if there is none."""
+        import torch
+
+        directions, jacobian, rest = search.linearise()
+        curvature = jacobian.T @ jacobian
+        scale = curvature.diagonal().clamp(min=1e-12 * float(curvature.diagonal().max()))
+        while True:
+            damped = curvature + damping * torch.diag(scale)
+            step = -torch.linalg.solve(damped, jacobian.T @ rest)
+            step *= min(1.0, self.longest / float(step.norm()))
+            promised = float(rest @ rest - (rest + jacobian @ step).square().sum()) / 2
+            if not promised > 1e-14 * now.loss:
+                search.restore(now)
+                return None
+            search.move(now, step @ directions)
+            trial = search.solve()
+            if trial.loss < now.loss:
+                gain = (now.loss - trial.loss) / promised
+                return trial, max(damping * max(1 / 5, 1 - (2 * gain - 1) ** 3), 1e-12)
+            damping *= 4
 
 
 @dataclass(frozen=True, eq=False)

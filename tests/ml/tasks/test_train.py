@@ -1,14 +1,18 @@
 import json
+import lzma
 import multiprocessing
 import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
+from aiida_mlal.ml import load_potential
 from aiida_mlal.ml.configurations import Configurations
+from aiida_mlal.ml.formats import files
 from aiida_mlal.ml.models.checkpoint import Checkpoint
 from aiida_mlal.ml.models.ensemble import Ensemble
 from aiida_mlal.ml.tasks.runner import execute, parse
@@ -150,3 +154,69 @@ def test_no_process_is_left(dataset, folder):
     execute({**TASK, "model": {**MODEL, "ensemble": 2}})
     assert multiprocessing.active_children() == []
     assert np.isfinite(dataset.energies).all()
+
+
+MTP = {"architecture": "mtp", "level": 6, "radial_basis_size": 4}
+PROJECTION = {"epochs": 5, "optimizer": {"name": "variable_projection"}}
+
+
+@pytest.mark.parametrize("name", ["potential.mtp", "potential.almtp", "potential.safetensors"])
+def test_moment_tensor_potentials_in_any_format(dataset, folder, name):
+    task = {"task": "train", "model": MTP, "training": PROJECTION}
+    result = execute({**task, "output": name})
+    assert result["status"] == "ok", result
+    predicted = load_potential(name, ["Cu"]).predict(dataset)
+    mae = abs((predicted.energies - dataset.energies) / 4).mean()
+    assert result["errors"]["train"]["energy_mae"] == pytest.approx(mae, rel=1e-4)
+    assert mae < 0.01
+
+
+def test_structures_in_files_of_mlip(copper, folder):
+    files.write(copper, "train.cfg", ["Cu"])
+    (folder / "train.cfg.xz").write_bytes(lzma.compress((folder / "train.cfg").read_bytes()))
+    task = {"task": "train", "model": MTP, "training": PROJECTION, "elements": ["Cu"]}
+    results = [execute({**task, "dataset": f"train.cfg{end}"}) for end in ("", ".xz")]
+    assert results[0]["errors"]["train"] == results[1]["errors"]["train"]
+    assert Checkpoint.load("potential.safetensors").potential.elements == ("Cu",)
+
+
+def test_formats_of_mlip_hold_no_other_models(dataset, folder):
+    for model in (MODEL, {**MTP, "ensemble": 2}, {**MTP, "prior": {"architecture": "morse"}}):
+        result = execute({**TASK, "model": model, "output": "potential.mtp"})
+        assert result["status"] == "invalid_input"
+        assert "write a file .safetensors" in result["message"]
+
+
+@pytest.mark.parametrize("name", ["initial.mtp", "initial.safetensors"])
+def test_training_goes_on_from_a_lower_level(dataset, folder, name):
+    task = {"task": "train", "training": PROJECTION, "elements": ["Cu"]}
+    execute({**task, "model": {**MTP, "level": 4}, "output": name})
+    still = {"epochs": 1, "optimizer": {"name": "adam", "learning_rate": 1e-12}}
+    task = {**task, "model": MTP, "training": still, "initial": name}
+    assert execute(task)["status"] == "ok"
+    before, after = (load_potential(n, ["Cu"]) for n in (name, "potential.safetensors"))
+    np.testing.assert_allclose(
+        after.predict(dataset).energies, before.predict(dataset).energies, rtol=1e-6
+    )
+
+
+def test_new_elements_are_added(dataset, copper, folder):
+    task = {"task": "train", "model": MTP, "training": PROJECTION}
+    execute({**task, "output": "initial.safetensors"})
+    numbers = copper.numbers.copy()
+    numbers[::2] = 28
+    replace(copper, numbers=numbers).save("dataset.safetensors")
+    result = execute({**task, "initial": "initial.safetensors"})
+    assert result["status"] == "ok", result
+    assert Checkpoint.load("potential.safetensors").potential.elements == ("Ni", "Cu")
+
+
+def test_types_keep_their_numbers(copper, folder):
+    """Type 0 of the structures is a copper atom, type 1 does not occur."""
+    files.write(copper, "train.cfg", ["Cu", "Al"])
+    task = {"task": "train", "model": MTP, "training": PROJECTION, "elements": ["Cu", "Al"]}
+    result = execute({**task, "dataset": "train.cfg", "output": "potential.mtp"})
+    assert result["status"] == "ok", result
+    predicted = load_potential("potential.mtp", ["Cu", "Al"]).predict(copper)
+    mae = abs((predicted.energies - copper.energies) / 4).mean()
+    assert result["errors"]["train"]["energy_mae"] == pytest.approx(mae, rel=1e-4)
