@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 
 from aiida.common.exceptions import ValidationError
 from aiida.orm import Data
+from aiida.orm.implementation.utils import clean_value
 from aiida.orm.nodes.caching import NodeCaching
 
 
@@ -58,7 +59,8 @@ class ContentData(Data):
     @classmethod
     def _summary(cls, content: bytes) -> dict[str, Any]:
         found = {**cls._summarise(content), "sha256": sha256(content).hexdigest()}
-        return {key: storable(value) for key, value in found.items()}
+        # rounded as the database will round it, so that a clone of a stored node is not refused
+        return {key: clean_value(storable(value)) for key, value in found.items()}
 
     def _validate(self) -> bool:
         super()._validate()

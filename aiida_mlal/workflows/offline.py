@@ -248,6 +248,8 @@ class OfflineWorkChain(WorkChain):
         if "labelling" in overrides:
             entry_point = overrides["labelling"]
         inputs["labelling"] = entry_point
+        if isinstance(structure, DatasetData) and "n" not in overrides.get("query", {}):
+            inputs["query"]["n"] = max(len(structure), inputs["query"].get("n", 1))
         workflow = _labelling_class(entry_point)
         label = workflow.get_builder_from_protocol(
             codes["label"],
@@ -531,9 +533,8 @@ def _check_options(inputs: Mapping[str, Any]) -> None:
     build(parts.find("tasks", "select"), selection)
     chosen = stops.parse(inputs["stop"].get_list())
 
-    watching = [isinstance(stop, (stops.OracleForce, stops.Agreement)) for stop in chosen]
-    if any(watching) and not query.wants_final:
-        name = parts.name_of("stops", type(chosen[watching.index(True)]))
+    if not query.wants_final and (watching := _watches_ends(chosen)):
+        name = parts.name_of("stops", type(watching[0]))
         known: dict[str, Any] = {s: parts.find("strategies", s) for s in parts.names("strategies")}
         good = [s for s, strategy in known.items() if strategy.wants_final]
         raise ValueError(
@@ -549,10 +550,21 @@ def _check_options(inputs: Mapping[str, Any]) -> None:
         )
 
 
+def _watches_ends(chosen: list[stops.Stop]) -> list[stops.Stop]:
+    """Return the stops that need labels of the last frames."""
+    return [stop for stop in chosen if isinstance(stop, (stops.OracleForce, stops.Agreement))]
+
+
 def _check_structures(inputs: Mapping[str, Any]) -> None:
     start = steps.beginnings(inputs["structures"], inputs.get("fixed"))
     if not len(start):
         raise ValueError("structures: there is none to begin with")
+    n = inputs["query"].get_dict().get("n", 1)
+    if n < len(start) and _watches_ends(stops.parse(inputs["stop"].get_list())):
+        raise ValueError(
+            f"query.n: {len(start)} simulations have as many last frames, and a stop wants labels "
+            f"of them all: expected n of {len(start)} or more, got {n}"
+        )
     dataset, potential = inputs.get("dataset"), inputs.get("potential")
     if potential is not None:
         if not steps.has_labels(dataset):

@@ -9,6 +9,7 @@ from aiida_mlal.data.structures import fixed_mask, to_configurations, to_structu
 from aiida_mlal.ml import stops
 from aiida_mlal.ml.configurations import OK, UNLABELLED, Configurations
 from aiida_mlal.ml.labelling.checks import FAILED, UNCONVERGED
+from aiida_mlal.ml.selection.filters import SAME, Twins
 
 MIXED_LABELS = 430
 """Exit code of ``extend`` where labels are not made alike."""
@@ -157,13 +158,18 @@ def beginnings(structures: Data, fixed: List | None) -> Configurations:
 
 
 def unknown(structures: Configurations, dataset: Configurations | None) -> list[int]:
-    """Return the indices of structures that have no good label yet, the same one once."""
-    seen = set() if dataset is None else set(dataset.learnable.keys)
+    """Return the indices of structures that have no good label yet, the same one once.
+
+    Structures that differ by rounding are the same: nodes of structures round positions.
+    """
+    seen = Twins()
+    for i, one in enumerate([] if dataset is None else dataset.learnable):
+        seen.add(i, one)
     found = []
-    for i, key in enumerate(structures.keys):
-        if key not in seen:
+    for i, one in enumerate(structures):
+        if seen.find(one, SAME) is None:
             found.append(i)
-            seen.add(key)
+            seen.add(i, one)
     return found
 
 

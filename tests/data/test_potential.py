@@ -97,3 +97,9 @@ def test_damaged_file_is_not_stored(node):
     node.base.repository.put_object_from_bytes(node.content[:-100], PotentialData.FILE)
     with pytest.raises(ValidationError, match="not an intact"):
         node.store()
+
+
+def test_a_clone_of_a_stored_node_can_be_stored(aiida_profile, potential):
+    # the database rounds numbers, and caching clones what is in it
+    node = PotentialData.from_potential(potential, {"loss": 0.1 + 0.2, "rate": 1 / 3}).store()
+    assert node.clone().store().sha256 == node.sha256

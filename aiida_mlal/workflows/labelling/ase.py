@@ -35,6 +35,7 @@ class ASELabelWorkChain(LabellingWorkChain):
         super().define(spec)
         spec.inputs["batch_size"].help = "How many structures share a job; by default all."
         spec.expose_inputs(LabelCalculation, namespace="ase", exclude=("dataset", "limits"))
+        spec.inputs["ase"]["calculator"].validator = validate_calculator
         spec.inputs.validator = validate_names
         step: Any = cls
         spec.outline(step.split, while_(step.jobs_are_left)(step.submit_jobs), step.collect)
@@ -160,6 +161,15 @@ def join(calculator: Dict, **batches: Any) -> dict[str, Data]:
         "dataset": DatasetData.concatenate([found[name] for name in sorted(found)]),
         "description": Dict(wanted),
     }
+
+
+def validate_calculator(node: Dict, _: Any) -> str | None:
+    """Let the options of the calculator judge themselves."""
+    try:
+        build(CalculatorOptions, node.get_dict(), "calculator")
+    except ValueError as error:
+        return str(error)
+    return None
 
 
 def _without_labels(configurations: Configurations, reason: str) -> Configurations:

@@ -1,0 +1,330 @@
+"""Offline campaigns, run for real with labels of EMT."""
+
+import tempfile
+
+import numpy as np
+import pytest
+from aiida import orm
+from aiida.common.links import LinkType
+from aiida.engine import run_get_node
+from aiida.manage.caching import enable_caching
+from aiida.plugins import WorkflowFactory
+from aiida_fixtures import MODEL
+from ase.calculators.emt import EMT
+
+from aiida_mlal.data.dataset import DatasetData
+
+INPUTS = {
+    "model": {**MODEL, "ensemble": 2},
+    "training": {"epochs": 3},
+    "simulation": {"name": "relax", "fmax": 0.05, "max_steps": 6},
+    "query": {"name": "final", "n": 2},
+    "stop": [{"name": "oracle_force", "fmax": 0.05}, {"name": "iterations", "n": 2}],
+}
+"""Overrides of a campaign that is as small as possible, and learns next to nothing."""
+
+
+@pytest.fixture
+def workflow():
+    return WorkflowFactory("mlal.offline")
+
+
+@pytest.fixture
+def structure(aiida_profile, slab):
+    return orm.StructureData(ase=slab)
+
+
+@pytest.fixture
+def make(workflow, mlal_code, structure):
+    """Return a factory of builders, with changed overrides."""
+
+    def factory(structure=structure, labels="emt", **changes):
+        return workflow.get_builder_from_protocol(
+            mlal_code, structure, "fast", {**INPUTS, **changes}, labels, fixed=[0]
+        )
+
+    return factory
+
+
+@pytest.fixture
+def campaign(make):
+    """A campaign of two iterations. It is run once, unless its nodes have been deleted since."""
+    found = orm.QueryBuilder().append(orm.WorkChainNode, filters={"label": "the campaign"}).all()
+    if found:
+        return found[0][0]
+    builder = make()
+    builder.metadata.label = "the campaign"
+    computer = builder.select.code.computer  # whose folder must outlive this test
+    computer.set_workdir(tempfile.mkdtemp())
+    return run_get_node(builder)[1]
+
+
+def called(node, name):
+    """Return the processes of this name that a process called."""
+    return [child for child in node.called if child.process_label == name]
+
+
+def ancestors(node):
+    """Return all nodes that a node came from."""
+    found, queue = {}, [node]
+    while queue:
+        links = queue.pop().base.links.get_incoming(
+            link_type=(LinkType.CREATE, LinkType.INPUT_CALC)
+        )
+        new = [other for other in links.all_nodes() if other.pk not in found]
+        found |= {other.pk: other for other in new}
+        queue += new
+    return list(found.values())
+
+
+def labellings(node):
+    return {n.uuid for n in ancestors(node) if n.process_type == LABEL} - {None}
+
+
+LABEL = "aiida.calculations:mlal.label.ase"
+
+
+def all_outputs(node):
+    return node.base.links.get_outgoing(link_type=LinkType.RETURN).all_nodes()
+
+
+def test_ends_with_the_budget_and_gives_what_was_achieved(campaign, slab):
+    assert campaign.exit_status == 410
+    assert "iteration 2 of 2" in campaign.exit_message
+    outputs = campaign.outputs
+    rows = outputs.curve["rows"]
+    assert [row["iteration"] for row in rows] == [1, 2]
+    assert [row["labels"] for row in rows] == [3, 5]
+    assert sorted(outputs.selections) == ["iteration_01", "iteration_02"]
+    assert len(outputs.relaxed) == 1
+    np.testing.assert_allclose(
+        outputs.structure.get_ase().positions, outputs.relaxed.configurations.positions, atol=1e-12
+    )
+    dataset = outputs.dataset.configurations
+    np.testing.assert_allclose(dataset.positions[:4], slab.positions, atol=1e-12)
+    assert dataset.fixed[0].all()
+    assert not dataset.fixed[1:4].any()
+
+
+def test_all_labels_are_those_of_the_calculator(campaign):
+    dataset = campaign.outputs.dataset
+    assert dataset.configurations.status.tolist() == ["ok"] * 5
+    for one, atoms in zip(dataset.configurations, dataset.get_ase(), strict=True):
+        atoms.calc = EMT()
+        atoms.set_constraint()
+        assert one.energies[0] == pytest.approx(atoms.get_potential_energy())
+        np.testing.assert_allclose(one.forces, atoms.get_forces(), atol=1e-9)
+
+
+def test_a_path_leads_from_the_potential_to_every_label(campaign):
+    trained_on = campaign.outputs.potential.creator.inputs.dataset
+    assert len(trained_on) == 3
+    assert set(trained_on.sources) == labellings(campaign.outputs.potential)
+    assert set(campaign.outputs.dataset.sources) == labellings(campaign.outputs.dataset)
+
+
+def test_a_path_leads_from_every_label_to_its_structure_and_its_selection(campaign):
+    dataset = campaign.outputs.dataset
+    selections = list(campaign.outputs.selections.values())
+    asked = []
+    for key, source in zip(dataset.configurations.keys, dataset.sources, strict=True):
+        candidates = orm.load_node(source).inputs.dataset
+        assert key in candidates.configurations.keys
+        assert campaign.inputs.structures in ancestors(candidates)
+        maker = candidates.creator
+        if maker.process_label == "SelectCalculation":
+            assert maker.outputs.selection in selections
+            assert key in [item["key"] for item in maker.outputs.selection.selected]
+        asked.append(maker.process_label)
+    assert asked == ["begin", *["SelectCalculation"] * 4]
+
+
+def test_nothing_comes_from_nowhere(campaign):
+    given = campaign.base.links.get_incoming(link_type=LinkType.INPUT_WORK).all_nodes()
+    outputs = all_outputs(campaign)
+    assert len(outputs) == 7
+    for output in outputs:
+        assert output.creator is not None
+        for node in ancestors(output):
+            if isinstance(node, orm.Data) and node.creator is None:
+                assert node in given, f"{node}, from which came {output}"
+
+
+def test_steps_can_be_told_by_their_links_and_labels(campaign):
+    found = {
+        link.link_label: link.node
+        for link in campaign.base.links.get_outgoing(
+            link_type=(LinkType.CALL_CALC, LinkType.CALL_WORK)
+        ).all()
+    }
+    iteration = ("train", "simulate", "select", "label", "extend", "check")
+    assert set(found) == {
+        *("begin", "label_00", "extend_00", "curve", "last_frames"),
+        *(f"{step}_{i:02d}" for step in iteration for i in (1, 2)),
+    }
+    assert found["train_02"].label == "training 2"
+
+
+def test_extends_a_campaign_without_a_label_twice(campaign, make):
+    builder = make(stop=[{"name": "oracle_force", "fmax": 100.0}, {"name": "iterations", "n": 3}])
+    builder.dataset = campaign.outputs.dataset
+    builder.potential = campaign.outputs.potential
+    builder.structures = campaign.outputs.structure
+    results, node = run_get_node(builder)
+    assert node.is_finished_ok, node.exit_message
+    assert not called(node, "TrainBaseWorkChain")
+    (labelling,) = called(node, "ASELabelWorkChain")
+    new = labelling.outputs.dataset.configurations.keys
+    assert not set(new) & set(campaign.outputs.dataset.configurations.keys)
+    assert len(results["dataset"]) == 5 + len(new)
+    assert results["curve"]["rows"][0]["labels"] == len(new)
+
+
+def test_a_labelled_structure_is_not_labelled_again(campaign, make):
+    builder = make(simulation={"name": "relax", "max_steps": 0}, query={"name": "final", "n": 1})
+    builder.dataset = campaign.outputs.dataset
+    results, node = run_get_node(builder)
+    assert not called(node, "ASELabelWorkChain")
+    # no step is made, so the only frame is known: nothing to be asked is a clean end
+    assert node.exit_status == 411
+    assert "labelled force" in node.exit_message
+    assert len(called(node, "TrainBaseWorkChain")) == 1
+    assert len(results["dataset"]) == 5
+    assert set(results["relaxed"].sources) <= set(campaign.outputs.dataset.sources)
+    assert results["relaxed"].configurations.status.tolist() == ["ok"]
+    assert results["curve"]["rows"][0]["oracle_fmax"] > 0.05
+
+
+def test_a_known_end_that_is_relaxed_is_convergence(campaign, make):
+    builder = make(
+        simulation={"name": "relax", "max_steps": 0},
+        stop=[{"name": "oracle_force", "fmax": 100.0}, {"name": "iterations", "n": 3}],
+    )
+    builder.dataset = campaign.outputs.dataset
+    _, node = run_get_node(builder)
+    assert node.is_finished_ok
+    assert not called(node, "ASELabelWorkChain")
+
+
+def test_the_same_campaign_comes_from_the_cache(campaign, make):
+    builder = make()
+    for name in ("train", "simulate"):
+        builder[name][name]["code"] = campaign.inputs[name][name].code
+    builder.select.code = campaign.inputs.select.code
+    builder.label["ase"]["code"] = campaign.inputs.label["ase"]["code"]
+    with enable_caching():
+        results, node = run_get_node(builder)
+    jobs = [n for n in node.called_descendants if isinstance(n, orm.CalcJobNode)]
+    assert len(jobs) == 9
+    assert all(job.base.caching.is_created_from_cache for job in jobs)
+    assert results["dataset"].sha256 == campaign.outputs.dataset.sha256
+    assert results["potential"].sha256 == campaign.outputs.potential.sha256
+    assert results["curve"].get_dict() == campaign.outputs.curve.get_dict()
+
+
+def test_a_failed_training_leaves_the_labels(make):
+    builder = make()
+    builder.train.train.metadata.options.prepend_text = "exit 1"
+    results, node = run_get_node(builder)
+    assert node.exit_status == 440
+    assert "TrainBaseWorkChain" in node.exit_message
+    assert len(results["dataset"]) == 1
+    assert "potential" not in results
+
+
+def test_ends_where_too_many_labels_fail(make, slab):
+    slab.symbols[1] = "Fe"  # EMT does not know it
+    results, node = run_get_node(make(orm.StructureData(ase=slab)))
+    assert node.exit_status == 420
+    assert "1 of 1 labels failed" in node.exit_message
+    assert "Fe" in node.exit_message
+    assert results["dataset"].configurations.status.tolist() == ["failed"]
+
+
+def test_labels_that_fail_do_not_end_a_campaign(make, slab):
+    other = slab.copy()
+    other.symbols[1] = "Fe"
+    other.symbols[3] = "Cu"
+    start = DatasetData.from_ase([slab, other])
+    builder = make(start, stop=[{"name": "iterations", "n": 1}], query={"name": "random", "n": 1})
+    results, node = run_get_node(builder)
+    assert results["dataset"].configurations.status.tolist()[:2] == ["ok", "failed"]
+    # the potential has seen no iron, so that it cannot simulate what has some
+    assert node.exit_status == 441
+    assert "Fe" in node.exit_message
+
+
+def broken(path, value):
+    overrides = value
+    for key in reversed(path.split(".")):
+        overrides = {key: overrides}
+    return overrides
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "message"),
+    [
+        ("modle", {}, "unknown input 'overrides.modle', did you mean 'model'"),
+        ("train.train.metdata", {}, r"train\.metdata', did you mean 'metadata'"),
+        ("train.train.metadata.options.resuorces", {}, "did you mean 'resources'"),
+        ("select.codes", 1, "did you mean 'code'"),
+        ("label.ase.calculater", {}, r"ase\.calculater', did you mean 'calculator'"),
+        ("model.cutof", 5.0, "unknown option 'cutof', did you mean 'cutoff'"),
+        ("model.prior.mixin", "mean", r"model\.prior: unknown option 'mixin'"),
+        ("training.optimizer", {"name": "lbgfs"}, "did you mean 'lbfgs'"),
+        ("training.loss.forces", 1.0, "did you mean 'force'"),
+        ("simulation.guard", {"brake": 1.0}, r"simulation\.guard: unknown option 'brake'"),
+        ("query.name", "finale", "did you mean 'final'"),
+        ("filters", {"max_forces": 1.0}, "did you mean 'max_force'"),
+        ("stop", [{"name": "oracle_forces"}], "did you mean 'oracle_force'"),
+        ("stop", [{"name": "oracle_force"}], "nothing ends a campaign"),
+        ("stop", [{"name": "labels", "n": 1}], "budget of labels is spent on the 1 structures"),
+        ("query", {"name": "random"}, "stop 'oracle_force' judges the last frames"),
+        ("model", {"architecture": "bpnn"}, "'select' and 'break' need an uncertainty"),
+        ("label", {"ase": {"calculator": {"name": "etm"}}}, "did you mean 'emt'"),
+        ("labelling", "mlal.label.asse", "did you mean 'mlal.label.ase'"),
+        ("labelling", "core.arithmetic.multiply_add", "cannot label structures"),
+    ],
+)
+def test_mistakes_are_found_before_anything_is_submitted(make, path, value, message):
+    changes = broken(path, value)
+    if path == "model":
+        changes["simulation"] = {"name": "relax", "guard": {"break": 0.5}}
+    before = orm.QueryBuilder().append(orm.ProcessNode).count()
+    with pytest.raises(ValueError, match=message):
+        run_get_node(make(**changes))
+    assert orm.QueryBuilder().append(orm.ProcessNode).count() == before
+
+
+def test_misspelt_inputs_in_open_namespaces_are_found(make):
+    builder = make()
+    builder.train.train["potentail"] = orm.Int(1)
+    with pytest.raises(ValueError, match=r"unknown input 'train\.train\.potentail'"):
+        run_get_node(builder)
+
+
+def test_what_is_labelled_is_chosen_by_the_campaign(make, dataset):
+    builder = make()
+    builder.label["dataset"] = dataset
+    with pytest.raises(ValueError, match=r"label\.dataset: what is labelled is chosen"):
+        run_get_node(builder)
+
+
+def test_a_label_for_each_last_frame_is_wanted(make, frames):
+    builder = make(DatasetData.from_ase(frames))
+    with pytest.raises(ValueError, match="expected n of 6 or more, got 2"):
+        run_get_node(builder)
+
+
+def test_a_potential_needs_the_data_that_it_learned_from(campaign, make):
+    builder = make()
+    builder.potential = campaign.outputs.potential
+    with pytest.raises(ValueError, match="give the 'dataset' too"):
+        run_get_node(builder)
+
+
+def test_fixed_atoms_must_be_there(workflow, mlal_code, structure):
+    with pytest.raises(ValueError, match="no atom 7"):
+        run_get_node(
+            workflow.get_builder_from_protocol(mlal_code, structure, overrides=INPUTS, fixed=[7])
+        )
