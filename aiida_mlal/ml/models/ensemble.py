@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -58,3 +59,8 @@ class Ensemble(Potential):
         from aiida_mlal.ml.models.factory import restore
 
         return cls([restore(member) for member in description["members"]])
+
+
+def member_seed(seed: int, member: int) -> int:
+    """Return the seed of a member, unlike that of any other member of any other seed."""
+    return int(np.random.SeedSequence([seed, member]).generate_state(1)[0])

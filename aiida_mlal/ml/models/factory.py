@@ -8,7 +8,7 @@ import torch
 
 from aiida_mlal.ml import parts
 from aiida_mlal.ml.models.base import Potential
-from aiida_mlal.ml.models.ensemble import Ensemble
+from aiida_mlal.ml.models.ensemble import Ensemble, member_seed
 from aiida_mlal.ml.models.sum import Sum
 from aiida_mlal.ml.options import build
 
@@ -45,9 +45,10 @@ class ModelOptions:
 
     def build(self, elements: Sequence[str], seed: int) -> Potential:
         """Return the untrained potential; each member gets weights of its own from ``seed``."""
-        members = [
-            single(self.architecture, elements, seed + member) for member in range(self.ensemble)
-        ]
+        seeds = [seed]
+        if self.ensemble > 1:
+            seeds = [member_seed(seed, member) for member in range(self.ensemble)]
+        members = [single(self.architecture, elements, own) for own in seeds]
         learner = members[0] if self.ensemble == 1 else Ensemble(members)
         if self.prior is None:
             return learner

@@ -3,7 +3,8 @@
 import copy
 import math
 import os
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from multiprocessing import get_context
@@ -16,7 +17,7 @@ from aiida_mlal.ml import parts
 from aiida_mlal.ml.configurations import Configurations
 from aiida_mlal.ml.metrics import errors
 from aiida_mlal.ml.models.base import Potential, Prediction, Prepared
-from aiida_mlal.ml.models.ensemble import Ensemble
+from aiida_mlal.ml.models.ensemble import Ensemble, member_seed
 from aiida_mlal.ml.models.sum import Sum
 from aiida_mlal.ml.training.options import TrainingOptions
 from aiida_mlal.ml.training.problem import Problem
@@ -180,29 +181,50 @@ def bootstrap(n: int, seed: int) -> np.ndarray:
 
 
 def _fit_members(fitting: _Fitting, ensemble: Ensemble, seed: int) -> list[Curve]:
-    members = ensemble.members
-    samples = [fitting.train] * len(members)
-    if fitting.options.bootstrap:
-        samples = [train[bootstrap(len(train), seed + k)] for k, train in enumerate(samples)]
-    jobs = [(fitting, m, s, seed + k) for k, (m, s) in enumerate(zip(members, samples))]
-    cores = len(os.sched_getaffinity(0)) // fitting.options.threads
-    workers = max(1, min(len(members), cores))
-    if fitting.prepared.graph.vectors.is_cuda or workers == 1:
-        done = [_fit_member(job) for job in jobs]
-    else:
-        with ProcessPoolExecutor(workers, mp_context=get_context("fork")) as pool:
-            done = list(pool.map(_fit_member, jobs))
-    for member, (weights, _) in zip(members, done):
-        member.load_state_dict({key: torch.from_numpy(value) for key, value in weights.items()})
+    jobs = []
+    for k, member in enumerate(ensemble.members):
+        own, sample = member_seed(seed, k), fitting.train
+        if fitting.options.bootstrap:
+            sample = sample[bootstrap(len(sample), own)]
+        jobs.append(_Job(fitting, member, sample, own))
+    workers = min(len(jobs), len(os.sched_getaffinity(0)))
+    on_gpu = fitting.prepared.graph.vectors.is_cuda
+    if on_gpu or workers == 1 or fitting.options.threads > 1:  # OpenMP does not survive a fork
+        return [job.run() for job in jobs]
+    with warnings.catch_warnings():
+        # Python 3.12 warns of the idle threads that torch has; in a child there is only one
+        warnings.filterwarnings("ignore", "This process .* is multi-threaded", DeprecationWarning)
+        with ProcessPoolExecutor(workers, get_context("fork"), _inherit, (jobs,)) as pool:
+            done = list(pool.map(_run_inherited, range(len(jobs))))
+    for job, (weights, _) in zip(jobs, done):
+        job.member.load_state_dict({k: torch.from_numpy(values) for k, values in weights.items()})
     return [curve for _, curve in done]
 
 
-def _fit_member(
-    job: tuple[_Fitting, Potential, np.ndarray, int],
-) -> tuple[dict[str, np.ndarray], Curve]:
-    fitting, member, sample, seed = job
-    curve = fitting.run(member, sample, seed)
-    return {key: value.cpu().numpy() for key, value in member.state_dict().items()}, curve
+@dataclass(frozen=True, eq=False)
+class _Job:
+    fitting: _Fitting
+    member: Potential
+    sample: np.ndarray
+    seed: int
+
+    def run(self) -> Curve:
+        return self.fitting.run(self.member, self.sample, self.seed)
+
+
+_jobs: Sequence[_Job] = ()
+"""In a worker: what it may be asked to do. It is there by the fork, without being copied."""
+
+
+def _inherit(jobs: Sequence[_Job]) -> None:
+    global _jobs
+    _jobs = jobs
+
+
+def _run_inherited(index: int) -> tuple[dict[str, np.ndarray], Curve]:
+    curve = _jobs[index].run()
+    weights = _jobs[index].member.state_dict()
+    return {name: values.numpy() for name, values in weights.items()}, curve
 
 
 def _errors(predicted: Configurations, labelled: Configurations) -> dict[str, float]:

@@ -53,6 +53,12 @@ def test_the_weights_of_a_seed_do_not_depend_on_what_was_drawn_before():
     assert not torch.equal(weights(build(BPNN_OPTIONS, seed=6)), weights(first))
 
 
+def test_repeats_with_neighbouring_seeds_share_no_members():
+    one, other = (build({**BPNN_OPTIONS, "ensemble": 3}, seed).members for seed in (0, 1))
+    found = {tuple(weights(member).tolist()) for member in (*one, *other)}
+    assert len(found) == 6
+
+
 def test_parsing_leaves_the_options_alone():
     values = {**BPNN_OPTIONS, "ensemble": 2, "prior": {"architecture": "morse"}}
     before = dict(values)
