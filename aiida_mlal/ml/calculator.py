@@ -15,7 +15,7 @@ from aiida_mlal.ml.evaluator import Contacts, Evaluator
 from aiida_mlal.ml.graph import Graph
 from aiida_mlal.ml.models.base import Potential
 from aiida_mlal.ml.neighbours import neighbours
-from aiida_mlal.ml.uncertainty.base import Uncertainty
+from aiida_mlal.ml.uncertainty.base import Uncertainties, Uncertainty
 
 
 class MLCalculator(Calculator):
@@ -51,7 +51,9 @@ class MLCalculator(Calculator):
             raise ValueError(f"expected a skin of 0 Å or more, got {skin}")
         self.potential, self.uncertainty = potential, uncertainty
         self.neighbourhood = Neighbourhood(potential, skin)
-        self.evaluator = potential.evaluator(skin) if uncertainty is None else None
+        self._by_rows = None if uncertainty is None else uncertainty.of_rows(potential)
+        fast = uncertainty is None or self._by_rows is not None
+        self.evaluator = potential.evaluator(skin) if fast else None
         self.contacts: Contacts = _no_contacts
 
     def check_state(self, atoms: Atoms, tol: float = 0.0) -> list[str]:
@@ -102,16 +104,14 @@ class MLCalculator(Calculator):
         }
         if periodic:
             results["stress"] = full_3x3_to_voigt_6_stress(_array(mean.stresses[0]))
-        if self.uncertainty is not None:
-            found = self.uncertainty.of(self.potential, graph, committee)
-            results["uncertainty"] = float(found.values[0])
-            if found.per_atom is not None:
-                results["uncertainties"] = np.asarray(found.per_atom)
         self.results = results
+        if self.uncertainty is not None:
+            self._know(self.uncertainty.of(self.potential, graph, committee))
 
     def _evaluate(self, evaluator: Evaluator, periodic: bool) -> None:
         atoms = self.atoms
-        found = evaluator(atoms.numbers, atoms.positions, atoms.cell.array, atoms.pbc)
+        with_rows = self._by_rows is not None
+        found = evaluator(atoms.numbers, atoms.positions, atoms.cell.array, atoms.pbc, with_rows)
         self.contacts = found.contacts
         energy = float(found.energies.sum())
         self.results = {
@@ -123,6 +123,13 @@ class MLCalculator(Calculator):
             volume = abs(np.linalg.det(atoms.cell.array))
             stress = (found.virial + found.virial.T) / (2 * volume)
             self.results["stress"] = stress.ravel()[[0, 4, 8, 5, 2, 1]]
+        if self._by_rows is not None and found.rows is not None:
+            self._know(self._by_rows(found.rows))
+
+    def _know(self, found: Uncertainties) -> None:
+        self.results["uncertainty"] = float(found.values[0])
+        if found.per_atom is not None:
+            self.results["uncertainties"] = np.asarray(found.per_atom)
 
 
 class Neighbourhood:

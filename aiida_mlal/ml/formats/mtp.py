@@ -16,24 +16,9 @@ from aiida_mlal.ml.descriptors.moment_tensors import MomentBasis
 from aiida_mlal.ml.descriptors.radial_polynomials import Kind, RadialBasis
 from aiida_mlal.ml.formats import cfg
 from aiida_mlal.ml.models.mtp import MTP, Contraction
+from aiida_mlal.ml.uncertainty.rows import SelectionWeights
 
 HEADER = "#MVS_v1.1"
-
-
-@dataclass(frozen=True)
-class SelectionWeights:
-    """What the rows of an active set are made of, as MLIP-3 names it.
-
-    Energies of configurations, or of atoms (``site_en_weight``, the neighbourhood mode), forces
-    and stresses; rows of configurations are divided by the number of atoms to the power of
-    ``weight_scaling`` / 2.
-    """
-
-    energy_weight: float = 1.0
-    force_weight: float = 0.0
-    stress_weight: float = 0.0
-    site_en_weight: float = 0.0
-    weight_scaling: int = 2
 
 
 @dataclass(frozen=True, eq=False)

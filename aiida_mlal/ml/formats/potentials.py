@@ -3,10 +3,14 @@
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import numpy as np
+
 from aiida_mlal.ml.formats import mtp
 from aiida_mlal.ml.models.base import Potential
 from aiida_mlal.ml.models.checkpoint import Checkpoint
 from aiida_mlal.ml.models.mtp import MTP
+from aiida_mlal.ml.uncertainty.active_set import ActiveSet, fingerprint
+from aiida_mlal.ml.uncertainty.maxvol import Volume
 
 
 def load(path: str | Path, elements: Sequence[str] | None = None) -> Potential:
@@ -25,6 +29,8 @@ def load(path: str | Path, elements: Sequence[str] | None = None) -> Potential:
 def save(potential: Potential, path: str | Path) -> None:
     """Write a potential in the format that the end of the name stands for.
 
+    The active set that it carries is written too, if the format knows one (``.mtp`` does not).
+
     Raises
     ------
     ValueError
@@ -39,12 +45,17 @@ def save(potential: Potential, path: str | Path) -> None:
                 f"{path}: the format holds moment tensor potentials, this is a "
                 f"{potential.describe()['architecture']!r}"
             )
-        mtp.write(potential, path)
+        mtp.write(potential, path, _state(potential) if path.suffix == ".almtp" else None)
     else:
         raise ValueError(
             f"{path}: the end of the name is of no format of potentials, "
             "choose from ['.safetensors', '.mtp', '.almtp']"
         )
+
+
+def types(potential: Potential) -> tuple[str, ...]:
+    """Return the elements in the order in which files of MLIP number them."""
+    return potential.types if isinstance(potential, MTP) else potential.elements
 
 
 def _load_checkpoint(path: Path, elements: Sequence[str] | None) -> Potential:
@@ -55,11 +66,38 @@ def _load_checkpoint(path: Path, elements: Sequence[str] | None) -> Potential:
     return potential
 
 
+def _load_mtp(path: Path, elements: Sequence[str] | None) -> Potential:
+    file = mtp.load(path, elements)
+    if not file.trained:
+        raise ValueError(f"{path}: the file has no coefficients, so the potential must be trained")
+    if file.selection is not None:
+        _active_set(file.potential, file.selection).store(file.potential)
+    return file.potential
+
+
+def _active_set(potential: MTP, state: mtp.SelectionState) -> ActiveSet:
+    n = len(state.matrix)
+    links = np.full((n, 2), -1) if state.links is None else state.links
+    volume = Volume(state.matrix, state.inverse, links[:, 0])
+    return ActiveSet(
+        volume, links[:, 1], state.weights, state.configurations, fingerprint(potential)
+    )
+
+
+def _state(potential: MTP) -> mtp.SelectionState | None:
+    if not ActiveSet.is_in(potential):
+        return None
+    active = ActiveSet.stored(potential)
+    links = np.stack([active.volume.owners, active.equations], axis=1)
+    matrix, inverse = active.volume.matrix, active.volume.inverse
+    return mtp.SelectionState(matrix, inverse, active.weights, links, active.configurations)
+
+
 READERS: dict[str, Callable[[Path, Sequence[str] | None], Potential]] = {
     ".safetensors": _load_checkpoint,
-    ".mtp": mtp.read,
-    ".mtp.xz": mtp.read,
-    ".almtp": mtp.read,
-    ".almtp.xz": mtp.read,
+    ".mtp": _load_mtp,
+    ".mtp.xz": _load_mtp,
+    ".almtp": _load_mtp,
+    ".almtp.xz": _load_mtp,
 }
 """What reads a file, by the end of its name."""

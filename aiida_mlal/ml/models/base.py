@@ -3,6 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import Any, ClassVar
 
 import numpy as np
@@ -116,6 +117,9 @@ class Potential(nn.Module, ABC):
 
     _species: Tensor
 
+    extras: Mapping[str, Tensor] = MappingProxyType({})
+    """What a measure of uncertainty keeps with these weights, such as an active set."""
+
     def __init__(self, elements: Sequence[str], cutoff: float) -> None:
         super().__init__()
         unknown = sorted(set(elements) - set(chemical_symbols[1:]))
@@ -179,12 +183,24 @@ class Potential(nn.Module, ABC):
         """Compute, once, what the predictions for fixed structures need and no weight changes."""
         return Prepared(graph)
 
+    def energy_rows(self, graph: Graph) -> Float[Tensor, "atoms parameters"]:
+        """Return the derivative of the energy of each atom by the weights that are not fixed."""
+        with torch.enable_grad():
+            energies = self.atomic_energies(graph)
+        return _by_each(energies, [w for w in self.parameters() if w.requires_grad]).T
+
     def evaluator(self, skin: float) -> Evaluator | None:
         """Return what evaluates single structures faster, with the weights of now, if there is.
 
         It may look for neighbours up to ``skin`` (Å) beyond the cutoff, to keep them for a while.
         """
         return None
+
+    def calculator(self, uncertainty: Any = None, skin: float = 0.5) -> Any:
+        """Return an ``MLCalculator``, an ASE calculator, with the weights of now."""
+        from aiida_mlal.ml.calculator import MLCalculator  # which imports this module
+
+        return MLCalculator(self, uncertainty, skin)
 
     def initialise(self, prepared: "Prepared", targets: Prediction, seed: int) -> None:
         """Set scales, shifts and first weights from what is to be learned, before training.

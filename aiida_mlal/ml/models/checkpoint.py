@@ -29,7 +29,8 @@ class Checkpoint:
     training
         How it was trained: options, seed, errors, numbers of structures (JSON values).
     extras
-        Tensors that an uncertainty needs, such as an active set or an information matrix.
+        Tensors that an uncertainty needs, such as an active set or an information matrix; beside
+        those that the potential carries already.
     """
 
     potential: Potential
@@ -50,7 +51,8 @@ class Checkpoint:
             "training": dict(self.training),
         }
         tensors = {f"weights.{key}": value for key, value in potential.state_dict().items()}
-        tensors |= {f"extras.{key}": value for key, value in self.extras.items()}
+        extras = {**potential.extras, **self.extras}
+        tensors |= {f"extras.{key}": value for key, value in extras.items()}
         arrays = {key: value.detach().cpu().numpy() for key, value in tensors.items()}
         return pack(FORMAT, header, arrays)
 
@@ -88,6 +90,7 @@ class Checkpoint:
             for key, value in tensors.items()
             if key.startswith("extras.")
         }
+        potential.extras = extras
         return cls(potential, header["training"], extras)
 
     def save(self, path: str | Path) -> None:

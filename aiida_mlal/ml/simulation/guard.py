@@ -57,8 +57,8 @@ class Guard:
     Attributes
     ----------
     uncertainty
-        The measure and its options, such as ``{"name": "force_std"}``, which is the default for
-        a committee; a single potential has none by default.
+        The measure and its options, such as ``{"name": "force_std"}``. By default ``grade`` for a
+        potential that carries an active set, else ``force_std`` for a committee, else none.
     select
         Uncertainty from which a frame is a candidate for a label; all are without it.
     break_
@@ -104,11 +104,15 @@ class Guard:
         """
         import torch
 
+        from aiida_mlal.ml.uncertainty.active_set import ActiveSet
+
         with torch.no_grad():
             graph = potential.graph(structures[:1])
             committee = potential.committee(graph)
         options = self.uncertainty
-        if options is None and len(committee.energies) > 1:
+        if options is None and ActiveSet.is_in(potential):
+            options = {"name": "grade"}
+        elif options is None and len(committee.energies) > 1:
             options = {"name": "force_std"}
         if options is not None:
             measure: Uncertainty = parts.make("uncertainties", options, "guard.uncertainty")
@@ -117,8 +121,9 @@ class Guard:
         if self.select is not None or self.break_ is not None:
             raise ValueError(
                 "guard: 'select' and 'break' need an uncertainty, and a single potential has none "
-                "by default: train with the model option 'ensemble' of 2 or more, or name one of "
-                f"{parts.names('uncertainties')} as 'uncertainty'"
+                "without an active set: train with the model option 'ensemble' of 2 or more, or "
+                "a moment tensor potential, or name as 'uncertainty' one of "
+                f"{parts.names('uncertainties')}"
             )
         return None
 

@@ -1,6 +1,7 @@
 """What every measure of uncertainty is."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -39,6 +40,9 @@ class Uncertainties:
         return configurations.with_info(uncertainty=self.values).with_arrays(**arrays)
 
 
+RowMeasure = Callable[[Float[np.ndarray, "atoms parameters"]], Uncertainties]
+
+
 @dataclass(frozen=True)
 class Uncertainty(ABC):
     """A measure of uncertainty. A subclass is a frozen dataclass, its fields the options."""
@@ -60,6 +64,13 @@ class Uncertainty(ABC):
         ValueError
             If the potential is not of the kind that this measure needs.
         """
+
+    def of_rows(self, potential: Potential) -> RowMeasure | None:
+        """Return what measures one structure by the derivatives of its atomic energies.
+
+        An evaluator has these at little cost; None where they are not enough.
+        """
+        return None
 
     def measure(
         self, potential: Potential, configurations: Configurations, batch: int = 64

@@ -1,0 +1,155 @@
+"""Derivatives of energies, forces and stresses by the parameters of a potential."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from aiida_mlal.ml.configurations import Configurations
+from aiida_mlal.ml.graph import Graph
+from aiida_mlal.ml.models.base import Potential
+
+
+@dataclass(frozen=True)
+class SelectionWeights:
+    """What the rows of an active set are made of, as MLIP-3 names it.
+
+    Energies of configurations, or of atoms (``site_en_weight``, the neighbourhood mode), forces
+    and stresses; rows of configurations are divided by the number of atoms to the power of
+    ``weight_scaling`` / 2.
+    """
+
+    energy_weight: float = 1.0
+    force_weight: float = 0.0
+    stress_weight: float = 0.0
+    site_en_weight: float = 0.0
+    weight_scaling: int = 2
+
+    def __post_init__(self) -> None:
+        """Refuse weights that leave no rows."""
+        weights = (self.energy_weight, self.force_weight, self.stress_weight, self.site_en_weight)
+        if not all(np.isfinite(weights)) or min(weights) < 0 or max(weights) == 0:
+            raise ValueError(f"expected weights of 0 or more, and one above 0, got {weights}")
+
+    @property
+    def mode(self) -> str:
+        """``neighbourhood`` where atoms have rows of their own, else ``configuration``."""
+        return "neighbourhood" if self.site_en_weight else "configuration"
+
+    @property
+    def simple(self) -> bool:
+        """Whether rows are sums of derivatives of atomic energies, without forces and stresses."""
+        return not (self.force_weight or self.stress_weight)
+
+    def scale(self, n_atoms: int) -> float:
+        """Return the factor of rows that are sums over so many atoms."""
+        return float(max(n_atoms, 1) ** (-self.weight_scaling / 2))
+
+    def of_sites(self, sites: Float[np.ndarray, "atoms parameters"]) -> np.ndarray:
+        """Return the rows of one structure from the derivatives of its atomic energies."""
+        parts = []
+        if self.energy_weight:
+            parts.append(
+                self.energy_weight * self.scale(len(sites)) * sites.sum(axis=0, keepdims=True)
+            )
+        if self.site_en_weight:
+            parts.append(self.site_en_weight * sites)
+        return np.concatenate(parts) if parts else sites[:0]
+
+
+@dataclass(frozen=True, eq=False)
+class Rows:
+    """Rows of some structures, one structure after the other.
+
+    Attributes
+    ----------
+    values
+        The rows.
+    owners
+        The structure of each.
+    equations
+        Which of the rows of its structure each is.
+    atoms
+        The atom of a row of the neighbourhood mode; -1 for other rows.
+    """
+
+    values: Float[np.ndarray, "rows parameters"]
+    owners: Int[np.ndarray, " rows"]
+    equations: Int[np.ndarray, " rows"]
+    atoms: Int[np.ndarray, " rows"]
+
+
+def rows_of(potential: Potential, graph: Graph, weights: SelectionWeights) -> Rows:
+    """Return the rows of all equations of the structures of a graph.
+
+    For a structure: its energy, the energies of its atoms, the components of its forces, the nine
+    of its virial, as far as these have weights (and there is a virial).
+    """
+    counts = graph.counts.tolist()
+    offsets = np.concatenate([[0], np.cumsum(counts)]).astype(int)
+    with_sites = bool(weights.energy_weight or weights.site_en_weight)
+    sites = _numpy(potential.energy_rows(graph)) if with_sites else None
+    forces = virials = None
+    if not weights.simple:
+        found = potential.prepare(graph).derivatives(potential)
+        forces = _numpy(found.forces.movedim(0, -1))
+        virials = _numpy((found.stresses * graph.volumes[:, None, None]).movedim(0, -1))
+    nothing = np.zeros((0, n_parameters(potential)))
+    parts, atoms = [nothing], [np.zeros(0, int)]
+    for i, n in enumerate(counts):
+        mine, scale = slice(offsets[i], offsets[i + 1]), weights.scale(n)
+        blocks = [nothing if sites is None else weights.of_sites(sites[mine])]
+        if forces is not None and weights.force_weight:
+            blocks.append(weights.force_weight * forces[mine].reshape(3 * n, -1))
+        if virials is not None and weights.stress_weight and np.isfinite(virials[i]).all():
+            blocks.append(weights.stress_weight * scale * virials[i].reshape(9, -1))
+        parts.append(np.concatenate(blocks))
+        atom = np.full(len(parts[-1]), -1)
+        if weights.site_en_weight:
+            first = 1 if weights.energy_weight else 0
+            atom[first : first + n] = np.arange(offsets[i], offsets[i + 1])
+        atoms.append(atom)
+    sizes = [len(part) for part in parts[1:]]
+    return Rows(
+        np.concatenate(parts),
+        np.repeat(np.arange(len(sizes)), sizes),
+        np.concatenate([np.arange(size) for size in [0, *sizes]]),
+        np.concatenate(atoms),
+    )
+
+
+def batches(
+    potential: Potential,
+    configurations: Configurations,
+    weights: SelectionWeights,
+    size: int = 10_000,
+) -> Iterator[Rows]:
+    """Return the rows of structures in batches of up to about ``size`` rows or 1000 atoms."""
+    per_structure = np.ones(len(configurations), int)
+    if weights.site_en_weight:
+        per_structure = per_structure + configurations.counts
+    if not weights.simple:
+        per_structure = per_structure + 3 * configurations.counts + 9
+    load = np.cumsum(np.maximum(per_structure / size, configurations.counts / 1000))
+    full = int(load[-1]) if len(load) else 0
+    ends = np.searchsorted(load, np.arange(1, full + 2))
+    start = 0
+    for end in [*np.unique(ends), len(configurations)]:
+        if end > start:
+            graph = potential.graph(configurations[start:end])
+            found = rows_of(potential, graph, weights)
+            atoms = np.where(found.atoms >= 0, found.atoms + configurations.offsets[start], -1)
+            yield Rows(found.values, found.owners + start, found.equations, atoms)
+            start = int(end)
+
+
+def n_parameters(potential: Potential) -> int:
+    """Return the length of the rows of a potential."""
+    return sum(p.numel() for p in potential.parameters() if p.requires_grad)
+
+
+def _numpy(values: Tensor) -> np.ndarray:
+    found: np.ndarray = values.detach().cpu().double().numpy()
+    return found
