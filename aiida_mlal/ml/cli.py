@@ -55,8 +55,28 @@ class Options(click.ParamType):
 
 FILE = click.Path(exists=True, dir_okay=False)
 SEED = click.option("--seed", default=0, show_default=True, help="Of everything random.")
-POTENTIAL = click.option(
-    "-p", "--potential", type=FILE, required=True, help="A potential, as `mlal train` writes it."
+
+
+class Elements(click.ParamType):
+    """Elements with commas between them."""
+
+    name = "elements"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> list[str]:
+        """Return the list."""
+        return value if isinstance(value, list) else value.replace(",", " ").split()
+
+
+ELEMENTS = click.option(
+    "--elements",
+    type=Elements(),
+    help="Of the types 0, 1, ... in .mtp and .cfg files, such as Ag,Pd. By default what the files "
+    "say, and for a .cfg that does not, what the potential says.",
+)
+TRAINING_SET = click.option(
+    "--train", type=FILE, help="The training set: what the potential has learned from."
 )
 
 
@@ -65,6 +85,39 @@ def output(default: str) -> Any:
     return click.option(
         "-o", "--output", default=default, show_default=True, help="The file to write."
     )
+
+
+def potential_and(structures: str, required: bool = True) -> Any:
+    """Return the arguments ``[POTENTIAL] STRUCTURES``; ``-p`` names a potential as well."""
+
+    def split(
+        ctx: click.Context, param: click.Parameter, files: tuple[str, ...]
+    ) -> tuple[str, ...]:
+        given = ctx.params.get("potential")
+        expected = 1 if given else 2
+        if len(files) == expected or (len(files) == 1 and not required):
+            return files
+        raise click.UsageError(
+            f"expected {'' if given else 'POTENTIAL and '}{structures}, got {len(files)} files"
+        )
+
+    def decorate(command: Any) -> Any:
+        option = click.option(
+            "-p", "--potential", type=FILE, is_eager=True, help="The potential, if not before."
+        )
+        metavar = f"POTENTIAL {structures}" if required else f"[POTENTIAL] {structures}"
+        argument = click.argument(
+            "files", nargs=-1, type=FILE, required=True, metavar=metavar, callback=split
+        )
+        return option(argument(command))
+
+    return decorate
+
+
+def _files(options: dict[str, Any], name: str) -> dict[str, Any]:
+    """Return the options of a task from those of a command with ``potential_and``."""
+    files, given = options.pop("files"), options.pop("potential")
+    return {name: files[-1], "potential": files[0] if len(files) == 2 else given, **options}
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -128,8 +181,7 @@ def train(elements: str | None, **options: Any) -> None:
 
 
 @mlal.command()
-@click.argument("structures", type=FILE)
-@POTENTIAL
+@potential_and("STRUCTURES")
 @click.option(
     "-s",
     "--simulation",
@@ -138,21 +190,26 @@ def train(elements: str | None, **options: Any) -> None:
     show_default=True,
     help='Such as \'{"name": "relax", "fmax": 0.03, "guard": {"break": 0.5}}\'.',
 )
+@ELEMENTS
 @output("trajectory.safetensors")
-def relax(structures: str, **options: Any) -> None:
-    """Relax each of STRUCTURES with a potential, and keep all frames."""
-    _do("relax", {"dataset": structures, **options})
+def relax(**options: Any) -> None:
+    """Relax each of STRUCTURES with a POTENTIAL, and keep all frames.
+
+    With an active set in the potential, the option "guard" of the simulation takes thresholds of
+    the extrapolation grade: frames from "select" are candidates for a label, "break" ends a run.
+    """
+    _do("relax", _files(options, "dataset"))
 
 
 @mlal.command()
-@click.argument("pool", type=FILE)
-@click.option("--train", type=FILE, help="What is labelled already.")
+@potential_and("CANDIDATES", required=False)
+@TRAINING_SET
 @click.option(
     "-s",
     "--strategy",
     type=Options("name"),
     required=True,
-    help='Such as \'{"name": "final", "n": 2}\'.',
+    help='maxvol, final, random, \'{"name": "maxvol", "threshold": 2}\' ...',
 )
 @click.option(
     "-f",
@@ -161,12 +218,55 @@ def relax(structures: str, **options: Any) -> None:
     default="{}",
     help='Such as \'{"min_distance": 0.6, "max_force": 20}\'.',
 )
-@click.option("-p", "--potential", type=FILE, help="Asked for what the pool does not carry.")
 @SEED
+@ELEMENTS
 @output("selected.safetensors")
 def select(**options: Any) -> None:
-    """Choose which structures of a POOL are worth a label."""
-    _do("select", options)
+    """Choose which CANDIDATES are worth a label.
+
+    `--strategy maxvol` chooses those that extend the active set of the training set (select-add
+    of MLIP); without a training set it makes CANDIDATES small. What is written carries `grade`
+    and the `index` among the candidates.
+    """
+    _do("select", _files(options, "pool"))
+
+
+@mlal.command()
+@potential_and("STRUCTURES")
+@TRAINING_SET
+@click.option(
+    "--mode",
+    type=click.Choice(["configuration", "neighbourhood"]),
+    help="What has a grade: a structure, or each atom of it. By default as in the active set that "
+    "the potential carries, else a structure.",
+)
+@click.option(
+    "--threshold",
+    default=1.001,
+    show_default=True,
+    help="Grade from which a structure of the training set enters the active set.",
+)
+@click.option(
+    "--start",
+    default=1e-5,
+    show_default=True,
+    help="Size of the rows that stand for what no structure determines.",
+)
+@click.option(
+    "--save-potential",
+    type=click.Path(dir_okay=False),
+    help="Write the potential with its active set, .almtp or .safetensors.",
+)
+@ELEMENTS
+@output("graded.extxyz")
+def grade(**options: Any) -> None:
+    """Say how far STRUCTURES are from what a POTENTIAL has learned (calc-grade of MLIP).
+
+    A `grade` up to 1 is interpolation. The active set is made of the training set, or is that in
+    the potential's file. Where it has no equations for something in a structure, the structure is
+    `outside`, and its grade is large but no measure.
+    """
+    _do("grade", _files(options, "dataset"))
 
 
 @mlal.command()
@@ -186,19 +286,69 @@ def label(**options: Any) -> None:
 
 
 @mlal.command()
-@click.argument("dataset", type=FILE)
-@POTENTIAL
-@output("predictions.safetensors")
+@potential_and("STRUCTURES")
+@ELEMENTS
+@output("predictions.extxyz")
 def evaluate(**options: Any) -> None:
-    """Compare a potential with the labels of DATASET."""
-    _do("evaluate", options)
+    """Compute energies, forces and stresses of STRUCTURES with a POTENTIAL (calc-efs of MLIP).
+
+    What is written are predictions, in a .safetensors file beside the labels. The errors are
+    printed where there are labels.
+    """
+    keep = options["output"].endswith(".safetensors")
+    _do("evaluate", {"keep_labels": keep, **_files(options, "dataset")})
+
+
+@mlal.command()
+@potential_and("STRUCTURES")
+@ELEMENTS
+def errors(**options: Any) -> None:
+    """Compare a POTENTIAL with the labels of STRUCTURES (calc-errors of MLIP)."""
+    _do("evaluate", {"output": None, **_files(options, "dataset")})
+
+
+@mlal.command()
+@click.argument("structures", type=FILE)
+@ELEMENTS
+def mindist(structures: str, elements: list[str] | None) -> None:
+    """Print the smallest distances in STRUCTURES, in Å: of all pairs, and of each two elements."""
+    from aiida_mlal.ml.distances import smallest_distances
+    from aiida_mlal.ml.formats import files
+
+    with _plainly():
+        _print(smallest_distances(files.read(structures, elements)))
+
+
+@mlal.command()
+@click.argument("structures", type=FILE)
+@click.option("--radius", default=7.0, show_default=True, help="Of the sphere, in Å.")
+@click.option(
+    "--threshold", default=1.1, show_default=True, help="Grade from which an atom is cut out."
+)
+@ELEMENTS
+@output("cut.extxyz")
+def cut(
+    structures: str, radius: float, threshold: float, elements: list[str] | None, output: str
+) -> None:
+    """Cut the most extrapolative neighbourhood out of each of STRUCTURES, as a cluster.
+
+    The atoms of STRUCTURES must have grades, as `mlal grade --mode neighbourhood` gives them
+    (cut_extrapolative_nbh of MLIP).
+    """
+    from aiida_mlal.ml.cut import cut_neighbourhoods
+    from aiida_mlal.ml.formats import files
+
+    with _plainly():
+        clusters = cut_neighbourhoods(files.read(structures, elements), radius, threshold)
+        files.write(clusters, output, elements)
+    click.echo(f"{len(clusters)} clusters written to {output}")
 
 
 @mlal.command()
 @click.argument("source", type=FILE)
 @click.argument("target", type=click.Path(dir_okay=False))
-@click.option("--elements", help="Of the types 0, 1, ... in files of the MLIP codes, such as Cu,O.")
-def convert(source: str, target: str, elements: str | None) -> None:
+@ELEMENTS
+def convert(source: str, target: str, elements: list[str] | None) -> None:
     """Read the structures or the potential of SOURCE and write them to TARGET.
 
     The formats follow from the ends of the names.
@@ -206,16 +356,15 @@ def convert(source: str, target: str, elements: str | None) -> None:
     from aiida_mlal.ml.formats import files
     from aiida_mlal.ml.formats.describe import is_potential
 
-    types = elements.split(",") if elements else None
     with _plainly():
         if is_potential(source):
             from aiida_mlal.ml.formats import potentials
 
-            potentials.save(potentials.load(source, types), target)
+            potentials.save(potentials.load(source, elements), target)
             click.echo(f"potential written to {target}")
         else:
-            configurations = files.read(source, types)
-            files.write(configurations, target, types)
+            configurations = files.read(source, elements)
+            files.write(configurations, target, elements)
             click.echo(f"{len(configurations)} structures written to {target}")
 
 

@@ -23,18 +23,22 @@ _KNOWN = {
 }  # fmt: skip
 
 
-def read(path: str | Path, elements: Sequence[str] | None = None) -> Configurations:
+def read(
+    path: str | Path, elements: Sequence[str] | None = None, default: Sequence[str] | None = None
+) -> Configurations:
     """Read all structures of a file, compressed if its name ends in ``.xz``.
 
-    ``elements`` says which element each type is, as in ``parse``.
+    ``elements`` and ``default`` say which element each type is, as in ``parse``.
     """
     try:
-        return parse(read_bytes(path).decode(), elements)
+        return parse(read_bytes(path).decode(), elements, default)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
 
 
-def parse(text: str, elements: Sequence[str] | None = None) -> Configurations:
+def parse(
+    text: str, elements: Sequence[str] | None = None, default: Sequence[str] | None = None
+) -> Configurations:
     """Return the structures of a text.
 
     ``PlusStress``, the virial in eV and positive in compression, becomes the stress in eV/Å³,
@@ -48,6 +52,8 @@ def parse(text: str, elements: Sequence[str] | None = None) -> Configurations:
     elements
         The elements of the types 0, 1, ...; types may also be atomic numbers of these. By default
         what the file says, if we wrote it; else type t stands for the element of number t + 1.
+    default
+        The same, for a file that does not say.
 
     Raises
     ------
@@ -55,7 +61,7 @@ def parse(text: str, elements: Sequence[str] | None = None) -> Configurations:
         For anything that is not such a text, and a type without an element.
     """
     return Configurations.concatenate(
-        [_structure(lines, elements, n) for n, lines in enumerate(_blocks(text), 1)]
+        [_structure(lines, elements, default, n) for n, lines in enumerate(_blocks(text), 1)]
     )
 
 
@@ -135,10 +141,15 @@ def _blocks(text: str) -> Iterator[list[str]]:
         raise ValueError("the last configuration has no END_CFG")
 
 
-def _structure(lines: list[str], elements: Sequence[str] | None, number: int) -> Configurations:
+def _structure(
+    lines: list[str],
+    elements: Sequence[str] | None,
+    default: Sequence[str] | None,
+    number: int,
+) -> Configurations:
     try:
         fields = _fields(lines)
-        return _configuration(fields, elements)
+        return _configuration(fields, elements, default)
     except (ValueError, IndexError) as error:
         raise ValueError(f"configuration {number}: {error}") from error
 
@@ -201,12 +212,14 @@ def _columns(names: list[str], rows: list[str], n: int) -> dict[str, np.ndarray]
     return columns
 
 
-def _configuration(fields: Mapping[str, Any], elements: Sequence[str] | None) -> Configurations:
+def _configuration(
+    fields: Mapping[str, Any], elements: Sequence[str] | None, default: Sequence[str] | None
+) -> Configurations:
     columns, n = fields["columns"], fields["size"]
     features = dict(fields["features"])
     ours = features.pop(ELEMENTS, None)
-    if elements is None and ours is not None:
-        elements = ours.split()
+    if elements is None:
+        elements = default if ours is None else ours.split()
     types = columns.get("type", np.zeros(n)).astype(int).tolist()
     element = element_of_types(types, elements)
     cell = np.zeros((3, 3))

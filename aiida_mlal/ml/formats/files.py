@@ -14,7 +14,9 @@ from aiida_mlal.ml.formats import cfg
 SUFFIX = ".safetensors"
 
 
-def read(path: str | Path, elements: Sequence[str] | None = None) -> Configurations:
+def read(
+    path: str | Path, elements: Sequence[str] | None = None, default: Sequence[str] | None = None
+) -> Configurations:
     """Read all structures of a file, with their labels where there are any.
 
     Parameters
@@ -24,6 +26,8 @@ def read(path: str | Path, elements: Sequence[str] | None = None) -> Configurati
         compressed, ``.cfg.xz``), or whatever ASE can read.
     elements
         Chemical symbols of the types 0, 1, ... in ``.cfg`` files, which only number them.
+    default
+        The same, for a file that does not say; such as the types of a potential.
 
     Raises
     ------
@@ -36,7 +40,7 @@ def read(path: str | Path, elements: Sequence[str] | None = None) -> Configurati
     if path.suffix == SUFFIX:
         return Configurations.load(path)
     if path.name.endswith((".cfg", ".cfg.xz")):
-        return cfg.read(path, elements)
+        return cfg.read(path, elements, default)
     try:
         frames = ase.io.read(path, index=":")
     except UnknownFileTypeError as error:

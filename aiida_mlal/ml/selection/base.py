@@ -119,6 +119,9 @@ class Strategy(ABC):
     wants_final: ClassVar[bool] = False
     """Whether the last frame of a run is kept unless exactly that structure is labelled."""
 
+    wants_n: ClassVar[bool] = True
+    """Whether there are ``n`` choices if there are as many structures; else it is the most."""
+
     def __post_init__(self) -> None:
         """Refuse to choose less than one."""
         if self.n < 1:

@@ -56,14 +56,20 @@ class Selection:
     def of(self, pool: Configurations) -> Configurations:
         """Return the chosen structures, most wanted first, without labels.
 
-        Why each was chosen is the ``reason`` of its ``info``.
+        Of its ``info``, ``index`` is its place in the pool, ``grade`` the score where it was
+        chosen by one, and ``reason`` says why.
         """
         chosen = pool[np.array(self.indices, int)]
+        scores = {}
+        if self.strategy.get("name") == "maxvol":
+            scores["grade"] = np.array([s["score"] for s in self.selected], float)
         n, n_atoms = len(chosen), len(chosen.numbers)
         return chosen.with_labels(np.full(n, np.nan), np.full((n_atoms, 3), np.nan)).with_info(
             status=np.full(n, UNLABELLED),
             reason=np.array([s["reason"] for s in self.selected], dtype=str),
             fingerprint=np.full(n, "", dtype=str),
+            index=np.array(self.indices, int),
+            **scores,
         )
 
     def as_dict(self) -> dict[str, Any]:
@@ -143,7 +149,7 @@ def select(
 
 def _shortfall(query: Query, strategy: Strategy, choices: list[Choice], finals: list[int]) -> str:
     problems = []
-    if len(choices) < strategy.n:
+    if strategy.wants_n and len(choices) < strategy.n:
         problems.append(
             f"asked for {strategy.n} structures, chose {len(choices)}: the filters left "
             f"{len(query.left)} of {len(query.pool)}"

@@ -19,18 +19,30 @@ class Evaluate(Task):
         File of the potential.
     dataset
         File of the structures, with labels where there are any.
+    keep_labels
+        Whether what is written has its labels, and predictions under other names. Otherwise the
+        predictions are written as energies, forces and stresses.
+    elements
+        Of the types 0, 1, ... in files that only number them.
     """
 
     OUTPUT: ClassVar[str] = "predictions.safetensors"
 
     potential: str = "potential.safetensors"
     dataset: str = "dataset.safetensors"
-    output: str = OUTPUT
+    keep_labels: bool = True
+    elements: tuple[str, ...] | None = None
+    output: str | None = OUTPUT
 
     def run(self) -> dict[str, Any]:
-        """Predict, and write the structures with predictions beside their labels."""
-        dataset = read(self.dataset)
-        predicted = load_potential(self.potential).predict(dataset)
+        """Predict, compare, and write."""
+        from aiida_mlal.ml.formats.potentials import types
+
+        potential = load_potential(self.potential, self.elements)
+        dataset = read(self.dataset, self.elements, types(potential))
+        predicted = potential.predict(dataset)
         found = errors(dataset, predicted.energies, predicted.forces, predicted.stresses)
-        write(dataset.with_predictions(predicted), self.output)
+        if self.output is not None:
+            kept = dataset.with_predictions(predicted) if self.keep_labels else predicted
+            write(kept, self.output, types(potential))
         return {"n_structures": len(dataset), "errors": found}

@@ -29,6 +29,8 @@ class Select(Task):
         File of the potential, for strategies that need what the pool does not carry.
     seed
         Of everything random in the choice.
+    elements
+        Of the types 0, 1, ... in files that only number them.
     """
 
     OUTPUT: ClassVar[str] = "selected.safetensors"
@@ -39,6 +41,7 @@ class Select(Task):
     train: str | None = "train.safetensors"
     potential: str | None = None
     seed: int = 0
+    elements: tuple[str, ...] | None = None
     output: str = OUTPUT
 
     def __post_init__(self) -> None:
@@ -48,14 +51,21 @@ class Select(Task):
 
     def run(self) -> dict[str, Any]:
         """Choose, and write the chosen structures in the order of the choice."""
-        pool = read(self.pool)
+        potential, types = None, self.elements
+        if self.potential is not None:
+            from aiida_mlal.ml.formats.potentials import types as types_of
+
+            potential = load_potential(self.potential, self.elements)
+            types = types_of(potential)
+        pool = read(self.pool, self.elements, types)
+        train = self.train
         selection = select(
             pool,
-            Configurations.empty() if self.train is None else read(self.train),
+            Configurations.empty() if train is None else read(train, self.elements, types),
             parts.make("strategies", self.strategy, "strategy"),
             build(Filters, self.filters, "filters"),
             self.seed,
-            None if self.potential is None else load_potential(self.potential),
+            potential,
         )
-        write(selection.of(pool), self.output)
+        write(selection.of(pool), self.output, types)
         return selection.as_dict()

@@ -25,6 +25,8 @@ class Simulate(Task):
         File of the potential.
     dataset
         File of the structures to begin with, one simulation for each.
+    elements
+        Of the types 0, 1, ... in files that only number them.
     """
 
     OUTPUT: ClassVar[str] = "trajectory.safetensors"
@@ -32,6 +34,7 @@ class Simulate(Task):
     simulation: Mapping[str, Any]
     potential: str = "potential.safetensors"
     dataset: str = "structures.safetensors"
+    elements: tuple[str, ...] | None = None
     output: str = OUTPUT
 
     def __post_init__(self) -> None:
@@ -41,9 +44,12 @@ class Simulate(Task):
     def run(self) -> dict[str, Any]:
         """Simulate, and write all frames of all runs."""
         simulation = parts.make("simulations", self.simulation, "simulation")
-        potential = load_potential(self.potential)
+        from aiida_mlal.ml.formats.potentials import types
+
+        potential = load_potential(self.potential, self.elements)
+        structures = read(self.dataset, self.elements, types(potential))
         try:
-            result = simulation.run(potential, read(self.dataset), Progress())
+            result = simulation.run(potential, structures, Progress())
         except Interrupted as stop:
             raise Interrupted(str(stop), self._keep(stop.computed)) from stop
         return self._keep(result)

@@ -1,0 +1,51 @@
+"""Smallest distances in structures."""
+
+from itertools import combinations_with_replacement
+from typing import Any
+
+import numpy as np
+from ase.data import chemical_symbols
+
+from aiida_mlal.ml.configurations import Configurations
+from aiida_mlal.ml.neighbours import edge_vectors, neighbours
+
+FARTHEST = 20.0
+"""In Å: two elements that are never nearer are not reported."""
+
+
+def smallest_distances(configurations: Configurations) -> dict[str, Any]:
+    """Return smallest distances in Å, periodic images included.
+
+    Returns
+    -------
+    dict
+        ``mindist`` of all, None where there are no two atoms near each other; ``pairs``, the same
+        for each two elements; ``structures``, the same for each structure.
+    """
+    pairs: dict[str, float] = {}
+    each = []
+    for one in configurations:
+        found = _nearest(one)
+        for key, distance in found.items():
+            pairs[key] = min(distance, pairs.get(key, np.inf))
+        each.append(min(found.values(), default=None))
+    known = [distance for distance in each if distance is not None]
+    return {"mindist": min(known, default=None), "pairs": pairs, "structures": each}
+
+
+def _nearest(one: Configurations) -> dict[str, float]:
+    """Return the smallest distance of each two elements of a structure."""
+    wanted = set(combinations_with_replacement(sorted(set(one.numbers.tolist())), 2))
+    cutoff, found = 3.0, {}
+    while wanted and cutoff < 2 * FARTHEST:
+        edges, shifts = neighbours(one.positions, one.cells[0], one.pbc[0], cutoff)
+        vectors = edge_vectors(one.positions, one.cells[0], edges, shifts)
+        distances = np.linalg.norm(vectors, axis=1)
+        ends = np.sort(one.numbers[edges], axis=0)
+        for a, b in sorted(wanted):
+            between = distances[(ends[0] == a) & (ends[1] == b)]
+            if len(between):
+                found[f"{chemical_symbols[a]}-{chemical_symbols[b]}"] = float(between.min())
+                wanted.discard((a, b))
+        cutoff *= 2
+    return found

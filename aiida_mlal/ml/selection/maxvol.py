@@ -1,0 +1,95 @@
+"""The structures that determine the parameters best, beside what is labelled already."""
+
+from collections import Counter
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+import numpy as np
+
+from aiida_mlal.ml.selection.base import Choice, Query, Strategy
+
+if TYPE_CHECKING:
+    from aiida_mlal.ml.models.base import Potential
+    from aiida_mlal.ml.uncertainty.active_set import ActiveSet
+
+ALL = 10**9
+"""More than any number of candidates."""
+
+
+@dataclass(frozen=True)
+class MaxVol(Strategy):
+    """Choose all candidates that enter the active set, as ``select-add`` of MLIP does.
+
+    The active set is made of the labelled structures, then candidates replace rows of it while
+    its volume grows by more than ``threshold`` at a swap. A candidate is chosen if rows are its
+    own at the end: the most extrapolative of many like it, and as few as can be. Without labelled
+    structures this picks the most independent of a set, which makes a large training set small.
+
+    Attributes
+    ----------
+    n
+        The largest number to choose; there is none by default.
+    threshold
+        Grade from which a candidate enters: 1.1 in MLIP-2, 1.001 in MLIP-3.
+    mode
+        Whether rows are those of configurations or of neighbourhoods. By default as in the active
+        set that the potential carries, else of configurations.
+    requeue
+        Whether labelled structures may replace candidates again at the end: MLIP-3 does so.
+    train_threshold
+        The same as ``threshold``, among labelled structures; 1.0000001 in MLIP-2.
+    start
+        Size of the rows that stand for what no structure determines; 1e-6 in MLIP-3.
+    swap_limit
+        The largest number of swaps with candidates.
+    exact
+        Whether always the candidate of largest grade comes first, however many there are.
+    """
+
+    n: int = ALL
+    threshold: float = 1.1
+    mode: Literal["configuration", "neighbourhood"] | None = None
+    requeue: bool = True
+    train_threshold: float = 1.001
+    start: float = 1e-5
+    swap_limit: int | None = None
+    exact: bool | None = None
+
+    wants_n: ClassVar[bool] = False
+
+    def __post_init__(self) -> None:
+        """Refuse thresholds that every swap meets."""
+        super().__post_init__()
+        for name in ("threshold", "train_threshold"):
+            if not getattr(self, name) > 1:
+                raise ValueError(f"expected {name} above 1, got {getattr(self, name)}")
+        if not self.start > 0:
+            raise ValueError(f"expected start above 0, got {self.start}")
+
+    def _choose(self, query: Query, n: int) -> list[Choice]:
+        potential = query.potential
+        if potential is None:
+            raise ValueError("the strategy 'maxvol' needs a potential, and none was given")
+        train = query.train.with_info(place=np.full(len(query.train), -1))
+        candidates = query.candidates.with_info(place=query.left)
+        known = self._empty(potential).extended(potential, train, self.train_threshold)
+        grades = known.grades(potential, candidates).values
+        active = known.extended(potential, candidates, self.threshold, self.swap_limit, self.exact)
+        if self.requeue and len(train):
+            active = active.extended(potential, train, self.train_threshold)
+        places = active.configurations.info.get("place", np.zeros(0, int))
+        owned = Counter(places[active.volume.owners[active.volume.owners >= 0]].tolist())
+        filled = f"{active.rank} filled rows (of {len(active.equations)}) of the active set"
+        choices = [
+            Choice(int(i), float(grade), f"grade {grade:.4g}; owns {owned[i]} of the {filled}")
+            for i, grade in zip(query.left.tolist(), grades)
+            if i in owned
+        ]
+        return sorted(choices, key=lambda choice: (-choice.score, choice.index))[:n]
+
+    def _empty(self, potential: "Potential") -> "ActiveSet":
+        from aiida_mlal.ml.uncertainty.active_set import ActiveSet
+
+        if self.mode is None and ActiveSet.is_in(potential):
+            return ActiveSet.empty(potential, ActiveSet.stored(potential).weights, self.start)
+        return ActiveSet.empty(potential, self.mode or "configuration", self.start)

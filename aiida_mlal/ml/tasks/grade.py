@@ -1,0 +1,97 @@
+"""Say how far structures are from what a potential has learned."""
+
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+from aiida_mlal.ml import load_potential
+from aiida_mlal.ml.formats.files import read, write
+from aiida_mlal.ml.tasks.base import Task
+
+
+@dataclass(frozen=True)
+class Grade(Task):
+    """Compute extrapolation grades.
+
+    Attributes
+    ----------
+    potential
+        File of the potential.
+    dataset
+        File of the structures.
+    train
+        File of its training set, from which the active set is made. By default it is the one that
+        the potential carries.
+    mode
+        Whether configurations or neighbourhoods (each atom of each) have grades. By default as in
+        the active set that the potential carries, else configurations.
+    threshold
+        Grade from which a training structure enters the active set.
+    start
+        Size of the rows that stand for what no structure determines; 1e-6 in MLIP-3.
+    save_potential
+        File to which the potential is written with its active set; none by default.
+    elements
+        Of the types 0, 1, ... in files that only number them.
+    """
+
+    OUTPUT: ClassVar[str] = "graded.safetensors"
+
+    potential: str = "potential.safetensors"
+    dataset: str = "dataset.safetensors"
+    train: str | None = None
+    mode: Literal["configuration", "neighbourhood"] | None = None
+    threshold: float = 1.001
+    start: float = 1e-5
+    save_potential: str | None = None
+    elements: tuple[str, ...] | None = None
+    output: str = OUTPUT
+
+    def __post_init__(self) -> None:
+        """Refuse a threshold that every swap meets."""
+        if not self.threshold > 1:
+            raise ValueError(f"expected a threshold above 1, got {self.threshold}")
+
+    def run(self) -> dict[str, Any]:
+        """Grade, and write the structures with ``grade`` and the labels that they had."""
+        from aiida_mlal.ml.formats import potentials
+        from aiida_mlal.ml.uncertainty.active_set import ActiveSet
+
+        potential = load_potential(self.potential, self.elements)
+        types = potentials.types(potential)
+        dataset = read(self.dataset, self.elements, types)
+        if self.train is None:
+            active = ActiveSet.stored(potential)
+            if self.mode not in (None, active.mode):
+                raise ValueError(
+                    f"the active set of {self.potential} is of the mode {active.mode!r}: for "
+                    f"{self.mode!r} the training set is needed"
+                )
+        else:
+            train = read(self.train, self.elements, types)
+            if not len(train):
+                raise ValueError(f"{self.train} has no structures to make an active set of")
+            weights: Any = self.mode or "configuration"
+            if self.mode is None and ActiveSet.is_in(potential):
+                weights = ActiveSet.stored(potential).weights
+            active = ActiveSet.of(potential, train, weights, self.threshold, self.start)
+        if self.save_potential is not None:
+            active.store(potential)
+            potentials.save(potential, self.save_potential)
+        found = active.grades(potential, dataset)
+        graded = dataset.with_info(grade=found.values, outside=found.outside)
+        if found.per_atom is not None:
+            graded = graded.with_arrays(grade=found.per_atom)
+        write(graded, self.output, types)
+        values = found.values
+        return {
+            "message": found.message,
+            "n_structures": len(dataset),
+            "mode": active.mode,
+            "rank": found.rank,
+            "n_parameters": found.n_parameters,
+            "n_active": len(active.configurations),
+            "n_outside": int(found.outside.sum()),
+            "n_extrapolative": int((values > 1.0 + 1e-9).sum()),
+            "max_grade": float(values.max()) if len(values) else None,
+            "potential": self.save_potential,
+        }
