@@ -12,4 +12,4 @@ if find_spec("aiida"):
     folder = Path(tempfile.mkdtemp(prefix="aiida-mlal-tests-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     os.environ["AIIDA_PATH"] = str(folder)
-    pytest_plugins = ["aiida.tools.pytest_fixtures", "aiida_fixtures"]
+    pytest_plugins = ["aiida.tools.pytest_fixtures", "aiida_fixtures", "campaign_fixtures"]

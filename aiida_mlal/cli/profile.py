@@ -79,7 +79,8 @@ def get_computer(workdir: Path | None = None) -> tuple["Computer", bool]:
         computer.set_minimum_job_poll_interval(0.2)
         computer.set_default_mpiprocs_per_machine(1)
         created = True
-    computer.configure(safe_interval=0)
+    # codes have absolute paths: a login shell would only read the user's profile, for each command
+    computer.configure(safe_interval=0, use_login_shell=False)
     return computer, created
 
 

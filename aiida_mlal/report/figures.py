@@ -37,6 +37,7 @@ STYLE: dict[str, Any] = {
     "axes.labelcolor": BLACK,
     "axes.edgecolor": "#555555",
     "axes.grid": True,
+    "axes.axisbelow": True,
     "grid.color": "#E6E6E6",
     "grid.linewidth": 0.8,
     "lines.linewidth": 1.8,

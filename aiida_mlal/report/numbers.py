@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any
 
 import numpy as np
-from aiida.orm import CalcJobNode, Data, Dict, Int, List, ProcessNode, Str
+from aiida.orm import CalcJobNode, Data, Dict, Int, List, ProcessNode, Str, WorkflowNode
 
 from aiida_mlal.data.dataset import DatasetData
 from aiida_mlal.ml.configurations import OK, Configurations
@@ -306,7 +306,8 @@ def _force_errors(found: Configurations) -> np.ndarray:
 def _timings(processes: Sequence[ProcessNode]) -> list[Timing]:
     groups: dict[str, list[ProcessNode]] = defaultdict(list)
     for process in processes:
-        groups[graph.kind(process)].append(process)
+        workflow = " (workflow)" if isinstance(process, WorkflowNode) else ""
+        groups[graph.kind(process) + workflow].append(process)
     rows = []
     for name, members in groups.items():
         seconds = [graph.computing_seconds(p) for p in members if isinstance(p, CalcJobNode)]

@@ -1,0 +1,113 @@
+"""The numbers of real, small campaigns."""
+
+import numpy as np
+import pytest
+from aiida.common.links import LinkType
+from aiida.orm import WorkChainNode
+from ase.calculators.emt import EMT
+
+from aiida_mlal.report import graph
+from aiida_mlal.report.compare import direct_relaxation
+from aiida_mlal.report.numbers import collect
+
+
+@pytest.fixture
+def report(small_campaign):
+    return collect(small_campaign)
+
+
+def test_tells_how_it_ended(report, small_campaign):
+    assert report.converged
+    assert report.outcome == "converged"
+    assert (report.pk, report.uuid) == (small_campaign.pk, small_campaign.uuid)
+    assert report.process == "mlal.offline"
+    assert report.system == "CCu3"
+    assert report.fmax == 100.0
+    assert report.wall > report.busy > 0
+    assert not report.failures
+
+
+def test_the_curve_is_that_of_the_campaign(report, small_campaign):
+    assert report.curve == small_campaign.outputs.curve["rows"]
+
+
+def test_every_label_is_a_query_with_its_reason_and_source(report, small_campaign):
+    dataset = small_campaign.outputs.dataset
+    assert [q.key for q in report.queries] == dataset.configurations.keys
+    assert [q.source for q in report.queries] == list(dataset.sources)
+    assert {q.status for q in report.queries} == {"ok"}
+    assert report.queries[0].iteration == 0
+    assert report.queries[0].reason == "given"
+    chosen = small_campaign.outputs.selections.iteration_01.selected
+    assert [q.reason for q in report.queries[1:3]] == [c["reason"] for c in chosen]
+    assert all(q.step is not None for q in report.queries[1:])
+
+
+def test_errors_are_those_of_the_potential_that_chose(report, small_campaign):
+    potential = small_campaign.outputs.potential.load()
+    last = [q for q in report.queries if q.iteration == len(report.curve)]
+    frames = small_campaign.outputs.dataset.configurations[-len(last) :]
+    predicted = potential.predict(frames)
+    for query, truth, guess in zip(last, frames.to_ase(), predicted.to_ase(), strict=True):
+        truth.calc = EMT()
+        truth.set_constraint()
+        guess.set_constraint()
+        norms = np.linalg.norm(truth.get_forces() - guess.get_forces(), axis=1)
+        assert query.force_error == pytest.approx(norms.max(), rel=1e-6)
+        error = (guess.get_potential_energy() - truth.get_potential_energy()) / len(truth)
+        assert query.energy_error == pytest.approx(error, rel=1e-6)
+
+
+def test_parity_has_what_was_predicted_only(report):
+    predicted = [q for q in report.queries if q.iteration > 0]
+    assert len(report.parity.energies) == len(predicted)
+    assert len(report.parity.forces) == 3 * 4 * len(predicted)
+    errors = [q.force_error for q in predicted]
+    np.testing.assert_allclose(report.parity.uncertainty[:, 1], errors)
+
+
+def test_every_process_is_counted_once(report, small_campaign):
+    assert sum(t.count for t in report.timings) == len(small_campaign.called_descendants)
+    jobs = {t.process: t for t in report.timings if t.computing is not None}
+    assert set(jobs) == {"mlal.train", "mlal.relax", "mlal.select", "mlal.label.ase"}
+    assert all(t.computing <= t.wall for t in jobs.values())
+    assert report.busy == pytest.approx(sum(t.computing for t in jobs.values()), rel=1e-6)
+
+
+def test_direct_relaxation_begins_with_the_first_label(small_campaign):
+    direct = direct_relaxation(small_campaign, "BFGS")
+    first = small_campaign.outputs.dataset.configurations
+    assert direct.energies[0] == pytest.approx(first.energies[0])
+    assert direct.fmax[0] == pytest.approx(first.max_forces[0])
+
+
+def test_unknown_direct_relaxation_is_refused(small_campaign):
+    with pytest.raises(ValueError, match="expected a file or an optimiser"):
+        direct_relaxation(small_campaign, "nothing.traj")
+
+
+def test_a_failed_campaign_names_what_failed(failed_campaign):
+    report = collect(failed_campaign)
+    assert not report.converged
+    assert report.exit_status == failed_campaign.exit_status != 0
+    assert report.outcome == failed_campaign.exit_message
+    assert not report.curve
+    assert "no_such_function" in " ".join(f.message for f in report.failures) + report.outcome
+    assert {q.status for q in report.queries} <= {"failed"}
+
+
+def test_a_campaign_that_has_just_begun_is_running(aiida_profile):
+    node = WorkChainNode()
+    node.set_process_state("running")
+    node.store()
+    report = collect(node)
+    assert report.outcome == "still running"
+    assert not report.curve
+    assert report.labels == 0
+
+
+def test_labels_are_found_whatever_process_made_them(small_campaign):
+    for batch in graph.labelled(small_campaign):
+        link = batch.dataset.base.links.get_incoming(link_type=LinkType.CREATE).one()
+        assert link.node.process_label == "LabelCalculation"
+        assert batch.process.caller.pk == small_campaign.pk

@@ -1,0 +1,42 @@
+"""Where a campaign stands."""
+
+from aiida.common.links import LinkType
+from aiida.orm import CalcJobNode, WorkChainNode
+
+from aiida_mlal.report.progress import describe, progress
+
+
+def test_a_finished_campaign_shows_its_curve(small_campaign):
+    found = progress(small_campaign)
+    assert found.stage == "converged"
+    assert found.labels == len(small_campaign.outputs.dataset)
+    assert found.iteration == len(found.curve)
+    assert not found.jobs
+    assert "oracle fmax" in describe(found)
+
+
+def test_a_failed_campaign_tells_why(failed_campaign):
+    assert failed_campaign.exit_message in describe(progress(failed_campaign))
+
+
+def test_a_running_campaign_shows_its_stage_and_jobs(aiida_profile, aiida_localhost):
+    campaign = WorkChainNode()
+    campaign.set_process_state("waiting")
+    campaign.store()
+    job = CalcJobNode(computer=aiida_localhost, process_type="aiida.calculations:mlal.relax")
+    job.set_process_state("waiting")
+    job.set_process_status("Monitoring scheduler: job state RUNNING")
+    job.base.links.add_incoming(campaign, LinkType.CALL_CALC, "simulate_03")
+    job.store()
+    found = progress(campaign)
+    assert found.iteration == 3
+    assert found.stage.startswith("simulating")
+    text = describe(found)
+    assert f"job {job.pk} mlal.relax: Monitoring scheduler" in text
+    assert "iteration 3" in text
+
+
+def test_a_campaign_that_has_just_begun_is_starting(aiida_profile):
+    campaign = WorkChainNode()
+    campaign.store()
+    assert progress(campaign).stage == "starting"
