@@ -12,6 +12,7 @@ The kernels release Python's lock, so that each thread can have structures of it
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import pairwise
 from typing import Any
 
@@ -91,7 +92,12 @@ class MTPKernels:
         settings += [radial.clamped, radial.repulsive]
         recurrence = np.concatenate([radial.recurrence, np.zeros((1, 3))])
         self._radial = (np.array(settings, dtype=float), recurrence)
-        self._lists, self._chains = _lists(basis)
+        self._lists = _lists(basis)
+
+    @cached_property
+    def _chains(self) -> tuple[np.ndarray, ...]:
+        _, _, _, _, times, _, scalars, _ = self._lists
+        return _chains(times, scalars)
 
     def predict(self, at: Structures, of: Coefficients, threads: int = 1) -> Found:
         """Return energies, forces and virials."""
@@ -106,10 +112,10 @@ class MTPKernels:
 
     def linear_jacobian(self, at: Structures, of: Coefficients, threads: int = 1) -> Found:
         """Return derivatives by the coefficients of species, then of moments."""
-        found = _empty(at, of.n_linear)
+        found, chains = _empty(at, of.n_linear), self._chains
 
         def work(low: int, high: int) -> None:
-            lists = (self._lists, self._chains)
+            lists = (self._lists, chains)
             _linear_jacobian(low, high, at.arrays(), *self._radial, of.radial, *lists, *found)
 
         _divide(work, at, threads)
@@ -166,8 +172,8 @@ def _divide(work: Callable[[int, int], None], at: Structures, threads: int) -> N
                 list(pool.map(lambda share: work(*share), shares))
 
 
-def _lists(basis: MomentBasis) -> tuple[tuple[np.ndarray, ...], tuple[np.ndarray, ...]]:
-    """Return the products, and for each invariant those that it needs.
+def _lists(basis: MomentBasis) -> tuple[np.ndarray, ...]:
+    """Return moments and products as the kernels want them.
 
     Basic moments are numbered anew: each radial function has the first of the monomials, in one
     order. Where a basis has gaps, they are filled with moments that nothing needs.
@@ -196,11 +202,11 @@ def _lists(basis: MomentBasis) -> tuple[tuple[np.ndarray, ...], tuple[np.ndarray
                 lower[i, axis] = index[x, y, z]
                 parent[i] = lower[i, axis], axis
     powers = np.array(monomials, dtype=float)
-    lists = (begin, powers, lower, parent, times, factors, scalars, size)
-    return lists, _chains(times, scalars, int(begin[-1]))
+    return begin, powers, lower, parent, times, factors, scalars, size
 
 
-def _chains(times: np.ndarray, scalars: np.ndarray, n_basic: int) -> tuple[np.ndarray, ...]:
+def _chains(times: np.ndarray, scalars: np.ndarray) -> tuple[np.ndarray, ...]:
+    """Return, for each invariant, the products that it needs and the moments in them."""
     rows: dict[int, list[int]] = {}
     for n, c in enumerate(times[:, 2].tolist()):
         rows.setdefault(c, []).append(n)

@@ -2,7 +2,8 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
 
 import torch
 from jaxtyping import Float, Int
@@ -14,6 +15,9 @@ from aiida_mlal.ml.evaluator import Evaluator
 from aiida_mlal.ml.graph import Graph
 from aiida_mlal.ml.models.base import Potential, Prediction, Prepared, difference
 from aiida_mlal.ml.options import as_dict, build
+
+if TYPE_CHECKING:
+    from aiida_mlal.ml.fast.mtp_training import MTPKernels
 
 
 @dataclass(frozen=True)
@@ -175,13 +179,29 @@ class MTP(Potential):
             self.elements, self.basis, self.radial, radial, species, moment, skin, threads
         )
 
+    def forward(self, graph: Graph) -> Prediction:
+        """Predict; by the kernels on the CPU, if no derivatives by the coefficients are wanted."""
+        if torch.is_grad_enabled() and any(p.requires_grad for p in self.parameters()):
+            return super().forward(graph)
+        prepared = self.prepare(graph)
+        if type(prepared) is Prepared:
+            return super().forward(graph)
+        with torch.no_grad():
+            return prepared.predict(self)
+
     def prepare(self, graph: Graph) -> Prepared:
         """Return structures whose derivatives by the coefficients come from kernels on the CPU."""
         if graph.vectors.is_cuda or self.dtype != torch.float64:
             return super().prepare(graph)
         from aiida_mlal.ml.models.mtp_prepared import PreparedMTP  # numba is slow to import
 
-        return PreparedMTP.of(self, graph)
+        return PreparedMTP(graph, self._kernels, self.species(graph.numbers))
+
+    @cached_property
+    def _kernels(self) -> "MTPKernels":
+        from aiida_mlal.ml.fast.mtp_training import MTPKernels
+
+        return MTPKernels(self.basis, self.radial)
 
     @property
     def linear_weights(self) -> list[nn.Parameter]:

@@ -35,12 +35,6 @@ class PreparedMTP(Prepared):
             np.concatenate([[0], graph.counts.cumsum(0).numpy()]),
         )
 
-    @classmethod
-    def of(cls, potential: "MTP", graph: Graph) -> "PreparedMTP":
-        """Prepare a graph for potentials of the same basis and elements."""
-        kernels = MTPKernels(potential.basis, potential.radial)
-        return cls(graph, kernels, potential.species(graph.numbers))
-
     def take(self, structures: Int[np.ndarray, " chosen"]) -> "PreparedMTP":
         """Return some of the structures, which may repeat."""
         atoms = self.graph.atoms_of(structures)
