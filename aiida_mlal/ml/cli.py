@@ -242,7 +242,7 @@ def select(**options: Any) -> None:
 )
 @click.option(
     "--threshold",
-    default=1.001,
+    default=1.0000001,
     show_default=True,
     help="Grade from which a structure of the training set enters the active set.",
 )

@@ -30,14 +30,14 @@ class MaxVol(Strategy):
     n
         The largest number to choose; there is none by default.
     threshold
-        Grade from which a candidate enters: 1.1 in MLIP-2, 1.001 in MLIP-3.
+        Grade from which a candidate enters: 1.001 in MLIP-3, here as in MLIP-2.
     mode
         Whether rows are those of configurations or of neighbourhoods. By default as in the active
         set that the potential carries, else of configurations.
     requeue
-        Whether labelled structures may replace candidates again at the end: MLIP-3 does so.
+        Whether labelled structures may replace candidates again at the end, as in MLIP-3.
     train_threshold
-        The same as ``threshold``, among labelled structures; 1.0000001 in MLIP-2.
+        The same as ``threshold``, among labelled structures.
     start
         Size of the rows that stand for what no structure determines; 1e-6 in MLIP-3.
     swap_limit
@@ -47,10 +47,10 @@ class MaxVol(Strategy):
     """
 
     n: int = ALL
-    threshold: float = 1.1
+    threshold: float = 1.0000001
     mode: Literal["configuration", "neighbourhood"] | None = None
-    requeue: bool = True
-    train_threshold: float = 1.001
+    requeue: bool = False
+    train_threshold: float = 1.0000001
     start: float = 1e-5
     swap_limit: int | None = None
     exact: bool | None = None

@@ -40,7 +40,7 @@ class Grade(Task):
     dataset: str = "dataset.safetensors"
     train: str | None = None
     mode: Literal["configuration", "neighbourhood"] | None = None
-    threshold: float = 1.001
+    threshold: float = 1.0000001
     start: float = 1e-5
     save_potential: str | None = None
     elements: tuple[str, ...] | None = None

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from aiida_mlal.ml.configurations import Configurations
 from aiida_mlal.ml.models.base import Potential
-from aiida_mlal.ml.uncertainty.maxvol import START, Volume, maxvol
+from aiida_mlal.ml.uncertainty.maxvol import START, SWAP, Volume, maxvol
 from aiida_mlal.ml.uncertainty.rows import (
     Rows,
     SelectionWeights,
@@ -122,7 +122,7 @@ class ActiveSet:
         potential: Potential,
         configurations: Configurations,
         weights: SelectionWeights | Mode = "configuration",
-        threshold: float = 1.001,
+        threshold: float = SWAP,
         start: float = START,
     ) -> "ActiveSet":
         """Return the active set of a training set."""
@@ -203,7 +203,7 @@ class ActiveSet:
         self,
         potential: Potential,
         configurations: Configurations,
-        threshold: float = 1.001,
+        threshold: float = SWAP,
         limit: int | None = None,
         exact: bool | None = None,
     ) -> "ActiveSet":

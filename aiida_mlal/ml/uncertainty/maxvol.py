@@ -10,6 +10,9 @@ from numba import njit
 START = 1e-5
 """Size of the rows of the start, as in MLIP-2 (MLIP-3 has 1e-6)."""
 
+SWAP = 1.0000001
+"""The threshold of swaps in MLIP-2 (MLIP-3 has 1.001)."""
+
 NOISE = 1e-12
 """What of a row is left beside the rows that span it, in units of its length, is rounding."""
 
@@ -66,7 +69,7 @@ def maxvol(
     volume: Volume,
     rows: Float[np.ndarray, "rows columns"],
     owners: Int[np.ndarray, " rows"],
-    threshold: float = 1.001,
+    threshold: float = SWAP,
     limit: int | None = None,
     exact: bool | None = None,
 ) -> Volume:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -126,23 +127,35 @@ def batches(
     weights: SelectionWeights,
     size: int = 10_000,
 ) -> Iterator[Rows]:
-    """Return the rows of structures in batches of up to about ``size`` rows or 1000 atoms."""
-    per_structure = np.ones(len(configurations), int)
-    if weights.site_en_weight:
-        per_structure = per_structure + configurations.counts
-    if not weights.simple:
-        per_structure = per_structure + 3 * configurations.counts + 9
-    load = np.cumsum(np.maximum(per_structure / size, configurations.counts / 1000))
-    full = int(load[-1]) if len(load) else 0
-    ends = np.searchsorted(load, np.arange(1, full + 2))
-    start = 0
-    for end in [*np.unique(ends), len(configurations)]:
-        if end > start:
-            graph = potential.graph(configurations[start:end])
-            found = rows_of(potential, graph, weights)
-            atoms = np.where(found.atoms >= 0, found.atoms + configurations.offsets[start], -1)
-            yield Rows(found.values, found.owners + start, found.equations, atoms)
-            start = int(end)
+    """Return the rows of structures in batches of about ``size`` rows."""
+    parts: list[Rows] = []
+    for part in _chunks(potential, configurations, weights):
+        parts.append(part)
+        if sum(len(p.owners) for p in parts) >= size:
+            yield _together(parts)
+            parts = []
+    if parts:
+        yield _together(parts)
+
+
+def _chunks(
+    potential: Potential,
+    configurations: Configurations,
+    weights: SelectionWeights,
+    n_atoms: int = 1000,
+) -> Iterator[Rows]:
+    """Return the rows of so few structures at a time that their graph is small."""
+    chunk = configurations.offsets[:-1] // n_atoms
+    for start, end in pairwise([*np.unique(chunk, return_index=True)[1], len(configurations)]):
+        graph = potential.graph(configurations[start:end])
+        found = rows_of(potential, graph, weights)
+        atoms = np.where(found.atoms >= 0, found.atoms + configurations.offsets[start], -1)
+        yield Rows(found.values, found.owners + start, found.equations, atoms)
+
+
+def _together(parts: list[Rows]) -> Rows:
+    names = ("values", "owners", "equations", "atoms")
+    return Rows(*(np.concatenate([getattr(part, name) for part in parts]) for name in names))
 
 
 def n_parameters(potential: Potential) -> int:
