@@ -2,15 +2,34 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 from jaxtyping import Float, Int
 
+if TYPE_CHECKING:
+    from aiida_mlal.ml.fast.verlet import Verlet
+
+
+@dataclass(frozen=True, eq=False)
+class Members:
+    """What the members of a committee find for one structure.
+
+    Attributes
+    ----------
+    energies
+        Of the structure, in eV.
+    forces
+        In eV/Å.
+    """
+
+    energies: Float[np.ndarray, " members"]
+    forces: Float[np.ndarray, "members atoms 3"]
+
 
 @dataclass(frozen=True, eq=False)
 class Evaluation:
-    """What an evaluator finds for one structure.
+    """What an evaluator finds for one structure: the mean, if it is one of a committee.
 
     Attributes
     ----------
@@ -24,6 +43,8 @@ class Evaluation:
         Returns each atom with its nearest neighbours of all elements, and their distances in Å.
     rows
         Derivatives of the energy of each atom by the parameters; None where not asked for.
+    members
+        What each member finds; None for a single potential.
     """
 
     energies: Float[np.ndarray, " atoms"]
@@ -31,6 +52,7 @@ class Evaluation:
     virial: Float[np.ndarray, "3 3"]
     contacts: "Contacts"
     rows: Float[np.ndarray, "atoms parameters"] | None = None
+    members: Members | None = None
 
 
 Contacts = Callable[[], tuple[Int[np.ndarray, "2 pairs"], Float[np.ndarray, " pairs"]]]
@@ -38,6 +60,10 @@ Contacts = Callable[[], tuple[Int[np.ndarray, "2 pairs"], Float[np.ndarray, " pa
 
 class Evaluator(Protocol):
     """Evaluates a potential with fixed weights; may keep neighbours from call to call."""
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether it is fast from the first call: nothing has to be compiled."""
 
     def __call__(
         self,
@@ -48,3 +74,22 @@ class Evaluator(Protocol):
         rows: bool = False,
     ) -> Evaluation:
         """Evaluate one structure; with ``rows`` also derivatives by the parameters."""
+
+
+class Kernel(Protocol):
+    """A part of the energy with fixed weights, of one or more members of a committee."""
+
+    cutoff: float
+    n_members: int
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether nothing has to be compiled."""
+
+    def add(
+        self,
+        verlet: "Verlet",
+        energies: Float[np.ndarray, "members atoms"],
+        forces: Float[np.ndarray, "members images 3"],
+    ) -> None:
+        """Add energies (eV) of atoms, and forces (eV/Å) on atoms and ghosts, of each member."""

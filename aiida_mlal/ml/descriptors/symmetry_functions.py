@@ -62,7 +62,7 @@ class SymmetryFunctions(nn.Module):
     def __init__(self, n_elements: int, cutoff: float, options: SymmetryFunctionOptions) -> None:
         super().__init__()
         self.n_elements, self.cutoff = n_elements, cutoff
-        unit = 1 / cutoff**2 if options.eta_units == "cutoff" else 1.0
+        self.eta_unit = unit = 1 / cutoff**2 if options.eta_units == "cutoff" else 1.0
         radial = [(eta * unit, rs) for eta in options.g2_etas for rs in options.g2_centres]
         angular = [
             (eta * unit, zeta, sign)

@@ -9,7 +9,7 @@ sorted by species, so radial coefficients stay numbers rather than vectors.
 One compilation serves all levels and numbers of species: 15 s of CPU time, then kept by numba.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any
@@ -17,17 +17,19 @@ from typing import Any
 import numpy as np
 from ase.data import atomic_numbers, chemical_symbols
 from jaxtyping import Float, Int
-from numba import njit
 
 from aiida_mlal.ml.descriptors.moment_tensors import MomentBasis
 from aiida_mlal.ml.descriptors.radial_polynomials import RadialBasis
 from aiida_mlal.ml.evaluator import Evaluation
+from aiida_mlal.ml.fast.jit import is_ready, jit
 from aiida_mlal.ml.fast.simd import W, fill, load, splat, store, vmax, vsqrt, vsum
 from aiida_mlal.ml.fast.tables import Tables
 from aiida_mlal.ml.fast.verlet import Verlet, fold
 
 Vector = Any
 """W doubles; numba knows the type."""
+
+_jit: Callable[[Callable[..., Any]], Any] = jit(fastmath=True)
 
 
 class FastMTP:
@@ -79,6 +81,11 @@ class FastMTP:
         )
         self._pool = ThreadPoolExecutor(threads) if threads > 1 else None
 
+    @property
+    def is_ready(self) -> bool:
+        """Whether nothing has to be compiled."""
+        return is_ready(_chunk)
+
     def __call__(
         self,
         numbers: Int[np.ndarray, " atoms"],
@@ -129,7 +136,7 @@ def _contacts(
     return np.stack([atom, there]), np.sqrt(squares[atom, species])
 
 
-@njit(fastmath=True, error_model="numpy", cache=True)
+@_jit
 def _monomials(
     E: np.ndarray, V: np.ndarray, parents: np.ndarray, n: int, x: Vector, y: Vector, z: Vector
 ) -> None:
@@ -142,7 +149,7 @@ def _monomials(
         store(E, (k + 1) * W, load(E, parents[k, 0] * W) * load(V, parents[k, 1] * W))
 
 
-@njit(fastmath=True, error_model="numpy", cache=True)
+@_jit
 def _gather(
     i: int, positions: np.ndarray, neighbours: np.ndarray, begin: np.ndarray, n_species: int,
     square: float, buffer: np.ndarray, who: np.ndarray, ends: np.ndarray,
@@ -168,7 +175,7 @@ def _gather(
     return n
 
 
-@njit(fastmath=True, error_model="numpy", cache=True)
+@_jit
 def _polynomials(r: Vector, settings: np.ndarray, recurrence: np.ndarray, Q: np.ndarray) -> None:
     """Write the radial polynomials of r and their derivatives, one after the other, into Q."""
     low, cutoff, factor, envelope = settings[0], settings[1], settings[2], settings[3]
@@ -194,7 +201,7 @@ def _polynomials(r: Vector, settings: np.ndarray, recurrence: np.ndarray, Q: np.
         t1, t0, d1, d0 = t0, t2, d0, d2
 
 
-@njit(fastmath=True, error_model="numpy", cache=True)
+@_jit
 def _radial(
     buffer: np.ndarray, flat: np.ndarray, ends: np.ndarray, n: int, stride: int,
     coefficients: np.ndarray, settings: np.ndarray, recurrence: np.ndarray, Q: np.ndarray,
@@ -236,7 +243,7 @@ def _radial(
     return energy
 
 
-@njit(fastmath=True, error_model="numpy", cache=True)
+@_jit
 def _sum_moments(
     flat: np.ndarray, n: int, stride: int, segments: np.ndarray, parents: np.ndarray,
     E: np.ndarray, V: np.ndarray, sums: np.ndarray,
@@ -253,7 +260,7 @@ def _sum_moments(
                 store(sums, o + k, load(sums, o + k) + f * load(E, e + k))
 
 
-@njit(fastmath=True, error_model="numpy", cache=True)
+@_jit
 def _products(
     M: np.ndarray, G: np.ndarray, factors: np.ndarray, traces: np.ndarray,
     inner_begin: np.ndarray, inner_pairs: np.ndarray, inner_factors: np.ndarray,
@@ -302,7 +309,7 @@ def _products(
     return energies
 
 
-@njit(fastmath=True, error_model="numpy", cache=True)
+@_jit
 def _gradients(
     flat: np.ndarray, n: int, stride: int, K: int, lane: int, G: np.ndarray, segments: np.ndarray,
     lower: int, parents: np.ndarray, steps: np.ndarray, E: np.ndarray, V: np.ndarray,
@@ -335,7 +342,7 @@ def _gradients(
         store(flat, 6 * stride + p, az + along * z)
 
 
-@njit(fastmath=True, error_model="numpy", cache=True)
+@_jit
 def _radial_rows(
     flat: np.ndarray, ends: np.ndarray, stride: int, lane: int, G: np.ndarray,
     segments: np.ndarray, parents: np.ndarray, settings: np.ndarray, recurrence: np.ndarray,
@@ -368,7 +375,7 @@ def _radial_rows(
             out[s * K * R + k] = vsum(load(sums, k * W))
 
 
-@njit(fastmath=True, error_model="numpy", cache=True)
+@_jit
 def _scalar_rows(
     M: np.ndarray, n: int, rows: np.ndarray, base: int, first: int, scalars: np.ndarray,
     begin: np.ndarray, pairs: np.ndarray, factors: np.ndarray,
@@ -387,7 +394,7 @@ def _scalar_rows(
             rows[base + lane, first + k] = value[lane]
 
 
-@njit(fastmath=True, error_model="numpy", cache=True, nogil=True)
+@jit(fastmath=True, nogil=True)
 def _chunk(
     low: int, high: int, positions: np.ndarray, species: np.ndarray, neighbours: np.ndarray,
     begin: np.ndarray, constants: tuple[np.ndarray, ...], forces: np.ndarray,

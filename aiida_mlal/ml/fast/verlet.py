@@ -1,12 +1,17 @@
 """Neighbours of moving atoms: periodic images are ghost atoms, lists are renewed when need be."""
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 from jaxtyping import Float, Int
-from numba import njit
 
+from aiida_mlal.ml.fast.jit import jit
 from aiida_mlal.ml.neighbours import complete_cell
 
 MAX_GHOSTS = 20_000_000
+
+_jit: Callable[[Callable[..., Any]], Any] = jit()
 
 
 class Verlet:
@@ -94,7 +99,7 @@ class Verlet:
         self.builds += 1
 
 
-@njit(error_model="numpy", cache=True)
+@_jit
 def fold(
     owner: np.ndarray, positions: np.ndarray, ghosts: np.ndarray, forces: np.ndarray,
     virial: np.ndarray,
@@ -110,7 +115,25 @@ def fold(
                 virial[c, q] -= positions[g, c] * force
 
 
-@njit(error_model="numpy", cache=True)
+@_jit
+def nearest(
+    n: int, positions: np.ndarray, neighbours: np.ndarray, begin: np.ndarray, n_species: int,
+    cutoff: float,
+) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
+    """Nearest neighbour of each species of the first ``n`` atoms, or -1, and its distance²."""
+    found, squares = np.full((n, n_species), -1), np.full((n, n_species), cutoff * cutoff)
+    for i in range(n):
+        for s in range(n_species):
+            for p in range(begin[i * n_species + s], begin[i * n_species + s + 1]):
+                j, square = neighbours[p], 0.0
+                for q in range(3):
+                    square += (positions[j, q] - positions[i, q]) ** 2
+                if square < squares[i, s]:
+                    found[i, s], squares[i, s] = j, square
+    return found, squares
+
+
+@_jit
 def _images(
     fractions: np.ndarray, home: np.ndarray, margin: np.ndarray, span: np.ndarray, pbc: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -118,7 +141,8 @@ def _images(
     n = len(fractions)
     g = n
     owner, shift = np.empty(4 * n + 64, np.int32), np.empty((4 * n + 64, 3))
-    owner[:n], shift[:n] = np.arange(n), home
+    for i in range(n):  # assignment of slices would take seconds to compile
+        owner[i], shift[i, 0], shift[i, 1], shift[i, 2] = i, home[i, 0], home[i, 1], home[i, 2]
     for a in range(-span[0], span[0] + 1):
         for b in range(-span[1], span[1] + 1):
             for c in range(-span[2], span[2] + 1):
@@ -140,7 +164,7 @@ def _images(
     return owner[:g].copy(), shift[:g].copy()
 
 
-@njit(error_model="numpy", cache=True)
+@_jit
 def _place(
     positions: np.ndarray, owner: np.ndarray, offsets: np.ndarray, images: np.ndarray
 ) -> None:
@@ -149,7 +173,7 @@ def _place(
             images[g, q] = positions[owner[g], q] + offsets[g, q]
 
 
-@njit(error_model="numpy", cache=True)
+@_jit
 def _largest_square(images: np.ndarray, reference: np.ndarray) -> float:
     most = 0.0
     for g in range(images.shape[0]):
@@ -161,7 +185,7 @@ def _largest_square(images: np.ndarray, reference: np.ndarray) -> float:
     return most
 
 
-@njit(error_model="numpy", cache=True)
+@_jit
 def _find_pairs(
     n: int, positions: np.ndarray, species: np.ndarray, n_species: int, reach: float
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -171,10 +195,12 @@ def _find_pairs(
     size, bins = np.empty(3), np.empty(3, np.int64)
     for q in range(3):
         if n_images:
-            low[q] = positions[:, q].min()
-            extent = positions[:, q].max() - low[q]
+            low[q] = high = positions[0, q]
         else:
-            extent = 0.0
+            high = 0.0
+        for i in range(n_images):
+            low[q], high = min(low[q], positions[i, q]), max(high, positions[i, q])
+        extent = high - low[q]
         # boxes no smaller than the reach, and not many more of them than atoms
         size[q] = max(reach, extent / (2.0 + 2.0 * n_images ** (1.0 / 3.0)))
         bins[q] = int(extent / size[q]) + 1

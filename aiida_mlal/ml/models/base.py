@@ -13,7 +13,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from aiida_mlal.ml.configurations import Configurations
-from aiida_mlal.ml.evaluator import Evaluator
+from aiida_mlal.ml.evaluator import Evaluator, Kernel
 from aiida_mlal.ml.graph import Graph
 
 
@@ -193,6 +193,20 @@ class Potential(nn.Module, ABC):
         """Return what evaluates single structures faster, with the weights of now, if there is.
 
         It may look for neighbours up to ``skin`` (Å) beyond the cutoff, to keep them for a while.
+        """
+        kernels = self.kernels([self]) if self.device.type == "cpu" else None
+        if kernels is None:
+            return None
+        from aiida_mlal.ml.fast.sum import FastSum  # numba is slow to import
+
+        return FastSum(self.elements, kernels, skin)
+
+    @classmethod
+    def kernels(cls, members: Sequence["Potential"]) -> list[Kernel] | None:
+        """Return kernels for the CPU whose sum several potentials are, if there are such.
+
+        The first potential is of this class. A kernel is for all of them, or they have it in
+        common.
         """
         return None
 

@@ -5,11 +5,13 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from aiida_mlal.ml.descriptors.symmetry_functions import SymmetryFunctionOptions, SymmetryFunctions
+from aiida_mlal.ml.evaluator import Kernel
 from aiida_mlal.ml.graph import Graph
 from aiida_mlal.ml.models.base import Potential, Prediction, Prepared
 from aiida_mlal.ml.models.descriptor import Described, DescriptorPotential
@@ -89,6 +91,47 @@ class BPNN(DescriptorPotential):
             == (other.elements, other.cutoff, other.options.descriptor, other.dtype)
         )
 
+    @classmethod
+    def kernels(cls, members: Sequence[Potential]) -> list[Kernel] | None:
+        """Return the kernel of networks of the same size on the same symmetry functions.
+
+        There is none for angular exponents that are no integers.
+        """
+        first, networks = members[0], []
+        for member in members:
+            if not isinstance(first, BPNN) or not isinstance(member, BPNN):
+                return None
+            if not member.describes_like(first) or member.options.hidden != first.options.hidden:
+                return None
+            networks.append(member)
+        options = networks[0].options.descriptor
+        if any(zeta % 1 for zeta in options.g4_zetas):
+            return None
+        from aiida_mlal.ml.fast.bpnn import FastBPNN, Networks  # numba is slow to import
+
+        descriptor = networks[0].descriptor
+        unit = descriptor.eta_unit
+        return [
+            FastBPNN(
+                first.cutoff,
+                descriptor.radial.double().numpy(),
+                [eta * unit for eta in options.g4_etas],
+                [int(zeta) for zeta in options.g4_zetas],
+                options.g4_lambdas,
+                descriptor.couple.numpy(),
+                [
+                    Networks(
+                        [_layers(network) for network in member.networks],
+                        member.low.double().numpy(),
+                        member.high.double().numpy(),
+                        float(member.scale),
+                        member.shift.double().numpy(),
+                    )
+                    for member in networks
+                ],
+            )
+        ]
+
     def initialise(self, prepared: Prepared, targets: Prediction, seed: int) -> None:
         """Scale features to the training structures, and energies to their targets."""
         graph = prepared.graph
@@ -121,6 +164,15 @@ class BPNN(DescriptorPotential):
     def restore(cls, description: Mapping[str, Any]) -> "BPNN":
         """Build the network of a description, its weights not yet set."""
         return cls(description["elements"], build(BPNNOptions, description["options"]))
+
+
+def _layers(network: nn.Module) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Return weights and biases of each layer."""
+    return [
+        (layer.weight.detach().double().numpy(), layer.bias.detach().double().numpy())
+        for layer in network.modules()
+        if isinstance(layer, nn.Linear)
+    ]
 
 
 def _network(widths: Sequence[int]) -> nn.Sequential:

@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from aiida_mlal.ml.evaluator import Kernel
 from aiida_mlal.ml.graph import Graph
 from aiida_mlal.ml.models.base import Potential, Prediction, common_elements
 
@@ -48,6 +49,14 @@ class Ensemble(Potential):
             )
         for mine, theirs in zip(self.members, other.members):
             mine.adopt(theirs)
+
+    @classmethod
+    def kernels(cls, members: Sequence[Potential]) -> list[Kernel] | None:
+        """Return the kernels that the members have together."""
+        if len(members) != 1 or not isinstance(members[0], Ensemble):
+            return None
+        committee = members[0].members
+        return committee[0].kernels(committee)
 
     def describe(self) -> dict[str, Any]:
         """Return the descriptions of the members."""

@@ -12,6 +12,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from aiida_mlal.ml.evaluator import Kernel
 from aiida_mlal.ml.graph import Graph
 from aiida_mlal.ml.models.base import Potential
 from aiida_mlal.ml.options import as_dict, build
@@ -123,6 +124,18 @@ class Morse(Potential):
         if self.options.smoothing == "smooth":
             energies = energies * _switch((distances - self.cutoff) / SWITCH + 1)
         return graph.sum_over_neighbours(energies / 2)
+
+    @classmethod
+    def kernels(cls, members: Sequence[Potential]) -> list[Kernel] | None:
+        """Return the kernel of a single potential."""
+        if len(members) != 1 or not isinstance(members[0], Morse):
+            return None
+        from aiida_mlal.ml.fast.morse import FastMorse  # numba is slow to import
+
+        potential = members[0]
+        tables = torch.stack([potential.depth, potential.length, potential.width])
+        switch = SWITCH if potential.options.smoothing == "smooth" else 0.0
+        return [FastMorse(potential.cutoff, tables.double().numpy(), switch)]
 
     def describe(self) -> dict[str, Any]:
         """Return elements, options and the parameters in use."""

@@ -8,6 +8,7 @@ from typing import Any, cast
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from aiida_mlal.ml.evaluator import Kernel
 from aiida_mlal.ml.graph import Graph
 from aiida_mlal.ml.models.base import Potential, Prediction, common_elements
 
@@ -52,6 +53,19 @@ class Sum(Potential):
             more = set(mine.elements) > set(theirs.elements)
             if not (more and type(mine) is type(theirs) and not list(mine.parameters())):
                 mine.adopt(theirs)
+
+    @classmethod
+    def kernels(cls, members: Sequence[Potential]) -> list[Kernel] | None:
+        """Return the kernels of all terms."""
+        if len(members) != 1 or not isinstance(members[0], Sum):
+            return None
+        found: list[Kernel] = []
+        for term in members[0].terms:
+            kernels = term.kernels([term])
+            if kernels is None:
+                return None
+            found += kernels
+        return found
 
     def describe(self) -> dict[str, Any]:
         """Return the descriptions of the terms."""

@@ -1,0 +1,512 @@
+"""Behler-Parrinello networks on the CPU, in numba with explicit SIMD.
+
+For an atom: its neighbours inside the cutoff, by species; for each of them G2 and its derivative,
+W at a time; for each neighbour j, and W neighbours k at a time, the angular functions and what
+their derivatives by the places of j and k are made of. The members of a committee share all this:
+each has only its networks, whose slopes turn the derivatives of features into forces.
+
+Derivatives of a feature by the place of neighbour j are A_j r_j + B_j, with a number A_j and a
+vector B_j. That the distance of j and k is below the cutoff needs no test: their cutoff function
+is the square of a polynomial in their squared distance, which is zero where it ends.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from aiida_mlal.ml.fast.jit import is_ready, jit
+from aiida_mlal.ml.fast.simd import (
+    W,
+    any_below,
+    fill,
+    load,
+    splat,
+    store,
+    vexp,
+    vmin,
+    vsqrt,
+    vsum,
+    vsums,
+)  # fmt: skip
+from aiida_mlal.ml.fast.verlet import Verlet
+
+Vector = Any
+"""W doubles; numba knows the type."""
+
+GROUP = 4
+"""How many angular functions are handled together."""
+
+STEEP = 4.0
+"""Largest eta, in units of 1/cutoff², of an exponential that is part of a polynomial."""
+
+
+@dataclass(frozen=True, eq=False)
+class Networks:
+    """The networks of one member.
+
+    Attributes
+    ----------
+    layers
+        For each element, weights (output, input) and biases of each layer, the first one first.
+    low, high
+        Values of the features that become -1 and 1, for each element.
+    scale, shift
+        Of the energies of atoms; the shift for each element.
+    """
+
+    layers: Sequence[Sequence[tuple[Float[np.ndarray, "out in"], Float[np.ndarray, " out"]]]]
+    low: Float[np.ndarray, "elements features"]
+    high: Float[np.ndarray, "elements features"]
+    scale: float
+    shift: Float[np.ndarray, " elements"]
+
+
+class FastBPNN:
+    """Networks with fixed weights on the same symmetry functions, for all members at once.
+
+    Parameters
+    ----------
+    cutoff
+        In Å.
+    radial
+        Rows of eta (1/Å²) and centre (Å).
+    etas, zetas, signs
+        Of the angular functions: each combination is one, in this order, signs running fastest.
+    couple
+        The place of each pair of elements among the angular functions.
+    members
+        The networks, all with layers of the same sizes.
+    """
+
+    def __init__(
+        self,
+        cutoff: float,
+        radial: Float[np.ndarray, "functions 2"],
+        etas: Sequence[float],
+        zetas: Sequence[int],
+        signs: Sequence[float],
+        couple: Int[np.ndarray, "elements elements"],
+        members: Sequence[Networks],
+    ) -> None:
+        self.cutoff, self.n_members = cutoff, len(members)
+        n_elements, n_couples = len(couple), int(couple.max()) + 1
+        kinds = np.array([(z, s) for z in zetas for s in signs], float).reshape(-1, 2)
+        padded = np.ones((-(-len(kinds) // GROUP) * GROUP, 2))
+        padded[: len(kinds)] = kinds
+        real = np.arange(len(padded)) < len(kinds)
+        norms = np.where(real, padded.prod(axis=1) * 2.0 ** (1 - padded[:, 0]), 0.0)
+        n_radial, n_blocks = n_elements * len(radial), n_couples * len(etas)
+        norms = np.concatenate([np.ones(n_radial), np.tile(norms, n_blocks)])
+        real = np.concatenate([np.full(n_radial, True), np.tile(real, n_blocks)])
+        folded = [eta if eta * cutoff**2 <= STEEP else 0.0 for eta in etas]
+        polynomials = [half_cutoff(eta * cutoff**2 / 2) for eta in [0.0, *folded]]
+        longest = max(map(len, polynomials))
+        padding = [np.pad(p, (longest - len(p), 0)) for p in polynomials]
+        first = members[0].layers[0]
+        sizes = [len(real), *(len(bias) for _, bias in first)]
+        low, gain, weights = [], [], []
+        for z in range(n_elements):
+            low.append([_spread(m.low[z], real, 0.0) for m in members])
+            gain.append([_spread(2 / (m.high[z] - m.low[z]), real, 0.0) for m in members])
+            weights.append([_pack(m.layers[z], real) for m in members])
+        self._constants = (
+            np.array([cutoff]),
+            np.array(radial, dtype=float, order="C").reshape(-1, 2),
+            np.array(list(zip(etas, np.subtract(etas, folded))), float).reshape(-1, 2),
+            np.stack(padding),
+            np.where(np.arange(W) > np.arange(W)[:, None], 1.0, 0.0).ravel(),
+            padded[:, 0].astype(np.int64),
+            padded[:, 1].copy(),
+            np.array(couple, dtype=np.int64, order="C"),
+            norms,
+            np.array(low),
+            np.array(gain),
+            np.array([m.scale for m in members], float),
+            np.array([m.shift for m in members], float),
+            np.array(weights),
+            np.array(sizes, dtype=np.int64),
+        )
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether nothing has to be compiled."""
+        return is_ready(_chunk)
+
+    def add(
+        self,
+        verlet: Verlet,
+        energies: Float[np.ndarray, "members atoms"],
+        forces: Float[np.ndarray, "members images 3"],
+    ) -> None:
+        """Add energies (eV) of atoms, and forces (eV/Å) on atoms and ghosts, of each member."""
+        _chunk(
+            energies.shape[1], verlet.positions, verlet.species, verlet.neighbours, verlet.begin,
+            self._constants, energies, forces,
+        )  # fmt: skip
+
+
+def half_cutoff(decay: float) -> Float[np.ndarray, " coefficients"]:
+    r"""Return a polynomial in :math:`t = 2 x - 1`, the highest power first.
+
+    It is :math:`\cos(\pi \sqrt x / 2) e^{-d x}` for x from 0 to 1: with :math:`x = r^2 / r_c^2`,
+    the square root of the cosine cutoff times an exponential.
+    """
+
+    def function(t: Any) -> Any:
+        x = (t + 1) / 2
+        return np.cos(math.pi / 2 * np.sqrt(np.maximum(x, 0))) * np.exp(-decay * x)
+
+    t = np.linspace(-1, 1, 401)
+    for degree in range(6, 24):
+        fit = np.polynomial.chebyshev.chebinterpolate(function, degree)
+        found: np.ndarray = np.polynomial.chebyshev.cheb2poly(fit)[::-1].copy()
+        if abs(np.polyval(found, t) - function(t)).max() < 4e-15:
+            return found
+    raise ValueError(f"expected a decay up to {STEEP / 2}, got {decay}")
+
+
+def _spread(values: np.ndarray, real: np.ndarray, nothing: float) -> np.ndarray:
+    """Return values of features with those between them that only fill groups."""
+    found = np.full((*values.shape[:-1], len(real)), nothing)
+    found[..., real] = values
+    return found
+
+
+def _pack(layers: Sequence[tuple[np.ndarray, np.ndarray]], real: np.ndarray) -> np.ndarray:
+    """Return the weights of a network in the order in which ``_network`` reads them."""
+    forth, back = [], []
+    for i, (weight, bias) in enumerate(layers):
+        weight = _spread(weight, real, 0.0) if i == 0 else weight
+        forth += [_filled(weight.T), _filled(bias[None])]
+        back.append(_filled(weight))
+    return np.concatenate([part.ravel() for part in forth + back[::-1]])
+
+
+def _filled(rows: np.ndarray) -> np.ndarray:
+    """Return rows with zeros at the end, so that vectors fit."""
+    return np.pad(rows, ((0, 0), (0, -rows.shape[1] % W)))
+
+
+_jit: Callable[[Callable[..., Any]], Any] = jit(fastmath=True)
+
+
+@_jit
+def _evaluate(polynomial: np.ndarray, x: Vector) -> tuple[Vector, Vector]:
+    """Return a polynomial in 2 x - 1 and its derivative by x."""
+    t = x * 2.0 - 1.0
+    value, slope = splat(polynomial[0]), splat(0.0)
+    for k in range(1, polynomial.size):
+        slope = slope * t + value
+        value = value * t + fill(polynomial, k)
+    return value, slope * 2.0
+
+
+@_jit
+def _power(x: Vector, n: int) -> Vector:
+    y = splat(1.0)
+    while n > 0:
+        if n & 1:
+            y = y * x
+        x = x * x
+        n >>= 1
+    return y
+
+
+@_jit
+def _gather(
+    i: int, positions: np.ndarray, neighbours: np.ndarray, begin: np.ndarray, cutoff: float,
+    buffer: np.ndarray, who: np.ndarray, ends: np.ndarray,
+) -> None:  # fmt: skip
+    """Pack neighbours inside the cutoff: x, y, z, r² in rows 0-3 of the buffer.
+
+    Those of species s are from ``ends[s, 0]`` to ``ends[s, 1]``; the next begin at a multiple of
+    W, and what is between is so far away that it has no effect.
+    """
+    n, n_species, far = 0, ends.shape[0] - 1, 3.0 * cutoff
+    x, y, z = positions[i, 0], positions[i, 1], positions[i, 2]
+    for s in range(n_species):
+        ends[s, 0] = n
+        for q in range(begin[i * n_species + s], begin[i * n_species + s + 1]):
+            j = neighbours[q]
+            dx, dy, dz = positions[j, 0] - x, positions[j, 1] - y, positions[j, 2] - z
+            square = dx * dx + dy * dy + dz * dz
+            buffer[0, n], buffer[1, n], buffer[2, n], buffer[3, n] = dx, dy, dz, square
+            who[n] = j
+            n += square < cutoff * cutoff
+        ends[s, 1] = n
+        while n % W:
+            buffer[0, n], buffer[1, n], buffer[2, n], buffer[3, n] = far, 0.0, 0.0, far * far
+            n += 1
+    ends[n_species, 0] = n
+
+
+@_jit
+def _radial(
+    flat: np.ndarray, stride: int, ends: np.ndarray, unit: float, polynomial: np.ndarray,
+    radial: np.ndarray, angular: np.ndarray, G: np.ndarray, D: np.ndarray,
+) -> None:  # fmt: skip
+    """Sum the radial functions in W parts, write twice their derivatives by r² into D.
+
+    Rows of the buffer from 4 up get 1/r, and for each angular eta the factor of an edge and twice
+    its derivative by r².
+    """
+    n = radial.shape[0]
+    for s in range(ends.shape[0] - 1):
+        for k in range(s * n * W, (s + 1) * n * W, W):
+            store(G, k, splat(0.0))
+        for p in range(ends[s, 0], ends[s + 1, 0], W):
+            square = load(flat, 3 * stride + p)
+            r = vsqrt(square)
+            inverse = splat(1.0) / r
+            store(flat, 4 * stride + p, inverse)
+            c, dc = _evaluate(polynomial, vmin(square * unit, 1.0))
+            f, df = c * c, c * dc * (4.0 * unit)
+            for g in range(n):
+                k, apart = (s * n + g) * W, r - radial[g, 1]
+                bell = vexp(apart * apart * (-radial[g, 0]))
+                store(G, k, load(G, k) + bell * f)
+                slope = df - apart * inverse * f * (2.0 * radial[g, 0])
+                store(D, g * stride + p, bell * slope)
+            for e in range(angular.shape[0]):
+                bell = vexp(square * (-angular[e, 0]))
+                store(flat, (5 + 2 * e) * stride + p, bell * f)
+                store(flat, (6 + 2 * e) * stride + p, bell * (df - f * (2.0 * angular[e, 0])))
+
+
+@_jit
+def _add_angular(
+    power: int, sign: float, cosine: Vector, rest: Vector, by_cosine: Vector, by_square: Vector,
+    along_j: Vector, along_k: Vector, turn_k: Vector, x: Vector, y: Vector, z: Vector,
+    xj: float, yj: float, zj: float, D: np.ndarray, at: int, stride: int,
+    g: Vector, a: Vector, u: Vector, v: Vector, w: Vector,
+) -> tuple[Vector, Vector, Vector, Vector, Vector]:  # fmt: skip
+    """Add one angular function of j and W neighbours k, divided by sign * power.
+
+    What belongs to j is returned, for the factor of its edge to be multiplied later; what belongs
+    to the neighbours k is added to D.
+    """
+    q = _power(cosine * sign + 1.0, power - 1)
+    p = q * ((cosine + sign) * (1.0 / power))
+    c = q * by_cosine - p * by_square
+    store(D, at, load(D, at) + (p * along_k - q * turn_k))
+    store(D, at + stride, load(D, at + stride) + c * xj)
+    store(D, at + 2 * stride, load(D, at + 2 * stride) + c * yj)
+    store(D, at + 3 * stride, load(D, at + 3 * stride) + c * zj)
+    return g + p * rest, a + (p * by_square - q * along_j), u + c * x, v + c * y, w + c * z
+
+
+@_jit
+def _angular(
+    flat: np.ndarray, stride: int, row: int, j_begin: int, j_end: int, k_begin: int, k_end: int,
+    same: bool, unit: float, polynomial: np.ndarray, steep: float, later: np.ndarray,
+    zetas: np.ndarray, signs: np.ndarray, f: int, G: np.ndarray, at_g: int, D: np.ndarray,
+    at_j: int, at_k: int, work: np.ndarray,
+) -> None:  # fmt: skip
+    """Add the angular functions from f to f + GROUP of two species."""
+    o = splat(0.0)
+    s0, s1, s2, s3 = signs[f], signs[f + 1], signs[f + 2], signs[f + 3]
+    n0, n1, n2, n3 = zetas[f], zetas[f + 1], zetas[f + 2], zetas[f + 3]
+    for j in range(j_begin, j_end):
+        xj, yj, zj, aj = flat[j], flat[stride + j], flat[2 * stride + j], flat[3 * stride + j]
+        inverse, fj, dfj = (
+            flat[4 * stride + j],
+            flat[row * stride + j],
+            flat[(row + 1) * stride + j],
+        )
+        xf, yf, zf = xj * fj, yj * fj, zj * fj
+        g0, a0, u0, v0, w0 = o, o, o, o, o
+        g1, a1, u1, v1, w1 = o, o, o, o, o
+        g2, a2, u2, v2, w2 = o, o, o, o, o
+        g3, a3, u3, v3, w3 = o, o, o, o, o
+        for k in range(j // W * W if same else k_begin, k_end, W):
+            x, y, z = load(flat, k), load(flat, stride + k), load(flat, 2 * stride + k)
+            dx, dy, dz = x - xj, y - yj, z - zj
+            square = dx * dx + dy * dy + dz * dz
+            if not any_below(square * unit, 1.0):
+                continue
+            fk, dfk = load(flat, row * stride + k), load(flat, (row + 1) * stride + k)
+            if same and k <= j:  # each pair once
+                mask = load(later, (j - k) * W)
+                fk, dfk = fk * mask, dfk * mask
+            ik = load(flat, 4 * stride + k)
+            h, dh = _evaluate(polynomial, vmin(square * unit, 1.0))
+            if steep > 0.0:
+                bell = vexp(square * (-0.5 * steep))
+                h, dh = h * bell, (dh - h * (0.5 * steep / unit)) * bell
+            cosine = (load(flat, 3 * stride + k) + aj - square) * (ik * (0.5 * inverse))
+            between = h * h
+            rest = fk * between
+            by_square = fk * (h * dh) * (4.0 * unit)
+            by_cosine, turn = rest * (ik * inverse), rest * cosine
+            along_j, turn_k = turn * (inverse * inverse), turn * (ik * ik) * fj
+            along_k = (dfk * between + by_square) * fj
+            at = at_k + k
+            g0, a0, u0, v0, w0 = _add_angular(
+                n0, s0, cosine, rest, by_cosine, by_square, along_j, along_k, turn_k,
+                x, y, z, xf, yf, zf, D, at, stride, g0, a0, u0, v0, w0,
+            )  # fmt: skip
+            g1, a1, u1, v1, w1 = _add_angular(
+                n1, s1, cosine, rest, by_cosine, by_square, along_j, along_k, turn_k,
+                x, y, z, xf, yf, zf, D, at + 4 * stride, stride, g1, a1, u1, v1, w1,
+            )  # fmt: skip
+            g2, a2, u2, v2, w2 = _add_angular(
+                n2, s2, cosine, rest, by_cosine, by_square, along_j, along_k, turn_k,
+                x, y, z, xf, yf, zf, D, at + 8 * stride, stride, g2, a2, u2, v2, w2,
+            )  # fmt: skip
+            g3, a3, u3, v3, w3 = _add_angular(
+                n3, s3, cosine, rest, by_cosine, by_square, along_j, along_k, turn_k,
+                x, y, z, xf, yf, zf, D, at + 12 * stride, stride, g3, a3, u3, v3, w3,
+            )  # fmt: skip
+        a0, a1, a2, a3 = (
+            g0 * dfj + a0 * fj,
+            g1 * dfj + a1 * fj,
+            g2 * dfj + a2 * fj,
+            g3 * dfj + a3 * fj,
+        )
+        store(work, 0, vsums(a0, u0 * fj, v0 * fj, w0 * fj, a1, u1 * fj, v1 * fj, w1 * fj))
+        store(work, W, vsums(a2, u2 * fj, v2 * fj, w2 * fj, a3, u3 * fj, v3 * fj, w3 * fj))
+        for q in range(4 * GROUP):
+            D[at_j + q * stride + j] += work[q]
+        store(G, at_g, load(G, at_g) + g0 * fj)
+        store(G, at_g + W, load(G, at_g + W) + g1 * fj)
+        store(G, at_g + 2 * W, load(G, at_g + 2 * W) + g2 * fj)
+        store(G, at_g + 3 * W, load(G, at_g + 3 * W) + g3 * fj)
+
+
+@_jit
+def _network(
+    weights: np.ndarray, sizes: np.ndarray, nodes: np.ndarray, slopes: np.ndarray,
+    work: np.ndarray,
+) -> float:  # fmt: skip
+    """Return the output for the inputs in row 0 of the nodes, and its slopes by the inputs."""
+    n, width, at = sizes.size - 1, nodes.shape[1], 0
+    flat = nodes.reshape(-1)
+    for layer in range(n):
+        n_in, stride = sizes[layer], (sizes[layer + 1] + W - 1) // W * W
+        for p in range(0, stride, W):
+            y = load(weights, at + n_in * stride + p)
+            for i in range(n_in):
+                y = y + fill(flat, layer * width + i) * load(weights, at + i * stride + p)
+            if layer < n - 1:  # tanh
+                y = splat(1.0) - splat(2.0) / (vexp(y * 2.0) + 1.0)
+            store(flat, (layer + 1) * width + p, y)
+        at += (n_in + 1) * stride
+    slopes[0] = 1.0
+    for layer in range(n - 1, -1, -1):
+        n_out, stride = sizes[layer + 1], (sizes[layer] + W - 1) // W * W
+        for p in range(0, stride, W):
+            g = splat(0.0)
+            for i in range(n_out):
+                g = g + fill(slopes, i) * load(weights, at + i * stride + p)
+            if layer > 0:
+                y = load(flat, layer * width + p)
+                g = g * (splat(1.0) - y * y)
+            store(work, p, g)
+        for p in range(stride):
+            slopes[p] = work[p]
+        at += n_out * stride
+    return nodes[n, 0]
+
+
+@_jit
+def _add_forces(
+    i: int, flat: np.ndarray, stride: int, who: np.ndarray, ends: np.ndarray, n_radial: int,
+    n_angular: int, couple: np.ndarray, slopes: np.ndarray, D2: np.ndarray, D4: np.ndarray,
+    forces: np.ndarray, work: np.ndarray,
+) -> None:  # fmt: skip
+    """Add the forces of the energy of atom i, of one member with these slopes by the features."""
+    n_species = couple.shape[0]
+    x = y = z = 0.0
+    for s in range(n_species):
+        for p in range(ends[s, 0], ends[s + 1, 0], W):
+            a, u, v, w = splat(0.0), splat(0.0), splat(0.0), splat(0.0)
+            for g in range(n_radial):
+                a = a + load(D2, g * stride + p) * fill(slopes, s * n_radial + g)
+            for t in range(n_species):
+                if ends[t, 0] == ends[t, 1]:
+                    continue
+                first = n_species * n_radial + couple[s, t] * n_angular
+                for h in range(n_angular):
+                    slope, at = fill(slopes, first + h), (t * n_angular + h) * 4 * stride + p
+                    a = a + load(D4, at) * slope
+                    u = u + load(D4, at + stride) * slope
+                    v = v + load(D4, at + 2 * stride) * slope
+                    w = w + load(D4, at + 3 * stride) * slope
+            store(work, 0, u + a * load(flat, p))
+            store(work, W, v + a * load(flat, stride + p))
+            store(work, 2 * W, w + a * load(flat, 2 * stride + p))
+            for q in range(min(W, ends[s, 1] - p)):
+                j = who[p + q]
+                forces[j, 0] -= work[q]
+                forces[j, 1] -= work[W + q]
+                forces[j, 2] -= work[2 * W + q]
+                x, y, z = x + work[q], y + work[W + q], z + work[2 * W + q]
+    forces[i, 0] += x
+    forces[i, 1] += y
+    forces[i, 2] += z
+
+
+@jit(fastmath=True, nogil=True)
+def _chunk(
+    n_atoms: int, positions: np.ndarray, species: np.ndarray, neighbours: np.ndarray,
+    begin: np.ndarray, constants: tuple[np.ndarray, ...], energies: np.ndarray,
+    forces: np.ndarray,
+) -> None:  # fmt: skip
+    """Add energies of atoms and forces on atoms and ghosts, of each member."""
+    (
+        cutoffs, radial, angular, polynomials, later, zetas, signs, couple, norms, low, gain,
+        scales, shifts, weights, sizes,
+    ) = constants  # fmt: skip
+    cutoff, unit = cutoffs[0], 1.0 / cutoffs[0] ** 2
+    n_species, n_members, n_features = couple.shape[0], scales.size, norms.size
+    n_radial, n_angular = radial.shape[0], angular.shape[0] * zetas.size
+    most = 0
+    for i in range(n_atoms):
+        most = max(most, begin[(i + 1) * n_species] - begin[i * n_species])
+    stride = (most + (n_species + 2) * W) // W * W
+    buffer = np.empty((5 + 2 * angular.shape[0], stride))
+    flat = buffer.reshape(-1)
+    who, ends = np.empty(stride, np.int32), np.zeros((n_species + 1, 2), np.intp)
+    G, features = np.empty(n_features * W), np.empty(n_features)
+    D2, D4 = np.empty(n_radial * stride), np.empty(n_species * n_angular * 4 * stride)
+    width = 0
+    for n in sizes:
+        width = max(width, (n + W - 1) // W * W)
+    nodes, slopes = np.zeros((sizes.size, width)), np.zeros(width)
+    work = np.empty(max(width, 4 * GROUP, 3 * W))
+    for i in range(n_atoms):
+        z = species[i]
+        _gather(i, positions, neighbours, begin, cutoff, buffer, who, ends)
+        _radial(flat, stride, ends, unit, polynomials[0], radial, angular, G, D2)
+        G[n_species * n_radial * W :] = 0.0
+        D4[:] = 0.0
+        for s in range(n_species):
+            for t in range(s, n_species):
+                if ends[s, 0] == ends[s, 1] or ends[t, 0] == ends[t, 1]:
+                    continue
+                first = n_species * n_radial + couple[s, t] * n_angular
+                for h in range(0, n_angular, GROUP):
+                    e = h // zetas.size
+                    _angular(
+                        flat, stride, 5 + 2 * e, ends[s, 0], ends[s, 1], ends[t, 0],
+                        ends[t + 1, 0], s == t, unit, polynomials[1 + e], angular[e, 1], later,
+                        zetas, signs, h - e * zetas.size, G, (first + h) * W, D4,
+                        (t * n_angular + h) * 4 * stride, (s * n_angular + h) * 4 * stride, work,
+                    )  # fmt: skip
+        for k in range(n_features):
+            features[k] = vsum(load(G, k * W)) * norms[k]
+        for m in range(n_members):
+            for k in range(n_features):
+                nodes[0, k] = (features[k] - low[z, m, k]) * gain[z, m, k] - 1.0
+            energy = _network(weights[z, m], sizes, nodes, slopes, work)
+            energies[m, i] += energy * scales[m] + shifts[m, z]
+            for k in range(n_features):
+                slopes[k] *= scales[m] * gain[z, m, k] * norms[k]
+            _add_forces(
+                i, flat, stride, who, ends, n_radial, n_angular, couple, slopes, D2, D4,
+                forces[m], work,
+            )  # fmt: skip

@@ -1,0 +1,92 @@
+"""Morse potentials on the CPU, in numba."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+
+from aiida_mlal.ml.fast.jit import is_ready, jit
+from aiida_mlal.ml.fast.verlet import Verlet
+
+
+class FastMorse:
+    """A Morse potential between all pairs of elements, for one structure after another.
+
+    Parameters
+    ----------
+    cutoff
+        In Å.
+    tables
+        Depths (eV), distances of the minimum (Å) and stiffnesses (1/Å).
+    switch
+        Width in Å of the range below the cutoff in which the energy goes to zero; 0 for none.
+    """
+
+    n_members = 1
+
+    def __init__(
+        self, cutoff: float, tables: Float[np.ndarray, "3 elements elements"], switch: float
+    ) -> None:
+        self.cutoff, self._switch = float(cutoff), float(switch)
+        self._tables = np.array(tables, dtype=float, order="C")
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether nothing has to be compiled."""
+        return is_ready(_chunk)
+
+    def add(
+        self,
+        verlet: Verlet,
+        energies: Float[np.ndarray, "members atoms"],
+        forces: Float[np.ndarray, "members images 3"],
+    ) -> None:
+        """Add energies (eV) of atoms, and forces (eV/Å) on atoms and ghosts."""
+        _chunk(
+            verlet.positions, verlet.species, verlet.neighbours, verlet.begin, self.cutoff,
+            self._switch, self._tables, energies[0], forces[0],
+        )  # fmt: skip
+
+
+_jit: Callable[[Callable[..., Any]], Any] = jit(fastmath=True, nogil=True)
+
+
+@_jit
+def _chunk(
+    positions: np.ndarray, species: np.ndarray, neighbours: np.ndarray, begin: np.ndarray,
+    cutoff: float, switch: float, tables: np.ndarray, energies: np.ndarray, forces: np.ndarray,
+) -> None:  # fmt: skip
+    n_species = tables.shape[1]
+    for i in range(energies.size):
+        total = x = y = z = 0.0
+        for s in range(n_species):
+            depth, length = tables[0, species[i], s], tables[1, species[i], s]
+            width = tables[2, species[i], s]
+            for p in range(begin[i * n_species + s], begin[i * n_species + s + 1]):
+                j = neighbours[p]
+                dx = positions[j, 0] - positions[i, 0]
+                dy = positions[j, 1] - positions[i, 1]
+                dz = positions[j, 2] - positions[i, 2]
+                square = dx * dx + dy * dy + dz * dz
+                if square >= cutoff * cutoff:
+                    continue
+                r = np.sqrt(square)
+                decay = np.exp(-width * (r - length))
+                energy = depth * decay * (decay - 2.0)
+                slope = 2.0 * width * depth * decay * (1.0 - decay)
+                if switch > 0.0 and r > cutoff - switch:
+                    t = (r - cutoff) / switch + 1.0
+                    f = 1.0 - t * t * t * (10.0 - 15.0 * t + 6.0 * t * t)
+                    df = -30.0 * t * t * (1.0 - t) * (1.0 - t) / switch
+                    energy, slope = energy * f, slope * f + energy * df
+                total += energy
+                push = 0.5 * slope / r
+                forces[j, 0] -= push * dx
+                forces[j, 1] -= push * dy
+                forces[j, 2] -= push * dz
+                x, y, z = x + push * dx, y + push * dy, z + push * dz
+        energies[i] += 0.5 * total
+        forces[i, 0] += x
+        forces[i, 1] += y
+        forces[i, 2] += z
