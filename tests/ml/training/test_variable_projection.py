@@ -203,3 +203,27 @@ def test_fitted_by_the_one_loop_with_its_own_tolerance():
 def test_rows_are_enough_for_a_usual_basis():
     """Blocks with more labels than coefficients make the factorisation cheap."""
     assert untrained(20).n_parameters < ROWS / 2
+
+
+def test_lbfgs_works_with_the_same_problem():
+    """The way out where a Jacobian takes too long: its gradients come from the same kernels."""
+    labelled = known(frames(), 12)
+    training = TrainingOptions(epochs=4, optimizer={"name": "lbfgs"}, loss=LOSS)
+    record = fit(untrained(), labelled, training, 0)
+    losses = record.curves[0].train
+    assert losses[-1] < losses[0]
+
+
+def test_an_interrupted_step_leaves_the_weights_of_the_last_one(monkeypatch):
+    model = untrained()
+    task = problem(model, known(frames(), 12))
+    steps = VariableProjection(ridge=1e-16).run(task, 10, 0)
+    loss = [next(steps), next(steps)][-1]
+
+    def interrupt(self):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("aiida_mlal.ml.training.variable_projection._Search.solve", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        next(steps)
+    assert float(task.loss().detach()) == pytest.approx(loss, rel=1e-6)
