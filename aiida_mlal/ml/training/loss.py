@@ -65,8 +65,8 @@ class Loss:
             targets.forces.isfinite() & bool(options.force),
             targets.stresses.isfinite() & weights.stresses.isfinite() & bool(options.stress),
         )
-        unshifted = cls(known, weights, targets.energies.new_zeros(()))
-        return cls(known, weights, unshifted.residuals(targets))
+        without = cls(known, weights, targets.energies.new_zeros(0))
+        return cls(known, weights, without.weighted(targets))
 
     def residuals(self, prediction: Prediction) -> Float[Tensor, "*members residuals"]:
         """Return the weighted errors of all labels that are known."""
