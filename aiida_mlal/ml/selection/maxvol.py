@@ -20,24 +20,27 @@ ALL = 10**9
 class MaxVol(Strategy):
     """Choose all candidates that enter the active set, as ``select-add`` of MLIP does.
 
-    The active set is made of the labelled structures, then candidates replace rows of it while
-    its volume grows by more than ``threshold`` at a swap. A candidate is chosen if rows are its
-    own at the end: the most extrapolative of many like it, and as few as can be. Without labelled
-    structures this picks the most independent of a set, which makes a large training set small.
+    The active set is made of the labelled structures, then candidates replace rows of it, always
+    the one of largest grade, which makes its volume larger by that factor. A candidate is chosen
+    if rows are its own at the end: the most extrapolative of many like it, and as few as can be.
+    Without labelled structures this picks the most independent of a set, which makes a large
+    training set small.
 
     Attributes
     ----------
     n
         The largest number to choose; there is none by default.
     threshold
-        Grade from which a candidate enters: 1.001 in MLIP-3, here as in MLIP-2.
+        Nothing is chosen unless the grade of a candidate is above this; 1.001 in MLIP-3.
+    swap_threshold
+        Grade down to which candidates then enter; 1.001 in MLIP-3.
     mode
         Whether rows are those of configurations or of neighbourhoods. By default as in the active
         set that the potential carries, else of configurations.
     requeue
         Whether labelled structures may replace candidates again at the end, as in MLIP-3.
     train_threshold
-        The same as ``threshold``, among labelled structures.
+        The same as ``swap_threshold``, among labelled structures.
     start
         Size of the rows that stand for what no structure determines; 1e-6 in MLIP-3.
     swap_limit
@@ -47,7 +50,8 @@ class MaxVol(Strategy):
     """
 
     n: int = ALL
-    threshold: float = 1.0000001
+    threshold: float = 1.1
+    swap_threshold: float = 1.0000001
     mode: Literal["configuration", "neighbourhood"] | None = None
     requeue: bool = False
     train_threshold: float = 1.0000001
@@ -60,7 +64,7 @@ class MaxVol(Strategy):
     def __post_init__(self) -> None:
         """Refuse thresholds that every swap meets."""
         super().__post_init__()
-        for name in ("threshold", "train_threshold"):
+        for name in ("threshold", "swap_threshold", "train_threshold"):
             if not getattr(self, name) > 1:
                 raise ValueError(f"expected {name} above 1, got {getattr(self, name)}")
         if not self.start > 0:
@@ -74,7 +78,11 @@ class MaxVol(Strategy):
         candidates = query.candidates.with_info(place=query.left)
         known = self._empty(potential).extended(potential, train, self.train_threshold)
         grades = known.grades(potential, candidates).values
-        active = known.extended(potential, candidates, self.threshold, self.swap_limit, self.exact)
+        if not grades.max() > self.threshold:
+            return []
+        active = known.extended(
+            potential, candidates, self.swap_threshold, self.swap_limit, self.exact
+        )
         if self.requeue and len(train):
             active = active.extended(potential, train, self.train_threshold)
         places = active.configurations.info.get("place", np.zeros(0, int))

@@ -92,6 +92,7 @@ class Train(Task):
             if epochs:  # the weights are worth beginning with again
                 self._save(potential, {**about, "epochs": epochs})
             raise Interrupted(str(stop), {"epochs": epochs}) from stop
+        record |= self._add_active_set(potential, dataset.learnable)
         self._save(potential, {**about, **record})
         return {**record, "epochs": max(len(curve["train"]) for curve in record["curves"])}
 
@@ -105,7 +106,7 @@ class Train(Task):
         from aiida_mlal.ml.uncertainty.active_set import ActiveSet
 
         weights: Any = options.get("mode", "configuration")
-        active = ActiveSet.of(potential, known, weights, options.get("threshold", 1.001))
+        active = ActiveSet.of(potential, known, weights, options.get("threshold", 1.0000001))
         active.store(potential)
         size = len(active.configurations)
         found = {"mode": active.mode, "rank": active.rank, "n_structures": size}

@@ -1,0 +1,114 @@
+import numpy as np
+import pytest
+from ase.build import bulk
+
+from aiida_mlal.ml.configurations import Configurations
+from aiida_mlal.ml.models.factory import single
+from aiida_mlal.ml.selection.filters import Filters
+from aiida_mlal.ml.selection.maxvol import MaxVol
+from aiida_mlal.ml.selection.select import select
+from aiida_mlal.ml.uncertainty.active_set import ActiveSet
+
+OFF = Filters(min_distance=None, duplicate=None)
+NOTHING = Configurations.empty()
+
+
+def copper(n, rattle=0.05, seed=0):
+    rng = np.random.default_rng(seed)
+    frames = []
+    for _ in range(n):
+        atoms = bulk("Cu", "fcc", rng.uniform(3.5, 3.7), cubic=True)
+        atoms.rattle(rattle, rng=rng)
+        frames.append(atoms)
+    return Configurations.from_ase(frames)
+
+
+@pytest.fixture(scope="module")
+def potential():
+    return single({"architecture": "mtp", "level": 4, "radial_basis_size": 4}, ["Cu"], 0)
+
+
+def choose(potential, pool, train=NOTHING, filters=OFF, **options):
+    return select(pool, train, {"name": "maxvol", **options}, filters, potential=potential)
+
+
+def test_after_the_choice_nothing_is_extrapolated(potential):
+    train, pool = copper(30), copper(50, 0.3, seed=1)
+    chosen = choose(potential, pool, train)
+    assert 0 < len(chosen.indices) <= 7
+    both = Configurations.concatenate([train, pool[chosen.indices]])
+    after = ActiveSet.of(potential, both).grades(potential, pool).values
+    assert after.max() <= 1 + 1e-5
+    before = ActiveSet.of(potential, train).grades(potential, pool).values
+    assert before.max() > 2
+    np.testing.assert_allclose([s["score"] for s in chosen.selected], before[chosen.indices])
+
+
+def test_what_is_known_is_not_chosen(potential):
+    train = copper(30)
+    assert choose(potential, train[::2], train).indices == []
+    assert choose(potential, copper(50, 0.3, seed=1), train, threshold=1e9).indices == []
+
+
+def test_a_training_set_is_made_small(potential):
+    train = copper(200)
+    chosen = choose(potential, train)
+    assert 0 < len(chosen.indices) < 7
+    assert chosen.message == ""
+    active = ActiveSet.of(potential, train[chosen.indices])
+    assert active.grades(potential, train).values.max() <= 1 + 1e-5
+
+
+def test_most_extrapolative_first_and_no_more_than_wanted(potential):
+    train, pool = copper(30), copper(50, 0.3, seed=1)
+    every = choose(potential, pool, train)
+    scores = [s["score"] for s in every.selected]
+    assert scores == sorted(scores, reverse=True)
+    assert choose(potential, pool, train, n=2).indices == every.indices[:2]
+
+
+def test_labelled_structures_may_come_back(potential):
+    """With a final queue of the labelled structures, as in MLIP-3."""
+    train, pool = copper(30), copper(50, 0.3, seed=1)
+    chosen = choose(potential, pool, train, requeue=True, swap_threshold=1.001)
+    assert set(chosen.indices) <= set(range(50))
+    assert chosen.indices
+
+
+def test_says_why_and_how_full_the_active_set_is(potential):
+    chosen = choose(potential, copper(3))
+    assert "owns 1 of the 3 filled rows (of 7) of the active set" in chosen.selected[0]["reason"]
+    info = chosen.of(copper(3)).info
+    assert info["index"].tolist() == chosen.indices
+    assert info["grade"].tolist() == [s["score"] for s in chosen.selected]
+
+
+def test_filtered_structures_are_not_chosen(potential):
+    pool, train = copper(20, 0.3, seed=1), copper(10)
+    first = choose(potential, pool, train).indices
+    again = choose(potential, pool, pool[first[:1]], Filters(min_distance=None))
+    assert first[0] not in again.indices
+
+
+def test_neighbourhoods(potential):
+    train, pool = copper(30), copper(50, 0.3, seed=1)
+    chosen = choose(potential, pool, train, mode="neighbourhood")
+    before = ActiveSet.of(potential, train, "neighbourhood").grades(potential, pool)
+    np.testing.assert_allclose([s["score"] for s in chosen.selected], before.values[chosen.indices])
+
+
+def test_no_candidates(potential):
+    assert choose(potential, NOTHING, copper(3)).indices == []
+
+
+def test_needs_a_potential():
+    with pytest.raises(ValueError, match="needs a potential"):
+        select(copper(2), NOTHING, {"name": "maxvol"}, OFF)
+
+
+@pytest.mark.parametrize(
+    "options", [{"threshold": 1.0}, {"swap_threshold": 0.9}, {"start": 0.0}, {"n": 0}]
+)
+def test_options_that_cannot_be(options):
+    with pytest.raises(ValueError, match="above"):
+        MaxVol(**options)
