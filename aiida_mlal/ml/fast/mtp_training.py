@@ -12,14 +12,14 @@ The kernels release Python's lock, so that each thread can have structures of it
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from itertools import pairwise
 from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Int
 from numba import njit
-from threadpoolctl import threadpool_limits
+from threadpoolctl import ThreadpoolController
 
 from aiida_mlal.ml.descriptors.moment_tensors import MomentBasis, components
 from aiida_mlal.ml.descriptors.radial_polynomials import RadialBasis
@@ -164,12 +164,19 @@ def _empty(at: Structures, *columns: int) -> Found:
 def _divide(work: Callable[[int, int], None], at: Structures, threads: int) -> None:
     """Do the work on all structures; matrix products then keep to the thread they are in."""
     shares = at.shares(threads)
-    with threadpool_limits(1, "blas"):
+    with _pools().limit(limits=1, user_api="blas"):
         if len(shares) == 1:
             work(*shares[0])
         elif shares:
             with ThreadPoolExecutor(len(shares)) as pool:
                 list(pool.map(lambda share: work(*share), shares))
+
+
+@cache
+def _pools() -> ThreadpoolController:
+    import scipy.linalg  # noqa: F401  # numba uses its BLAS, which must be there to be found
+
+    return ThreadpoolController()
 
 
 def _lists(basis: MomentBasis) -> tuple[np.ndarray, ...]:

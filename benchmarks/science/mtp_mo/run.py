@@ -1,10 +1,10 @@
 """Mo of table 1 of the paper on MLIP: errors of a potential of level 16, and what training costs.
 
 ``python run.py [SEED]`` trains one potential by ``mlal train`` in a temporary folder and adds a row
-to results.json and table.md. Times are CPU times of the whole process, import and compilation left out: run it
-twice after a change of the kernels. The data are those of Y. Zuo et al., J. Phys. Chem. A 124, 731
-(2020), with their labels; the paper's authors computed their own. Structures with a distance below
-1.9 Å are left out, as in the paper.
+to results.json and table.md. Times are CPU times of the whole process, import and compilation left
+out. The data are those of Y. Zuo et al., J. Phys. Chem. A 124, 731 (2020), with their labels; the
+paper's authors computed their own. Structures with a distance below 1.9 Å are left out, as in the
+paper.
 """
 
 import json
