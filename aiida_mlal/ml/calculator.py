@@ -33,9 +33,15 @@ class MLCalculator(Calculator):
     skin
         How much farther than the cutoff neighbours are looked for, in Å: the list of neighbours
         is made again when an atom has moved by half of it.
+    patience
+        How many atoms are evaluated by torch, over all steps, before kernels are compiled for the
+        steps that follow; a tenth of it if they are kept from an earlier process. Short runs are
+        over before kernels would pay. 0: kernels from the first step, infinity: never.
 
     Attributes
     ----------
+    evaluator
+        The kernels in use; None while, or where, there are none.
     contacts
         Returns pairs of atoms of the last structure and their distances in Å: for each atom at
         least its nearest neighbour of each element within the cutoff.
@@ -44,7 +50,11 @@ class MLCalculator(Calculator):
     implemented_properties = ["energy", "free_energy", "forces", "stress"]  # noqa: RUF012
 
     def __init__(
-        self, potential: Potential, uncertainty: Uncertainty | None = None, skin: float = 0.5
+        self,
+        potential: Potential,
+        uncertainty: Uncertainty | None = None,
+        skin: float = 0.5,
+        patience: float = 5000,
     ) -> None:
         super().__init__()
         if not skin >= 0:
@@ -52,8 +62,13 @@ class MLCalculator(Calculator):
         self.potential, self.uncertainty = potential, uncertainty
         self.neighbourhood = Neighbourhood(potential, skin)
         self._by_rows = None if uncertainty is None else uncertainty.of_rows(potential)
-        fast = uncertainty is None or self._by_rows is not None
-        self.evaluator = potential.evaluator(skin) if fast else None
+        self._by_members = None if uncertainty is None else uncertainty.of_members()
+        self._patience = patience
+        known = uncertainty is None or self._by_rows is not None or self._by_members is not None
+        self._wait = 0.1 * patience if known else np.inf
+        self._done = 0
+        self.evaluator: Evaluator | None = None
+        self._consider()
         self.contacts: Contacts = _no_contacts
 
     def check_state(self, atoms: Atoms, tol: float = 0.0) -> list[str]:
@@ -88,9 +103,11 @@ class MLCalculator(Calculator):
         periodic = bool(self.atoms.pbc.all())
         if "stress" in properties and not periodic:
             raise PropertyNotImplementedError("only a structure periodic in all directions has one")
+        self._consider()
         if self.evaluator is not None:
             self._evaluate(self.evaluator, periodic)
             return
+        self._done += len(self.atoms)
         graph = self.neighbourhood.graph(self.atoms)
         self.contacts = partial(_edges, graph)
         with torch.no_grad():
@@ -107,6 +124,18 @@ class MLCalculator(Calculator):
         self.results = results
         if self.uncertainty is not None:
             self._know(self.uncertainty.of(self.potential, graph, committee))
+
+    def _consider(self) -> None:
+        """Take kernels into use when they are worth their preparation."""
+        if self.evaluator is not None or self._done < self._wait:
+            return
+        evaluator = self.potential.evaluator(self.neighbourhood.skin)
+        if evaluator is None:
+            self._wait = np.inf
+        elif evaluator.is_ready or self._done >= self._patience:
+            self.evaluator = evaluator
+        else:
+            self._wait = self._patience
 
     def _evaluate(self, evaluator: Evaluator, periodic: bool) -> None:
         atoms = self.atoms
@@ -125,6 +154,8 @@ class MLCalculator(Calculator):
             self.results["stress"] = stress.ravel()[[0, 4, 8, 5, 2, 1]]
         if self._by_rows is not None and found.rows is not None:
             self._know(self._by_rows(found.rows))
+        elif self._by_members is not None and found.members is not None:
+            self._know(self._by_members(found.members))
 
     def _know(self, found: Uncertainties) -> None:
         self.results["uncertainty"] = float(found.values[0])
@@ -142,7 +173,7 @@ class Neighbourhood:
     """
 
     def __init__(self, potential: Potential, skin: float) -> None:
-        self._potential, self._skin = potential, skin
+        self._potential, self.skin = potential, skin
         self._key: tuple[bytes, ...] = ()
         self._positions = np.zeros((0, 3))
         self.searches = 0
@@ -153,7 +184,7 @@ class Neighbourhood:
         if not (np.isfinite(positions).all() and np.isfinite(atoms.cell.array).all()):
             raise ValueError("positions or cell are not finite")
         key = (atoms.numbers.tobytes(), atoms.cell.array.tobytes(), atoms.pbc.tobytes())
-        if key != self._key or self._moved(positions) > self._skin / 2:
+        if key != self._key or self._moved(positions) > self.skin / 2:
             self._search(atoms)
             self._key, self._positions = key, positions.copy()
         there = torch.tensor(positions, device=self._pairs.device)
@@ -170,7 +201,7 @@ class Neighbourhood:
 
     def _search(self, atoms: Atoms) -> None:
         cell, device = atoms.cell.array, self._potential.device
-        reach = self._potential.cutoff + self._skin
+        reach = self._potential.cutoff + self.skin
         pairs, shifts = neighbours(atoms.positions, cell, atoms.pbc, reach)
         volume = abs(np.linalg.det(cell)) if atoms.pbc.all() else np.nan
         self._pairs = torch.tensor(pairs, device=device)

@@ -1,3 +1,5 @@
+from dataclasses import dataclass
+
 import numpy as np
 import pytest
 from ase import Atoms
@@ -6,14 +8,22 @@ from ase.calculators.calculator import PropertyNotImplementedError
 
 from aiida_mlal.ml.calculator import MLCalculator
 from aiida_mlal.ml.configurations import Configurations
+from aiida_mlal.ml.fast.sum import FastSum
 from aiida_mlal.ml.models.ensemble import Ensemble
 from aiida_mlal.ml.models.factory import single
 from aiida_mlal.ml.models.sum import Sum
-from aiida_mlal.ml.uncertainty.committee import EnergyStd, ForceStd
+from aiida_mlal.ml.uncertainty.base import Uncertainties, Uncertainty
+from aiida_mlal.ml.uncertainty.committee import EnergyStd, ForceStd, ForceVariance
 
 
 def morse(elements, **options):
     return single({"architecture": "morse", "cutoff": 5.0, **options}, elements, seed=0)
+
+
+def bpnn(elements, n=1):
+    options = {"architecture": "bpnn", "cutoff": 5.0, "hidden": [5]}
+    members = [single(options, elements, seed) for seed in range(n)]
+    return Sum([morse(elements), Ensemble(members)])
 
 
 def committee(elements):
@@ -31,6 +41,17 @@ def slab():
     atoms.append("C")
     atoms.positions[-1] = atoms.positions[-2] + [0.4, 0.2, 1.8]
     return atoms
+
+
+@dataclass(frozen=True)
+class Count(Uncertainty):
+    """A measure that needs to see the neighbours."""
+
+    kind = "count"
+    unit = "1"
+
+    def of(self, potential, graph, committee=None):
+        return Uncertainties(self.kind, self.unit, np.array([len(graph.pairs[0].unique())]))
 
 
 STRUCTURES = {
@@ -54,7 +75,7 @@ def assert_fresh(atoms, potential):
 def test_a_random_walk_gives_what_fresh_evaluations_give(make):
     atoms = make()
     potential = morse(sorted(set(atoms.symbols)))
-    atoms.calc = MLCalculator(potential)
+    atoms.calc = MLCalculator(potential, patience=np.inf)
     rng = np.random.default_rng(0)
     drift = rng.normal(scale=0.1, size=(len(atoms), 3))
     for step in range(40):
@@ -139,6 +160,51 @@ def test_a_measure_without_atomic_values_gives_one_number():
     atoms.get_potential_energy()
     assert atoms.calc.results["uncertainty"] > 0
     assert "uncertainties" not in atoms.calc.results
+
+
+@pytest.mark.parametrize("kind", [ForceStd, ForceVariance, EnergyStd])
+def test_kernels_find_the_same_spread(kind):
+    atoms, fast = slab(), slab()
+    potential = bpnn(["C", "Cu"], 3)
+    atoms.calc = MLCalculator(potential, kind(), patience=np.inf)
+    fast.calc = MLCalculator(potential, kind(), patience=0)
+    assert_fresh(atoms, potential)
+    assert_fresh(fast, potential)
+    assert atoms.calc.evaluator is None
+    assert fast.calc.evaluator is not None
+    assert fast.calc.results.keys() == atoms.calc.results.keys()
+    for name, value in atoms.calc.results.items():
+        assert fast.calc.results[name] == pytest.approx(value, rel=1e-9, abs=1e-12)
+
+
+def test_a_measure_that_kernels_cannot_serve_is_left_to_torch():
+    atoms = slab()
+    atoms.calc = MLCalculator(bpnn(["C", "Cu"], 3), Count(), patience=0)
+    atoms.get_potential_energy()
+    assert atoms.calc.evaluator is None
+    assert atoms.calc.results["uncertainty"] == 13
+
+
+@pytest.mark.parametrize(("ready", "steps"), [(True, 2), (False, 20)])
+def test_kernels_wait_until_they_pay(monkeypatch, ready, steps):
+    monkeypatch.setattr(FastSum, "is_ready", ready)
+    atoms = slab()
+    potential = bpnn(["C", "Cu"])
+    atoms.calc = MLCalculator(potential, patience=20 * len(atoms))
+    rng = np.random.default_rng(0)
+    for step in range(22):
+        atoms.positions += rng.normal(scale=0.01, size=atoms.positions.shape)
+        assert_fresh(atoms, potential)
+        assert (atoms.calc.evaluator is not None) == (step >= steps)
+
+
+def test_kernels_that_are_not_there_are_not_waited_for():
+    atoms = slab()
+    atoms.calc = MLCalculator(committee(["C", "Cu"]), patience=1)
+    for _ in range(3):
+        atoms.positions[-1, 0] += 0.01
+        atoms.get_potential_energy()
+    assert atoms.calc.evaluator is None
 
 
 def test_energy_is_that_of_the_forces():

@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Float
 
 from aiida_mlal.ml.configurations import Configurations
+from aiida_mlal.ml.evaluator import Members
 from aiida_mlal.ml.graph import Graph
 from aiida_mlal.ml.models.base import Potential, Prediction
 
@@ -41,6 +42,7 @@ class Uncertainties:
 
 
 RowMeasure = Callable[[Float[np.ndarray, "atoms parameters"]], Uncertainties]
+MemberMeasure = Callable[[Members], Uncertainties]
 
 
 @dataclass(frozen=True)
@@ -69,6 +71,13 @@ class Uncertainty(ABC):
         """Return what measures one structure by the derivatives of its atomic energies.
 
         An evaluator has these at little cost; None where they are not enough.
+        """
+        return None
+
+    def of_members(self) -> MemberMeasure | None:
+        """Return what measures one structure by what the members of a committee find for it.
+
+        None where that is not enough.
         """
         return None
 

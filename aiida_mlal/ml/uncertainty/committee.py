@@ -4,13 +4,14 @@ from abc import abstractmethod
 from dataclasses import dataclass
 from typing import ClassVar
 
+import numpy as np
 import torch
-from jaxtyping import Float
-from torch import Tensor
+from jaxtyping import Float, Int
 
+from aiida_mlal.ml.evaluator import Members
 from aiida_mlal.ml.graph import Graph
 from aiida_mlal.ml.models.base import Potential, Prediction
-from aiida_mlal.ml.uncertainty.base import Uncertainties, Uncertainty
+from aiida_mlal.ml.uncertainty.base import MemberMeasure, Uncertainties, Uncertainty
 
 
 @dataclass(frozen=True)
@@ -27,24 +28,45 @@ class Committee(Uncertainty):
         if committee is None:
             with torch.no_grad():
                 committee = potential.committee(graph)
-        if len(committee.energies) < 2:
+        said = committee.detach()
+        owner: np.ndarray = graph.owner.cpu().numpy()
+        return self._measure(
+            said.energies.double().cpu().numpy(), said.forces.double().cpu().numpy(), owner
+        )
+
+    def of_members(self) -> MemberMeasure:
+        """Return what measures the spread of the members in one structure."""
+
+        def measure(members: Members) -> Uncertainties:
+            owner = np.zeros(members.forces.shape[1], int)
+            return self._measure(members.energies[:, None], members.forces, owner)
+
+        return measure
+
+    def _measure(
+        self,
+        energies: Float[np.ndarray, "members structures"],
+        forces: Float[np.ndarray, "members atoms 3"],
+        owner: Int[np.ndarray, " atoms"],
+    ) -> Uncertainties:
+        if len(energies) < 2:
             raise ValueError(
                 f"the uncertainty {self.kind!r} is the spread of a committee, and this potential "
                 "has one member: train with the model option 'ensemble' of 2 or more"
             )
-        values, per_atom = self._spread(committee.detach(), graph)
-        return Uncertainties(
-            self.kind,
-            self.unit,
-            values.double().cpu().numpy(),
-            None if per_atom is None else per_atom.double().cpu().numpy(),
-        )
+        return Uncertainties(self.kind, self.unit, *self._spread(energies, forces, owner))
 
     @abstractmethod
     def _spread(
-        self, committee: Prediction, graph: Graph
-    ) -> tuple[Float[Tensor, " structures"], Float[Tensor, " atoms"] | None]:
-        """Return the spread for each structure, and for each atom if there is one."""
+        self,
+        energies: Float[np.ndarray, "members structures"],
+        forces: Float[np.ndarray, "members atoms 3"],
+        owner: Int[np.ndarray, " atoms"],
+    ) -> tuple[Float[np.ndarray, " structures"], Float[np.ndarray, " atoms"] | None]:
+        """Return the spread for each structure, and for each atom if there is one.
+
+        ``owner`` is the structure of each atom.
+        """
 
 
 @dataclass(frozen=True)
@@ -61,10 +83,13 @@ class ForceStd(Committee):
     unit: ClassVar[str] = "eV/Å"
 
     def _spread(
-        self, committee: Prediction, graph: Graph
-    ) -> tuple[Float[Tensor, " structures"], Float[Tensor, " atoms"] | None]:
-        per_atom = committee.forces.var(0, correction=0).sum(-1).sqrt()
-        return largest(per_atom, graph), per_atom
+        self,
+        energies: Float[np.ndarray, "members structures"],
+        forces: Float[np.ndarray, "members atoms 3"],
+        owner: Int[np.ndarray, " atoms"],
+    ) -> tuple[Float[np.ndarray, " structures"], Float[np.ndarray, " atoms"] | None]:
+        per_atom = np.sqrt(_variance(forces).sum(axis=-1))
+        return _largest(per_atom, owner, energies.shape[1]), per_atom
 
 
 @dataclass(frozen=True)
@@ -79,10 +104,13 @@ class ForceVariance(Committee):
     unit: ClassVar[str] = "(eV/Å)^2"
 
     def _spread(
-        self, committee: Prediction, graph: Graph
-    ) -> tuple[Float[Tensor, " structures"], Float[Tensor, " atoms"] | None]:
-        per_atom = committee.forces.var(0, correction=0).amax(-1)
-        return largest(per_atom, graph), per_atom
+        self,
+        energies: Float[np.ndarray, "members structures"],
+        forces: Float[np.ndarray, "members atoms 3"],
+        owner: Int[np.ndarray, " atoms"],
+    ) -> tuple[Float[np.ndarray, " structures"], Float[np.ndarray, " atoms"] | None]:
+        per_atom = _variance(forces).max(axis=-1)
+        return _largest(per_atom, owner, energies.shape[1]), per_atom
 
 
 @dataclass(frozen=True)
@@ -93,13 +121,25 @@ class EnergyStd(Committee):
     unit: ClassVar[str] = "eV/atom"
 
     def _spread(
-        self, committee: Prediction, graph: Graph
-    ) -> tuple[Float[Tensor, " structures"], Float[Tensor, " atoms"] | None]:
-        counts = graph.sum_over_atoms(torch.ones_like(graph.owner, dtype=committee.energies.dtype))
-        return committee.energies.std(0, correction=0) / counts, None
+        self,
+        energies: Float[np.ndarray, "members structures"],
+        forces: Float[np.ndarray, "members atoms 3"],
+        owner: Int[np.ndarray, " atoms"],
+    ) -> tuple[Float[np.ndarray, " structures"], Float[np.ndarray, " atoms"] | None]:
+        counts = np.maximum(np.bincount(owner, minlength=energies.shape[1]), 1)
+        return np.sqrt(_variance(energies)) / counts, None
 
 
-def largest(per_atom: Float[Tensor, " atoms"], graph: Graph) -> Float[Tensor, " structures"]:
+def _variance(values: Float[np.ndarray, "members ..."]) -> Float[np.ndarray, "..."]:
+    apart = values - values.sum(axis=0) / len(values)
+    found: np.ndarray = (apart * apart).sum(axis=0) / len(values)
+    return found
+
+
+def _largest(
+    per_atom: Float[np.ndarray, " atoms"], owner: Int[np.ndarray, " atoms"], n: int
+) -> Float[np.ndarray, " n"]:
     """Return the largest of the values of the atoms of each structure."""
-    zero = per_atom.new_zeros(len(graph.volumes))
-    return zero.scatter_reduce(0, graph.owner, per_atom, "amax")
+    found = np.zeros(n)
+    np.maximum.at(found, owner, per_atom)
+    return found

@@ -54,7 +54,7 @@ def compare(model: MTP, n: int, steps: int) -> tuple[int, float, float]:
     ours.rattle(0.1, rng=rng)
     ours.symbols = rng.choice(model.types, len(ours))
     theirs, start = ours.copy(), ours.positions.copy()
-    ours.calc, theirs.calc = MLCalculator(model), motep(model)
+    ours.calc, theirs.calc = MLCalculator(model, patience=0), motep(model)
     seconds = []
     for _ in range(steps):
         positions = start + rng.normal(scale=0.01, size=start.shape)

@@ -162,7 +162,7 @@ def test_names_the_nearest_atoms():
 
 def test_the_calculator_uses_it():
     model, atoms = potential(("Ag", "Pd"), 10), alloy(("Ag", "Pd"))
-    atoms.calc = MLCalculator(model)
+    atoms.calc = MLCalculator(model, patience=0)
     expected = model.predict(Configurations.from_ase(atoms.copy()))
     assert atoms.calc.evaluator is not None
     assert atoms.get_potential_energy() == pytest.approx(expected.energies[0], rel=1e-12)
