@@ -8,6 +8,7 @@ import pytest
 from aiida import orm
 from aiida.engine import run_get_node
 from aiida.plugins import WorkflowFactory
+from aiida_quantumespresso.common.types import ElectronicType
 from ase import Atoms
 from ase.build import bulk
 from ase.io import read
@@ -250,3 +251,42 @@ def test_a_calculation_that_moves_atoms_is_refused(builder):
 def test_a_box_is_wanted(builder):
     with pytest.raises(ValueError, match="three lattice vectors"):
         builder.dataset = DatasetData.from_ase(Atoms("Si2", [[0, 0, 0], [0, 0, 2.2]]))
+
+
+@needs_pw
+def test_a_campaign_can_be_labelled_by_pw(pseudos, mlal_code, pw_code, silicon):
+    from aiida_fixtures import MODEL
+
+    overrides = {
+        "model": {**MODEL, "ensemble": 1},
+        "training": {"epochs": 3},
+        "simulation": {"name": "relax", "max_steps": 2},
+        "query": {"name": "final", "n": 1},
+        "stop": [{"name": "oracle_force", "fmax": 100.0}, {"name": "iterations", "n": 1}],
+        "label": {
+            "pseudo_family": "debian",
+            "pw": {
+                "parameters": {"SYSTEM": {"ecutwfc": 8.0, "ecutrho": 32.0}},
+                "metadata": {"options": {"withmpi": False}},
+            },
+            "kpoints_distance": 1.2,
+        },
+    }
+    builder = WorkflowFactory("mlal.offline").get_builder_from_protocol(
+        {"mlal": mlal_code, "label": pw_code},
+        orm.StructureData(ase=silicon[0]),
+        "fast",
+        overrides,
+        labels="quantumespresso",
+        electronic_type=ElectronicType.INSULATOR,
+    )
+    results, node = run_get_node(builder)
+    assert node.is_finished_ok, node.exit_message
+    dataset = results["dataset"]
+    assert dataset.configurations.status.tolist() == ["ok", "ok"]
+    assert len(dataset.base.attributes.get("fingerprints")) == 1
+    job = orm.load_node(dataset.sources[1])
+    assert job.process_label == "PwCalculation"
+    assert job.inputs.parameters["SYSTEM"]["occupations"] == "fixed"
+    assert job.get_option("withmpi") is False
+    assert dataset.configurations.info["reason"][1] == "last frame of run 0"
