@@ -11,7 +11,12 @@ os.environ.setdefault("AIIDA_PATH", tempfile.mkdtemp(prefix="aiida-mlal-docs-"))
 # The tutorial runs the commands of this environment.
 os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
 
+sys.path.insert(0, str(Path(__file__).parent / "_extensions"))
+
 import aiida_mlal  # noqa: E402
+from aiida_mlal.cli.profile import create_profile  # noqa: E402
+
+create_profile("docs", default=True)  # which AiiDA's directives load
 
 project = "aiida-mlal"
 author = "The aiida-mlal developers"
@@ -26,8 +31,10 @@ extensions = [
     "sphinx_click",
     "sphinx_copybutton",
     "sphinx_design",
+    "aiida.sphinxext",
+    "options",
 ]
-exclude_patterns = ["_build", "**.ipynb_checkpoints"]
+exclude_patterns = ["_build", "_extensions", "**.ipynb_checkpoints"]
 html_theme = "sphinx_book_theme"
 html_title = f"aiida-mlal {version}"
 html_theme_options = {"home_page_in_toc": True, "use_download_button": False}
