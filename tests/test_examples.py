@@ -52,5 +52,5 @@ def test_relax_qe_is_ready_to_run(
     )
     family = PseudoPotentialFamily(label="mlal").store()
     family.add_nodes([UpfData(file).store() for file in files])
-    with pytest.raises(Built, match="^$"):
+    with pytest.raises(Built, match=r"^$"):
         runpy.run_path(str(EXAMPLES / "02_relax_qe.py"))
