@@ -12,12 +12,12 @@ ONE_THREAD := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
 .PHONY: demo test docs lint format clean
 .DEFAULT_GOAL := test
 
-demo: $(VENV)/.installed-qe
+demo: $(VENV)/.installed
+	mkdir -p .demo/.aiida
 	AIIDA_PATH="$(CURDIR)/.demo" $(BIN)/aiida-mlal demo
 
 test: $(VENV)/.installed-tests
-	$(ONE_THREAD) AIIDA_PATH="$(CURDIR)/.pytest_cache/aiida" \
-		$(BIN)/pytest -n $(JOBS) --dist loadfile $(PYTEST_OPTIONS)
+	$(ONE_THREAD) $(BIN)/pytest -n $(JOBS) --dist loadfile $(PYTEST_OPTIONS)
 
 docs: $(VENV)/.installed-docs
 	$(ONE_THREAD) AIIDA_PATH="$(CURDIR)/docs/_build/aiida" \
@@ -40,6 +40,10 @@ $(VENV)/.python:
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
 	$(BIN)/python -m pip install --quiet $(TORCH)
+	touch $@
+
+$(VENV)/.installed: $(VENV)/.python setup.cfg pyproject.toml
+	$(BIN)/python -m pip install --quiet --editable .
 	touch $@
 
 $(VENV)/.installed-%: $(VENV)/.python setup.cfg pyproject.toml
