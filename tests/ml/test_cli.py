@@ -182,3 +182,72 @@ def test_every_command_explains_itself(command):
     text = run(*arguments).stdout
     assert "Usage: " in text
     assert len(text.splitlines()) > 5
+
+
+@pytest.fixture
+def grown(folder):
+    """A moment tensor potential and structures that it does not know."""
+    model = '{"architecture": "mtp", "level": 4, "radial_basis_size": 4}'
+    training = '{"epochs": 1, "optimizer": {"name": "adam"}}'
+    answer("train", "cu.extxyz", "-m", model, "-t", training)
+    strange = ase.io.read("cu.extxyz", ":")
+    for seed, atoms in enumerate(strange):
+        atoms.calc = None
+        atoms.rattle(0.4, seed=seed)
+    ase.io.write("strange.extxyz", strange)
+    return folder
+
+
+def test_grades_and_what_is_worth_a_label(grown):
+    known = answer("grade", "potential.safetensors", "cu.extxyz", "--train", "cu.extxyz")
+    assert known["max_grade"] == pytest.approx(1, abs=1e-5)
+    assert 0 < known["rank"] <= 3
+    arguments = ["--train", "cu.extxyz", "--mode", "neighbourhood", "-o", "g.extxyz"]
+    found = answer("grade", "potential.safetensors", "strange.extxyz", *arguments)
+    assert found["n_extrapolative"] == 3
+    frames = ase.io.read("g.extxyz", ":")
+    for atoms in frames:
+        assert atoms.arrays["grade"].max() == pytest.approx(atoms.info["grade"])
+    assert "3 clusters" in run("cut", "g.extxyz", "--radius", "4", "-o", "cut.cfg").stdout
+    assert len(ase.io.read("g.extxyz", ":")) == 3
+    answer(
+        "select", "potential.safetensors", "strange.extxyz", "--train", "cu.extxyz",
+        "--strategy", "maxvol", "-o", "chosen.extxyz",
+    )  # fmt: skip
+    chosen = ase.io.read("chosen.extxyz", ":")
+    assert chosen
+    assert {int(atoms.info["index"]) for atoms in chosen} <= {0, 1, 2}
+    assert all(atoms.info["grade"] > 1 for atoms in chosen)
+
+
+def test_training_keeps_the_active_set(grown):
+    found = answer("grade", "potential.safetensors", "cu.extxyz")
+    assert found["max_grade"] == pytest.approx(1, abs=1e-5)
+    guard = {"break": 1.5, "max_force": None, "min_distance": None}
+    simulation = json.dumps({"name": "relax", "max_steps": 2, "guard": guard})
+    runs = answer("relax", "potential.safetensors", "strange.extxyz", "-s", simulation)["runs"]
+    assert {r["reason"] for r in runs} == {"uncertain"}
+
+
+def test_predictions_and_errors(grown):
+    answer("evaluate", "potential.safetensors", "cu.extxyz", "-o", "said.extxyz")
+    said = ase.io.read("said.extxyz", ":")
+    wanted = load_potential("potential.safetensors").predict(
+        Configurations.from_ase(ase.io.read("cu.extxyz", ":"))
+    )
+    energies = [atoms.get_potential_energy() for atoms in said]
+    np.testing.assert_allclose(energies, wanted.energies, rtol=1e-6)
+    assert said[0].get_stress().shape == (6,)
+    errors = answer("errors", "potential.safetensors", "cu.extxyz")["errors"]
+    assert errors["energy_rmse"] > 0
+
+
+def test_smallest_distance(folder):
+    found = answer("mindist", "cu.extxyz")
+    assert 2.0 < found["mindist"] < 2.6
+    assert len(found["structures"]) == 3
+
+
+def test_a_command_says_which_files_it_wants(folder):
+    words = run("evaluate", "cu.extxyz", status=2).output
+    assert "expected POTENTIAL and STRUCTURES, got 1 files" in words

@@ -16,6 +16,9 @@ SWAP = 1.0000001
 NOISE = 1e-12
 """What of a row is left beside the rows that span it, in units of its length, is rounding."""
 
+PART = 4
+"""Among every so many candidates swaps are done first."""
+
 LARGE = 4_000_000
 """With more numbers than this in a batch the largest of all is not looked for at every swap."""
 
@@ -132,20 +135,29 @@ def _by_blocks(
 ) -> Volume:
     """Swap among the candidates of the largest grades, then bring all coordinates up to date.
 
-    After swaps in the rows J of the matrix, C' = C + C[:, J] (A[J] - A'[J]) A'^-1.
+    After swaps in the rows J of the matrix, C' = C + C[:, J] (A[J] - A'[J]) A'^-1. Most swaps are
+    done among a part of the candidates, where this is cheap.
     """
     n, before = len(volume.owners), volume.swaps
     rows, owners = np.array(rows, dtype=float, order="C"), np.array(owners)
     if not volume.rank and limit >= n:
         volume = _fast_start(volume, rows, owners)
+    if len(rows) > PART * 4 * n:
+        old = volume
+        volume = _by_blocks(
+            volume, rows[::PART], owners[::PART], threshold, limit - (volume.swaps - before)
+        )
+        gone = (old.owners >= 0) & ~np.isin(old.owners, volume.owners)
+        gone &= ~np.isin(old.owners, owners)  # these are candidates again
+        rows = np.concatenate([rows, old.matrix[gone]])
+        owners = np.concatenate([owners, old.owners[gone]])
     found, since = volume.coordinates(rows), volume.swaps
-    block = max(64, n // 2)
+    block = max(64, 2 * n)
     while True:
         grades = _largest(found)
         best = np.argpartition(-grades, min(block, len(grades)) - 1)[:block]
-        best = best[grades[best] > threshold]
         left = limit - (volume.swaps - before)
-        if not len(best) or left <= 0:
+        if not grades.max() > threshold or left <= 0:
             if volume.swaps == since:
                 return volume
             inverse = np.linalg.inv(volume.matrix)  # again without the errors of many updates
@@ -161,7 +173,10 @@ def _by_blocks(
         inverse = np.linalg.inv(matrix)
         changed = np.flatnonzero(own != volume.owners)
         volume, old = Volume(matrix, inverse, own, volume.swaps + swaps), volume.matrix
-        found += found[:, changed] @ ((old[changed] - matrix[changed]) @ inverse)
+        update = (old[changed] - matrix[changed]) @ inverse
+        scipy.linalg.blas.dgemm(  # in place: found is the transpose of what Fortran sees
+            1.0, update.T, found[:, changed].T, 1.0, found.T, overwrite_c=True
+        )
         found[best] = some @ inverse
         _silence(found, rows, volume)
 

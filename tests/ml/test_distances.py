@@ -1,0 +1,26 @@
+import pytest
+from ase import Atoms
+from ase.build import bulk
+
+from aiida_mlal.ml.configurations import Configurations
+from aiida_mlal.ml.distances import smallest_distances
+
+
+def test_of_all_and_of_each_two_elements():
+    water = Atoms("OHH", [[0, 0, 0], [0.9, 0, 0], [0, 1.1, 0]])
+    found = smallest_distances(Configurations.from_ase([bulk("Cu", a=3.6), water]))
+    assert found["mindist"] == pytest.approx(0.9)
+    assert found["structures"] == pytest.approx([3.6 / 2**0.5, 0.9])
+    assert found["pairs"] == pytest.approx(
+        {"Cu-Cu": 3.6 / 2**0.5, "H-O": 0.9, "H-H": (0.9**2 + 1.1**2) ** 0.5}
+    )
+
+
+def test_images_count_also_where_they_are_far():
+    found = smallest_distances(Configurations.from_ase(Atoms("Ar", cell=[14, 15, 16], pbc=True)))
+    assert found["mindist"] == pytest.approx(14)
+
+
+def test_of_one_atom_there_is_none():
+    found = smallest_distances(Configurations.from_ase(Atoms("Ar")))
+    assert found == {"mindist": None, "pairs": {}, "structures": [None]}
