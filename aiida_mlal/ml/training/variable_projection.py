@@ -106,7 +106,7 @@ class VariableProjection(Optimizer):
             step = -torch.linalg.solve(damped, jacobian.T @ rest)
             step *= min(1.0, self.longest / float(step.norm()))
             promised = float(rest @ rest - (rest + jacobian @ step).square().sum()) / 2
-            if not promised > 1e-14 * now.loss:
+            if not promised > 1e-9 * now.loss:  # no trial at the bottom is worth its time
                 search.restore(now)
                 return None
             search.move(now, step @ directions)
