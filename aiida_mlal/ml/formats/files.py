@@ -68,11 +68,21 @@ def write(
         cfg.write(configurations, path, elements)
     else:
         try:
-            ase.io.write(path, configurations.to_ase())
+            ase.io.write(path, [_without_blanks(atoms) for atoms in configurations.to_ase()])
         except UnknownFileTypeError as error:
             raise ValueError(f"{path}: ASE does not know this format: {error}") from error
         except Exception as error:
             raise ValueError(f"{path}: ASE could not write it: {error!r}") from error
+
+
+def _without_blanks(atoms: Atoms) -> Atoms:
+    """Take empty texts away: in extended XYZ such a key would swallow the next one."""
+    atoms.info = {key: value for key, value in atoms.info.items() if not _is_blank(value)}
+    return atoms
+
+
+def _is_blank(value: object) -> bool:
+    return isinstance(value, str) and not value
 
 
 def _arrays(frames: list[Atoms]) -> dict[str, np.ndarray]:

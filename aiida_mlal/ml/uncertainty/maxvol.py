@@ -158,13 +158,10 @@ def _by_blocks(
         best = np.argpartition(-grades, min(block, len(grades)) - 1)[:block]
         left = limit - (volume.swaps - before)
         if not grades.max() > threshold or left <= 0:
-            if volume.swaps == since:
+            if volume.swaps == since or left <= 0:
                 return volume
-            inverse = np.linalg.inv(volume.matrix)  # again without the errors of many updates
-            volume = Volume(volume.matrix, inverse, volume.owners, volume.swaps)
-            if left <= 0:
-                return volume
-            found, since = volume.coordinates(rows), volume.swaps
+            near = grades > 0.9 * threshold  # again without the errors of many updates
+            found[near], since = volume.coordinates(rows[near]), volume.swaps
             continue
         matrix, inverse, own = volume.matrix.copy(), volume.inverse.copy(), volume.owners.copy()
         part, some, names = found[best], rows[best], owners[best]

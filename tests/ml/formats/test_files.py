@@ -103,3 +103,9 @@ def test_structures_are_no_potential(tmp_path, structures):
         files.write(structures, tmp_path / name)
         assert not is_potential(tmp_path / name)
         assert describe(tmp_path / name)["kind"] == "structures"
+
+
+def test_an_empty_text_swallows_nothing(tmp_path):
+    structures = Configurations.from_ase(bulk("Cu")).with_info(blank=[""], next=[3])
+    files.write(structures, tmp_path / "a.extxyz")
+    assert files.read(tmp_path / "a.extxyz").info["next"].tolist() == [3]
