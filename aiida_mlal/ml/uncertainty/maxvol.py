@@ -143,14 +143,14 @@ def _by_blocks(
     if not volume.rank and limit >= n:
         volume = _fast_start(volume, rows, owners)
     if len(rows) > PART * 4 * n:
-        old = volume
+        earlier = volume
         volume = _by_blocks(
             volume, rows[::PART], owners[::PART], threshold, limit - (volume.swaps - before)
         )
-        gone = (old.owners >= 0) & ~np.isin(old.owners, volume.owners)
-        gone &= ~np.isin(old.owners, owners)  # these are candidates again
-        rows = np.concatenate([rows, old.matrix[gone]])
-        owners = np.concatenate([owners, old.owners[gone]])
+        gone = (earlier.owners >= 0) & ~np.isin(earlier.owners, volume.owners)
+        gone &= ~np.isin(earlier.owners, owners)  # these are candidates again
+        rows = np.concatenate([rows, earlier.matrix[gone]])
+        owners = np.concatenate([owners, earlier.owners[gone]])
     found, since = volume.coordinates(rows), volume.swaps
     block = max(64, 2 * n)
     while True:

@@ -128,3 +128,12 @@ def test_what_cannot_be():
     with pytest.raises(ValueError, match="finite"):
         maxvol(start, np.full((2, 3), np.nan), names)
     assert maxvol(start, np.zeros((0, 3)), names[:0]) is start
+
+
+def test_what_a_part_replaced_is_a_candidate_again():
+    """Rows of before, of no candidate, still count when there are many candidates."""
+    rows = rows_of(3000, 8)
+    before = maxvol(Volume.start(8), rows_of(50, 8, seed=7), np.arange(50) + 10_000)
+    found = maxvol(before, rows, np.arange(3000), 1.001, exact=False)
+    assert abs(before.matrix @ found.inverse).max() <= 1.001 + 1e-9
+    assert abs(rows @ found.inverse).max() <= 1.001 + 1e-9
