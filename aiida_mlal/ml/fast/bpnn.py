@@ -5,8 +5,9 @@ W at a time; for each neighbour j, and W neighbours k at a time, the angular fun
 their derivatives by the places of j and k are made of. The members of a committee share all this:
 each has only its networks, whose slopes turn the derivatives of features into forces.
 
-Derivatives of a feature by the place of neighbour j are A_j r_j + B_j, with a number A_j and a
-vector B_j. That the distance of j and k is below the cutoff needs no test: their cutoff function
+The derivative of a feature by the place r_j of neighbour j is a multiple of r_j and a vector B_j,
+the sum over k of multiples of r_k; B_j and the component along r_j, times the distance, are what
+is summed. That the distance of j and k is below the cutoff needs no test: their cutoff function
 is the square of a polynomial in their squared distance, which is zero where it ends.
 """
 
@@ -103,9 +104,9 @@ class FastBPNN:
         norms = np.concatenate([np.ones(n_radial), np.tile(norms, n_blocks)])
         real = np.concatenate([np.full(n_radial, True), np.tile(real, n_blocks)])
         folded = [eta if eta * cutoff**2 <= STEEP else 0.0 for eta in etas]
-        polynomials = [half_cutoff(eta * cutoff**2 / 2) for eta in [0.0, *folded]]
-        longest = max(map(len, polynomials))
-        padding = [np.pad(p, (longest - len(p), 0)) for p in polynomials]
+        found = [half_cutoff(eta * cutoff**2 / 2) for eta in [0.0, *folded]]
+        longest = max(map(len, found))
+        polynomials = [np.pad(p, (longest - len(p), 0)) for p in found]
         first = members[0].layers[0]
         sizes = [len(real), *(len(bias) for _, bias in first)]
         low, gain, weights = [], [], []
@@ -117,7 +118,7 @@ class FastBPNN:
             np.array([cutoff]),
             np.array(radial, dtype=float, order="C").reshape(-1, 2),
             np.array(list(zip(etas, np.subtract(etas, folded))), float).reshape(-1, 2),
-            np.stack(padding),
+            np.stack(polynomials),
             np.where(np.arange(W) > np.arange(W)[:, None], 1.0, 0.0).ravel(),
             padded[:, 0].astype(np.int64),
             padded[:, 1].copy(),
@@ -150,21 +151,20 @@ class FastBPNN:
 
 
 def half_cutoff(decay: float) -> Float[np.ndarray, " coefficients"]:
-    r"""Return a polynomial in :math:`t = 2 x - 1`, the highest power first.
+    r"""Return a polynomial in x, the highest power first.
 
     It is :math:`\cos(\pi \sqrt x / 2) e^{-d x}` for x from 0 to 1: with :math:`x = r^2 / r_c^2`,
     the square root of the cosine cutoff times an exponential.
     """
 
-    def function(t: Any) -> Any:
-        x = (t + 1) / 2
+    def function(x: Any) -> Any:
         return np.cos(math.pi / 2 * np.sqrt(np.maximum(x, 0))) * np.exp(-decay * x)
 
-    t = np.linspace(-1, 1, 401)
+    x = np.linspace(0, 1, 401)
     for degree in range(6, 24):
-        fit = np.polynomial.chebyshev.chebinterpolate(function, degree)
-        found: np.ndarray = np.polynomial.chebyshev.cheb2poly(fit)[::-1].copy()
-        if abs(np.polyval(found, t) - function(t)).max() < 4e-15:
+        fit = np.polynomial.Chebyshev.interpolate(function, degree, domain=[0, 1])
+        found: np.ndarray = fit.convert(kind=np.polynomial.Polynomial).coef[::-1]
+        if abs(np.polyval(found, x) - function(x)).max() < 4e-15:
             return found
     raise ValueError(f"expected a decay up to {STEEP / 2}, got {decay}")
 
@@ -196,13 +196,12 @@ _jit: Callable[[Callable[..., Any]], Any] = jit(fastmath=True)
 
 @_jit
 def _evaluate(polynomial: np.ndarray, x: Vector) -> tuple[Vector, Vector]:
-    """Return a polynomial in 2 x - 1 and its derivative by x."""
-    t = x * 2.0 - 1.0
+    """Return a polynomial and its derivative."""
     value, slope = splat(polynomial[0]), splat(0.0)
     for k in range(1, polynomial.size):
-        slope = slope * t + value
-        value = value * t + fill(polynomial, k)
-    return value, slope * 2.0
+        slope = slope * x + value
+        value = value * x + fill(polynomial, k)
+    return value, slope
 
 
 @_jit
@@ -251,8 +250,8 @@ def _radial(
 ) -> None:  # fmt: skip
     """Sum the radial functions in W parts, write twice their derivatives by r² into D.
 
-    Rows of the buffer from 4 up get 1/r, and for each angular eta the factor of an edge and twice
-    its derivative by r².
+    Rows of the buffer from 4 up get 1/r, and for each angular eta the factor of an edge and its
+    derivative by log r.
     """
     n = radial.shape[0]
     for s in range(ends.shape[0] - 1):
@@ -274,29 +273,30 @@ def _radial(
             for e in range(angular.shape[0]):
                 bell = vexp(square * (-angular[e, 0]))
                 store(flat, (5 + 2 * e) * stride + p, bell * f)
-                store(flat, (6 + 2 * e) * stride + p, bell * (df - f * (2.0 * angular[e, 0])))
+                slope = (df - f * (2.0 * angular[e, 0])) * square
+                store(flat, (6 + 2 * e) * stride + p, bell * slope)
 
 
 @_jit
 def _add_angular(
-    power: int, sign: float, cosine: Vector, rest: Vector, by_cosine: Vector, by_square: Vector,
-    along_j: Vector, along_k: Vector, turn_k: Vector, x: Vector, y: Vector, z: Vector,
-    xj: float, yj: float, zj: float, D: np.ndarray, at: int, stride: int,
-    g: Vector, a: Vector, u: Vector, v: Vector, w: Vector,
+    zeta: int, sign: float, cosine: Vector, rest: Vector,
+    by_cosine: Vector, by_square: Vector, along_j: Vector, along_k: Vector,
+    x: Vector, y: Vector, z: Vector, xj: float, yj: float, zj: float,
+    D: np.ndarray, at: int, stride: int, g: Vector, a: Vector, u: Vector, v: Vector, w: Vector,
 ) -> tuple[Vector, Vector, Vector, Vector, Vector]:  # fmt: skip
-    """Add one angular function of j and W neighbours k, divided by sign * power.
+    """Add one angular function of j and W neighbours k, divided by sign * zeta.
 
     What belongs to j is returned, for the factor of its edge to be multiplied later; what belongs
     to the neighbours k is added to D.
     """
-    q = _power(cosine * sign + 1.0, power - 1)
-    p = q * ((cosine + sign) * (1.0 / power))
+    q = _power(cosine * sign + 1.0, zeta - 1)
+    p = q * ((cosine + sign) * (1.0 / zeta))
     c = q * by_cosine - p * by_square
-    store(D, at, load(D, at) + (p * along_k - q * turn_k))
+    store(D, at, load(D, at) + p * along_k)
     store(D, at + stride, load(D, at + stride) + c * xj)
     store(D, at + 2 * stride, load(D, at + 2 * stride) + c * yj)
     store(D, at + 3 * stride, load(D, at + 3 * stride) + c * zj)
-    return g + p * rest, a + (p * by_square - q * along_j), u + c * x, v + c * y, w + c * z
+    return g + p * rest, a + p * along_j, u + c * x, v + c * y, w + c * z
 
 
 @_jit
@@ -308,8 +308,8 @@ def _angular(
 ) -> None:  # fmt: skip
     """Add the angular functions from f to f + GROUP of two species."""
     o = splat(0.0)
+    z0, z1, z2, z3 = zetas[f], zetas[f + 1], zetas[f + 2], zetas[f + 3]
     s0, s1, s2, s3 = signs[f], signs[f + 1], signs[f + 2], signs[f + 3]
-    n0, n1, n2, n3 = zetas[f], zetas[f + 1], zetas[f + 2], zetas[f + 3]
     for j in range(j_begin, j_end):
         xj, yj, zj, aj = flat[j], flat[stride + j], flat[2 * stride + j], flat[3 * stride + j]
         inverse, fj, dfj = (
@@ -332,33 +332,31 @@ def _angular(
             if same and k <= j:  # each pair once
                 mask = load(later, (j - k) * W)
                 fk, dfk = fk * mask, dfk * mask
-            ik = load(flat, 4 * stride + k)
             h, dh = _evaluate(polynomial, vmin(square * unit, 1.0))
             if steep > 0.0:
                 bell = vexp(square * (-0.5 * steep))
                 h, dh = h * bell, (dh - h * (0.5 * steep / unit)) * bell
-            cosine = (load(flat, 3 * stride + k) + aj - square) * (ik * (0.5 * inverse))
-            between = h * h
-            rest = fk * between
-            by_square = fk * (h * dh) * (4.0 * unit)
-            by_cosine, turn = rest * (ik * inverse), rest * cosine
-            along_j, turn_k = turn * (inverse * inverse), turn * (ik * ik) * fj
-            along_k = (dfk * between + by_square) * fj
+            a, i = load(flat, 3 * stride + k), load(flat, 4 * stride + k) * inverse
+            dot = (a + aj - square) * 0.5
+            cosine, between = dot * i, h * h
+            rest, by_square = fk * between, fk * (h * dh) * (4.0 * unit)
+            by_cosine, along_j = rest * i, by_square * (splat(aj) - dot)
+            along_k = (dfk * between + by_square * (a - dot)) * fj
             at = at_k + k
             g0, a0, u0, v0, w0 = _add_angular(
-                n0, s0, cosine, rest, by_cosine, by_square, along_j, along_k, turn_k,
+                z0, s0, cosine, rest, by_cosine, by_square, along_j, along_k,
                 x, y, z, xf, yf, zf, D, at, stride, g0, a0, u0, v0, w0,
             )  # fmt: skip
             g1, a1, u1, v1, w1 = _add_angular(
-                n1, s1, cosine, rest, by_cosine, by_square, along_j, along_k, turn_k,
+                z1, s1, cosine, rest, by_cosine, by_square, along_j, along_k,
                 x, y, z, xf, yf, zf, D, at + 4 * stride, stride, g1, a1, u1, v1, w1,
             )  # fmt: skip
             g2, a2, u2, v2, w2 = _add_angular(
-                n2, s2, cosine, rest, by_cosine, by_square, along_j, along_k, turn_k,
+                z2, s2, cosine, rest, by_cosine, by_square, along_j, along_k,
                 x, y, z, xf, yf, zf, D, at + 8 * stride, stride, g2, a2, u2, v2, w2,
             )  # fmt: skip
             g3, a3, u3, v3, w3 = _add_angular(
-                n3, s3, cosine, rest, by_cosine, by_square, along_j, along_k, turn_k,
+                z3, s3, cosine, rest, by_cosine, by_square, along_j, along_k,
                 x, y, z, xf, yf, zf, D, at + 12 * stride, stride, g3, a3, u3, v3, w3,
             )  # fmt: skip
         a0, a1, a2, a3 = (
@@ -424,8 +422,6 @@ def _add_forces(
     for s in range(n_species):
         for p in range(ends[s, 0], ends[s + 1, 0], W):
             a, u, v, w = splat(0.0), splat(0.0), splat(0.0), splat(0.0)
-            for g in range(n_radial):
-                a = a + load(D2, g * stride + p) * fill(slopes, s * n_radial + g)
             for t in range(n_species):
                 if ends[t, 0] == ends[t, 1]:
                     continue
@@ -436,9 +432,13 @@ def _add_forces(
                     u = u + load(D4, at + stride) * slope
                     v = v + load(D4, at + 2 * stride) * slope
                     w = w + load(D4, at + 3 * stride) * slope
-            store(work, 0, u + a * load(flat, p))
-            store(work, W, v + a * load(flat, stride + p))
-            store(work, 2 * W, w + a * load(flat, 2 * stride + p))
+            dx, dy, dz = load(flat, p), load(flat, stride + p), load(flat, 2 * stride + p)
+            a = (a - u * dx - v * dy - w * dz) / load(flat, 3 * stride + p)
+            for g in range(n_radial):
+                a = a + load(D2, g * stride + p) * fill(slopes, s * n_radial + g)
+            store(work, 0, u + a * dx)
+            store(work, W, v + a * dy)
+            store(work, 2 * W, w + a * dz)
             for q in range(min(W, ends[s, 1] - p)):
                 j = who[p + q]
                 forces[j, 0] -= work[q]
@@ -448,6 +448,14 @@ def _add_forces(
     forces[i, 0] += x
     forces[i, 1] += y
     forces[i, 2] += z
+
+
+@_jit
+def _aligned(n: int) -> np.ndarray:
+    """Return an array of vectors, none of which is on two lines of the processor's cache."""
+    whole = np.empty(n + W)
+    start = -(whole.ctypes.data // 8) % W
+    return whole[start : start + n]
 
 
 @jit(fastmath=True, nogil=True)
@@ -468,11 +476,11 @@ def _chunk(
     for i in range(n_atoms):
         most = max(most, begin[(i + 1) * n_species] - begin[i * n_species])
     stride = (most + (n_species + 2) * W) // W * W
-    buffer = np.empty((5 + 2 * angular.shape[0], stride))
-    flat = buffer.reshape(-1)
+    flat = _aligned((5 + 2 * angular.shape[0]) * stride)
+    buffer = flat.reshape((5 + 2 * angular.shape[0], stride))
     who, ends = np.empty(stride, np.int32), np.zeros((n_species + 1, 2), np.intp)
-    G, features = np.empty(n_features * W), np.empty(n_features)
-    D2, D4 = np.empty(n_radial * stride), np.empty(n_species * n_angular * 4 * stride)
+    G, features = _aligned(n_features * W), np.empty(n_features)
+    D2, D4 = _aligned(n_radial * stride), _aligned(n_species * n_angular * 4 * stride)
     width = 0
     for n in sizes:
         width = max(width, (n + W - 1) // W * W)
