@@ -112,19 +112,17 @@ def _forces(axes: "Axes", report: CampaignReport) -> None:
 def parity(report: CampaignReport) -> "Figure":
     """Draw predictions against labels that the potential had not seen."""
     figure, axes = _subplots(1, 2, figsize=(8.0, 3.8))
-    for panel, pairs, what, unit in (
-        (axes[0], report.parity.energies, "Energy", "eV/atom"),
-        (axes[1], report.parity.forces, "Force components", "eV/Å"),
+    for panel, pairs, what, unit, linear in (
+        (axes[0], report.parity.energies, "Energy", "eV/atom", 0.01),
+        (axes[1], report.parity.forces, "Force components", "eV/Å", 0.1),
     ):
         panel.set_title(what)
         if not len(pairs):
             panel.text(0.5, 0.5, "no predictions", transform=panel.transAxes, ha="center")
             continue
-        low, high = pairs.min(), pairs.max()
-        margin = 0.05 * (high - low or 1.0)
-        span = np.array([low - margin, high + margin])
-        panel.plot(span, span, color=GREY, lw=1)
-        colours = BLUE
+        low, high = min(pairs.min(), -linear), max(pairs.max(), linear)
+        span = np.array([1.5 * low, 1.5 * high])
+        panel.axline((0, 0), slope=1, color=GREY, lw=1)
         if what == "Energy":
             dots = panel.scatter(
                 pairs[:, 1], pairs[:, 0], c=report.parity.iterations, cmap="viridis", s=32, zorder=3
@@ -133,11 +131,19 @@ def parity(report: CampaignReport) -> "Figure":
                 bar = figure.colorbar(dots, ax=panel, label="iteration")
                 bar.ax.yaxis.get_major_locator().set_params(integer=True)
         else:
-            panel.scatter(pairs[:, 1], pairs[:, 0], s=12, color=colours, alpha=0.5, lw=0, zorder=3)
+            panel.scatter(pairs[:, 1], pairs[:, 0], s=12, color=BLUE, alpha=0.5, lw=0, zorder=3)
         mae = np.abs(pairs[:, 0] - pairs[:, 1]).mean()
         panel.text(
             0.04, 0.93, f"MAE {mae:.3g} {unit}", transform=panel.transAxes, fontsize=9, va="top"
         )
+        # what the first potentials predict is far off, and would hide all that comes later
+        panel.set_xscale("symlog", linthresh=linear)
+        panel.set_yscale("symlog", linthresh=linear)
+        decades = 10 * linear * 10.0 ** np.arange(5)
+        ticks = [t for t in (*-decades[::-1], 0.0, *decades) if span[0] <= t <= span[1]]
+        panel.set_xticks(ticks)
+        panel.set_yticks(ticks)
+        panel.tick_params(axis="x", labelsize=8)
         panel.set_xlim(*span)
         panel.set_ylim(*span)
         panel.set_aspect("equal")

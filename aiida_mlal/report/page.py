@@ -20,7 +20,8 @@ CAPTIONS = {
     "the labelling code says, against the number of labels paid. Right: errors of the potential "
     "on structures that it had not learned from yet.",
     "parity": "Each structure that a query chose, as predicted by the potential that led to it, "
-    "and as labelled afterwards. Energies are relative to the lowest label.",
+    "and as labelled afterwards. Energies are relative to the lowest label; scales are linear near "
+    "zero and logarithmic beyond.",
     "uncertainty": "Each structure that a query chose: what the potential said of its own error, "
     "and how large the error was.",
     "timings": "How long programs ran, and what AiiDA and the start of programs took. Bars of "
