@@ -32,7 +32,7 @@ from aiida_mlal.ml.fast.simd import (
     vsqrt,
     vsum,
     vsums,
-)  # fmt: skip
+)
 from aiida_mlal.ml.fast.verlet import Verlet
 
 Vector = Any
