@@ -55,7 +55,7 @@ def render(report: CampaignReport, pictures: Mapping[str, bytes]) -> str:
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     environment.filters |= {"digits": digits, "seconds": seconds, "pretty": pretty}
-    source = files("aiida_mlal.report").joinpath("templates/campaign.html").read_text("utf-8")
+    source = files("aiida_mlal.report").joinpath("campaign.html").read_text("utf-8")
     return environment.from_string(source).render(
         report=report,
         figures=[
