@@ -11,14 +11,16 @@ def jit(**options: Any) -> Callable[[Callable[..., Any]], Any]:
     """Compile a function when it is first called, with numba's ``options``.
 
     Machine code is kept beside the source or in the user's cache. Where nothing can be written
-    each process compiles anew, and ``is_ready`` says so.
+    each process compiles anew, and ``is_ready`` says so. Divisions by zero are as in numpy unless
+    ``error_model`` says otherwise.
     """
+    options = {"error_model": "numpy"} | options
 
     def decorate(function: Callable[..., Any]) -> Any:
         try:
-            return njit(error_model="numpy", cache=True, **options)(function)
+            return njit(cache=True, **options)(function)
         except RuntimeError:  # how numba says that no folder can be written
-            return njit(error_model="numpy", **options)(function)
+            return njit(**options)(function)
 
     return decorate
 

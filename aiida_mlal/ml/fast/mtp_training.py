@@ -18,11 +18,13 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Int
-from numba import njit
 from threadpoolctl import ThreadpoolController
 
 from aiida_mlal.ml.descriptors.moment_tensors import MomentBasis, components
 from aiida_mlal.ml.descriptors.radial_polynomials import RadialBasis
+from aiida_mlal.ml.fast.jit import jit
+
+_jit: Callable[[Callable[..., Any]], Any] = jit(fastmath=True, nogil=True)
 
 BLOCK = 8
 """Atoms handled together in the products: the vector length of the inner loops."""
@@ -239,7 +241,7 @@ Lists = Any
 """A tuple of arrays, as ``_lists`` returns them."""
 
 
-@njit(fastmath=True, error_model="numpy", cache=True, nogil=True)
+@_jit
 def _pair(
     vector: np.ndarray, settings: np.ndarray, recurrence: np.ndarray, parent: np.ndarray,
     unit: np.ndarray, u: np.ndarray, Q: np.ndarray, dQ: np.ndarray,
@@ -273,7 +275,7 @@ def _pair(
     return distance
 
 
-@njit(fastmath=True, error_model="numpy", cache=True, nogil=True)
+@_jit
 def _moments_of_polynomials(
     i: int, structures: Lists, settings: np.ndarray, recurrence: np.ndarray, parent: np.ndarray,
     work: Lists, A: np.ndarray,
@@ -291,7 +293,7 @@ def _moments_of_polynomials(
                 A[s, b, k] += q * u[k]
 
 
-@njit(fastmath=True, error_model="numpy", cache=True, nogil=True)
+@_jit
 def _combine(c: np.ndarray, A: np.ndarray, begin: np.ndarray, a: int, M: np.ndarray) -> None:
     """Write the basic moments of one atom, of the radial coefficients c of its species."""
     n_species, K, R = c.shape
@@ -306,7 +308,7 @@ def _combine(c: np.ndarray, A: np.ndarray, begin: np.ndarray, a: int, M: np.ndar
             M[begin[mu] + k, a] = row[k]
 
 
-@njit(fastmath=True, error_model="numpy", cache=True, nogil=True)
+@_jit
 def _forward(times: np.ndarray, factors: np.ndarray, n_basic: int, M: np.ndarray) -> None:
     """Write all moments that are products."""
     M[n_basic:] = 0.0
@@ -316,7 +318,7 @@ def _forward(times: np.ndarray, factors: np.ndarray, n_basic: int, M: np.ndarray
             M[z, a] += f * M[x, a] * M[y, a]
 
 
-@njit(fastmath=True, error_model="numpy", cache=True, nogil=True)
+@_jit
 def _backward(
     M: np.ndarray, moment: np.ndarray, scalars: np.ndarray, times: np.ndarray,
     factors: np.ndarray, G: np.ndarray,
@@ -334,7 +336,7 @@ def _backward(
             G[y, a] += f * G[z, a] * M[x, a]
 
 
-@njit(fastmath=True, error_model="numpy", cache=True, nogil=True)
+@_jit
 def _tangent(
     M: np.ndarray, G: np.ndarray, dM: np.ndarray, times: np.ndarray, factors: np.ndarray,
     n_basic: int, dG: np.ndarray,
@@ -354,7 +356,7 @@ def _tangent(
             dG[y, a] += f * (dG[z, a] * M[x, a] + G[z, a] * dM[x, a])
 
 
-@njit(fastmath=True, error_model="numpy", cache=True, nogil=True)
+@_jit
 def _gradients_of_moments(
     i: int, structures: Lists, settings: np.ndarray, recurrence: np.ndarray, c: np.ndarray,
     lists: Lists, work: Lists, P: np.ndarray, V: np.ndarray,
@@ -394,7 +396,7 @@ def _gradients_of_moments(
     return row
 
 
-@njit(fastmath=True, error_model="numpy", cache=True, nogil=True)
+@_jit
 def _scatter(
     i: int, structures: Lists, D: np.ndarray, V: np.ndarray, start: int,
     forces: np.ndarray, virials: np.ndarray,
@@ -416,7 +418,7 @@ def _scatter(
                 forces[j, x, start + t] -= D[row + x, t]
 
 
-@njit(error_model="numpy", cache=True, nogil=True)
+@jit(nogil=True)
 def _most(first: np.ndarray, low: int, high: int) -> int:
     most = 0
     for i in range(low, high):
@@ -424,7 +426,7 @@ def _most(first: np.ndarray, low: int, high: int) -> int:
     return most
 
 
-@njit(fastmath=True, error_model="numpy", cache=True, nogil=True)
+@_jit
 def _predict(
     low: int, high: int, structures: Lists, settings: np.ndarray, recurrence: np.ndarray,
     radial: np.ndarray, constants: np.ndarray, moment: np.ndarray, lists: Lists,
@@ -490,7 +492,7 @@ def _predict(
                 virials[q, 5] += 0.5 * (v[0] * vectors[p, 1] + v[1] * vectors[p, 0])
 
 
-@njit(fastmath=True, error_model="numpy", cache=True, nogil=True)
+@_jit
 def _linear_jacobian(
     low: int, high: int, structures: Lists, settings: np.ndarray, recurrence: np.ndarray,
     radial: np.ndarray, lists: Lists, chains: Lists,
@@ -546,7 +548,7 @@ def _linear_jacobian(
                 _scatter(i, structures, D[:m], V[:m], n_species, forces, virials)
 
 
-@njit(fastmath=True, error_model="numpy", cache=True, nogil=True)
+@_jit
 def _radial_jacobian(
     low: int, high: int, structures: Lists, settings: np.ndarray, recurrence: np.ndarray,
     radial: np.ndarray, moment: np.ndarray, lists: Lists,
@@ -623,7 +625,7 @@ def _radial_jacobian(
             _scatter(i, structures, D[:n_rows], V[:n_rows], start, forces, virials)
 
 
-@njit(fastmath=True, error_model="numpy", cache=True, nogil=True)
+@_jit
 def _gradient(
     low: int, high: int, structures: Lists, settings: np.ndarray, recurrence: np.ndarray,
     radial: np.ndarray, moment: np.ndarray, by_energy: np.ndarray, by_force: np.ndarray,

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 import scipy.linalg
 from jaxtyping import Float, Int
-from numba import njit
+
+from aiida_mlal.ml.fast.jit import jit
 
 START = 1e-5
 """Size of the rows of the start, as in MLIP-2 (MLIP-3 has 1e-6)."""
@@ -207,7 +208,7 @@ def _silence(found: np.ndarray, rows: np.ndarray, volume: Volume) -> None:
         found[:, unfilled] = part
 
 
-@njit(cache=True)
+@jit(error_model="python")
 def _largest(found: np.ndarray) -> np.ndarray:
     """Return the largest number of each row."""
     grades = np.zeros(len(found))
@@ -219,7 +220,7 @@ def _largest(found: np.ndarray) -> np.ndarray:
     return grades
 
 
-@njit(cache=True, fastmath={"contract", "reassoc", "nsz"})
+@jit(error_model="python", fastmath={"contract", "reassoc", "nsz"})
 def _swap(
     found: np.ndarray, rows: np.ndarray, owners: np.ndarray, matrix: np.ndarray,
     inverse: np.ndarray, own: np.ndarray, threshold: float, limit: int,
