@@ -75,9 +75,7 @@ CAMPAIGNS = {
     "final, committee of 3, 0.03": variant(BALANCED["model"], FINAL),
     "final, no prior, 0.05": variant(BARE, FINAL, 0.05),
     "final + random, 0.03": variant(SINGLE, {"name": "final", "n": 2}),
-    "final + uncertainty, 0.03": variant(
-        BALANCED["model"], {"name": "final_uncertainty", "n": 2}
-    ),
+    "final + uncertainty, 0.03": variant(BALANCED["model"], {"name": "final_uncertainty", "n": 2}),
     "random, 10 x 2": variant(SINGLE, {"name": "random", "n": 2}, iterations=10),
     "uncertainty, 10 x 2": variant(
         BALANCED["model"], {"name": "uncertainty", "n": 2}, iterations=10
