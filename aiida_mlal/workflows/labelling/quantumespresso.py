@@ -24,7 +24,7 @@ from ase.data import atomic_numbers
 from ase.units import GPa
 
 from aiida_mlal.data.dataset import DatasetData
-from aiida_mlal.data.structures import to_structure
+from aiida_mlal.data.structures import to_configurations, to_structure
 from aiida_mlal.ml.configurations import OK, Configurations
 from aiida_mlal.ml.labelling.checks import FAILED, UNCONVERGED, check_geometry, check_label
 from aiida_mlal.ml.labelling.label import fingerprint
@@ -94,9 +94,8 @@ class QuantumEspressoLabelWorkChain(LabellingWorkChain):
         values = dict(overrides or {})
         check_names(values, names(cls.spec().inputs) | META, "overrides")
         own = {key: values.pop(key) for key in OWN if key in values}
-        example, dataset = structure, None
-        if isinstance(structure, DatasetData):
-            example, dataset = _example(structure), structure
+        dataset = structure if isinstance(structure, DatasetData) else None
+        example = _example(to_configurations(structure) if dataset is None else dataset)
         inner = PwBaseWorkChain.get_builder_from_protocol(
             load_code(code) if isinstance(code, str) else code,
             example,
@@ -375,9 +374,15 @@ def _describe_kpoints(parts: Mapping[str, Any]) -> dict[str, Any]:
     return {"distance": distance.value, "force_parity": bool(parity and parity.value)}
 
 
-def _example(dataset: DatasetData) -> StructureData:
-    """Return one cell with all elements of a data set, to choose pseudopotentials by."""
-    configurations = dataset.configurations
+def _example(structures: DatasetData | Configurations) -> StructureData:
+    """Return one cell with all elements, one kind each, to choose pseudopotentials by.
+
+    Kinds of a given structure, such as those that ASE makes of tags, are not kept: what is labelled
+    comes out of simulations that know elements only.
+    """
+    configurations = (
+        structures if isinstance(structures, Configurations) else (structures.configurations)
+    )
     for one in configurations:
         if one.elements == configurations.elements:
             return to_structure(one)

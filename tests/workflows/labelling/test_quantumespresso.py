@@ -239,6 +239,19 @@ def test_misspelt_overrides_are_refused(workflow, pw_code, silicon, path, value,
         )
 
 
+def test_kinds_that_ase_makes_of_tags_are_no_obstacle(workflow, pw_code, pseudos, silicon):
+    tagged = silicon[0].copy()
+    tagged.set_tags([1, 2])
+    structure = orm.StructureData(ase=tagged)
+    assert {kind.name for kind in structure.kinds} == {"Si1", "Si2"}
+    overrides = {
+        "pseudo_family": "debian",
+        "pw": {"parameters": {"SYSTEM": {"ecutwfc": 8.0, "ecutrho": 32.0}}},
+    }
+    builder = workflow.get_builder_from_protocol(pw_code, structure, overrides=overrides)
+    assert set(builder.pw.pseudos) == {"Si"}
+
+
 @needs_pw
 def test_a_calculation_that_moves_atoms_is_refused(builder):
     parameters = builder.pw.parameters.get_dict()
