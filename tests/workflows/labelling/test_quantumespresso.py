@@ -239,7 +239,7 @@ def test_misspelt_overrides_are_refused(workflow, pw_code, silicon, path, value,
         )
 
 
-def test_kinds_that_ase_makes_of_tags_are_no_obstacle(workflow, pw_code, pseudos, silicon):
+def test_kinds_that_ase_makes_of_tags_are_no_obstacle(workflow, pseudos, pw_code, silicon):
     tagged = silicon[0].copy()
     tagged.set_tags([1, 2])
     structure = orm.StructureData(ase=tagged)
