@@ -1,8 +1,11 @@
 """Commands about a campaign that was run."""
 
+import json
+
 import pytest
-from aiida.orm import StructureData, WorkChainNode
+from aiida.orm import QueryBuilder, StructureData, WorkChainNode
 from ase.io import write
+from campaign_fixtures import INPUTS
 from click.testing import CliRunner
 
 from aiida_mlal.cli import root
@@ -91,6 +94,26 @@ def test_partial_constraints_are_kept():
 
     mask = np.array([[False] * 3, [True] * 3, [True, False, False]])
     assert fixed_list(mask) == [1, [2, [True, False, False]]]
+
+
+def test_launch_runs_a_campaign_to_its_end(run, mlal_code, slab, tmp_path):
+    path = tmp_path / "slab.traj"
+    write(path, slab)
+    overrides = tmp_path / "overrides.json"
+    overrides.write_text(json.dumps(INPUTS))
+    options = ("--protocol", "fast", "--overrides", overrides, "--fmax", 99, "--max-labels", 2)
+    result = run("launch", "offline", path, "--code", mlal_code.full_label, *options)
+    assert result.exit_code == 0, result.output
+    assert "converged" in result.output
+    offline = {"process_type": {"like": "%mlal.offline"}}
+    campaign = max(
+        QueryBuilder().append(WorkChainNode, filters=offline).all(flat=True), key=lambda n: n.pk
+    )
+    assert f"campaign {campaign.pk}" in result.output
+    assert campaign.inputs.fixed.get_list() == [0]
+    assert campaign.inputs.simulation["fmax"] == 99
+    names = [stop["name"] for stop in campaign.inputs.stop.get_list()]
+    assert names == ["oracle_force", "iterations", "labels"]
 
 
 @pytest.mark.parametrize(
