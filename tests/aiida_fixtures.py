@@ -69,11 +69,15 @@ def potential():
 @pytest.fixture
 def mlal_code(aiida_code_installed):
     """The ``mlal`` of this environment on this computer."""
-    return aiida_code_installed(
+    code = aiida_code_installed(
         label="mlal",
         filepath_executable=str(Path(sys.executable).with_name("mlal")),
         prepend_text="export OMP_NUM_THREADS=1",
     )
+    # as `aiida-mlal setup` does: no profile of the shell is read, whoever waits leaves the CPU
+    code.computer.configure(use_login_shell=False)
+    code.computer.set_minimum_job_poll_interval(0.2)
+    return code
 
 
 TRAINING = {"epochs": 2}
