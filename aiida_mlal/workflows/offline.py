@@ -30,6 +30,8 @@ from aiida_mlal.data.selection import SelectionData
 from aiida_mlal.data.structures import STRUCTURES
 from aiida_mlal.ml import parts, stops
 from aiida_mlal.ml.options import build, suggest
+from aiida_mlal.ml.selection.final_uncertainty import FinalUncertainty
+from aiida_mlal.ml.selection.uncertainty import MostUncertain
 from aiida_mlal.workflows import steps
 from aiida_mlal.workflows.labelling.base import check_interface, share
 from aiida_mlal.workflows.ports import check_names, fill, names
@@ -275,6 +277,13 @@ class OfflineWorkChain(WorkChain):
         builder = cls.get_builder()
         fill(builder, {key: value for key, value in inputs.items() if key != "label"})
         builder["label"] = label
+        what = ", ".join(
+            DatasetData(steps.beginnings(structure, None)).base.attributes.get("formulas")
+        )
+        builder["metadata"]["label"] = f"offline learning of {what}"
+        builder["metadata"]["description"] = (
+            f"protocol {protocol or 'default'}, labels by {_name(labels)}"
+        )
         return builder
 
     # Each pair of steps submits a process and takes what it gave.
@@ -368,8 +377,10 @@ class OfflineWorkChain(WorkChain):
     def choose(self) -> None:
         """Choose which frames are labelled."""
         inputs = self.exposed_inputs(SelectCalculation, "select")
+        query = self.ctx.query.get_dict()
+        if parts.find("strategies", query["name"]).wants_potential:  # type: ignore[attr-defined]
+            inputs.potential = self.ctx.potential
         inputs.update(
-            potential=self.ctx.potential,
             pool=self.ctx.trajectory,
             train=self.ctx.dataset,
             query=self.ctx.query,
@@ -542,12 +553,18 @@ def _check_options(inputs: Mapping[str, Any]) -> None:
             f"{given['query']['name']!r} does not label: choose one of {good}"
         )
     guard: Any = getattr(simulation, "guard", None)
-    thresholds = guard is not None and (guard.select or guard.break_)
-    if thresholds and guard.uncertainty is None and given["model"].get("ensemble", 1) < 2:
-        raise ValueError(
-            "simulation.guard: 'select' and 'break' need an uncertainty, and a single potential "
-            "has none by default: give the model an 'ensemble' of 2 or more"
-        )
+    if guard is None or guard.uncertainty is not None or given["model"].get("ensemble", 1) > 1:
+        return
+    reasons = {"simulation.guard: 'select' and 'break' need": guard.select or guard.break_}
+    reasons[f"query {given['query']['name']!r} needs"] = isinstance(
+        query, (MostUncertain, FinalUncertainty)
+    )
+    for reason, holds in reasons.items():
+        if holds:
+            raise ValueError(
+                f"{reason} an uncertainty, and a single potential has none by default: give the "
+                "model an 'ensemble' of 2 or more, or name one as simulation.guard.uncertainty"
+            )
 
 
 def _watches_ends(chosen: list[stops.Stop]) -> list[stops.Stop]:
@@ -615,6 +632,10 @@ def _labelling(labels: str | Mapping[str, Any]) -> tuple[str, Any]:
             if name in get_entry_point_names("aiida.workflows"):
                 return name, "emt"
     return "mlal.label.ase", labels
+
+
+def _name(labels: str | Mapping[str, Any]) -> str:
+    return labels if isinstance(labels, str) else str(labels.get("name"))
 
 
 def _labelling_class(entry_point: str) -> Any:

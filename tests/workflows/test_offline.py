@@ -281,6 +281,7 @@ def broken(path, value):
         ("stop", [{"name": "labels", "n": 1}], "budget of labels is spent on the 1 structures"),
         ("query", {"name": "random"}, "stop 'oracle_force' judges the last frames"),
         ("model", {"architecture": "bpnn"}, "'select' and 'break' need an uncertainty"),
+        ("query", {"name": "final_uncertainty"}, "query 'final_uncertainty' needs an uncertainty"),
         ("label", {"ase": {"calculator": {"name": "etm"}}}, "did you mean 'emt'"),
         ("labelling", "mlal.label.asse", "did you mean 'mlal.label.ase'"),
         ("labelling", "core.arithmetic.multiply_add", "cannot label structures"),
@@ -290,10 +291,18 @@ def test_mistakes_are_found_before_anything_is_submitted(make, path, value, mess
     changes = broken(path, value)
     if path == "model":
         changes["simulation"] = {"name": "relax", "guard": {"break": 0.5}}
+    if path == "query" and "uncertainty" in value["name"]:
+        changes["model"] = MODEL
     before = orm.QueryBuilder().append(orm.ProcessNode).count()
     with pytest.raises(ValueError, match=message):
         run_get_node(make(**changes))
     assert orm.QueryBuilder().append(orm.ProcessNode).count() == before
+
+
+def test_what_it_is_about_is_seen_in_a_list_of_processes(make):
+    builder = make()
+    assert builder.metadata.label == "offline learning of CCu3"
+    assert builder.metadata.description == "protocol fast, labels by emt"
 
 
 def test_misspelt_inputs_in_open_namespaces_are_found(make):

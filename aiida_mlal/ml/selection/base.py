@@ -119,6 +119,9 @@ class Strategy(ABC):
     wants_final: ClassVar[bool] = False
     """Whether the last frame of a run is kept unless exactly that structure is labelled."""
 
+    wants_potential: ClassVar[bool] = True
+    """Whether it may ask the potential for what the frames of a simulation do not carry."""
+
     wants_n: ClassVar[bool] = True
     """Whether there are ``n`` choices if there are as many structures; else it is the most."""
 

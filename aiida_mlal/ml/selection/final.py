@@ -16,6 +16,7 @@ class Final(Strategy):
     """
 
     wants_final: ClassVar[bool] = True
+    wants_potential: ClassVar[bool] = False
 
     def _choose(self, query: Query, n: int) -> list[Choice]:
         last = final(query, n)

@@ -39,6 +39,9 @@ from aiida_mlal.workflows.ports import check_names, fill, names, validate_names
 NOT_CONVERGED = ("exit_401", "exit_410", "exit_710")
 """Ends of ``PwBaseWorkChain`` that mean that the electrons did not converge."""
 
+MIN_BOX = 3.0
+"""Shortest lattice vector in Å that can be meant to hold something that is not periodic."""
+
 UNITS = {"energy_units": "eV", "forces_units": "ev / angstrom", "stress_units": "GPascal"}
 """What the parser of pw.x says of its units."""
 
@@ -331,11 +334,13 @@ def frame(i: int) -> str:
 
 def validate_cells(dataset: DatasetData, _: Any) -> str | None:
     """Refuse structures that pw.x could not know the box of."""
-    for i, cell in enumerate(dataset.configurations.cells):
-        if not abs(np.linalg.det(cell)) > 1e-3:
+    for i, one in enumerate(dataset.configurations):
+        lengths = np.linalg.norm(one.cells[0], axis=1)
+        flat = not abs(np.linalg.det(one.cells[0])) > 1e-3
+        if flat or (lengths[~one.pbc[0]] < MIN_BOX).any():
             return (
-                f"structure {i} has the cell {cell.tolist()}: pw.x needs three lattice vectors, "
-                "also where the structure is not periodic"
+                f"structure {i} has the cell {one.cells[0].tolist()}: pw.x needs three lattice "
+                f"vectors, of {MIN_BOX:g} Å or more where the structure is not periodic"
             )
     return None
 

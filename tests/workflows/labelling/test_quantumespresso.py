@@ -262,8 +262,13 @@ def test_a_calculation_that_moves_atoms_is_refused(builder):
 
 @needs_pw
 def test_a_box_is_wanted(builder):
-    with pytest.raises(ValueError, match="three lattice vectors"):
-        builder.dataset = DatasetData.from_ase(Atoms("Si2", [[0, 0, 0], [0, 0, 2.2]]))
+    atoms = Atoms("Si2", [[0, 0, 0], [0, 0, 2.2]])
+    for cell in (np.zeros((3, 3)), np.eye(3), np.diag([6.0, 6.0, 2.5])):
+        atoms.cell = cell
+        with pytest.raises(ValueError, match="three lattice vectors"):
+            builder.dataset = DatasetData.from_ase(atoms)
+    atoms.cell = np.diag([6.0, 6.0, 8.0])
+    builder.dataset = DatasetData.from_ase(atoms)
 
 
 @needs_pw
