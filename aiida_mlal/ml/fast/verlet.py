@@ -61,7 +61,8 @@ class Verlet:
             self._cell = np.array(cell)
             self._offsets = self._shifts @ complete_cell(cell, pbc)
         _place(positions, self.owner, self._offsets, self.positions)
-        if _largest_square(self.positions, self._reference) > (0.5 * self.skin) ** 2:
+        lost = not np.isfinite(positions.sum())  # which fast compiled arithmetic may overlook
+        if lost or _largest_square(self.positions, self._reference) > (0.5 * self.skin) ** 2:
             self._build(positions, cell, pbc, species)
         return None
 
@@ -180,8 +181,7 @@ def _largest_square(images: np.ndarray, reference: np.ndarray) -> float:
         square = 0.0
         for q in range(3):
             square += (images[g, q] - reference[g, q]) ** 2
-        if not square <= most:  # also where an atom is nowhere (NaN)
-            most = square if square == square else np.inf
+        most = max(most, square)
     return most
 
 
