@@ -44,6 +44,14 @@ class TrainCalculation(TaskCalculation):
             help='Options of training, such as `{"epochs": 50, "optimizer": {"name": "lbfgs"}}`.',
         )
         spec.input(
+            "uncertainty",
+            valid_type=Dict,
+            serializer=to_aiida_type,
+            required=False,
+            help="Name and options of a measure: what it has to know of the training set is kept "
+            'with the potential. By default that of the model, `{"name": "grade"}` for an `mtp`.',
+        )
+        spec.input(
             "seed",
             valid_type=Int,
             serializer=to_aiida_type,
@@ -70,7 +78,7 @@ class TrainCalculation(TaskCalculation):
     def task_options(cls, inputs: Mapping[str, Any]) -> dict[str, Any]:
         """Return model, training, seed and names of files."""
         return {
-            **plain(inputs, "model", "training", "seed"),
+            **plain(inputs, "model", "training", "uncertainty", "seed"),
             "dataset": cls.DATASET,
             "initial": cls.INITIAL if "initial" in inputs else None,
         }

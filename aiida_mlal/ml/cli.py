@@ -172,6 +172,12 @@ A moment tensor potential is best trained as
     help="A potential whose weights training begins with: of the same model, or an mtp of a lower "
     "level or fewer elements.",
 )
+@click.option(
+    "--uncertainty",
+    type=Options("name"),
+    help="What the potential is to know its uncertainty by: what that needs of DATASET is written "
+    "with it. [default: that of the model; grade for mtp]",
+)
 @click.option("--elements", help="Of the types 0, 1, ... in files of the MLIP codes, such as Cu,O.")
 @SEED
 @output("potential.safetensors")

@@ -115,6 +115,9 @@ class Potential(nn.Module, ABC):
     Options: ClassVar[Any] = None
     """The dataclass that a potential is built from; None if it is made of others."""
 
+    uncertainty: ClassVar[str | None] = None
+    """The measure that such a potential is trained for, unless another one is asked for."""
+
     _species: Tensor
 
     extras: Mapping[str, Tensor] = MappingProxyType({})

@@ -98,6 +98,7 @@ class MTP(Potential):
     """
 
     Options = MTPOptions
+    uncertainty = "grade"
 
     _mu: Tensor
     _powers: Tensor

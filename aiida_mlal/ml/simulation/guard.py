@@ -57,8 +57,9 @@ class Guard:
     Attributes
     ----------
     uncertainty
-        The measure and its options, such as ``{"name": "force_std"}``. By default ``grade`` for a
-        potential that carries an active set, else ``force_std`` for a committee, else none.
+        The measure and its options, such as ``{"name": "force_std"}``. By default the one that
+        the potential was trained for, such as ``grade`` if it carries an active set; else
+        ``force_std`` for a committee, else none.
     select
         Uncertainty from which a frame is a candidate for a label; all are without it.
     break_
@@ -104,15 +105,17 @@ class Guard:
         """
         import torch
 
-        from aiida_mlal.ml.uncertainty.active_set import ActiveSet
-
         with torch.no_grad():
             graph = potential.graph(structures[:1])
             committee = potential.committee(graph)
         options = self.uncertainty
-        if options is None and ActiveSet.is_in(potential):
-            options = {"name": "grade"}
-        elif options is None and len(committee.energies) > 1:
+        if options is None:
+            known: dict[str, Any] = {
+                name: parts.find("uncertainties", name) for name in parts.names("uncertainties")
+            }
+            carried = [name for name, kind in known.items() if kind.is_carried_by(potential)]
+            options = {"name": carried[0]} if carried else None
+        if options is None and len(committee.energies) > 1:
             options = {"name": "force_std"}
         if options is not None:
             measure: Uncertainty = parts.make("uncertainties", options, "guard.uncertainty")
@@ -121,9 +124,9 @@ class Guard:
         if self.select is not None or self.break_ is not None:
             raise ValueError(
                 "guard: 'select' and 'break' need an uncertainty, and a single potential has none "
-                "without an active set: train with the model option 'ensemble' of 2 or more, or "
-                "a moment tensor potential, or name as 'uncertainty' one of "
-                f"{parts.names('uncertainties')}"
+                "unless it was trained for one: train with the model option 'ensemble' of 2 or "
+                "more, or a moment tensor potential, or with one of "
+                f"{parts.names('uncertainties')} as the option 'uncertainty'"
             )
         return None
 

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from aiida_mlal.ml import parts
 from aiida_mlal.ml.configurations import Configurations
 from aiida_mlal.ml.formats.files import read
 from aiida_mlal.ml.options import as_dict, build
@@ -33,6 +34,10 @@ class Train(Task):
         the same model; a moment tensor potential may be of a lower level, or know fewer elements.
     seed
         Of first weights, and of everything random in training.
+    uncertainty
+        A measure and its options, such as ``{"name": "grade"}``: what it has to know of the
+        training set is computed after training, and the potential carries it. By default that of
+        the model, which is ``grade`` for a moment tensor potential.
     output
         File to write; a moment tensor potential also as ``.mtp`` or ``.almtp``.
     elements
@@ -46,7 +51,7 @@ class Train(Task):
     dataset: str = "dataset.safetensors"
     initial: str | None = None
     seed: int = 0
-    active_set: Mapping[str, Any] | None = None
+    uncertainty: Mapping[str, Any] | None = None
     output: str = OUTPUT
     elements: tuple[str, ...] | None = None
 
@@ -63,9 +68,8 @@ class Train(Task):
                     "prior, write a file .safetensors"
                 )
         build(TrainingOptions, self.training, "training")
-        strange = sorted(set(self.active_set or {}) - {"mode", "threshold"})
-        if strange:
-            raise ValueError(f"active_set: unknown options {strange}: there are mode, threshold")
+        if self.uncertainty is not None:
+            parts.make("uncertainties", self.uncertainty, "uncertainty")
 
     def run(self) -> dict[str, Any]:
         """Train, and write the potential."""
@@ -92,25 +96,20 @@ class Train(Task):
             if epochs:  # the weights are worth beginning with again
                 self._save(potential, {**about, "epochs": epochs})
             raise Interrupted(str(stop), {"epochs": epochs}) from stop
-        record |= self._add_active_set(potential, dataset.learnable)
+        record |= self._prepare_uncertainty(potential, dataset.learnable)
         self._save(potential, {**about, **record})
         return {**record, "epochs": max(len(curve["train"]) for curve in record["curves"])}
 
-    def _add_active_set(self, potential: "Potential", known: Configurations) -> dict[str, Any]:
-        """Let the potential carry an active set if it is to, and say how full it is."""
-        options = self.active_set
+    def _prepare_uncertainty(self, potential: "Potential", known: Configurations) -> dict[str, Any]:
+        """Let the potential carry what a measure of its uncertainty needs, and tell of it."""
+        options = self.uncertainty
+        if options is None and potential.uncertainty is not None:
+            options = {"name": potential.uncertainty}
         if options is None:
-            if potential.describe()["architecture"] != "mtp":
-                return {}
-            options = {}
-        from aiida_mlal.ml.uncertainty.active_set import ActiveSet
-
-        weights: Any = options.get("mode", "configuration")
-        active = ActiveSet.of(potential, known, weights, options.get("threshold", 1.0000001))
-        active.store(potential)
-        size = len(active.configurations)
-        found = {"mode": active.mode, "rank": active.rank, "n_structures": size}
-        return {"active_set": {**found, "n_parameters": len(active.equations)}}
+            return {}
+        fitted = parts.make("uncertainties", options, "uncertainty").fitted(potential, known)
+        potential.extras = {**potential.extras, **fitted.extras}
+        return {"uncertainty": {"name": options["name"], **fitted.about}}
 
     def _potential(self, learnable: Configurations) -> "Potential":
         from aiida_mlal.ml.formats import potentials

@@ -167,6 +167,11 @@ class ActiveSet:
     def store(self, potential: Potential) -> None:
         """Let a potential carry this active set, in its file too."""
         self.check(potential)
+        potential.extras = {**potential.extras, **self.tensors}
+
+    @property
+    def tensors(self) -> dict[str, Tensor]:
+        """All of it, as the extras of a potential."""
         weights = self.weights
         numbers = [weights.energy_weight, weights.force_weight, weights.stress_weight]
         numbers += [weights.site_en_weight, weights.weight_scaling]
@@ -179,7 +184,7 @@ class ActiveSet:
             "configurations": _bytes(self.configurations.to_bytes()),
             "fingerprint": _bytes(self.fingerprint.encode()),
         }
-        potential.extras = {**potential.extras, **{PREFIX + k: v for k, v in tensors.items()}}
+        return {PREFIX + name: tensor for name, tensor in tensors.items()}
 
     @property
     def rank(self) -> int:

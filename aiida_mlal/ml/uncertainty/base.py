@@ -1,12 +1,13 @@
 """What every measure of uncertainty is."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import ClassVar
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
 
 import numpy as np
 from jaxtyping import Float
+from torch import Tensor
 
 from aiida_mlal.ml.configurations import Configurations
 from aiida_mlal.ml.evaluator import Members
@@ -41,6 +42,23 @@ class Uncertainties:
         return configurations.with_info(uncertainty=self.values).with_arrays(**arrays)
 
 
+@dataclass(frozen=True, eq=False)
+class Fitted:
+    """What a measure has to know of a training set, such as an active set.
+
+    Attributes
+    ----------
+    extras
+        Tensors that the potential carries from then on, in its file too; each measure has a
+        prefix of its own for their names.
+    about
+        What is worth telling of them, as JSON values.
+    """
+
+    extras: Mapping[str, Tensor] = field(default_factory=dict)
+    about: Mapping[str, Any] = field(default_factory=dict)
+
+
 RowMeasure = Callable[[Float[np.ndarray, "atoms parameters"]], Uncertainties]
 MemberMeasure = Callable[[Members], Uncertainties]
 
@@ -66,6 +84,18 @@ class Uncertainty(ABC):
         ValueError
             If the potential is not of the kind that this measure needs.
         """
+
+    def fitted(self, potential: Potential, configurations: Configurations) -> Fitted:
+        """Return what this measure has to know of the training set of a trained potential.
+
+        A measure that looks at predictions alone has to know nothing.
+        """
+        return Fitted()
+
+    @classmethod
+    def is_carried_by(cls, potential: Potential) -> bool:
+        """Return whether a potential carries what ``fitted`` returns, with tensors in it."""
+        return False
 
     def of_rows(self, potential: Potential) -> RowMeasure | None:
         """Return what measures one structure by the derivatives of its atomic energies.

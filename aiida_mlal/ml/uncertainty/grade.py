@@ -1,15 +1,17 @@
 """The extrapolation grade as a measure of uncertainty."""
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import numpy as np
 from jaxtyping import Float
 
+from aiida_mlal.ml.configurations import Configurations
 from aiida_mlal.ml.graph import Graph
 from aiida_mlal.ml.models.base import Potential, Prediction
 from aiida_mlal.ml.uncertainty.active_set import ActiveSet
-from aiida_mlal.ml.uncertainty.base import RowMeasure, Uncertainties, Uncertainty
+from aiida_mlal.ml.uncertainty.base import Fitted, RowMeasure, Uncertainties, Uncertainty
+from aiida_mlal.ml.uncertainty.maxvol import START, SWAP
 from aiida_mlal.ml.uncertainty.rows import rows_of
 
 
@@ -17,25 +19,59 @@ from aiida_mlal.ml.uncertainty.rows import rows_of
 class Grade(Uncertainty):
     """How far a structure, or in the neighbourhood mode an atom, is from the active set.
 
-    Below 1 a potential interpolates. The potential must carry an active set, as those do that
-    `mlal train` makes of moment tensor potentials; its mode is that of the grade.
+    Below 1 a potential interpolates. The potential must carry an active set, as moment tensor
+    potentials do that `mlal train` made, and others if they are trained with this as the option
+    ``uncertainty``.
+
+    Attributes
+    ----------
+    mode
+        Whether configurations or neighbourhoods have grades; by default as in the active set that
+        the potential carries, and configurations in one that is made.
+    threshold
+        Grade from which a structure enters an active set that is made.
+    start
+        Size of the rows that stand for what no structure determines, in one that is made.
     """
 
     kind: ClassVar[str] = "grade"
     unit: ClassVar[str] = "1"
 
+    mode: Literal["configuration", "neighbourhood"] | None = None
+    threshold: float = SWAP
+    start: float = START
+
+    def __post_init__(self) -> None:
+        """Refuse a threshold that every swap meets."""
+        if not self.threshold > 1:
+            raise ValueError(f"expected a threshold above 1, got {self.threshold}")
+        if not self.start > 0:
+            raise ValueError(f"expected start above 0, got {self.start}")
+
+    def fitted(self, potential: Potential, configurations: Configurations) -> Fitted:
+        """Return the active set."""
+        mode = self.mode or "configuration"
+        active = ActiveSet.of(potential, configurations, mode, self.threshold, self.start)
+        about = {"mode": active.mode, "rank": active.rank, "n_parameters": len(active.equations)}
+        return Fitted(active.tensors, {**about, "n_structures": len(active.configurations)})
+
+    @classmethod
+    def is_carried_by(cls, potential: Potential) -> bool:
+        """Return whether a potential carries an active set."""
+        return ActiveSet.is_in(potential)
+
     def of(
         self, potential: Potential, graph: Graph, committee: Prediction | None = None
     ) -> Uncertainties:
-        """Return the grades; a potential without an active set raises ``ValueError``."""
-        active = ActiveSet.stored(potential)
+        """Return the grades; a potential without such an active set raises ``ValueError``."""
+        active = self._active_set(potential)
         rows = rows_of(potential, graph, active.weights)
         found = active.of_rows(rows, len(graph.volumes), len(graph.numbers))
         return Uncertainties(self.kind, self.unit, found.values, found.per_atom)
 
     def of_rows(self, potential: Potential) -> RowMeasure | None:
         """Return what finds the grade from derivatives of atomic energies, where they suffice."""
-        active = ActiveSet.stored(potential)
+        active = self._active_set(potential)
         if not active.weights.simple:
             return None
 
@@ -44,3 +80,12 @@ class Grade(Uncertainty):
             return Uncertainties(self.kind, self.unit, found.values, found.per_atom)
 
         return measure
+
+    def _active_set(self, potential: Potential) -> ActiveSet:
+        active = ActiveSet.stored(potential)
+        if self.mode not in (None, active.mode):
+            raise ValueError(
+                f"the active set that the potential carries is of the mode {active.mode!r}: for "
+                f"{self.mode!r} it has to be made again from the training set"
+            )
+        return active

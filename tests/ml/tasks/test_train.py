@@ -15,7 +15,9 @@ from aiida_mlal.ml.configurations import Configurations
 from aiida_mlal.ml.formats import files
 from aiida_mlal.ml.models.checkpoint import Checkpoint
 from aiida_mlal.ml.models.ensemble import Ensemble
+from aiida_mlal.ml.simulation.guard import Guard
 from aiida_mlal.ml.tasks.runner import execute, parse
+from aiida_mlal.ml.uncertainty.grade import Grade
 
 MODEL = {"architecture": "bpnn", "prior": {"architecture": "morse"}}
 TASK = {"task": "train", "version": 1, "model": MODEL, "training": {"epochs": 3}, "seed": 2}
@@ -220,3 +222,24 @@ def test_types_keep_their_numbers(copper, folder):
     predicted = load_potential("potential.mtp", ["Cu", "Al"]).predict(copper)
     mae = abs((predicted.energies - copper.energies) / 4).mean()
     assert result["errors"]["train"]["energy_mae"] == pytest.approx(mae, rel=1e-4)
+
+
+def test_any_potential_carries_what_its_uncertainty_needs(dataset, folder):
+    """A guard then knows what to measure without being told."""
+    model = {**MODEL, "hidden": [3]}
+    asked = {"name": "grade", "mode": "neighbourhood"}
+    result = execute({**TASK, "model": model, "uncertainty": asked})
+    assert result["uncertainty"]["name"] == "grade"
+    assert result["uncertainty"]["mode"] == "neighbourhood"
+    assert result["uncertainty"]["rank"] > 0
+    potential = load_potential("potential.safetensors")
+    measure = Guard(select=2.0).measure(potential, dataset)
+    assert measure == Grade()
+    assert measure.measure(potential, dataset).values.max() == pytest.approx(1, abs=1e-3)
+
+
+def test_an_uncertainty_that_there_is_not_is_refused():
+    with pytest.raises(ValueError, match="uncertainty: unknown uncertainty 'grades', did you"):
+        parse({**TASK, "uncertainty": {"name": "grades"}})
+    with pytest.raises(ValueError, match="unknown option 'modes'"):
+        parse({**TASK, "uncertainty": {"name": "grade", "modes": 1}})

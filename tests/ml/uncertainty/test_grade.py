@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+import torch
 from ase.build import bulk
 
 from aiida_mlal.ml.configurations import Configurations
@@ -84,3 +85,28 @@ def test_without_an_active_set():
         Grade().measure(bare, copper(1))
     with pytest.raises(ValueError, match="carries no active set"):
         bare.calculator(Grade())
+
+
+def test_what_training_keeps_is_the_active_set(potential):
+    train = copper(40)
+    mode = ActiveSet.stored(potential).mode
+    fitted = Grade(mode=mode).fitted(potential, train)
+    assert fitted.extras.keys() == potential.extras.keys()
+    for name, tensor in fitted.extras.items():
+        assert torch.equal(tensor, potential.extras[name]), name
+    assert fitted.about["mode"] == mode
+    assert fitted.about["rank"] == ActiveSet.stored(potential).rank
+
+
+def test_a_measure_of_another_mode_says_what_to_do(potential):
+    other = {"configuration": "neighbourhood", "neighbourhood": "configuration"}
+    mode = other[ActiveSet.stored(potential).mode]
+    with pytest.raises(ValueError, match=f"for '{mode}' it has to be made again"):
+        Grade(mode=mode).measure(potential, copper(1))
+
+
+def test_thresholds_that_every_swap_meets_are_refused():
+    with pytest.raises(ValueError, match="threshold above 1, got 1"):
+        Grade(threshold=1.0)
+    with pytest.raises(ValueError, match="start above 0, got 0"):
+        Grade(start=0.0)
