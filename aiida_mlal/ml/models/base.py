@@ -192,6 +192,27 @@ class Potential(nn.Module, ABC):
             energies = self.atomic_energies(graph)
         return _by_each(energies, [w for w in self.parameters() if w.requires_grad]).T
 
+    def last_layer(self, graph: Graph) -> Float[Tensor, "atoms weights"]:
+        """Return the derivative of the energy of each atom by the weights of the last layer.
+
+        Those of a network that multiply its last hidden layer, without biases. It is a
+        differentiable function of ``graph.vectors``, from which the derivatives of forces follow.
+
+        Raises
+        ------
+        ValueError
+            If the potential is no network.
+        """
+        from aiida_mlal.ml.parts import find, names  # which know the models of others as well
+
+        models: dict[str, Any] = {name: find("models", name) for name in names("models")}
+        made = {name: model for name, model in models.items() if model.Options is not None}
+        known = [n for n, model in made.items() if model.last_layer is not Potential.last_layer]
+        raise ValueError(
+            f"a potential of the model {self.describe()['architecture']!r} has no last layer, "
+            f"models that have one are {known}"
+        )
+
     def evaluator(self, skin: float) -> Evaluator | None:
         """Return what evaluates single structures faster, with the weights of now, if there is.
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -79,10 +79,28 @@ class BPNN(DescriptorPotential):
         self, features: Float[Tensor, "... features"], element: int
     ) -> Float[Tensor, " ..."]:
         """Return the energy in eV of atoms of one element."""
-        low, high = self.low[element], self.high[element]
-        scaled = 2 * (features - low) / (high - low) - 1
-        energies: Tensor = self.networks[element](scaled)[..., 0]
+        energies: Tensor = self.networks[element](self._scaled(features, element))[..., 0]
         return self.scale * energies + self.shift[element]
+
+    def last_layer(self, graph: Graph) -> Float[Tensor, "atoms weights"]:
+        """Return the derivative of each atomic energy by the weights of the last layer.
+
+        Networks of different elements have nothing in common, so each has columns of its own.
+        """
+        features, species = self.features(graph), self.species(graph.numbers)
+        blocks = []
+        for element, network in enumerate(cast(list[nn.Sequential], list(self.networks))):
+            mine = torch.nonzero(species == element)[:, 0]
+            hidden = network[:-1](self._scaled(features[mine], element))
+            block = features.new_zeros(len(species), hidden.shape[1])
+            blocks.append(block.index_copy(0, mine, self.scale * hidden))
+        return torch.cat(blocks, dim=1)
+
+    def _scaled(
+        self, features: Float[Tensor, "... features"], element: int
+    ) -> Float[Tensor, "... features"]:
+        low, high = self.low[element], self.high[element]
+        return 2 * (features - low) / (high - low) - 1
 
     def describes_like(self, other: Potential) -> bool:
         """Return whether another network has the same symmetry functions."""

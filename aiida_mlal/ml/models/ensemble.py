@@ -39,6 +39,11 @@ class Ensemble(Potential):
         members = self.members
         return members[0].together(members, graph)
 
+    def last_layer(self, graph: Graph) -> Float[Tensor, "atoms weights"]:
+        """Return the derivatives of the mean by the last layers of all members."""
+        rows = [m.last_layer(graph.within(m.cutoff)) for m in self.members]
+        return torch.cat(rows, dim=1) / len(rows)
+
     def adopt(self, other: Potential) -> None:
         """Begin with the weights of another ensemble, member by member."""
         if not isinstance(other, Ensemble) or len(other.members) != len(self.members):

@@ -5,6 +5,7 @@ from functools import reduce
 from operator import add
 from typing import Any, cast
 
+import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -41,6 +42,13 @@ class Sum(Potential):
     def committee(self, graph: Graph) -> Prediction:
         """Predict with each member of the terms; a single term is added to all members."""
         return reduce(add, (term.committee(_within(graph, term)) for term in self.terms))
+
+    def last_layer(self, graph: Graph) -> Float[Tensor, "atoms weights"]:
+        """Return the derivatives by the last layers of the terms that are trained."""
+        learning = [term for term in self.terms if any(w.requires_grad for w in term.parameters())]
+        if not learning:
+            return super().last_layer(graph)
+        return torch.cat([term.last_layer(_within(graph, term)) for term in learning], dim=1)
 
     def adopt(self, other: Potential) -> None:
         """Begin with the weights of the terms of another sum; a prior may know more elements."""

@@ -18,6 +18,12 @@ from aiida_mlal.ml.models.factory import ModelOptions, restore
 
 CUTOFF = 4.0
 BPNN = {"architecture": "bpnn", "hidden": [5], "cutoff": CUTOFF}
+GMNN = {
+    "architecture": "gmnn",
+    "hidden": [6, 4],
+    "cutoff": CUTOFF,
+    "descriptor": {"n_radial": 2, "n_basis": 3},
+}
 MORSE = {"architecture": "morse", "cutoff": CUTOFF}
 MTP = {
     "architecture": "mtp",
@@ -29,11 +35,18 @@ MTP = {
 POTENTIALS = {
     "bpnn": BPNN,
     "bpnn of one layer": {**BPNN, "hidden": []},
+    "gmnn": GMNN,
+    "gmnn with standard layers": {
+        **GMNN,
+        "layers": "standard",
+        "descriptor": {"n_radial": 3, "n_basis": 2, "invariants": "full"},
+    },
     "morse": MORSE,
     "mtp": MTP,
     "sum": {**BPNN, "prior": MORSE},
     "sum with a farther prior": {**MTP, "prior": {**MORSE, "cutoff": CUTOFF + 1}},
     "ensemble": {**BPNN, "ensemble": 3},
+    "ensemble of gmnn": {**GMNN, "ensemble": 2},
     "ensemble of mtp": {**MTP, "ensemble": 2},
     "sum and ensemble": {**BPNN, "prior": MORSE, "ensemble": 2},
 }
@@ -294,3 +307,17 @@ def test_building_leaves_the_random_state_alone(potential):
     before = torch.random.get_rng_state()
     ModelOptions.parse(POTENTIALS["ensemble"]).build(("C", "Cu"), 0)
     assert torch.equal(torch.random.get_rng_state(), before)
+
+
+def test_the_last_layer_is_some_of_the_derivatives_by_weights(potential, frames):
+    graph = potential.graph(of(*frames))
+    graph.vectors.requires_grad_()
+    try:
+        last = potential.last_layer(graph)
+    except ValueError as error:
+        assert "has no last layer, models that have one are ['bpnn'" in str(error)  # noqa: PT017
+        return
+    assert last.requires_grad
+    found, rows = last.detach().numpy().T, potential.energy_rows(graph).numpy().T
+    apart = abs(found[:, None] - rows[None]).max(axis=2).min(axis=1)
+    np.testing.assert_allclose(apart, 0, atol=1e-12)
