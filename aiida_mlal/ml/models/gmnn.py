@@ -1,0 +1,179 @@
+"""Gaussian-moment neural network."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
+from typing import Any, Literal, cast
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from aiida_mlal.ml.descriptors.gaussian_moments import GaussianMomentOptions, GaussianMoments
+from aiida_mlal.ml.graph import Graph
+from aiida_mlal.ml.models.base import Potential, Prediction, Prepared
+from aiida_mlal.ml.options import as_dict, build
+
+SILU_GAIN = 1.6765324703310907
+"""With it SiLU of normally distributed numbers has a mean square of 1."""
+
+BIAS_GAIN = 0.1
+"""Factor of the biases of layers of the kind ``ntk``."""
+
+
+@dataclass(frozen=True)
+class GMNNOptions:
+    """Hyper-parameters of a Gaussian-moment network.
+
+    Attributes
+    ----------
+    cutoff
+        In Å.
+    hidden
+        Widths of the hidden layers.
+    layers
+        ``standard``: W x + b and the activation SiLU, also known as swish; ``ntk``: the scaling
+        of the neural tangent kernel, W x / √n + 0.1 b with weights that begin with variance 1,
+        and SiLU times 1.677.
+    descriptor
+        The Gaussian moments.
+    """
+
+    cutoff: float = 5.0
+    hidden: tuple[int, ...] = (256, 128)
+    layers: Literal["standard", "ntk"] = "ntk"
+    descriptor: GaussianMomentOptions = field(default_factory=GaussianMomentOptions)
+
+    def __post_init__(self) -> None:
+        """Refuse layers without nodes."""
+        if not self.hidden or any(width < 1 for width in self.hidden):
+            raise ValueError(
+                f"expected one hidden layer or more, of widths above 0, got {list(self.hidden)}"
+            )
+
+
+class GMNN(Potential):
+    """Gaussian moments and one feed-forward network for all elements.
+
+    V. Zaverkin and J. Kästner, J. Chem. Theory Comput. 16, 5410 (2020) and Mach. Learn.: Sci.
+    Technol. 2, 035009 (2021); layers of the kind ``ntk`` are those of V. Zaverkin et al.,
+    J. Chem. Theory Comput. 17, 6658 (2021). Energies leave with a trainable scale and shift for
+    each element.
+    """
+
+    Options = GMNNOptions
+
+    def __init__(self, elements: Sequence[str], options: GMNNOptions) -> None:
+        super().__init__(elements, options.cutoff)
+        self.options = options
+        n = len(self.elements)
+        self.descriptor = GaussianMoments(n, options.cutoff, options.descriptor)
+        kind = NTKLayer if options.layers == "ntk" else StandardLayer
+        widths = [self.descriptor.n_features, *options.hidden, 1]
+        self.network = nn.ModuleList(kind(*pair) for pair in pairwise(widths))
+        self.scale = nn.Parameter(torch.ones(n, dtype=torch.float64))
+        self.shift = nn.Parameter(torch.zeros(n, dtype=torch.float64))
+
+    @property
+    def layers(self) -> "list[StandardLayer | NTKLayer]":
+        """The layers of the network, the first one first."""
+        return cast("list[StandardLayer | NTKLayer]", list(self.network))
+
+    def atomic_energies(self, graph: Graph) -> Float[Tensor, " atoms"]:
+        """Return the energy of each atom in eV."""
+        species = self.species(graph.numbers)
+        return self.read(self.descriptor(graph, species), species)
+
+    def read(
+        self, features: Float[Tensor, "atoms features"], species: Tensor
+    ) -> Float[Tensor, " atoms"]:
+        """Return the energy of each atom in eV from its invariants."""
+        energies: Tensor = self.layers[-1](self.latent(features))[:, 0]
+        return self.scale[species] * energies + self.shift[species]
+
+    def latent(self, features: Float[Tensor, "atoms features"]) -> Float[Tensor, "atoms nodes"]:
+        """Return the nodes of the last hidden layer."""
+        nodes = features
+        for layer in self.layers[:-1]:
+            nodes = layer.activation * nn.functional.silu(layer(nodes))
+        return nodes
+
+    def last_layer(self, graph: Graph) -> Float[Tensor, "atoms weights"]:
+        """Return the derivatives of atomic energies by the weights of the last layer.
+
+        Those by its bias are left out. A differentiable function of ``graph.vectors``.
+        """
+        species = self.species(graph.numbers)
+        nodes = self.latent(self.descriptor(graph, species))
+        return self.scale[species, None] * self.layers[-1].gain * nodes
+
+    def initialise(self, prepared: Prepared, targets: Prediction, seed: int) -> None:
+        """Set shifts by a regression on the composition, scales to the spread that it leaves."""
+        graph = prepared.graph
+        known = targets.energies.isfinite()
+        if not bool(known.any()):
+            return
+        species, n = self.species(graph.numbers), len(self.elements)
+        composition = nn.functional.one_hot(species, n).to(self.dtype)
+        counts = graph.sum_over_atoms(composition)[known]
+        shifts = regress_shifts(counts, targets.energies[known])
+        rest = (targets.energies[known] - counts @ shifts) / counts.sum(1)
+        spread = float(rest.square().mean().sqrt())
+        with torch.no_grad():
+            self.shift.copy_(shifts)
+            self.scale.fill_(spread if spread > 1e-12 else 1.0)
+
+    def describe(self) -> dict[str, Any]:
+        """Return elements and hyper-parameters."""
+        return {
+            "architecture": "gmnn",
+            "elements": list(self.elements),
+            "options": as_dict(self.options),
+        }
+
+    @classmethod
+    def restore(cls, description: Mapping[str, Any]) -> "GMNN":
+        """Build the network of a description, its weights not yet set."""
+        return cls(description["elements"], build(GMNNOptions, description["options"]))
+
+
+class StandardLayer(nn.Linear):
+    """W x + b, Glorot's first weights."""
+
+    activation, gain = 1.0, 1.0
+
+    def __init__(self, n_in: int, n_out: int) -> None:
+        super().__init__(n_in, n_out, dtype=torch.float64)
+        nn.init.xavier_uniform_(self.weight)
+        nn.init.zeros_(self.bias)
+
+
+class NTKLayer(nn.Module):
+    """W x / √n + 0.1 b, normally distributed first weights."""
+
+    activation = SILU_GAIN
+
+    def __init__(self, n_in: int, n_out: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(n_out, n_in, dtype=torch.float64))
+        self.bias = nn.Parameter(torch.zeros(n_out, dtype=torch.float64))
+        self.gain = 1 / math.sqrt(n_in)
+
+    def forward(self, nodes: Float[Tensor, "atoms nodes"]) -> Float[Tensor, "atoms outputs"]:
+        """Return the next nodes, before their activation."""
+        return torch.addmm(self.bias, nodes, self.weight.T, beta=BIAS_GAIN, alpha=self.gain)
+
+
+def regress_shifts(
+    counts: Float[Tensor, "structures elements"], energies: Float[Tensor, " structures"]
+) -> Float[Tensor, " elements"]:
+    """Return the energy of an atom of each element that fits energies of structures best.
+
+    A ridge regression of what the mean energy of an atom leaves, so that elements that occur only
+    in a fixed ratio share it equally, and one that does not occur has the mean.
+    """
+    mean = energies.sum() / counts.sum()
+    normal = counts.T @ counts
+    ridge = 1e-8 * normal.diagonal().mean() * torch.eye(len(normal)).to(normal)
+    return mean + torch.linalg.solve(normal + ridge, counts.T @ (energies - mean * counts.sum(1)))
