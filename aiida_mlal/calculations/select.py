@@ -33,7 +33,12 @@ class SelectCalculation(TaskCalculation):
             help="For strategies that need what the pool does not carry.",
         )
         spec.input("pool", valid_type=DatasetData, help="The candidates.")
-        spec.input("train", valid_type=DatasetData, help="What is labelled already.")
+        spec.input(
+            "train",
+            valid_type=DatasetData,
+            required=False,
+            help="What is labelled already, if anything is.",
+        )
         spec.input(
             "query",
             valid_type=Dict,
@@ -72,14 +77,12 @@ class SelectCalculation(TaskCalculation):
             "strategy": given.pop("query"),
             **given,
             "pool": cls.POOL,
-            "train": cls.TRAIN,
+            "train": cls.TRAIN if "train" in inputs else None,
             "potential": cls.POTENTIAL if "potential" in inputs else None,
         }
 
     @classmethod
     def task_files(cls, inputs: Mapping[str, Any]) -> dict[str, ContentData]:
-        """Return candidates, labelled structures and the potential if there is one."""
-        files: dict[str, ContentData] = {cls.POOL: inputs["pool"], cls.TRAIN: inputs["train"]}
-        if "potential" in inputs:
-            files[cls.POTENTIAL] = inputs["potential"]
-        return files
+        """Return candidates, and labelled structures and a potential if there are any."""
+        names = {"pool": cls.POOL, "train": cls.TRAIN, "potential": cls.POTENTIAL}
+        return {file: inputs[name] for name, file in names.items() if name in inputs}

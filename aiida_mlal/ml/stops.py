@@ -15,6 +15,7 @@ from aiida_mlal.ml.configurations import OK, Configurations
 from aiida_mlal.ml.metrics import errors
 from aiida_mlal.ml.selection.base import last_frames
 from aiida_mlal.ml.selection.filters import SAME, Twins
+from aiida_mlal.ml.simulation.guard import UNCERTAIN, UNPHYSICAL
 
 Outcome = Literal["go on", "converged", "exhausted"]
 
@@ -89,6 +90,9 @@ class Stop(ABC):
     bounds: ClassVar[bool] = False
     """Whether it ends every campaign sooner or later."""
 
+    wants_labels: ClassVar[bool] = True
+    """Whether it looks at what was labelled, not at how simulations went alone."""
+
     @abstractmethod
     def judge(self, state: State) -> Verdict:
         """Return whether the campaign ends here."""
@@ -162,6 +166,46 @@ class Agreement(Stop):
 
 
 @dataclass(frozen=True)
+class Uninterrupted(Stop):
+    """Converged when no simulation was ended by its guard.
+
+    Then nothing more is labelled: the potential was sure enough of all that it met, or not asked.
+
+    Attributes
+    ----------
+    threshold
+        Uncertainty that no frame may reach either, if it is to be a lower one than that at which
+        the guard ends a simulation.
+    """
+
+    threshold: float | None = None
+
+    wants_labels: ClassVar[bool] = False
+
+    def __post_init__(self) -> None:
+        """Refuse a limit that nothing can meet."""
+        if self.threshold is not None:
+            _positive("threshold", self.threshold)
+
+    def judge(self, state: State) -> Verdict:
+        """Count simulations that were ended."""
+        if not state.runs:
+            return Verdict("go on", "no simulation has been run")
+        ended = [interrupted(run) for run in state.runs]
+        if any(ended):
+            return Verdict("go on", f"{sum(ended)} of {len(ended)} simulations were interrupted")
+        found = f"none of {len(ended)} simulations was interrupted"
+        if self.threshold is None:
+            return Verdict("converged", found)
+        worst = [run.get("max_uncertainty") for run in state.runs]
+        if None in worst:
+            return Verdict("go on", f"{found}, but the uncertainty of some is unknown")
+        if max(worst) >= self.threshold:
+            return Verdict("go on", f"{found}, but one reached an uncertainty of {max(worst):.4g}")
+        return Verdict("converged", f"{found}, nor reached an uncertainty of {self.threshold:g}")
+
+
+@dataclass(frozen=True)
 class Iterations(Stop):
     """Exhausted after ``n`` iterations."""
 
@@ -226,6 +270,19 @@ def decide(stops: Sequence[Stop], state: State) -> Verdict:
     return Verdict("go on", "; ".join(verdict.reason for verdict in verdicts))
 
 
+def are_met_by(stops: Sequence[Stop], runs: Sequence[Mapping[str, Any]]) -> bool:
+    """Return whether simulations went so well that no label is wanted of what they met."""
+    nothing = Configurations.empty()
+    state = State(0, 0, nothing, nothing, nothing, runs)
+    bare = [stop for stop in stops if not stop.wants_labels]
+    return bool(bare) and decide(bare, state).outcome == "converged"
+
+
+def interrupted(run: Mapping[str, Any]) -> bool:
+    """Return whether a simulation was ended by its guard."""
+    return run.get("reason") in (UNCERTAIN, UNPHYSICAL)
+
+
 def labels_left(stops: Sequence[Stop], n_labels: int) -> int | None:
     """Return how many more structures the budget allows; ``None`` where there is no limit."""
     limits = [stop.n for stop in stops if isinstance(stop, Labels)]
@@ -241,8 +298,9 @@ def row(state: State) -> dict[str, Any]:
         ``iteration``; ``labels`` paid so far; ``learnable`` of them; ``statuses`` of the new ones,
         counted; ``errors`` of what the potential predicted for the new ones (see
         ``ml.metrics.errors``); mean and largest ``uncertainty`` of all frames simulated;
-        ``converged`` runs, of how many ``runs``; ``oracle_fmax``, the largest labelled force
-        (eV/Å) at the end of a run. What is not known is ``None``.
+        ``converged`` runs and those ``interrupted`` by their guard, of how many ``runs``;
+        ``oracle_fmax``, the largest labelled force (eV/Å) at the end of a run. What is not known
+        is ``None``.
     """
     uncertainty = np.asarray(state.trajectory.info.get("uncertainty", []), float)
     uncertainty = uncertainty[np.isfinite(uncertainty)]
@@ -258,6 +316,7 @@ def row(state: State) -> dict[str, Any]:
         "uncertainty_max": float(uncertainty.max()) if len(uncertainty) else None,
         "runs": len(state.runs),
         "converged": sum(bool(run.get("converged")) for run in state.runs),
+        "interrupted": sum(interrupted(run) for run in state.runs),
         "oracle_fmax": float(max(fmax)) if fmax and np.isfinite(fmax).all() else None,
     }
 

@@ -2,11 +2,12 @@
 
 import numpy as np
 from aiida.engine import ExitCode, calcfunction
-from aiida.orm import Bool, Data, Dict, List
+from aiida.orm import Bool, Data, Dict, Int, List
 
 from aiida_mlal.data.dataset import DatasetData
+from aiida_mlal.data.potential import PotentialData
 from aiida_mlal.data.structures import fixed_mask, to_configurations, to_structure
-from aiida_mlal.ml import stops
+from aiida_mlal.ml import parts, stops
 from aiida_mlal.ml.configurations import OK, UNLABELLED, Configurations
 from aiida_mlal.ml.labelling.checks import FAILED, UNCONVERGED
 from aiida_mlal.ml.selection.filters import SAME, Twins
@@ -23,21 +24,44 @@ def begin(
     fixed: List | None = None,
     dataset: DatasetData | None = None,
     potential: Data | None = None,
+    first_query: Dict | None = None,
 ) -> dict[str, Data]:
     """Return where simulations begin, and what of that is to be labelled.
 
     Nothing is labelled that is labelled in ``dataset``, and nothing if there is a potential to
-    begin with. There is another query if the budget of labels is smaller than the one given.
+    begin with, or labels and a query that is to choose the first ones. There are other queries if
+    the budget of labels is smaller than the ones given.
     """
     start = beginnings(structures, fixed)
     known = None if dataset is None else dataset.configurations
     found: dict[str, Data] = {"structures": DatasetData(start)}
-    new = [] if potential is not None else unknown(start, known)
+    new = unknown(start, known)
+    if potential is not None or (first_query is not None and has_labels(dataset)):
+        new = []
     if new:
         found["unlabelled"] = DatasetData(
             start[new].with_info(status=[UNLABELLED] * len(new), reason=["initial"] * len(new))
         )
+    if first_query is not None and new:
+        return {**found, **_affordable(first_query, stop, 0, "first_query")}
     return {**found, **_affordable(query, stop, len(new))}
+
+
+@calcfunction
+def untrained(model: Dict, seed: Int, structures: DatasetData) -> PotentialData:
+    """Return a potential that has learned nothing: what it looks at is known all the same."""
+    from aiida_mlal.ml.models.factory import ModelOptions
+
+    elements = structures.configurations.elements
+    return PotentialData.from_potential(
+        ModelOptions.parse(model.get_dict()).build(elements, seed.value)
+    )
+
+
+@calcfunction
+def afford(query: Dict, stop: List, chosen: DatasetData) -> dict[str, Dict]:
+    """Return another query if the first labels leave a smaller budget than the one given."""
+    return _affordable(query, stop, len(chosen))
 
 
 @calcfunction
@@ -184,9 +208,9 @@ def has_labels(dataset: DatasetData | None) -> bool:
     return dataset is not None and bool((dataset.configurations.status == OK).any())
 
 
-def _affordable(query: Dict, stop: List, n_labels: int) -> dict[str, Dict]:
+def _affordable(query: Dict, stop: List, n_labels: int, name: str = "query") -> dict[str, Dict]:
     """Return a query for fewer structures, if the budget allows no more."""
     left = stops.labels_left(stops.parse(stop.get_list()), n_labels)
-    if left is None or not 0 < left < query.get_dict().get("n", 1):
+    if left is None or not 0 < left < parts.make("strategies", query.get_dict()).n:
         return {}
-    return {"query": Dict({**query.get_dict(), "n": left})}
+    return {name: Dict({**query.get_dict(), "n": left})}

@@ -13,6 +13,8 @@ from aiida_mlal.ml.stops import (
     Labels,
     OracleForce,
     State,
+    Uninterrupted,
+    are_met_by,
     decide,
     labels_left,
     parse,
@@ -188,11 +190,12 @@ def test_row_of_the_learning_curve():
     new = labelled(path[[2, 5, 0]], 0.3, energy=0.8, fixed_force=0.0).with_info(
         status=["ok", "ok", "failed"]
     )
-    now = state(path, new, n_labels=7, runs=[{"converged": True}, {"converged": False}])
+    runs = [{"converged": True}, {"converged": False, "reason": "uncertain"}]
+    now = state(path, new, n_labels=7, runs=runs)
     found = row(now)
     assert found["statuses"] == {"failed": 1, "ok": 2}
     assert (found["iteration"], found["labels"], found["learnable"]) == (1, 7, 2)
-    assert (found["runs"], found["converged"]) == (2, 1)
+    assert (found["runs"], found["converged"], found["interrupted"]) == (2, 1, 1)
     assert found["uncertainty_mean"] == pytest.approx(0.2)
     assert found["uncertainty_max"] == 0.3
     assert found["oracle_fmax"] == pytest.approx(0.3)
@@ -216,3 +219,40 @@ def test_final_frames_are_found_with_their_labels():
     assert finals[0].labelled is None
     assert np.isnan(finals[0].fmax)
     assert finals[1].fmax == pytest.approx(0.2)
+
+
+def ended(*reasons, uncertainty=1.0):
+    return [{"reason": reason, "max_uncertainty": uncertainty} for reason in reasons]
+
+
+class TestUninterrupted:
+    def test_converged_when_no_guard_ended_a_run(self):
+        verdict = Uninterrupted().judge(
+            state(NOTHING, NOTHING, runs=ended("converged", "max_steps"))
+        )
+        assert verdict.outcome == "converged"
+        assert verdict.reason == "none of 2 simulations was interrupted"
+
+    @pytest.mark.parametrize("reason", ["uncertain", "unphysical"])
+    def test_goes_on_when_one_did(self, reason):
+        verdict = Uninterrupted().judge(state(NOTHING, NOTHING, runs=ended("converged", reason)))
+        assert verdict.outcome == "go on"
+        assert verdict.reason == "1 of 2 simulations were interrupted"
+
+    @pytest.mark.parametrize(
+        ("uncertainty", "outcome"), [(1.9, "converged"), (2.0, "go on"), (None, "go on")]
+    )
+    def test_a_threshold_counts_as_well(self, uncertainty, outcome):
+        runs = ended("converged", uncertainty=uncertainty)
+        verdict = Uninterrupted(threshold=2.0).judge(state(NOTHING, NOTHING, runs=runs))
+        assert verdict.outcome == outcome
+
+    def test_goes_on_without_simulations(self):
+        assert Uninterrupted().judge(state(NOTHING, NOTHING)).outcome == "go on"
+
+
+def test_no_label_is_wanted_when_simulations_went_well():
+    stops = [Uninterrupted(), Iterations(1), Labels(1)]
+    assert are_met_by(stops, ended("converged"))
+    assert not are_met_by(stops, ended("converged", "uncertain"))
+    assert not are_met_by([OracleForce(), Iterations(1)], ended("converged"))

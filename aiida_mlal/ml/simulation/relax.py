@@ -1,10 +1,11 @@
 """Relaxation of atoms, and of the cell where it is asked for."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
+from ase import Atoms
 from ase.units import GPa
 
 from aiida_mlal.ml.configurations import Configurations
@@ -27,9 +28,10 @@ class Relax(Simulation):
     optimizer
         Algorithm, as ASE has it.
     fmax
-        Largest force on a free atom that counts as none, in eV/Å. Where the cell moves, it is
-        also the largest derivative of the enthalpy by a component of the strain, divided by the
-        number of atoms, as ASE's ``FrechetCellFilter`` has it.
+        Largest force on a free atom that counts as none, in eV/Å.
+    smax_GPa
+        Where the cell moves: largest component of what of the stress moves it, the outer pressure
+        taken off, that counts as none.
     cell
         What of the cell moves: nothing, all of it, its ``shape`` at constant volume, or its
         ``volume`` at constant shape.
@@ -45,6 +47,7 @@ class Relax(Simulation):
 
     optimizer: Literal["bfgs", "fire", "lbfgs"] = "bfgs"
     fmax: float = 0.05
+    smax_GPa: float = 0.1
     max_steps: int = 200
     maxstep: float = 0.2
     cell: Literal["fixed", "full", "shape", "volume"] = "fixed"
@@ -53,7 +56,7 @@ class Relax(Simulation):
 
     def __post_init__(self) -> None:
         """Refuse limits that cannot be reached."""
-        for name in ("fmax", "maxstep"):
+        for name in ("fmax", "smax_GPa", "maxstep"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"expected {name} above 0, got {getattr(self, name)}")
         if self.max_steps < 0:
@@ -101,4 +104,23 @@ class Relax(Simulation):
                 scalar_pressure=self.pressure_GPa * GPa,
             )
         with algorithm(moving, logfile=None, maxstep=self.maxstep) as optimizer:
-            return follow(optimizer.irun(self.fmax, self.max_steps), atoms, self.guard, record)
+            return follow(self._steps(optimizer, atoms), atoms, self.guard, record)
+
+    def _steps(self, optimizer: "Optimizer", atoms: Atoms) -> Iterator[bool]:
+        """Take steps, and say after each whether the structure is relaxed."""
+        for _ in optimizer.irun(0.0, self.max_steps):  # which never finds it relaxed by itself
+            yield self._is_relaxed(atoms)
+
+    def _is_relaxed(self, atoms: Atoms) -> bool:
+        forces = np.linalg.norm(atoms.get_forces(), axis=1)
+        if not forces.max(initial=0.0) < self.fmax:
+            return False
+        if self.cell == "fixed":
+            return True
+        moving = atoms.get_stress(voigt=False) / GPa + self.pressure_GPa * np.eye(3)
+        hydrostatic = np.eye(3) * np.trace(moving) / 3
+        if self.cell == "volume":
+            moving = hydrostatic
+        elif self.cell == "shape":
+            moving = moving - hydrostatic
+        return bool(np.abs(moving).max() < self.smax_GPa)

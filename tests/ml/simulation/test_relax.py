@@ -132,7 +132,9 @@ def test_cell_relaxes_to_no_stress_or_to_the_pressure():
     start, potential = Configurations.from_ase(strained()), morse(["Cu"])
     volumes = []
     for pressure in (0.0, 10.0):
-        simulation = Relax(cell="full", fmax=1e-4, max_steps=300, pressure_GPa=pressure)
+        simulation = Relax(
+            cell="full", fmax=1e-4, smax_GPa=0.01, max_steps=300, pressure_GPa=pressure
+        )
         result = simulation.run(potential, start)
         assert result.runs[0].converged
         last = result.trajectory[-1]
@@ -144,6 +146,23 @@ def test_cell_relaxes_to_no_stress_or_to_the_pressure():
         )
         volumes.append(np.linalg.det(last.cells[0]))
     assert volumes[1] < volumes[0]
+
+
+@pytest.mark.parametrize("cell", ["full", "shape", "volume"])
+@pytest.mark.parametrize("smax", [1.0, 0.01])
+def test_the_stress_that_moves_the_cell_counts_as_well_as_forces(cell, smax):
+    """The run ends at the first frame where both are small."""
+    start, potential = Configurations.from_ase(strained()), morse(["Cu"])
+    result = Relax(cell=cell, fmax=0.02, smax_GPa=smax, max_steps=300).run(potential, start)
+    assert result.runs[0].converged
+    found = potential.predict(result.trajectory)
+    small = []
+    for stress, fmax in zip(found.stresses / GPa, found.max_forces):
+        pressure = np.trace(stress) / 3 * np.eye(3)
+        moves = {"full": stress, "shape": stress - pressure, "volume": pressure}[cell]
+        small.append(fmax < 0.02 and np.abs(moves).max() < smax)
+    assert small[-1]
+    assert not any(small[:-1])
 
 
 def test_shape_and_volume_move_alone():
@@ -345,6 +364,7 @@ def test_a_single_potential_has_no_uncertainty():
         ({"fmax": 0.0}, "fmax above 0"),
         ({"max_steps": -1}, "max_steps of 0 or more"),
         ({"pressure_GPa": 1.0}, "no effect with cell 'fixed'"),
+        ({"smax_GPa": 0.0}, "smax_GPa above 0"),
         ({"guard": {"break": "high"}}, r"simulation\.guard\.break: expected float, got 'high'"),
     ],
 )
