@@ -1,0 +1,418 @@
+"""What campaigns of active learning have in common, wherever their candidates come from."""
+
+from abc import abstractmethod
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+from aiida.engine import ExitCode, WorkChain
+from aiida.orm import (
+    AbstractCode,
+    Bool,
+    Dict,
+    Float,
+    Int,
+    List,
+    ProcessNode,
+    Str,
+    StructureData,
+    load_code,
+    to_aiida_type,
+)
+from aiida.plugins import WorkflowFactory
+
+from aiida_mlal import protocols
+from aiida_mlal.calculations.select import SelectCalculation
+from aiida_mlal.data.dataset import DatasetData
+from aiida_mlal.data.potential import PotentialData
+from aiida_mlal.data.selection import SelectionData
+from aiida_mlal.ml import parts
+from aiida_mlal.ml.options import build, suggest
+from aiida_mlal.workflows import steps
+from aiida_mlal.workflows.labelling.base import share
+from aiida_mlal.workflows.labelling.lookup import labelling_class, validate_labelling
+from aiida_mlal.workflows.train import TrainBaseWorkChain
+
+OPTIONS = {
+    "model": 'Architecture and its options, such as `{"architecture": "bpnn", "ensemble": 5}`.',
+    "training": "Options of training.",
+    "query": 'Name and options of the query strategy, such as `{"name": "random", "n": 2}`.',
+    "filters": "What is not worth a label.",
+}
+"""Inputs of every campaign that are options, and what they are."""
+
+TRAIN_INPUTS = tuple(f"train.{x}" for x in ("dataset", "model", "training", "seed", "initial"))
+SELECT_INPUTS = ("potential", "pool", "train", "query", "filters", "seed")
+
+
+class CampaignWorkChain(WorkChain):
+    """Train, look for candidates, choose some and label them, until a stop says that it is enough.
+
+    A subclass says where candidates come from, writes the outline from the steps here and its own,
+    and judges an iteration. Each pair of steps submits a process and takes what it gave. Whatever
+    way a campaign ends, its outputs are what was achieved.
+
+    Attributes
+    ----------
+    ROLES
+        Steps whose jobs may have a code of their own.
+    """
+
+    ROLES: ClassVar[tuple[str, ...]] = ("train", "select", "label")
+
+    @classmethod
+    def define(cls, spec: Any) -> None:
+        """Declare inputs, outputs and exit codes."""
+        super().define(spec)
+        spec.input(
+            "dataset",
+            valid_type=DatasetData,
+            required=False,
+            help="Labels of an earlier campaign, to go on from.",
+        )
+        spec.input(
+            "potential",
+            valid_type=PotentialData,
+            required=False,
+            help="Begins instead of one trained on `dataset`.",
+        )
+        for name, about in OPTIONS.items():
+            spec.input(name, valid_type=Dict, serializer=to_aiida_type, help=about)
+        spec.inputs["training"].default = lambda: Dict({})
+        spec.inputs["filters"].default = lambda: Dict({})
+        spec.input(
+            "stop",
+            valid_type=List,
+            serializer=to_aiida_type,
+            help='When to end, such as `[{"name": "labels", "n": 100}, '
+            '{"name": "iterations", "n": 25}]`.',
+        )
+        spec.input(
+            "seed",
+            valid_type=Int,
+            serializer=to_aiida_type,
+            default=lambda: Int(0),
+            help="Of everything random.",
+        )
+        spec.input(
+            "labelling",
+            valid_type=Str,
+            serializer=to_aiida_type,
+            validator=validate_labelling,
+            help="Entry point of the WorkChain that labels, such as `mlal.label.ase`.",
+        )
+        spec.input_namespace("label", dynamic=True, help="Its inputs, without the structures.")
+        spec.input(
+            "allow_mixed_labels",
+            valid_type=Bool,
+            serializer=to_aiida_type,
+            default=lambda: Bool(False),
+            help="Whether labels of different codes or parameters may be learned from together.",
+        )
+        spec.input(
+            "max_failed_share",
+            valid_type=Float,
+            serializer=to_aiida_type,
+            default=lambda: Float(0.75),
+            validator=share,
+            help="The campaign ends if a larger share of all labels asked for failed.",
+        )
+        spec.expose_inputs(TrainBaseWorkChain, namespace="train", exclude=TRAIN_INPUTS)
+        spec.expose_inputs(SelectCalculation, namespace="select", exclude=SELECT_INPUTS)
+
+        spec.output("potential", valid_type=PotentialData, required=False, help="The last one.")
+        spec.output(
+            "dataset",
+            valid_type=DatasetData,
+            required=False,
+            help="All structures that were labelled, or tried in vain.",
+        )
+        spec.output_namespace(
+            "selections", valid_type=SelectionData, help="What was chosen in each iteration."
+        )
+        spec.output(
+            "curve",
+            valid_type=Dict,
+            required=False,
+            help="The learning curve: `rows`, one for each iteration.",
+        )
+        spec.exit_code(
+            410, "ERROR_OUT_OF_BUDGET", message="The budget is spent before convergence: {reason}"
+        )
+        spec.exit_code(
+            411,
+            "ERROR_NOTHING_TO_QUERY",
+            message="Nothing is left that is worth a label, before convergence: {reason}",
+        )
+        spec.exit_code(
+            420, "ERROR_TOO_MANY_FAILED", message="{failed} of {total} labels failed: {reason}"
+        )
+        spec.exit_code(421, "ERROR_LABELLING_FAILED", message="{process} gave no data set: {why}")
+        spec.exit_code(
+            steps.MIXED_LABELS, "ERROR_MIXED_LABELS", message="Labels do not fit together: {why}"
+        )
+        spec.exit_code(440, "ERROR_TRAINING_FAILED", message="{process} failed: {why}")
+        spec.exit_code(442, "ERROR_SELECTION_FAILED", message="{process} failed: {why}")
+
+    @classmethod
+    def job_inputs(
+        cls,
+        codes: Mapping[str, AbstractCode],
+        inputs: Mapping[str, Any],
+        options: Mapping[str, Any] | None,
+    ) -> dict[str, Any]:
+        """Return the inputs with codes, and options where there are any, for the jobs of restarts.
+
+        These are in namespaces within namespaces of the same name.
+        """
+        found = dict(inputs)
+        for step in (role for role in cls.ROLES if role not in ("select", "label")):
+            found[step] = protocols.merge({step: {"code": codes[step]}}, found.get(step, {}))
+            if options:
+                metadata = found[step][step]
+                metadata["metadata"] = protocols.merge(
+                    {"options": options}, metadata.get("metadata", {})
+                )
+        found["select"] = protocols.merge({"code": codes["select"]}, found.get("select", {}))
+        return found
+
+    def begin_context(self) -> None:
+        """Set what every step relies on."""
+        inputs = self.inputs
+        self.ctx.iteration = 0
+        self.ctx.going_on, self.ctx.outcome, self.ctx.verdict = True, "", ""
+        self.ctx.trained = "potential" in inputs
+        self.ctx.query = inputs.query
+        for name in ("dataset", "potential"):
+            if name in inputs:
+                self.ctx[name] = inputs[name]
+
+    def initial_labels_are_due(self) -> bool:
+        """Return whether some structures have no label to begin with."""
+        return "unlabelled" in self.ctx
+
+    def is_going_on(self) -> bool:
+        """Return whether there is another iteration, and count it."""
+        if self.ctx.going_on:
+            self.ctx.iteration += 1
+        return bool(self.ctx.going_on)
+
+    def training_is_due(self) -> bool:
+        """Return whether there are labels that no potential has learned from."""
+        return not self.ctx.trained
+
+    def train(self) -> None:
+        """Train on all labels."""
+        inputs = self.exposed_inputs(TrainBaseWorkChain, "train")
+        inputs.train.update(
+            dataset=self.ctx.dataset,
+            model=self.inputs.model,
+            training=self.inputs.training,
+            seed=self.inputs.seed,
+        )
+        self._submit("training", "train", TrainBaseWorkChain, inputs)
+
+    def take_potential(self) -> ExitCode | None:
+        """Take the potential, if there is one."""
+        child = self.ctx.child
+        if not child.is_finished_ok:
+            return self._fail("ERROR_TRAINING_FAILED", child)
+        self.ctx.potential = child.outputs.potential
+        self.ctx.trained = True
+        errors = child.outputs.results.get_dict().get("errors", {}).get("train") or {}
+        self._tell(f"trained on {self._n_learnable()} structures{_errors(errors)}")
+        return None
+
+    @abstractmethod
+    def candidates(self) -> dict[str, Any]:
+        """Return the ``pool`` to choose from, with other inputs of the choice that go with it."""
+
+    def choose(self) -> None:
+        """Choose which candidates are labelled."""
+        inputs = self.exposed_inputs(SelectCalculation, "select")
+        query = self.ctx.query.get_dict()
+        if parts.find("strategies", query["name"]).wants_potential:  # type: ignore[attr-defined]
+            inputs.potential = self.ctx.potential
+        if "dataset" in self.ctx:
+            inputs.train = self.ctx.dataset
+        inputs.update(
+            query=self.ctx.query,
+            filters=self.inputs.filters,
+            seed=self.inputs.seed,
+            **self.candidates(),
+        )
+        self._submit("selection", "select", SelectCalculation, inputs)
+
+    def take_selection(self) -> ExitCode | None:
+        """Take what was chosen, which may be nothing."""
+        child = self.ctx.child
+        if not child.is_finished_ok:
+            return self._fail("ERROR_SELECTION_FAILED", child)
+        self.ctx.selection = child.outputs.selection
+        self.out(f"selections.iteration_{self.ctx.iteration:02d}", child.outputs.selection)
+        self.ctx.pop("unlabelled", None)
+        if "selected" in child.outputs and len(child.outputs.selected):
+            self.ctx.unlabelled = child.outputs.selected
+        return None
+
+    def labels_are_due(self) -> bool:
+        """Return whether something was chosen."""
+        return "unlabelled" in self.ctx
+
+    def label(self) -> None:
+        """Label what was chosen, or at first what the campaign begins with."""
+        workflow = WorkflowFactory(self.inputs.labelling.value)
+        inputs = {**self.inputs.label, "dataset": self.ctx.unlabelled}
+        self._submit("labels", "label", workflow, inputs)
+
+    def take_labels(self) -> ExitCode | None:
+        """Extend the data set, if labels fit to those that are there and enough succeeded."""
+        child = self.ctx.child
+        if "dataset" not in child.outputs:
+            return self._fail("ERROR_LABELLING_FAILED", child)
+        labelled = child.outputs.dataset
+        self.ctx["labelled" if self.ctx.iteration else "initial"] = labelled
+        known = {"dataset": self.ctx.dataset} if "dataset" in self.ctx else {}
+        extend: Any = steps.extend
+        extended, node = extend.run_get_node(
+            labelled=labelled,
+            allow_mixed_labels=self.inputs.allow_mixed_labels,
+            metadata={"call_link_label": f"extend_{self.ctx.iteration:02d}"},
+            **known,
+        )
+        if not node.is_finished_ok:
+            return self._fail("ERROR_MIXED_LABELS", node)
+        self.ctx.dataset = extended
+        if self.ctx.iteration and steps.has_labels(labelled):
+            self.ctx.trained = False
+        status = labelled.configurations.status
+        counts = ", ".join(f"{(status == word).sum()} {word}" for word in sorted(set(status)))
+        self._tell(f"labelled {len(labelled)} structures ({counts})")
+        failed, total = steps.failed_share(extended)
+        if failed > self.inputs.max_failed_share.value * total or not steps.has_labels(extended):
+            reasons = extended.configurations.info["reason"]
+            unusable = extended.configurations.status != "ok"
+            return self._finish(
+                "ERROR_TOO_MANY_FAILED", failed=failed, total=total, reason=reasons[unusable][-1]
+            )
+        return None
+
+    @abstractmethod
+    def judge(self, given: Mapping[str, Any], metadata: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Return the ``row`` of the learning curve, and the next ``query`` if it is another one.
+
+        ``given`` are those nodes of ``labelled``, ``initial`` and ``previous`` (the row before)
+        that there are.
+        """
+
+    def check(self) -> None:
+        """Judge whether the campaign goes on, and note a row of the learning curve."""
+        names = ("labelled", "initial", "previous")
+        given = {name: self.ctx.pop(name) for name in names if name in self.ctx}
+        found = self.judge(given, {"call_link_label": f"check_{self.ctx.iteration:02d}"})
+        row = found["row"]
+        self.ctx[f"row_{self.ctx.iteration:02d}"] = self.ctx.previous = row
+        self.ctx.query = found.get("query", self.ctx.query)
+        self.ctx.outcome, self.ctx.verdict = row["outcome"], row["reason"]
+        self.ctx.going_on = row["outcome"] == "go on" and "labelled" in given
+        self._tell(f"{row['labels']} labels, {row['outcome']}: {row['reason']}")
+
+    def end(self) -> ExitCode | None:
+        """Attach the outputs and say how the campaign ended."""
+        if self.ctx.outcome == "converged":
+            return self._finish("")
+        label = (
+            "ERROR_OUT_OF_BUDGET" if self.ctx.outcome == "exhausted" else "ERROR_NOTHING_TO_QUERY"
+        )
+        return self._finish(label, reason=self.ctx.verdict)
+
+    def attach(self) -> None:
+        """Attach outputs that only this kind of campaign has."""
+
+    def _submit(self, what: str, step: str, process: Any, inputs: Any) -> None:
+        metadata = dict(inputs.get("metadata", {}))
+        metadata["call_link_label"] = f"{step}_{self.ctx.iteration:02d}"
+        metadata.setdefault("label", f"{what} {self.ctx.iteration}")
+        self.to_context(child=self.submit(process, **{**inputs, "metadata": metadata}))
+
+    def _tell(self, text: str) -> None:
+        self.report(f"iteration {self.ctx.iteration}: {text}")
+
+    def _n_learnable(self) -> int:
+        return int(self.ctx.dataset.base.attributes.get("n_labelled"))
+
+    def _fail(self, label: str, child: ProcessNode) -> ExitCode | None:
+        why = child.exit_message or f"it was {child.process_state.value}"  # type: ignore[union-attr]
+        return self._finish(label, process=f"{child.process_label}<{child.pk}>", why=why)
+
+    def _finish(self, label: str, **words: Any) -> ExitCode | None:
+        """Attach whatever there is, and return the exit code."""
+        rows = {key: value for key, value in self.ctx.items() if key.startswith("row_")}
+        if rows:
+            gather: Any = steps.gather
+            self.out("curve", gather(**rows, metadata={"call_link_label": "curve"}))
+        for name in ("potential", "dataset"):
+            if name in self.ctx:
+                self.out(name, self.ctx[name])
+        self.attach()
+        if not label:
+            return None
+        code: ExitCode = getattr(self.exit_codes, label).format(**words)
+        return code
+
+
+def check_options(given: Mapping[str, Mapping[str, Any]]) -> None:
+    """Raise ``ValueError`` for the first of the options of every campaign that is wrong.
+
+    Parameters
+    ----------
+    given
+        JSON values of the inputs in ``OPTIONS``, those without a default at least.
+    """
+    training = {key: given.get(key, {}) for key in ("model", "training")}
+    build(parts.find("tasks", "train"), training)
+    parts.make("strategies", given["query"], "query")
+    selection = {"strategy": given["query"], "filters": given.get("filters", {})}
+    build(parts.find("tasks", "select"), selection)
+
+
+def codes_of(
+    code: AbstractCode | str | Mapping[str, AbstractCode | str], roles: tuple[str, ...]
+) -> dict[str, AbstractCode]:
+    """Return the code of each role; ``ValueError`` for roles that there are not."""
+    given = dict(code) if isinstance(code, Mapping) else {"mlal": code}
+    for role in given:
+        if role not in ("mlal", *roles):
+            raise ValueError(f"unknown role {role!r} of a code{suggest(role, ('mlal', *roles))}")
+    missing = [role for role in roles if role not in given and "mlal" not in given]
+    if missing:
+        raise ValueError(f"no code for {missing}: give 'mlal' for all, or one for each")
+    found = {role: given.get(role, given.get("mlal")) for role in roles}
+    return {k: load_code(c) if isinstance(c, str) else c for k, c in found.items()}  # type: ignore[misc]
+
+
+def label_inputs(
+    entry_point: str,
+    code: AbstractCode,
+    structure: StructureData | DatasetData,
+    protocol: str | None,
+    overrides: Mapping[str, Any],
+    options: Mapping[str, Any] | None,
+    **others: Any,
+) -> dict[str, Any]:
+    """Return the inputs of a labelling WorkChain, by its protocol, without the structures."""
+    found: dict[str, Any] = (
+        labelling_class(entry_point)
+        .get_builder_from_protocol(
+            code, structure, protocol=protocol, overrides=overrides, options=options, **others
+        )
+        ._inputs(prune=True)
+    )
+    found.pop("dataset", None)
+    return found
+
+
+def _errors(errors: Mapping[str, Any]) -> str:
+    energy, force = errors.get("energy_mae"), errors.get("force_mae")
+    found = [] if energy is None else [f"{1000 * energy:.3g} meV/atom"]
+    found += [] if force is None else [f"{force:.3g} eV/Å"]
+    return f", mean errors {' and '.join(found)}" if found else ""

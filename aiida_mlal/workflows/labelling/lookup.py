@@ -1,0 +1,73 @@
+"""The WorkChain that labels: found by its entry point, its inputs checked by itself."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from aiida.common.exceptions import EntryPointError
+from aiida.orm import Str
+from aiida.plugins import WorkflowFactory
+from aiida.plugins.entry_point import get_entry_point_names
+
+from aiida_mlal.data.dataset import DatasetData
+from aiida_mlal.ml.options import suggest
+from aiida_mlal.workflows.labelling.base import check_interface
+from aiida_mlal.workflows.ports import check_names, names
+
+
+def labelling_class(entry_point: str) -> Any:
+    """Return the WorkChain; ``ValueError`` if there is none or it cannot label structures."""
+    try:
+        found: Any = WorkflowFactory(entry_point)
+    except EntryPointError as error:
+        known = [n for n in get_entry_point_names("aiida.workflows") if "label" in n]
+        raise ValueError(
+            f"unknown labelling workflow {entry_point!r}{suggest(entry_point, known)}"
+        ) from error
+    check_interface(found)
+    return found
+
+
+def validate_labelling(node: Str | None, _: Any) -> str | None:
+    """Want an installed WorkChain with the interface of labelling."""
+    if node is None:
+        return None
+    try:
+        labelling_class(node.value)
+    except ValueError as error:
+        return str(error)
+    return None
+
+
+def labelling_of(labels: str | Mapping[str, Any]) -> tuple[str, Any]:
+    """Return the entry point that labels, and the calculator if it is one of ASE.
+
+    Parameters
+    ----------
+    labels
+        An ASE calculator by name, or by name and options; or ``quantumespresso``, or the entry
+        point of another labelling WorkChain.
+    """
+    if isinstance(labels, str):
+        for name in (labels, f"mlal.label.{labels}"):
+            if name in get_entry_point_names("aiida.workflows"):
+                return name, "emt"
+    return "mlal.label.ase", labels
+
+
+def check_label(entry_point: str, label: Mapping[str, Any], structures: DatasetData) -> None:
+    """Raise ``ValueError`` if a labelling WorkChain would refuse its inputs.
+
+    Parameters
+    ----------
+    label
+        Its inputs, without the structures.
+    structures
+        Some that it will have to label.
+    """
+    spec = labelling_class(entry_point).spec().inputs
+    if "dataset" in label:
+        raise ValueError("label.dataset: what is labelled is chosen by the campaign")
+    check_names(label, names(spec), "label")
+    problem = spec.validate(spec.pre_process({**label, "dataset": structures}))
+    if problem is not None:
+        raise ValueError(f"label: {problem.message}")
