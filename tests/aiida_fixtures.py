@@ -104,6 +104,7 @@ def inputs(mlal_code, dataset, potential):
         },
         "mlal.label.ase": {"dataset": dataset.subset([0, 1]), "calculator": {"name": "emt"}},
         "mlal.evaluate": {"potential": node, "dataset": dataset},
+        "mlal.grade": {"potential": node, "dataset": dataset, "train": dataset},
     }
 
 

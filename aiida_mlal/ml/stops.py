@@ -197,11 +197,12 @@ class Uninterrupted(Stop):
         found = f"none of {len(ended)} simulations was interrupted"
         if self.threshold is None:
             return Verdict("converged", found)
-        worst = [run.get("max_uncertainty") for run in state.runs]
-        if None in worst:
+        known = [run.get("max_uncertainty") for run in state.runs]
+        worst = max((value for value in known if value is not None), default=0.0)
+        if None in known:
             return Verdict("go on", f"{found}, but the uncertainty of some is unknown")
-        if max(worst) >= self.threshold:
-            return Verdict("go on", f"{found}, but one reached an uncertainty of {max(worst):.4g}")
+        if worst >= self.threshold:
+            return Verdict("go on", f"{found}, but one reached an uncertainty of {worst:.4g}")
         return Verdict("converged", f"{found}, nor reached an uncertainty of {self.threshold:g}")
 
 

@@ -7,7 +7,8 @@ from aiida.plugins import CalculationFactory
 
 from aiida_mlal.ml.tasks.runner import parse as parse_task
 
-ALL = ["mlal.evaluate", "mlal.label.ase", "mlal.relax", "mlal.select", "mlal.train"]
+ALL = ["evaluate", "grade", "label.ase", "relax", "select", "train"]
+ALL = [f"mlal.{name}" for name in ALL]
 
 
 @pytest.fixture(params=ALL)
@@ -77,6 +78,8 @@ def test_numbers_of_exit_codes_are_free_for_restarts(entry_point):
         ("mlal.relax", {"simulation": {"fmax": 1.0}}, "expected a simulation as"),
         ("mlal.select", {"query": {"name": "randon"}}, "unknown strategy 'randon', did you mean"),
         ("mlal.select", {"filters": {"min_distanc": 1.0}}, "did you mean 'min_distance'"),
+        ("mlal.grade", {"grades": {"mode": "neighborhood"}}, "did you mean 'neighbourhood'"),
+        ("mlal.train", {"uncertainty": {"name": "grades"}}, "did you mean 'grade'"),
         ("mlal.label.ase", {"calculator": {"name": "emtt"}}, "did you mean 'emt'"),
     ],
 )

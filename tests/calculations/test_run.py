@@ -58,6 +58,22 @@ def test_a_potential_is_trained_and_used(build):
     assert len(outputs["predictions"]) == 6
 
 
+def test_a_potential_knows_what_it_has_learned(build, dataset):
+    """With the active set that training keeps, and with one that is made of the training set."""
+    model = {"architecture": "mtp", "level": 4, "radial_basis_size": 4}
+    training = {"optimizer": {"name": "variable_projection"}, "epochs": 3}
+    learned = dataset.subset([0, 1, 2])
+    outputs, _ = finish(build("mlal.train", dataset=learned, model=model, training=training))
+    builder = build("mlal.grade", potential=outputs["potential"])
+    del builder.train
+    carried, _ = finish(builder)
+    made, _ = finish(build("mlal.grade", potential=outputs["potential"], train=learned))
+    for graded in (carried["graded"].configurations, made["graded"].configurations):
+        assert np.allclose(graded.info["grade"][:3], 1, atol=1e-4)
+        assert (graded.info["grade"][3:] > 1).all()
+    assert carried["results"]["max_grade"] > 1
+
+
 def test_a_training_can_be_run_again_without_aiida_and_gives_the_same(build, tmp_path):
     outputs, node = finish(build("mlal.train"))
     task = node.base.repository.get_object_content("task.json", mode="rb")

@@ -37,6 +37,10 @@ def written(inputs, configurations, potential):
             "result.json": result("label"),
             "labelled.safetensors": configurations[:2].to_bytes(),
         },
+        "mlal.grade": {
+            "result.json": result("grade", max_grade=2.0),
+            "graded.safetensors": configurations.to_bytes(),
+        },
         "mlal.evaluate": {
             "result.json": result("evaluate", errors={}),
             "predictions.safetensors": configurations.to_bytes(),
@@ -49,6 +53,7 @@ OUTPUTS = {
     "mlal.relax": {"trajectory", "results"},
     "mlal.select": {"selected", "selection"},
     "mlal.label.ase": {"dataset", "description"},
+    "mlal.grade": {"graded", "results"},
     "mlal.evaluate": {"predictions", "results"},
 }
 
