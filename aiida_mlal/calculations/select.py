@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from aiida.engine.processes.calcjobs.calcjob import CalcJobProcessSpec
-from aiida.orm import Dict, Int, to_aiida_type
+from aiida.orm import Dict, Int, List, to_aiida_type
 
 from aiida_mlal.calculations.base import TaskCalculation, plain
 from aiida_mlal.data.content import ContentData
@@ -59,6 +59,13 @@ class SelectCalculation(TaskCalculation):
             default=lambda: Int(0),
             help="Of everything random in the choice.",
         )
+        spec.input(
+            "taken",
+            valid_type=List,
+            serializer=to_aiida_type,
+            required=False,
+            help="Places in the pool of what was chosen before, and is no candidate any more.",
+        )
         spec.output(
             "selected",
             valid_type=DatasetData,
@@ -73,6 +80,8 @@ class SelectCalculation(TaskCalculation):
     def task_options(cls, inputs: Mapping[str, Any]) -> dict[str, Any]:
         """Return strategy, filters, seed and names of files."""
         given = plain(inputs, "query", "filters", "seed")
+        if "taken" in inputs:
+            given["taken"] = inputs["taken"].get_list()
         return {
             "strategy": given.pop("query"),
             **given,

@@ -1,17 +1,18 @@
 """Filters and a strategy, and the record of what they decided."""
 
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from jaxtyping import Int
 
 from aiida_mlal.ml import parts
 from aiida_mlal.ml.configurations import UNLABELLED, Configurations
 from aiida_mlal.ml.options import as_dict
 from aiida_mlal.ml.selection.base import Choice, Query, Strategy, last_frames
-from aiida_mlal.ml.selection.filters import Filters
+from aiida_mlal.ml.selection.filters import Filters, Rejection
 
 if TYPE_CHECKING:
     from aiida_mlal.ml.models.base import Potential
@@ -88,6 +89,7 @@ def select(
     filters: Filters | None = None,
     seed: int = 0,
     potential: "Potential | None" = None,
+    taken: Iterable[int] = (),
 ) -> Selection:
     """Choose structures of ``pool`` to be labelled next.
 
@@ -108,6 +110,9 @@ def select(
         Of everything random.
     potential
         Asked for what the pool does not carry: uncertainties, forces, features.
+    taken
+        Indices into ``pool`` of what was chosen before. Nobody looks at these structures again,
+        and nothing is noted of them.
     """
     filters = filters or Filters()
     if isinstance(strategy, Mapping):
@@ -115,12 +120,13 @@ def select(
     else:
         chooser = strategy
     finals = list(last_frames(pool).values()) if chooser.wants_final else []
-    rejections = filters.reject(pool, train, finals, potential)
+    free = _free(len(pool), taken)
+    rejections = _rejections(filters, pool, free, train, finals, potential)
     out = {rejection.index for rejection in rejections}
     query = Query(
         pool=pool,
         train=train,
-        left=np.array([i for i in range(len(pool)) if i not in out], int),
+        left=np.setdiff1d(free, np.array(sorted(out), int)),
         duplicates=frozenset(r.index for r in rejections if r.duplicate),
         seed=seed,
         potential=potential,
@@ -145,6 +151,29 @@ def select(
         seed=seed,
         message=_shortfall(query, chooser, choices, finals),
     )
+
+
+def _free(n: int, taken: Iterable[int]) -> Int[np.ndarray, " free"]:
+    gone = np.array(sorted(set(taken)), int)
+    if len(gone) and not 0 <= gone[0] <= gone[-1] < n:
+        raise ValueError(f"expected places taken in a pool of {n}, got {gone[[0, -1]].tolist()}")
+    return np.setdiff1d(np.arange(n), gone)
+
+
+def _rejections(
+    filters: Filters,
+    pool: Configurations,
+    free: Int[np.ndarray, " free"],
+    train: Configurations,
+    finals: list[int],
+    potential: "Potential | None",
+) -> list[Rejection]:
+    """Return what the filters take out of the structures that are free."""
+    if len(free) == len(pool):
+        return filters.reject(pool, train, finals, potential)
+    last = np.flatnonzero(np.isin(free, finals))
+    found = filters.reject(pool[free], train, last.tolist(), potential)
+    return [replace(rejection, index=int(free[rejection.index])) for rejection in found]
 
 
 def _shortfall(query: Query, strategy: Strategy, choices: list[Choice], finals: list[int]) -> str:

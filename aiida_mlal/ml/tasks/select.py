@@ -29,6 +29,8 @@ class Select(Task):
         File of the potential, for strategies that need what the pool does not carry.
     seed
         Of everything random in the choice.
+    taken
+        Places in the pool of what was chosen before, and is no candidate any more.
     elements
         Of the types 0, 1, ... in files that only number them.
     """
@@ -41,6 +43,7 @@ class Select(Task):
     train: str | None = "train.safetensors"
     potential: str | None = None
     seed: int = 0
+    taken: tuple[int, ...] = ()
     elements: tuple[str, ...] | None = None
     output: str = OUTPUT
 
@@ -50,7 +53,10 @@ class Select(Task):
         build(Filters, self.filters, "filters")
 
     def run(self) -> dict[str, Any]:
-        """Choose, and write the chosen structures in the order of the choice."""
+        """Choose, and write the chosen structures in the order of the choice.
+
+        With a potential they carry what it says of them, to be compared with their labels.
+        """
         potential, types = None, self.elements
         if self.potential is not None:
             from aiida_mlal.ml.formats.potentials import types as types_of
@@ -58,14 +64,21 @@ class Select(Task):
             potential = load_potential(self.potential, self.elements)
             types = types_of(potential)
         pool = read(self.pool, self.elements, types)
-        train = self.train
+        train = Configurations.empty()
+        if self.train is not None:
+            train = read(self.train, self.elements, types)
         selection = select(
             pool,
-            Configurations.empty() if train is None else read(train, self.elements, types),
+            train,
             parts.make("strategies", self.strategy, "strategy"),
             build(Filters, self.filters, "filters"),
             self.seed,
             potential,
+            self.taken,
         )
-        write(selection.of(pool), self.output, types)
+        chosen = selection.of(pool)
+        new_to_it = len(chosen) and "predicted_energy" not in pool.info
+        if potential is not None and len(train) and new_to_it:  # else it has learned nothing
+            chosen = chosen.with_predictions(potential.predict(chosen))
+        write(chosen, self.output, types)
         return selection.as_dict()

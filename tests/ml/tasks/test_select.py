@@ -39,6 +39,38 @@ def test_nothing_left_is_no_error(pool):
     assert len(Configurations.load("selected.safetensors")) == 0
 
 
+def test_what_was_taken_before_is_no_candidate(pool):
+    task = {"task": "select", "strategy": {"name": "random", "n": 4}, "train": None}
+    result = execute({**task, "taken": [2, 0], "filters": {"duplicate": None}})
+    assert sorted(s["index"] for s in result["selected"]) == [1, 3]
+    assert result["rejected"] == []
+    assert result["n_pool"] == 4
+    result = execute({**task, "taken": [1, 4]})
+    assert result["status"] == "invalid_input"
+    assert "a pool of 4, got [1, 4]" in result["message"]
+
+
+def test_filters_count_in_the_whole_pool(pool):
+    pool[[2]].save("train.safetensors")
+    result = execute({"task": "select", "strategy": {"name": "random"}, "taken": [0]})
+    assert [r["index"] for r in result["rejected"]] == [2]
+    final = {"task": "select", "strategy": {"name": "final", "n": 2}, "train": None, "taken": [3]}
+    assert [s["index"] for s in execute(final)["selected"]] == [1, 2]
+
+
+def test_what_was_chosen_carries_what_the_potential_says_of_it(copper, potential, folder):
+    copper.save("pool.safetensors")
+    copper[[0]].save("train.safetensors")
+    task = {"task": "select", "strategy": {"name": "random"}, "potential": "potential.safetensors"}
+    execute(task)
+    chosen = Configurations.load("selected.safetensors")
+    assert chosen.keys[0] in copper.keys
+    expected = potential.predict(chosen)
+    np.testing.assert_allclose(chosen.info["predicted_energy"], expected.energies)
+    np.testing.assert_allclose(chosen.arrays["predicted_forces"], expected.forces)
+    assert np.isnan(chosen.energies).all()
+
+
 def test_without_labelled_structures(pool):
     result = execute({"task": "select", "strategy": {"name": "random"}, "train": None})
     assert (result["status"], result["n_train"]) == ("ok", 0)
