@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from hashlib import sha256
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -284,15 +285,21 @@ class Configurations:
     @cached_property
     def keys(self) -> list[str]:
         """A short hash of the geometry of each structure: equal exactly for equal structures."""
-        return [
-            sha256(
-                b"".join(
-                    np.ascontiguousarray(a + 0, a.dtype.newbyteorder("<")).tobytes()
-                    for a in (one.numbers, one.positions, one.cells, one.pbc)
-                )
-            ).hexdigest()[:16]
-            for one in self
-        ]
+        numbers, positions, cells, pbc = (
+            np.ascontiguousarray(a + 0, a.dtype.newbyteorder("<"))
+            for a in (self.numbers, self.positions, self.cells, self.pbc)
+        )
+        found = []
+        for i, (start, end) in enumerate(pairwise(self.offsets.tolist())):
+            parts = (numbers[start:end], positions[start:end], cells[i], pbc[i])
+            found.append(sha256(b"".join(part.tobytes() for part in parts)).hexdigest()[:16])
+        return found
+
+    def slices(self, n_atoms: int) -> Iterator[slice]:
+        """Return consecutive structures in parts of about so many atoms, at least one each."""
+        part = self.offsets[:-1] // n_atoms
+        ends = [*np.unique(part, return_index=True)[1].tolist(), len(self)]
+        return (slice(start, end) for start, end in pairwise(ends))
 
     def to_bytes(self) -> bytes:
         """Return the content as safetensors: the same content always gives the same bytes."""

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import pairwise
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -145,12 +144,11 @@ def _chunks(
     n_atoms: int = 1000,
 ) -> Iterator[Rows]:
     """Return the rows of so few structures at a time that their graph is small."""
-    chunk = configurations.offsets[:-1] // n_atoms
-    for start, end in pairwise([*np.unique(chunk, return_index=True)[1], len(configurations)]):
-        graph = potential.graph(configurations[start:end])
+    for part in configurations.slices(n_atoms):
+        graph = potential.graph(configurations[part])
         found = rows_of(potential, graph, weights)
-        atoms = np.where(found.atoms >= 0, found.atoms + configurations.offsets[start], -1)
-        yield Rows(found.values, found.owners + start, found.equations, atoms)
+        atoms = np.where(found.atoms >= 0, found.atoms + configurations.offsets[part.start], -1)
+        yield Rows(found.values, found.owners + part.start, found.equations, atoms)
 
 
 def _together(parts: list[Rows]) -> Rows:

@@ -1,0 +1,187 @@
+"""What a training set says of the last layer of a network, kept with its weights."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+from torch.utils.weak import WeakIdKeyDictionary
+
+from aiida_mlal.ml.configurations import Configurations
+from aiida_mlal.ml.graph import Graph
+from aiida_mlal.ml.models.base import Potential
+from aiida_mlal.ml.uncertainty.active_set import fingerprint
+from aiida_mlal.ml.uncertainty.information import RIDGE, Information, gain
+from aiida_mlal.ml.uncertainty.sensitivities import energy_sensitivities, force_sensitivities
+
+Quantity = Literal["energy", "atoms", "forces"]
+"""Energies of structures, energies of their atoms as if they could be learned, or forces."""
+
+PREFIXES = ("oed", "last_layer")
+"""Before the names of its tensors, among the extras of a potential: the measure it is made for."""
+
+N_ATOMS = {"energy": 2000, "atoms": 2000, "forces": 32}
+"""Of how many atoms sensitivities are computed at a time."""
+
+_READ = WeakIdKeyDictionary()  # matrices in extras, and the designs made of them
+
+
+@dataclass(frozen=True, eq=False)
+class Design:
+    r"""The information in a training set, and what is left open of it.
+
+    Attributes
+    ----------
+    quantity
+        What is learned.
+    information
+        Its information matrix.
+    gains
+        Of each training structure, mean and largest of the gains (equation 14) of all that is
+        learned of it.
+    loss
+        Mean of :math:`r^2 / u` with the errors r of the trained potential: what variances are
+        multiplied by for them to be those of its errors. NaN where there are no labels.
+    fingerprint
+        Of the potential whose last layer it is.
+    """
+
+    quantity: Quantity
+    information: Information
+    gains: Float[np.ndarray, "train 2"]
+    loss: float
+    fingerprint: str
+
+    @classmethod
+    def of(
+        cls,
+        potential: Potential,
+        train: Configurations,
+        quantity: Quantity = "energy",
+        ridge: float = RIDGE,
+    ) -> "Design":
+        """Return what a training set says; without structures ``ValueError``."""
+        information = None
+        for part in train.slices(N_ATOMS[quantity]):
+            rows = sensitivities(potential, potential.graph(train[part]), quantity)
+            flat = rows.reshape(-1, rows.shape[-1])
+            information = (information or Information.of(flat[:0], ridge)).extended(flat)
+        if information is None:
+            raise ValueError("an information matrix is that of a training set, and this is empty")
+        bare = cls(quantity, information, np.zeros((0, 2)), np.nan, fingerprint(potential))
+        variances = bare.variances(potential, train)
+        gains = over_structures(gain(variances), bare.owners(train), len(train))
+        loss = np.nan
+        if quantity != "atoms" and np.isfinite(train.energies).any():
+            said = potential.predict(train)
+            loss = _loss(bare, said, train, variances)
+        return cls(quantity, information, gains, loss, bare.fingerprint)
+
+    def owners(self, structures: Configurations) -> Int[np.ndarray, " values"]:
+        """Return the structure of each of the first axis of ``variances``."""
+        return np.arange(len(structures)) if self.quantity == "energy" else structures.owner
+
+    def variances(
+        self, potential: Potential, structures: Configurations
+    ) -> Float[np.ndarray, "values ..."]:
+        """Return the variance of each value: structures, atoms, or the components of forces."""
+        shape = (0, 3) if self.quantity == "forces" else (0,)
+        found = [np.zeros(shape)]
+        for part in structures.slices(N_ATOMS[self.quantity]):
+            graph = potential.graph(structures[part])
+            found.append(self.information.variances(sensitivities(potential, graph, self.quantity)))
+        return np.concatenate(found)
+
+    def check(self, potential: Potential) -> None:
+        """Refuse another potential, and other weights, than those of this design."""
+        if fingerprint(potential) != self.fingerprint:
+            raise ValueError(
+                "the information matrix is of other weights than those of the potential: make it "
+                "again from the training set"
+            )
+
+    def tensors(self, prefix: str) -> dict[str, Tensor]:
+        """Return all of it, as the extras of a potential."""
+        one = self.information
+        found = {
+            "matrix": torch.tensor(one.matrix),
+            "numbers": torch.tensor([one.n_rows, one.ridge, self.loss], dtype=torch.float64),
+            "gains": torch.tensor(self.gains),
+            "fingerprint": torch.tensor(list(self.fingerprint.encode()), dtype=torch.uint8),
+        }
+        return {f"{prefix}.{self.quantity}.{name}": tensor for name, tensor in found.items()}
+
+    @staticmethod
+    def is_in(potential: Potential, quantity: Quantity, prefix: str) -> bool:
+        """Return whether a potential carries a design that was made for a measure."""
+        return f"{prefix}.{quantity}.matrix" in potential.extras
+
+    @classmethod
+    def stored(cls, potential: Potential, quantity: Quantity) -> "Design":
+        """Return the design that a potential carries, whichever measure it was made for.
+
+        Raises
+        ------
+        ValueError
+            If it carries none, or that of other weights.
+        """
+        prefix = next((p for p in PREFIXES if cls.is_in(potential, quantity, p)), None)
+        if prefix is None:
+            raise ValueError(
+                f"the potential carries no information matrix of the quantity {quantity!r}: train "
+                f"it with such an 'uncertainty', as {{'name': 'oed', 'quantity': {quantity!r}}}"
+            )
+        found = {
+            name: potential.extras[f"{prefix}.{quantity}.{name}"]
+            for name in ("matrix", "numbers", "gains", "fingerprint")
+        }
+        known: Design | None = _READ.get(found["matrix"])
+        if known is None:
+            n_rows, ridge, loss = found["numbers"].tolist()
+            matrix = found["matrix"].cpu().numpy()
+            name = bytes(found["fingerprint"].cpu().numpy()).decode()
+            gains = found["gains"].cpu().numpy()
+            known = cls(quantity, Information(matrix, int(n_rows), ridge), gains, loss, name)
+            known.check(potential)  # once: it takes longer than a step of a simulation
+            _READ[found["matrix"]] = known
+        return known
+
+
+def sensitivities(
+    potential: Potential, graph: Graph, quantity: Quantity
+) -> Float[np.ndarray, "values ... weights"]:
+    """Return the derivatives of each value by the weights of the last layer."""
+    if quantity == "forces":
+        return _array(force_sensitivities(potential, graph))
+    rows = energy_sensitivities(potential, graph)
+    return _array(rows if quantity == "atoms" else graph.sum_over_atoms(rows))
+
+
+def over_structures(
+    values: Float[np.ndarray, "values ..."], owners: Int[np.ndarray, " values"], n: int
+) -> Float[np.ndarray, "n 2"]:
+    """Return mean and largest of what each structure has; 0 where it has nothing."""
+    rows = values.reshape(len(values), -1)
+    sums, largest = np.zeros(n), np.zeros(n)
+    np.add.at(sums, owners, rows.mean(axis=1))
+    np.maximum.at(largest, owners, rows.max(axis=1))
+    return np.stack([sums / np.maximum(np.bincount(owners, minlength=n), 1), largest], axis=1)
+
+
+def _loss(
+    design: Design, said: Configurations, train: Configurations, variances: np.ndarray
+) -> float:
+    if design.quantity == "energy":
+        errors = said.energies - train.energies
+    else:
+        errors = said.forces - train.forces
+    ratios = errors**2 / np.maximum(variances, np.finfo(float).tiny)
+    known = np.isfinite(ratios)
+    return float(ratios[known].mean()) if known.any() else np.nan
+
+
+def _array(values: Tensor) -> np.ndarray:
+    found: np.ndarray = values.detach().cpu().double().numpy()
+    return found

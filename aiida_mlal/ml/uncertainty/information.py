@@ -1,0 +1,110 @@
+"""The information matrix of a linear model, and the variance that it leaves."""
+
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import numpy as np
+import scipy.linalg
+from jaxtyping import Float
+
+RIDGE = 1e-8
+"""What is added to the diagonal of an information matrix, in units of its mean."""
+
+
+@dataclass(frozen=True, eq=False)
+class Information:
+    r"""What equations with the rows g say of the weights of a linear model.
+
+    :math:`\tilde A = \sum g g^T + \lambda I`, equation 8 of V. Zaverkin and J. Kästner,
+    Mach. Learn.: Sci. Technol. 2, 035009 (2021), times the loss; their matrix has no ridge
+    :math:`\lambda` and is singular while there are fewer rows than weights.
+
+    Attributes
+    ----------
+    matrix
+        The sum, without the ridge.
+    n_rows
+        How many rows it is of.
+    ridge
+        :math:`\lambda` in units of the mean of the diagonal.
+    """
+
+    matrix: Float[np.ndarray, "weights weights"]
+    n_rows: int = 0
+    ridge: float = RIDGE
+
+    def __post_init__(self) -> None:
+        """Refuse what is no ridge."""
+        if not 0 <= self.ridge < np.inf:
+            raise ValueError(f"expected a ridge of 0 or more, got {self.ridge}")
+
+    @classmethod
+    def of(cls, rows: Float[np.ndarray, "rows weights"], ridge: float = RIDGE) -> "Information":
+        """Return the information of some rows."""
+        return cls(np.zeros((rows.shape[1],) * 2), 0, ridge).extended(rows)
+
+    def extended(self, rows: Float[np.ndarray, "rows weights"]) -> "Information":
+        """Return the information of more rows."""
+        rows = np.asarray(rows, float)
+        if not np.isfinite(rows).all():
+            raise ValueError("expected rows of finite numbers")
+        return replace(self, matrix=self.matrix + rows.T @ rows, n_rows=self.n_rows + len(rows))
+
+    @cached_property
+    def factor(self) -> Float[np.ndarray, "weights weights"]:
+        """The lower triangle L of the matrix with its ridge, which is L times its transpose.
+
+        Raises
+        ------
+        ValueError
+            If the matrix is singular.
+        """
+        m = len(self.matrix)
+        mean = float(np.trace(self.matrix)) / max(m, 1)
+        matrix = self.matrix + self.ridge * mean * np.eye(m)
+        sizes = np.linalg.eigvalsh(matrix) if m else np.ones(1)
+        if not sizes[0] > 1e-15 * m * sizes[-1]:
+            raise ValueError(
+                f"the information matrix of {self.n_rows} rows for {m} weights is singular "
+                f"(smallest and largest eigenvalue {sizes[0]:.3g}, {sizes[-1]:.3g}): "
+                + (
+                    f"take a ridge above {self.ridge:g}, such as {RIDGE:g}"
+                    if mean > 0
+                    else "it is of nothing, the last layer needs structures to learn from"
+                )
+            )
+        factor: np.ndarray = np.linalg.cholesky(matrix)
+        return factor
+
+    def whitened(self, rows: Float[np.ndarray, "rows weights"]) -> np.ndarray:
+        """Return rows whose squared lengths are ``variances``."""
+        rows = np.asarray(rows, float)
+        found = scipy.linalg.solve_triangular(self.factor, rows.T, lower=True, check_finite=False).T
+        return np.asarray(found)
+
+    def variances(self, rows: Float[np.ndarray, "... weights"]) -> Float[np.ndarray, "..."]:
+        r"""Return :math:`u = g^T \tilde A^{-1} g` of each row.
+
+        Times the mean squared error it is the variance of what the model says, equation 5.
+        """
+        flat = self.whitened(np.reshape(rows, (-1, len(self.matrix))))
+        found: np.ndarray = np.einsum("ij,ij->i", flat, flat).reshape(np.shape(rows)[:-1])
+        return found
+
+
+def gain(variances: Float[np.ndarray, "..."]) -> Float[np.ndarray, "..."]:
+    r"""Return by how much a label would reduce the variance: :math:`u / (1 + u)`, equation 14.
+
+    The factor :math:`\mathcal{L} / N_\mathrm{train}`, the same for all, is left out.
+    """
+    found: np.ndarray = variances / (1 + variances)
+    return found
+
+
+def with_row(
+    covariance: Float[np.ndarray, "weights weights"], row: Float[np.ndarray, " weights"]
+) -> np.ndarray:
+    """Return the inverse of the information matrix with one more row: equations 10 and 11."""
+    moved = covariance @ row
+    found: np.ndarray = covariance - np.outer(moved, moved) / (1 + row @ moved)
+    return found

@@ -1,0 +1,72 @@
+"""Derivatives of energies and forces by the weights of the last layer."""
+
+import warnings
+from dataclasses import replace
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from aiida_mlal.ml.graph import Graph
+from aiida_mlal.ml.models.base import Potential
+
+
+def energy_sensitivities(potential: Potential, graph: Graph) -> Float[Tensor, "atoms weights"]:
+    """Return the derivative of the energy of each atom by each weight.
+
+    Summed over the atoms of a structure they are those of its energy: V. Zaverkin and J. Kästner,
+    Mach. Learn.: Sci. Technol. 2, 035009 (2021), section 2.3.1.
+    """
+    with torch.no_grad():
+        return potential.last_layer(graph)
+
+
+def force_sensitivities(potential: Potential, graph: Graph) -> Float[Tensor, "atoms 3 weights"]:
+    """Return the derivative of each component of each force by each weight: equation 19.
+
+    They are the derivatives of those of the energies by the positions, which need as many passes
+    as a structure has coordinates, or as there are weights: the fewer are done.
+    """
+    with torch.no_grad():
+        n_weights = potential.last_layer(graph).shape[1]
+    if 3 * int(graph.counts.max()) < n_weights:
+        return _forward(potential, graph)
+    return _backward(potential, graph)
+
+
+def _forward(potential: Potential, graph: Graph) -> Float[Tensor, "atoms 3 weights"]:
+    """Move one atom of each structure at a time."""
+    centre, neighbour = graph.pairs
+    place = torch.arange(len(graph.numbers), device=graph.owner.device)
+    place = place - (graph.counts.cumsum(0) - graph.counts)[graph.owner]
+    largest = int(graph.counts.max())
+
+    def sums(vectors: Tensor) -> Tensor:
+        return graph.sum_over_atoms(potential.last_layer(replace(graph, vectors=vectors)))
+
+    def moved(atom: Tensor, axis: Tensor) -> Tensor:
+        shift = (place == atom).to(graph.vectors)
+        along = (shift[neighbour] - shift[centre])[:, None] * axis
+        return torch.func.jvp(sums, (graph.vectors,), (along,))[1]
+
+    atoms = torch.arange(largest, device=place.device).repeat_interleave(3)
+    axes = torch.eye(3, dtype=graph.vectors.dtype, device=place.device).repeat(largest, 1)
+    with torch.no_grad(), warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # torch warns of what it does itself
+        slopes = torch.func.vmap(moved)(atoms, axes)
+    return -slopes.reshape(largest, 3, *slopes.shape[1:])[place, :, graph.owner]
+
+
+def _backward(potential: Potential, graph: Graph) -> Float[Tensor, "atoms 3 weights"]:
+    """Differentiate by the edges, one weight at a time."""
+    with torch.enable_grad():
+        graph = replace(graph, vectors=graph.vectors.detach().requires_grad_())
+        summed = potential.last_layer(graph).sum(0)
+        unit = torch.eye(len(summed), dtype=summed.dtype, device=summed.device)
+        (slopes,) = torch.autograd.grad(
+            summed, graph.vectors, unit, is_grads_batched=True, materialize_grads=True
+        )
+    slopes = slopes.movedim(0, -1)  # weights edges 3 -> edges 3 weights
+    centre, neighbour = graph.pairs
+    forces = slopes.new_zeros(len(graph.numbers), *slopes.shape[1:])
+    return forces.index_add(0, centre, slopes).index_add(0, neighbour, -slopes)
