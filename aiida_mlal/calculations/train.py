@@ -18,6 +18,7 @@ class TrainCalculation(TaskCalculation):
     NAME: ClassVar[str] = "train"
     PARSER: ClassVar[str] = "mlal.train"
     DATASET: ClassVar[str] = "dataset.safetensors"
+    VALIDATION: ClassVar[str] = "validation.safetensors"
     INITIAL: ClassVar[str] = "initial.safetensors"
 
     @classmethod
@@ -64,6 +65,13 @@ class TrainCalculation(TaskCalculation):
             required=False,
             help="Potential whose weights training begins with, instead of random ones.",
         )
+        spec.input(
+            "validation",
+            valid_type=DatasetData,
+            required=False,
+            help="Labelled structures that are not learned from: they decide which weights are "
+            "kept.",
+        )
         spec.output(
             "potential",
             valid_type=PotentialData,
@@ -80,13 +88,12 @@ class TrainCalculation(TaskCalculation):
         return {
             **plain(inputs, "model", "training", "uncertainty", "seed"),
             "dataset": cls.DATASET,
+            "validation": cls.VALIDATION if "validation" in inputs else None,
             "initial": cls.INITIAL if "initial" in inputs else None,
         }
 
     @classmethod
     def task_files(cls, inputs: Mapping[str, Any]) -> dict[str, ContentData]:
-        """Return the structures, and the potential to begin with."""
-        files: dict[str, ContentData] = {cls.DATASET: inputs["dataset"]}
-        if "initial" in inputs:
-            files[cls.INITIAL] = inputs["initial"]
-        return files
+        """Return the structures, those of validation, and the potential to begin with."""
+        names = {"dataset": cls.DATASET, "validation": cls.VALIDATION, "initial": cls.INITIAL}
+        return {file: inputs[name] for name, file in names.items() if name in inputs}

@@ -167,6 +167,11 @@ A moment tensor potential is best trained as
 )
 @click.option("-t", "--training", type=Options(), default="{}", help="Epochs, optimizer, loss ...")
 @click.option(
+    "--validation",
+    type=FILE,
+    help="Labels that are not learned from but decide which weights are kept.",
+)
+@click.option(
     "--initial",
     type=FILE,
     help="A potential whose weights training begins with: of the same model, or an mtp of a lower "

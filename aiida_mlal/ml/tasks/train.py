@@ -29,6 +29,8 @@ class Train(Task):
         Epochs, optimizer, loss and so on.
     dataset
         File of labelled structures; only those whose status is ``ok`` are learned from.
+    validation
+        File of labelled structures that are not learned from but decide which weights are kept.
     initial
         File of a potential whose weights training begins with, instead of random ones. It is of
         the same model; a moment tensor potential may be of a lower level, or know fewer elements.
@@ -49,6 +51,7 @@ class Train(Task):
     model: Mapping[str, Any]
     training: Mapping[str, Any]
     dataset: str = "dataset.safetensors"
+    validation: str | None = None
     initial: str | None = None
     seed: int = 0
     uncertainty: Mapping[str, Any] | None = None
@@ -67,7 +70,12 @@ class Train(Task):
                     f"{self.output}: this format is for one moment tensor potential without a "
                     "prior, write a file .safetensors"
                 )
-        build(TrainingOptions, self.training, "training")
+        options = build(TrainingOptions, self.training, "training")
+        if self.validation is not None and options.validation:
+            raise ValueError(
+                f"training.validation: {self.validation} is the validation set, so that no share "
+                f"of the training set can be one, got {options.validation:g}"
+            )
         if self.uncertainty is not None:
             parts.make("uncertainties", self.uncertainty, "uncertainty")
 
@@ -76,9 +84,10 @@ class Train(Task):
         from aiida_mlal.ml.training.fit import DivergedError, fit
 
         dataset = read(self.dataset, self.elements)
+        validation = None if self.validation is None else read(self.validation, self.elements)
         options = build(TrainingOptions, self.training, "training")
         about = {"model": self.model, "options": as_dict(options), "seed": self.seed}
-        potential = self._potential(dataset.learnable)
+        potential = self._potential(dataset.learnable, validation)
         progress, epochs = Progress(), 0
 
         def report(epoch: int, loss: float) -> None:
@@ -88,7 +97,7 @@ class Train(Task):
 
         try:
             record = fit(
-                potential, dataset, options, self.seed, self.initial is None, report
+                potential, dataset, options, self.seed, self.initial is None, report, validation
             ).as_dict()
         except DivergedError as error:
             raise FloatingPointError(str(error)) from error
@@ -111,19 +120,22 @@ class Train(Task):
         potential.extras = {**potential.extras, **fitted.extras}
         return {"uncertainty": {"name": options["name"], **fitted.about}}
 
-    def _potential(self, learnable: Configurations) -> "Potential":
+    def _potential(
+        self, learnable: Configurations, validation: Configurations | None = None
+    ) -> "Potential":
         from aiida_mlal.ml.formats import potentials
         from aiida_mlal.ml.models.factory import ModelOptions
 
         model = ModelOptions.parse(self.model)
         # of a file of MLIP each type is a species, also where no structure has it
         types = self.elements or () if self.output.endswith(OF_MLIP) else ()
+        others = () if validation is None else validation.elements
         if self.initial is None:
             if not len(learnable):
                 raise ValueError(f"{self.dataset} has no structure with a label of status 'ok'")
-            return model.build(sorted({*learnable.elements, *types}), self.seed)
+            return model.build(sorted({*learnable.elements, *others, *types}), self.seed)
         start = potentials.load(self.initial, self.elements)
-        elements = {*start.elements, *learnable.elements, *types}
+        elements = {*start.elements, *learnable.elements, *others, *types}
         potential = model.build(sorted(elements), self.seed).to(start.dtype)
         try:
             potential.adopt(start)

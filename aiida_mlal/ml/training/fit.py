@@ -75,17 +75,20 @@ def fit(
     seed: int,
     initialise: bool = True,
     progress: Progress | None = None,
+    validation: Configurations | None = None,
 ) -> TrainingRecord:
     """Fit the weights of ``potential`` in place to the labels that are good to learn from.
 
     Terms of a sum without weights, the priors, are subtracted from the labels once. Members of an
     ensemble learn from bootstrap samples, side by side on the cores that there are. With
-    ``initialise`` false the scales and weights that the potential has are the start.
+    ``initialise`` false the scales and weights that the potential has are the start. Labels of
+    ``validation`` are not learned from but decide which weights are kept; without it a share of
+    the structures does, if the options say so.
 
     Raises
     ------
     ValueError
-        If there is nothing to learn from.
+        If there is nothing to learn from, or two validation sets are asked for.
     DivergedError
         If the loss stops being finite.
     """
@@ -97,12 +100,22 @@ def fit(
         )
     if not potential_parameters(potential):
         raise ValueError(f"the potential {potential.describe()['architecture']!r} has no weights")
-    train, validation = _split(learnable, options.validation, seed)
+    if validation is None:
+        train, judges = _split(learnable, options.validation, seed)
+    else:
+        if options.validation:
+            raise ValueError(
+                f"validation: a set is given, so that no share of the structures (got "
+                f"{options.validation:g}) can be one"
+            )
+        train = np.arange(len(learnable))
+        learnable = Configurations.concatenate([learnable, validation.learnable])
+        judges = np.arange(len(train), len(learnable))
     learner, targets = _beyond_priors(potential, learnable)
     graph = learner.graph(learnable)
     first = learner.members[0] if isinstance(learner, Ensemble) else learner
     prepared = first.prepare(graph)
-    fitting = _Fitting(prepared, targets, options, initialise, train, validation)
+    fitting = _Fitting(prepared, targets, options, initialise, train, judges)
     if isinstance(learner, Ensemble):
         curves = _fit_members(fitting, learner, seed)
     else:
@@ -110,7 +123,7 @@ def fit(
     predicted = potential.predict(learnable)
     measured = {
         name: _errors(predicted[part], learnable[part]) if len(part) else None
-        for name, part in (("train", train), ("validation", validation))
+        for name, part in (("train", train), ("validation", judges))
     }
     return TrainingRecord(curves, measured, len(train), potential_parameters(potential))
 

@@ -36,6 +36,32 @@ def test_writes_a_potential_that_has_learned(dataset, folder):
     assert result["epochs"] == len(result["curves"][0]["train"])
 
 
+def test_a_validation_set_is_not_learned_from(dataset, folder):
+    dataset[[0, 1]].save("dataset.safetensors")
+    dataset[[2, 3]].save("validation.safetensors")
+    task = {**TASK, "validation": "validation.safetensors"}
+    result = execute(task)
+    assert result["status"] == "ok", result
+    assert result["n_structures"] == 2
+    trained = Checkpoint.load("potential.safetensors").potential
+    shift = dataset[[2, 3]].with_labels(dataset[[2, 3]].energies + 1.0, dataset[[2, 3]].forces)
+    shift.save("validation.safetensors")
+    assert execute({**task, "training": {"epochs": 1}})["status"] == "ok"
+    one = Checkpoint.load("potential.safetensors").potential
+    dataset[[2, 3]].save("validation.safetensors")
+    execute({**task, "training": {"epochs": 1}})
+    same = Checkpoint.load("potential.safetensors").potential
+    np.testing.assert_array_equal(one.predict(dataset).forces, same.predict(dataset).forces)
+    predicted = trained.predict(dataset[[2, 3]])
+    mae = abs(predicted.energies - dataset[[2, 3]].energies).mean() / 4
+    assert result["errors"]["validation"]["energy_mae"] == pytest.approx(mae)
+
+
+def test_there_is_one_validation_set(dataset, folder):
+    task = {**TASK, "validation": "dataset.safetensors", "training": {"validation": 0.5}}
+    assert "no share of the training set can be one" in execute(task)["message"]
+
+
 def test_the_potential_says_how_it_was_trained(dataset, folder):
     execute(TASK)
     training = Checkpoint.load("potential.safetensors").training

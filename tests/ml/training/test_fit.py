@@ -234,6 +234,19 @@ def test_the_validation_set_is_not_learned_from(structures):
     assert min(second.curves[0].validation) > max(first.curves[0].validation)
 
 
+def test_a_validation_set_decides_as_a_share_does(structures):
+    order = np.random.default_rng(3).permutation(8)
+    apart, judges = np.sort(order[2:]), np.sort(order[:2])
+    share, given = untrained(), untrained()
+    first = fit(share, structures, options(validation=0.25), seed=3)
+    second = fit(given, structures[apart], options(), seed=3, validation=structures[judges])
+    np.testing.assert_allclose(second.curves[0].train, first.curves[0].train, rtol=1e-6)
+    np.testing.assert_allclose(second.curves[0].validation, first.curves[0].validation, rtol=1e-6)
+    assert (second.curves[0].best, second.n_structures) == (first.curves[0].best, 6)
+    with pytest.raises(ValueError, match="no share of the structures"):
+        fit(given, structures, options(validation=0.5), seed=3, validation=structures)
+
+
 def test_another_seed_validates_with_other_structures(structures):
     found = set()
     for seed in range(4):
