@@ -32,13 +32,26 @@ def launch() -> None:
     help="What labels: qe for Quantum ESPRESSO, or the name of an ASE calculator, or its name and "
     'options as JSON, {"name": "lj", "options": {"epsilon": 0.1}}.',
 )
+@click.option(
+    "--recipe",
+    type=click.Choice(["offline", "bootstrap"]),
+    default="offline",
+    show_default=True,
+    help="offline: the ends of relaxations are labelled until they are relaxed, with networks on a "
+    "prior. bootstrap: cells are relaxed as well, with a moment tensor potential, and what it "
+    "extrapolates to is labelled until it does not any more.",
+)
 @click.option("--protocol", help="fast, balanced or stringent. [default: balanced]")
 @click.option(
     "--fixed",
     help="Atoms that do not move, such as 0-3,7, counted from 0. "
     "[default: those that the file of the structure says are fixed]",
 )
-@click.option("--fmax", type=float, help="Labelled force to be reached, in eV/Å.")
+@click.option(
+    "--fmax",
+    type=float,
+    help="Force to be reached, in eV/Å: the labelled one if ends are labelled.",
+)
 @click.option("--max-labels", type=click.IntRange(1), help="Budget of labels.")
 @click.option("--seed", type=int, help="Of everything random.")
 @click.option(
@@ -60,6 +73,7 @@ def launch() -> None:
 def offline(
     structure: str,
     labels: str,
+    recipe: str,
     protocol: str | None,
     fixed: str | None,
     fmax: float | None,
@@ -85,7 +99,7 @@ def offline(
             given = _merge(given, {"label": qe_overrides(family, cutoffs, mpi)})
         else:
             codes = {"mlal": code}
-        given = _merge(given, _stops(fmax, max_labels, protocol, given))
+        given = _merge(given, _stops(fmax, max_labels, recipe, protocol, given))
         builder = offline_builder(
             node,
             codes=codes,
@@ -93,6 +107,7 @@ def offline(
             protocol=protocol,
             overrides=given if seed is None else {**given, "seed": seed},
             fixed=still if fixed is None else parse_indices(fixed),
+            recipe=recipe,
         )
     except ValueError as error:
         echo.echo_critical(str(error))
@@ -106,6 +121,7 @@ def offline_builder(
     protocol: str | None,
     overrides: dict[str, Any],
     fixed: list[Any],
+    recipe: str = "offline",
 ) -> "ProcessBuilder":
     """Return the builder of an offline campaign."""
     from aiida.common.exceptions import NotExistent
@@ -114,7 +130,7 @@ def offline_builder(
     try:
         workflow: Any = WorkflowFactory("mlal.offline")
         builder: ProcessBuilder = workflow.get_builder_from_protocol(
-            codes, structure, protocol, overrides, labels=labels, fixed=fixed or None
+            codes, structure, protocol, overrides, labels, fixed=fixed or None, recipe=recipe
         )
     except NotExistent as error:
         raise ValueError(f"{error}; `aiida-mlal setup` makes what is missing") from error
@@ -202,20 +218,25 @@ def qe_overrides(
 
 
 def _stops(
-    fmax: float | None, max_labels: int | None, protocol: str | None, given: dict[str, Any]
+    fmax: float | None,
+    max_labels: int | None,
+    recipe: str,
+    protocol: str | None,
+    given: dict[str, Any],
 ) -> dict[str, Any]:
     """Return overrides of stops and simulation for another force or budget."""
     from aiida_mlal import protocols
 
     if fmax is None and max_labels is None:
         return {}
-    inputs = protocols.inputs("offline", protocol, given)
+    inputs = protocols.inputs(recipe, protocol, given)
     stops = [dict(stop) for stop in inputs["stop"]]
     found: dict[str, Any] = {}
     if fmax is not None:
+        found["simulation"] = {**inputs["simulation"], "fmax": fmax}
+    if fmax is not None and recipe == "offline":
         stops = [stop for stop in stops if stop["name"] != "oracle_force"]
         stops.insert(0, {"name": "oracle_force", "fmax": fmax})
-        found["simulation"] = {**inputs["simulation"], "fmax": fmax}
     if max_labels is not None:
         stops = [stop for stop in stops if stop["name"] != "labels"]
         stops.append({"name": "labels", "n": max_labels})

@@ -35,12 +35,16 @@ from aiida_mlal.workflows.train import TrainBaseWorkChain
 OPTIONS = {
     "model": 'Architecture and its options, such as `{"architecture": "bpnn", "ensemble": 5}`.',
     "training": "Options of training.",
+    "uncertainty": "Name and options of a measure that potentials are trained for, such as "
+    '`{"name": "grade"}`; by default that of the model.',
     "query": 'Name and options of the query strategy, such as `{"name": "random", "n": 2}`.',
     "filters": "What is not worth a label.",
 }
 """Inputs of every campaign that are options, and what they are."""
 
-TRAIN_INPUTS = tuple(f"train.{x}" for x in ("dataset", "model", "training", "seed", "initial"))
+TRAIN_INPUTS = tuple(
+    f"train.{x}" for x in ("dataset", "model", "training", "uncertainty", "seed", "initial")
+)
 SELECT_INPUTS = ("potential", "pool", "train", "query", "filters", "seed")
 
 
@@ -79,6 +83,15 @@ class CampaignWorkChain(WorkChain):
             spec.input(name, valid_type=Dict, serializer=to_aiida_type, help=about)
         spec.inputs["training"].default = lambda: Dict({})
         spec.inputs["filters"].default = lambda: Dict({})
+        spec.inputs["uncertainty"].required = False
+        spec.input(
+            "warm_start",
+            valid_type=Bool,
+            serializer=to_aiida_type,
+            default=lambda: Bool(False),
+            help="Whether training begins with the weights of the potential before, if there is "
+            "one, instead of random ones.",
+        )
         spec.input(
             "stop",
             valid_type=List,
@@ -209,6 +222,10 @@ class CampaignWorkChain(WorkChain):
             training=self.inputs.training,
             seed=self.inputs.seed,
         )
+        if "uncertainty" in self.inputs:
+            inputs.train.uncertainty = self.inputs.uncertainty
+        if self.inputs.warm_start and "potential" in self.ctx:
+            inputs.train.initial = self.ctx.potential
         self._submit("training", "train", TrainBaseWorkChain, inputs)
 
     def take_potential(self) -> ExitCode | None:
@@ -228,19 +245,10 @@ class CampaignWorkChain(WorkChain):
 
     def choose(self) -> None:
         """Choose which candidates are labelled."""
-        inputs = self.exposed_inputs(SelectCalculation, "select")
-        query = self.ctx.query.get_dict()
-        if parts.find("strategies", query["name"]).wants_potential:  # type: ignore[attr-defined]
-            inputs.potential = self.ctx.potential
-        if "dataset" in self.ctx:
-            inputs.train = self.ctx.dataset
-        inputs.update(
-            query=self.ctx.query,
-            filters=self.inputs.filters,
-            seed=self.inputs.seed,
-            **self.candidates(),
-        )
-        self._submit("selection", "select", SelectCalculation, inputs)
+        given = {"train": self.ctx.dataset} if "dataset" in self.ctx else {}
+        if strategy_of(self.ctx.query).wants_potential:
+            given["potential"] = self.ctx.potential
+        self._select(query=self.ctx.query, **given, **self.candidates())
 
     def take_selection(self) -> ExitCode | None:
         """Take what was chosen, which may be nothing."""
@@ -328,6 +336,11 @@ class CampaignWorkChain(WorkChain):
     def attach(self) -> None:
         """Attach outputs that only this kind of campaign has."""
 
+    def _select(self, **inputs: Any) -> None:
+        given = self.exposed_inputs(SelectCalculation, "select")
+        given.update(filters=self.inputs.filters, seed=self.inputs.seed, **inputs)
+        self._submit("selection", "select", SelectCalculation, given)
+
     def _submit(self, what: str, step: str, process: Any, inputs: Any) -> None:
         metadata = dict(inputs.get("metadata", {}))
         metadata["call_link_label"] = f"{step}_{self.ctx.iteration:02d}"
@@ -369,10 +382,15 @@ def check_options(given: Mapping[str, Mapping[str, Any]]) -> None:
         JSON values of the inputs in ``OPTIONS``, those without a default at least.
     """
     training = {key: given.get(key, {}) for key in ("model", "training")}
-    build(parts.find("tasks", "train"), training)
+    build(parts.find("tasks", "train"), {**training, "uncertainty": given.get("uncertainty")})
     parts.make("strategies", given["query"], "query")
     selection = {"strategy": given["query"], "filters": given.get("filters", {})}
     build(parts.find("tasks", "select"), selection)
+
+
+def strategy_of(query: Dict) -> Any:
+    """Return the class of the strategy that a query names."""
+    return parts.find("strategies", query["name"])
 
 
 def codes_of(

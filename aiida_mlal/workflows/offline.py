@@ -1,6 +1,7 @@
 """Offline active learning: simulations run to their end, then some of their frames are labelled."""
 
 from collections.abc import Mapping
+from textwrap import shorten
 from typing import Any, ClassVar
 
 from aiida.engine import ExitCode, ProcessBuilder, if_, while_
@@ -11,6 +12,7 @@ from aiida_mlal import protocols
 from aiida_mlal.data.dataset import DatasetData
 from aiida_mlal.data.structures import STRUCTURES
 from aiida_mlal.ml import parts, stops
+from aiida_mlal.ml.options import suggest
 from aiida_mlal.ml.selection.final_uncertainty import FinalUncertainty
 from aiida_mlal.ml.selection.uncertainty import MostUncertain
 from aiida_mlal.workflows import steps
@@ -20,6 +22,7 @@ from aiida_mlal.workflows.campaign import (
     check_options,
     codes_of,
     label_inputs,
+    strategy_of,
 )
 from aiida_mlal.workflows.labelling.lookup import check_label, labelling_of
 from aiida_mlal.workflows.ports import check_names, fill, names
@@ -37,6 +40,11 @@ class OfflineWorkChain(CampaignWorkChain):
     """
 
     ROLES: ClassVar[tuple[str, ...]] = ("train", "simulate", "select", "label")
+    RECIPES: ClassVar[dict[str, str]] = {
+        "offline": "offline learning",
+        "bootstrap": "bootstrapping",
+    }
+    """Sets of protocols, and what a campaign by them is called."""
 
     @classmethod
     def define(cls, spec: Any) -> None:
@@ -62,6 +70,15 @@ class OfflineWorkChain(CampaignWorkChain):
             serializer=to_aiida_type,
             help='Name and options of the simulation, such as `{"name": "relax"}`.',
         )
+        spec.input(
+            "first_query",
+            valid_type=Dict,
+            serializer=to_aiida_type,
+            required=False,
+            help="Chooses which of the structures are labelled before any potential has learned "
+            'something, such as `{"name": "maxvol"}`; all are without it. None are where labels '
+            "are given.",
+        )
         spec.expose_inputs(SimulateBaseWorkChain, namespace="simulate", exclude=SIMULATE_INPUTS)
         spec.inputs.validator = validate
 
@@ -82,12 +99,12 @@ class OfflineWorkChain(CampaignWorkChain):
         step: Any = cls
         spec.outline(
             step.begin,
+            if_(step.first_choice_is_due)(step.choose_first, step.take_first),
             if_(step.initial_labels_are_due)(step.label, step.take_labels),
             while_(step.is_going_on)(
                 if_(step.training_is_due)(step.train, step.take_potential),
                 if_(step.simulation_is_due)(step.simulate, step.take_trajectory),
-                step.choose,
-                step.take_selection,
+                if_(step.query_is_due)(step.choose, step.take_selection),
                 if_(step.labels_are_due)(step.label, step.take_labels),
                 step.check,
             ),
@@ -105,6 +122,7 @@ class OfflineWorkChain(CampaignWorkChain):
         labels: str | Mapping[str, Any] = "emt",
         options: Mapping[str, Any] | None = None,
         fixed: list[Any] | None = None,
+        recipe: str = "offline",
         **kwargs: Any,
     ) -> ProcessBuilder:
         """Return a builder that is ready to be run.
@@ -129,6 +147,11 @@ class OfflineWorkChain(CampaignWorkChain):
             Of all jobs, such as resources.
         fixed
             Atoms that do not move.
+        recipe
+            Which set of protocols. Those of ``offline`` label the ends of relaxations until the
+            labels say that they are relaxed, with networks on a prior. Those of ``bootstrap``
+            relax cells as well, with a moment tensor potential, and label what it extrapolates to
+            until it does not any more.
         kwargs
             Passed on to the builder of the labelling WorkChain, such as ``electronic_type``.
         """
@@ -138,10 +161,13 @@ class OfflineWorkChain(CampaignWorkChain):
         check_names(overrides, known, "overrides")
         label_overrides = overrides.pop("label", {})
 
-        inputs = protocols.inputs("offline", protocol, overrides)
+        if recipe not in cls.RECIPES:
+            raise ValueError(f"unknown recipe {recipe!r}{suggest(recipe, cls.RECIPES)}")
+        inputs = protocols.inputs(recipe, protocol, overrides)
         entry_point, kwargs["calculator"] = labelling_of(labels)
         inputs["labelling"] = overrides.get("labelling", entry_point)
-        if isinstance(structure, DatasetData) and "n" not in overrides.get("query", {}):
+        finals = parts.find("strategies", inputs["query"]["name"]).wants_final  # type: ignore[attr-defined]
+        if finals and isinstance(structure, DatasetData) and "n" not in overrides.get("query", {}):
             inputs["query"]["n"] = max(len(structure), inputs["query"].get("n", 1))
         label = label_inputs(
             inputs["labelling"],
@@ -161,7 +187,8 @@ class OfflineWorkChain(CampaignWorkChain):
         what = ", ".join(
             DatasetData(steps.beginnings(structure, None)).base.attributes.get("formulas")
         )
-        builder["metadata"]["label"] = f"offline learning of {what}"
+        label_of_node = f"{cls.RECIPES[recipe]} of {what}"
+        builder["metadata"]["label"] = shorten(label_of_node, 255, placeholder=" ...")
         made_by = labels if isinstance(labels, str) else labels.get("name")
         builder["metadata"]["description"] = (
             f"protocol {protocol or 'default'}, labels by {made_by}"
@@ -173,7 +200,8 @@ class OfflineWorkChain(CampaignWorkChain):
         inputs = self.inputs
         self.begin_context()
         self.ctx.simulated = False
-        given = {k: inputs[k] for k in ("fixed", "dataset", "potential") if k in inputs}
+        known = ("fixed", "dataset", "potential", "first_query")
+        given = {name: inputs[name] for name in known if name in inputs}
         found: Any = steps.begin(  # type: ignore[call-arg]
             structures=inputs.structures,
             query=inputs.query,
@@ -185,6 +213,40 @@ class OfflineWorkChain(CampaignWorkChain):
         for name in ("unlabelled", "query"):
             if name in found:
                 self.ctx[name] = found[name]
+        if "first_query" in inputs:
+            self.ctx.first_query = found.get("first_query", inputs.first_query)
+
+    def first_choice_is_due(self) -> bool:
+        """Return whether some of the structures are to be chosen for the first labels."""
+        return "first_query" in self.ctx and "unlabelled" in self.ctx
+
+    def choose_first(self) -> None:
+        """Choose what is labelled before any potential has learned something."""
+        given = {}
+        if strategy_of(self.ctx.first_query).wants_potential:
+            untrained: Any = steps.untrained
+            given["potential"] = untrained(
+                model=self.inputs.model,
+                seed=self.inputs.seed,
+                structures=self.ctx.unlabelled,
+                metadata={"call_link_label": "untrained"},
+            )
+        self._select(pool=self.ctx.unlabelled, query=self.ctx.first_query, **given)
+
+    def take_first(self) -> ExitCode | None:
+        """Take what was chosen, and see what that leaves of the budget."""
+        problem = self.take_selection()
+        if problem is not None or "unlabelled" not in self.ctx:
+            return problem or self._finish("ERROR_NOTHING_TO_QUERY", reason="nothing is labelled")
+        afford: Any = steps.afford
+        found = afford(
+            query=self.ctx.query,
+            stop=self.inputs.stop,
+            chosen=self.ctx.unlabelled,
+            metadata={"call_link_label": "afford"},
+        )
+        self.ctx.query = found.get("query", self.ctx.query)
+        return None
 
     def take_potential(self) -> ExitCode | None:
         """Take the potential, which has run no simulations yet."""
@@ -217,6 +279,11 @@ class OfflineWorkChain(CampaignWorkChain):
         counts = ", ".join(f"{ends.count(end)} {end}" for end in sorted(set(ends)))
         self._tell(f"simulated {len(self.ctx.trajectory)} frames, runs ended: {counts}")
         return None
+
+    def query_is_due(self) -> bool:
+        """Return whether something that simulations met may be worth a label."""
+        chosen = stops.parse(self.inputs.stop.get_list())
+        return not stops.are_met_by(chosen, self.ctx.results.get_dict().get("runs", []))
 
     def candidates(self) -> dict[str, Any]:
         """Return the frames of the simulations."""
@@ -276,8 +343,16 @@ def _check_options(inputs: Mapping[str, Any]) -> None:
             f"stop {name!r} judges the last frames of simulations, which the query "
             f"{given['query']['name']!r} does not label: choose one of {good}"
         )
+    if "first_query" in inputs:
+        parts.make("strategies", inputs["first_query"].get_dict(), "first_query")
     guard: Any = getattr(simulation, "guard", None)
-    if guard is None or guard.uncertainty is not None or given["model"].get("ensemble", 1) > 1:
+    ending = [stop for stop in chosen if isinstance(stop, stops.Uninterrupted)]
+    if ending and guard is not None and guard.break_ is None and ending[0].threshold is None:
+        raise ValueError(
+            "stop 'uninterrupted' wants simulations that end where the potential is not sure: "
+            "give 'break' as simulation.guard.break, or the stop a threshold"
+        )
+    if guard is None or guard.uncertainty is not None or _is_measured(given):
         return
     reasons = {"simulation.guard: 'select' and 'break' need": guard.select or guard.break_}
     reasons[f"query {given['query']['name']!r} needs"] = isinstance(
@@ -287,8 +362,17 @@ def _check_options(inputs: Mapping[str, Any]) -> None:
         if holds:
             raise ValueError(
                 f"{reason} an uncertainty, and a single potential has none by default: give the "
-                "model an 'ensemble' of 2 or more, or name one as simulation.guard.uncertainty"
+                "model an 'ensemble' of 2 or more, or name one as 'uncertainty'"
             )
+
+
+def _is_measured(given: Mapping[str, Any]) -> bool:
+    """Return whether potentials know their uncertainty."""
+    model = given["model"]
+    if model.get("ensemble", 1) > 1 or "uncertainty" in given:
+        return True
+    kind: Any = parts.find("models", model["architecture"])
+    return "prior" not in model and kind.uncertainty is not None
 
 
 def _watches_ends(chosen: list[stops.Stop]) -> list[stops.Stop]:
@@ -313,6 +397,8 @@ def _check_structures(inputs: Mapping[str, Any]) -> None:
         strange = sorted(set(start.elements) - set(potential.elements))
         if strange:
             raise ValueError(f"potential: it knows {potential.elements}, but not {strange}")
+        return
+    if "first_query" in inputs:
         return
     new = steps.unknown(start, None if dataset is None else dataset.configurations)
     left = stops.labels_left(stops.parse(inputs["stop"].get_list()), len(new))
