@@ -275,6 +275,7 @@ class CampaignWorkChain(WorkChain):
     def take_labels(self) -> ExitCode | None:
         """Extend the data set, if labels fit to those that are there and enough succeeded."""
         child = self.ctx.child
+        self.ctx.pop("unlabelled", None)
         if "dataset" not in child.outputs:
             return self._fail("ERROR_LABELLING_FAILED", child)
         labelled = child.outputs.dataset
