@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import pairwise
 from typing import Any, Literal, cast
 
@@ -13,13 +14,11 @@ from torch import Tensor, nn
 from aiida_mlal.ml.descriptors.gaussian_moments import GaussianMomentOptions, GaussianMoments
 from aiida_mlal.ml.graph import Graph
 from aiida_mlal.ml.models.base import Potential, Prediction, Prepared
+from aiida_mlal.ml.models.layers import LayerGradient, outer_products
 from aiida_mlal.ml.options import as_dict, build
 
 SILU_GAIN = 1.6765324703310907
 """With it SiLU of normally distributed numbers has a mean square of 1."""
-
-BIAS_GAIN = 0.1
-"""Factor of the biases of layers of the kind ``ntk``."""
 
 
 @dataclass(frozen=True)
@@ -108,6 +107,27 @@ class GMNN(Potential):
         nodes = self.latent(self.descriptor(graph, species))
         return self.scale[species, None] * self.layers[-1].gain * nodes
 
+    def features(self, graph: Graph) -> Float[Tensor, "atoms features"]:
+        """Return the invariants of the moments of each atom."""
+        features: Tensor = self.descriptor(graph, self.species(graph.numbers))
+        return features
+
+    def layer_gradients(self, graph: Graph) -> list[LayerGradient]:
+        """Return the derivatives by the weights of each layer."""
+        with torch.no_grad():
+            features, species = self.features(graph), self.species(graph.numbers)
+        everybody = torch.arange(len(species), device=species.device)
+        gains = [layer.gain for layer in self.layers]
+        return outer_products(partial(self.read, features, species), self.layers, everybody, gains)
+
+    def prepare(self, graph: Graph) -> Prepared:
+        """Use the kernels in numba on the CPU."""
+        if graph.vectors.device.type != "cpu":
+            return super().prepare(graph)
+        from aiida_mlal.ml.models.gmnn_prepared import PreparedGMNN  # numba is slow to import
+
+        return PreparedGMNN.of(self, graph)
+
     def initialise(self, prepared: Prepared, targets: Prediction, seed: int) -> None:
         """Set shifts by a regression on the composition, scales to the spread that it leaves."""
         graph = prepared.graph
@@ -115,10 +135,10 @@ class GMNN(Potential):
         if not bool(known.any()):
             return
         species, n = self.species(graph.numbers), len(self.elements)
-        composition = nn.functional.one_hot(species, n).to(self.dtype)
-        counts = graph.sum_over_atoms(composition)[known]
-        shifts = regress_shifts(counts, targets.energies[known])
-        rest = (targets.energies[known] - counts @ shifts) / counts.sum(1)
+        counts = graph.sum_over_atoms(nn.functional.one_hot(species, n).double())[known]
+        energies = targets.energies[known].double()
+        shifts = regress_shifts(counts, energies)
+        rest = (energies - counts @ shifts) / counts.sum(1)
         spread = float(rest.square().mean().sqrt())
         with torch.no_grad():
             self.shift.copy_(shifts)
@@ -141,7 +161,7 @@ class GMNN(Potential):
 class StandardLayer(nn.Linear):
     """W x + b, Glorot's first weights."""
 
-    activation, gain = 1.0, 1.0
+    activation, gain, bias_gain = 1.0, 1.0, 1.0
 
     def __init__(self, n_in: int, n_out: int) -> None:
         super().__init__(n_in, n_out, dtype=torch.float64)
@@ -152,7 +172,7 @@ class StandardLayer(nn.Linear):
 class NTKLayer(nn.Module):
     """W x / √n + 0.1 b, normally distributed first weights."""
 
-    activation = SILU_GAIN
+    activation, bias_gain = SILU_GAIN, 0.1
 
     def __init__(self, n_in: int, n_out: int) -> None:
         super().__init__()
@@ -162,7 +182,7 @@ class NTKLayer(nn.Module):
 
     def forward(self, nodes: Float[Tensor, "atoms nodes"]) -> Float[Tensor, "atoms outputs"]:
         """Return the next nodes, before their activation."""
-        return torch.addmm(self.bias, nodes, self.weight.T, beta=BIAS_GAIN, alpha=self.gain)
+        return torch.addmm(self.bias, nodes, self.weight.T, beta=self.bias_gain, alpha=self.gain)
 
 
 def regress_shifts(

@@ -1,0 +1,487 @@
+"""Gaussian moments on the CPU, in numba with explicit SIMD: all that does not look for neighbours.
+
+Neighbours of an atom are worked on W at a time: components of the powers of their directions and
+Gaussians of their distances, each a row of a buffer. Their products, summed for each element, are
+mixed to the moments by the trainable coefficients.
+
+The invariants of moments are sums of products, first of tensors of two moments, then of these
+with a third. All of this is one list of bilinear terms, which gives derivatives of any order as
+well, for W atoms at a time; numbers of one kind of W atoms are a slot.
+"""
+
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cache
+from itertools import permutations, product
+from math import pi
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from aiida_mlal.ml.descriptors.gaussian_moments import COMPONENTS, index_sets
+from aiida_mlal.ml.fast.bpnn import half_cutoff
+from aiida_mlal.ml.fast.jit import jit
+from aiida_mlal.ml.fast.simd import W, fill, load, splat, store, vexp, vmin, vsqrt
+
+Row = dict[tuple[int, int], float]
+"""A sum of products: pairs of slots and factors."""
+
+Product = tuple[Sequence[int], Sequence[int], float]
+"""Axes of components of two moments, and a factor."""
+
+N = len(COMPONENTS)
+
+MONOMIALS = 4
+"""Row of the buffer of neighbours with the first component; x, y, z, 1/r are before."""
+
+BASIS = MONOMIALS + N
+"""Row with the first Gaussian; after all of these come their derivatives by the distance."""
+
+
+@dataclass(frozen=True, eq=False)
+class Terms:
+    """Sums of products: row i is the sum of factor * X[first] * Y[second] from begin[i] on.
+
+    Places are those of slots, in numbers.
+    """
+
+    begin: Int[np.ndarray, " rows_and_end"]
+    first: Int[np.ndarray, " terms"]
+    second: Int[np.ndarray, " terms"]
+    factor: Float[np.ndarray, " terms"]
+
+    @classmethod
+    def of(cls, rows: Sequence[Row]) -> "Terms":
+        """Return the terms of rows, from pairs of slots to their factors."""
+        terms = [(*pair, factor) for row in rows for pair, factor in row.items()]
+        first, second, factor = np.array(terms).T if terms else np.zeros((3, 0))
+        return cls(
+            np.cumsum([0, *map(len, rows)]),
+            first.astype(np.int64) * W,
+            second.astype(np.int64) * W,
+            np.array(factor, dtype=float),
+        )
+
+    @property
+    def arrays(self) -> tuple[np.ndarray, ...]:
+        """What kernels get."""
+        return self.begin, self.first, self.second, self.factor
+
+
+@dataclass(frozen=True, eq=False)
+class Program:
+    """How the invariants come of the moments, and how derivatives go back.
+
+    Slot 0 is the number 1, then come the components of the moments, tensors of two moments, and
+    the invariants.
+
+    Attributes
+    ----------
+    n_inner
+        Number of slots before the invariants.
+    n_slots
+        Number of slots.
+    forth
+        Rows are the slots behind the moments.
+    back
+        Rows are all slots before the invariants: of a derivative by a slot, and another slot.
+    """
+
+    n_inner: int
+    n_slots: int
+    forth: Terms
+    back: Terms
+
+
+@cache
+def program(n_radial: int, invariants: str) -> Program:
+    """Return the program of an index set of ``GaussianMoments``."""
+    sets = index_sets(n_radial, invariants)
+    rows: list[Row] = []
+    n_moments = 1 + n_radial * N
+    tensors: dict[tuple[int, int, int], int] = {}
+    for kind, index in enumerate(sets[4:]):
+        for s, t, _ in index:
+            if (kind, s, t) not in tensors:
+                tensors[kind, s, t] = n_moments + len(rows)
+                rows += [_sum(s, t, _tensor(kind, axes)) for axes in _axes(_RANK[kind])]
+    n_inner = n_moments + len(rows)
+    rows += [{(0, _slot(s, ())): 1.0} for (s,) in sets[0]]
+    for rank, index in zip((1, 2, 3), sets[1:4]):
+        squares = [(axes, axes, 1.0) for axes in product(range(3), repeat=rank)]
+        rows += [_sum(s, t, squares) for s, t in index]
+    for kind, index in enumerate(sets[4:]):
+        kept = _axes(_RANK[kind])
+        for s, t, u in index:
+            rows.append(
+                {
+                    (tensors[kind, s, t] + k, _slot(u, axes)): float(len(set(permutations(axes))))
+                    for k, axes in enumerate(kept)
+                }
+            )
+    back: list[Row] = [defaultdict(float) for _ in range(n_inner)]
+    for row, terms in enumerate(rows):
+        for (a, b), factor in terms.items():
+            back[a][n_moments + row, b] += factor
+            back[b][n_moments + row, a] += factor
+    back[0].clear()
+    return Program(n_inner, n_moments + len(rows), Terms.of(rows), Terms.of(back))
+
+
+_RANK = (2, 2, 2, 1)
+"""Of the tensors of two moments whose products with a third are the invariants of degree 3."""
+
+
+def _axes(rank: int) -> list[tuple[int, ...]]:
+    return [axes for axes in COMPONENTS if len(axes) == rank]
+
+
+def _slot(s: int, axes: Sequence[int]) -> int:
+    """Return the slot of a component of a moment."""
+    return 1 + s * N + COMPONENTS.index(tuple(sorted(axes)))
+
+
+def _tensor(kind: int, axes: Sequence[int]) -> list[Product]:
+    """Return the products that a component of a tensor of two moments is the sum of."""
+    if kind == 3:
+        return [((*ij, *axes), ij, 1.0) for ij in product(range(3), repeat=2)]
+    common = {0: 1, 1: 0, 2: 2}[kind]
+    return [
+        ((*shared, j), (*shared, k), 0.5)
+        for j, k in (axes, axes[::-1])
+        for shared in product(range(3), repeat=common)
+    ]
+
+
+def _sum(s: int, t: int, products: Sequence[Product]) -> Row:
+    """Return a sum of products of components of two moments, equal ones together."""
+    row: Row = defaultdict(float)
+    for one, other, factor in products:
+        a, b = sorted((_slot(s, one), _slot(t, other)))
+        row[a, b] += factor
+    return row
+
+
+class Radial:
+    """The Gaussians, and room for the coefficients as kernels want them."""
+
+    def __init__(self, cutoff: float, centres: Float[np.ndarray, " basis"], n_radial: int) -> None:
+        n_basis = len(centres)
+        steepness = (n_basis / cutoff) ** 2
+        norm = (2 * steepness / pi) ** 0.25 / n_basis**0.5
+        self.cutoff, self.n_basis, self.n_radial = cutoff, n_basis, n_radial
+        self.arrays = (
+            np.array([cutoff, steepness, norm]),
+            np.array(centres, float),
+            np.array(half_cutoff(0.0)),
+        )
+
+    def coefficients(
+        self, values: Float[np.ndarray, "elements elements radial basis"]
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Return coefficients with radial functions last, and with Gaussians last, filled up."""
+        values = np.asarray(values, float)
+        return filled(values.swapaxes(2, 3)), filled(values)
+
+
+def filled(values: Float[np.ndarray, "... numbers"]) -> Float[np.ndarray, "... numbers_and_zeros"]:
+    """Return an array with zeros at the end of the last axis, so that vectors fit."""
+    width = [(0, 0)] * (values.ndim - 1) + [(0, -values.shape[-1] % W)]
+    return np.ascontiguousarray(np.pad(values, width))
+
+
+_jit: Callable[[Callable[..., Any]], Any] = jit(fastmath=True)
+
+
+@_jit
+def rows_of(n_basis: int) -> int:
+    """Return how many rows the buffer of neighbours has."""
+    return BASIS + 2 * n_basis
+
+
+@_jit
+def write_rows(
+    flat: np.ndarray, stride: int, end: int, constants: np.ndarray, centres: np.ndarray,
+    polynomial: np.ndarray,
+) -> None:  # fmt: skip
+    """From x, y, z in rows 0 to 2 of the buffer get all other rows; ``end`` is a multiple of W."""
+    cutoff, steepness, norm = constants[0], constants[1], constants[2]
+    n_basis, unit = centres.size, 1.0 / cutoff**2
+    for p in range(0, end, W):
+        x, y, z = load(flat, p), load(flat, stride + p), load(flat, 2 * stride + p)
+        square = x * x + y * y + z * z
+        r = vsqrt(square)
+        inverse = splat(1.0) / r
+        store(flat, 3 * stride + p, inverse)
+        x, y, z = x * inverse, y * inverse, z * inverse
+        at = MONOMIALS * stride + p
+        store(flat, at, splat(1.0))
+        store(flat, at + stride, x)
+        store(flat, at + 2 * stride, y)
+        store(flat, at + 3 * stride, z)
+        xx, xy, xz, yy, yz, zz = x * x, x * y, x * z, y * y, y * z, z * z
+        at += 4 * stride
+        store(flat, at, xx)
+        store(flat, at + stride, xy)
+        store(flat, at + 2 * stride, xz)
+        store(flat, at + 3 * stride, yy)
+        store(flat, at + 4 * stride, yz)
+        store(flat, at + 5 * stride, zz)
+        at += 6 * stride
+        store(flat, at, xx * x)
+        store(flat, at + stride, xx * y)
+        store(flat, at + 2 * stride, xx * z)
+        store(flat, at + 3 * stride, xy * y)
+        store(flat, at + 4 * stride, xy * z)
+        store(flat, at + 5 * stride, xz * z)
+        store(flat, at + 6 * stride, yy * y)
+        store(flat, at + 7 * stride, yy * z)
+        store(flat, at + 8 * stride, yz * z)
+        store(flat, at + 9 * stride, zz * z)
+        part = vmin(square * unit, 1.0)
+        h, dh = splat(polynomial[0]), splat(0.0)
+        for k in range(1, polynomial.size):
+            dh = dh * part + h
+            h = h * part + fill(polynomial, k)
+        envelope = h * h * norm
+        slope = h * dh * r * (4.0 * unit * norm)
+        at = BASIS * stride + p
+        for b in range(n_basis):
+            apart = r - centres[b]
+            bell = vexp(apart * apart * (-steepness))
+            store(flat, at, bell * envelope)
+            store(flat, at + n_basis * stride, bell * (slope - apart * envelope * (2 * steepness)))
+            at += stride
+
+
+@_jit
+def turn(flat: np.ndarray, stride: int, row: int, n: int, begin: int, end: int, turned: np.ndarray,
+) -> None:  # fmt: skip
+    """Write ``n`` rows of neighbours from begin to end so that each neighbour's are together."""
+    width = (n + W - 1) // W * W
+    for b in range(n):
+        at = (row + b) * stride
+        for q in range(begin, end):
+            turned[q * width + b] = flat[at + q]
+
+
+@_jit
+def add_products(
+    flat: np.ndarray, stride: int, row: int, turned: np.ndarray, begin: int, end: int, width: int,
+    sums: np.ndarray, at: int,
+) -> None:  # fmt: skip
+    """Add to the sums the products of the rows of components with turned rows, over neighbours."""
+    for p in range(0, width, W):
+        for c in range(0, N, 5):
+            k = at + c * width + p
+            s0, s1, s2 = load(sums, k), load(sums, k + width), load(sums, k + 2 * width)
+            s3, s4 = load(sums, k + 3 * width), load(sums, k + 4 * width)
+            m = (row + c) * stride
+            for q in range(begin, end):
+                g = load(turned, q * width + p)
+                s0 = s0 + fill(flat, m + q) * g
+                s1 = s1 + fill(flat, m + stride + q) * g
+                s2 = s2 + fill(flat, m + 2 * stride + q) * g
+                s3 = s3 + fill(flat, m + 3 * stride + q) * g
+                s4 = s4 + fill(flat, m + 4 * stride + q) * g
+            store(sums, k, s0)
+            store(sums, k + width, s1)
+            store(sums, k + 2 * width, s2)
+            store(sums, k + 3 * width, s3)
+            store(sums, k + 4 * width, s4)
+
+
+@_jit
+def mix(
+    sums: np.ndarray, at: int, width: int, n_basis: int, coefficients: np.ndarray, first: int,
+    n_radial: int, slots: np.ndarray, place: int, work: np.ndarray,
+) -> None:  # fmt: skip
+    """Add the moments of an atom due to neighbours of one element to its place in the slots."""
+    wide = (n_radial + W - 1) // W * W
+    for p in range(0, wide, W):
+        for c in range(0, N, 5):
+            k = at + c * width
+            s0, s1, s2, s3, s4 = splat(0.0), splat(0.0), splat(0.0), splat(0.0), splat(0.0)
+            for b in range(n_basis):
+                g = load(coefficients, first + b * wide + p)
+                s0 = s0 + fill(sums, k + b) * g
+                s1 = s1 + fill(sums, k + width + b) * g
+                s2 = s2 + fill(sums, k + 2 * width + b) * g
+                s3 = s3 + fill(sums, k + 3 * width + b) * g
+                s4 = s4 + fill(sums, k + 4 * width + b) * g
+            store(work, c * W, s0)
+            store(work, (c + 1) * W, s1)
+            store(work, (c + 2) * W, s2)
+            store(work, (c + 3) * W, s3)
+            store(work, (c + 4) * W, s4)
+        for s in range(p, min(p + W, n_radial)):
+            for c in range(N):
+                slots[(1 + s * N + c) * W + place] += work[c * W + s - p]
+
+
+@_jit
+def unmix(
+    bars: np.ndarray, place: int, coefficients: np.ndarray, first: int, n_radial: int, width: int,
+    slopes: np.ndarray,
+) -> None:  # fmt: skip
+    """Get the derivatives by the sums of one element from those by the moments of an atom."""
+    for p in range(0, width, W):
+        for c in range(0, N, 5):
+            s0, s1, s2, s3, s4 = splat(0.0), splat(0.0), splat(0.0), splat(0.0), splat(0.0)
+            for s in range(n_radial):
+                g, k = load(coefficients, first + s * width + p), (1 + s * N + c) * W + place
+                s0 = s0 + fill(bars, k) * g
+                s1 = s1 + fill(bars, k + W) * g
+                s2 = s2 + fill(bars, k + 2 * W) * g
+                s3 = s3 + fill(bars, k + 3 * W) * g
+                s4 = s4 + fill(bars, k + 4 * W) * g
+            k = c * width + p
+            store(slopes, k, s0)
+            store(slopes, k + width, s1)
+            store(slopes, k + 2 * width, s2)
+            store(slopes, k + 3 * width, s3)
+            store(slopes, k + 4 * width, s4)
+
+
+@_jit
+def write_gradients(
+    flat: np.ndarray, stride: int, begin: int, end: int, n_basis: int, width: int,
+    slopes: np.ndarray, gradients: np.ndarray, work: np.ndarray,
+) -> None:  # fmt: skip
+    """Get the derivatives by x, y, z of neighbours from those by the sums of their element.
+
+    The rows of ``gradients`` have the stride of the buffer.
+    """
+    for p in range(begin, end, W):
+        along = splat(0.0)
+        for b in range(n_basis):
+            s0, s1 = splat(0.0), splat(0.0)
+            for c in range(0, N, 2):
+                m = (MONOMIALS + c) * stride + p
+                s0 = s0 + fill(slopes, c * width + b) * load(flat, m)
+                s1 = s1 + fill(slopes, (c + 1) * width + b) * load(flat, m + stride)
+            along = along + (s0 + s1) * load(flat, (BASIS + n_basis + b) * stride + p)
+        for c in range(1, N):
+            s0 = splat(0.0)
+            for b in range(n_basis):
+                s0 = s0 + fill(slopes, c * width + b) * load(flat, (BASIS + b) * stride + p)
+            store(work, c * W, s0)
+        at = MONOMIALS * stride + p
+        x, y, z = load(flat, at + stride), load(flat, at + 2 * stride), load(flat, at + 3 * stride)
+        u, v, w = load(work, W), load(work, 2 * W), load(work, 3 * W)
+        d0, d1, d2 = load(work, 4 * W), load(work, 5 * W), load(work, 6 * W)
+        d3, d4, d5 = load(work, 7 * W), load(work, 8 * W), load(work, 9 * W)
+        u = u + (x * d0) * 2.0 + y * d1 + z * d2
+        v = v + x * d1 + (y * d3) * 2.0 + z * d4
+        w = w + x * d2 + y * d4 + (z * d5) * 2.0
+        at += 4 * stride
+        xx, xy, xz = load(flat, at), load(flat, at + stride), load(flat, at + 2 * stride)
+        yy, yz, zz = (
+            load(flat, at + 3 * stride),
+            load(flat, at + 4 * stride),
+            load(flat, at + 5 * stride),
+        )
+        d0, d1, d2 = load(work, 10 * W), load(work, 11 * W), load(work, 12 * W)
+        d3, d4, d5 = load(work, 13 * W), load(work, 14 * W), load(work, 15 * W)
+        d6, d7 = load(work, 16 * W), load(work, 17 * W)
+        d8, d9 = load(work, 18 * W), load(work, 19 * W)
+        u = u + xx * d0 * 3.0 + (xy * d1 + xz * d2) * 2.0 + yy * d3 + yz * d4 + zz * d5
+        v = v + yy * d6 * 3.0 + (xy * d3 + yz * d7) * 2.0 + xx * d1 + xz * d4 + zz * d8
+        w = w + zz * d9 * 3.0 + (xz * d5 + yz * d8) * 2.0 + xx * d2 + xy * d4 + yy * d7
+        inverse = load(flat, 3 * stride + p)
+        outward = along - (u * x + v * y + w * z) * inverse
+        store(gradients, p, u * inverse + outward * x)
+        store(gradients, stride + p, v * inverse + outward * y)
+        store(gradients, 2 * stride + p, w * inverse + outward * z)
+
+
+@_jit
+def add_terms(
+    begin: np.ndarray, first: np.ndarray, second: np.ndarray, factor: np.ndarray,
+    one: np.ndarray, other: np.ndarray, result: np.ndarray, start: int,
+) -> None:  # fmt: skip
+    """Add the rows of terms, ascending, to the slots of the result from ``start`` on."""
+    for row in range(begin.size - 1):
+        total = load(result, (start + row) * W)
+        for k in range(begin[row], begin[row + 1]):
+            total = total + load(one, first[k]) * load(other, second[k]) * fill(factor, k)
+        store(result, (start + row) * W, total)
+
+
+@_jit
+def add_terms_back(
+    begin: np.ndarray, first: np.ndarray, second: np.ndarray, factor: np.ndarray,
+    bars: np.ndarray, slots: np.ndarray, result: np.ndarray,
+) -> None:  # fmt: skip
+    """Add the rows of terms, descending, to the slots of the result."""
+    for row in range(begin.size - 2, 0, -1):
+        total = load(result, row * W)
+        for k in range(begin[row], begin[row + 1]):
+            total = total + load(bars, first[k]) * load(slots, second[k]) * fill(factor, k)
+        store(result, row * W, total)
+
+
+@_jit
+def add_terms_tangent(
+    begin: np.ndarray, first: np.ndarray, second: np.ndarray, factor: np.ndarray,
+    slots: np.ndarray, dots: np.ndarray, start: int,
+) -> None:  # fmt: skip
+    """Add the tangents of the rows of terms, ascending, to the slots of ``dots``."""
+    for row in range(begin.size - 1):
+        total = load(dots, (start + row) * W)
+        for k in range(begin[row], begin[row + 1]):
+            i, j = first[k], second[k]
+            both = load(slots, i) * load(dots, j) + load(dots, i) * load(slots, j)
+            total = total + both * fill(factor, k)
+        store(dots, (start + row) * W, total)
+
+
+@_jit
+def write_tangents(flat: np.ndarray, stride: int, end: int, n_basis: int, dots: np.ndarray,
+) -> None:  # fmt: skip
+    """From tangents of x, y, z in rows 0 to 2 of ``dots`` get those of all rows but 1/r."""
+    for p in range(0, end, W):
+        inverse = load(flat, 3 * stride + p)
+        at = MONOMIALS * stride + p
+        x, y, z = load(flat, at + stride), load(flat, at + 2 * stride), load(flat, at + 3 * stride)
+        u, v, w = load(dots, p), load(dots, stride + p), load(dots, 2 * stride + p)
+        outward = x * u + y * v + z * w
+        u, v, w = (
+            (u - x * outward) * inverse,
+            (v - y * outward) * inverse,
+            (w - z * outward) * inverse,
+        )
+        store(dots, at, splat(0.0))
+        store(dots, at + stride, u)
+        store(dots, at + 2 * stride, v)
+        store(dots, at + 3 * stride, w)
+        at += 4 * stride
+        xx, xy, xz = load(flat, at), load(flat, at + stride), load(flat, at + 2 * stride)
+        yy, yz, zz = (
+            load(flat, at + 3 * stride),
+            load(flat, at + 4 * stride),
+            load(flat, at + 5 * stride),
+        )
+        store(dots, at, x * u * 2.0)
+        store(dots, at + stride, x * v + y * u)
+        store(dots, at + 2 * stride, x * w + z * u)
+        store(dots, at + 3 * stride, y * v * 2.0)
+        store(dots, at + 4 * stride, y * w + z * v)
+        store(dots, at + 5 * stride, z * w * 2.0)
+        at += 6 * stride
+        store(dots, at, xx * u * 3.0)
+        store(dots, at + stride, xy * u * 2.0 + xx * v)
+        store(dots, at + 2 * stride, xz * u * 2.0 + xx * w)
+        store(dots, at + 3 * stride, xy * v * 2.0 + yy * u)
+        store(dots, at + 4 * stride, xy * w + xz * v + yz * u)
+        store(dots, at + 5 * stride, xz * w * 2.0 + zz * u)
+        store(dots, at + 6 * stride, yy * v * 3.0)
+        store(dots, at + 7 * stride, yz * v * 2.0 + yy * w)
+        store(dots, at + 8 * stride, yz * w * 2.0 + zz * v)
+        store(dots, at + 9 * stride, zz * w * 3.0)
+        at = BASIS * stride + p
+        for b in range(n_basis):
+            slope = load(flat, at + (n_basis + b) * stride)
+            store(dots, at + b * stride, slope * outward)
