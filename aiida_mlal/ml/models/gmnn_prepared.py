@@ -156,7 +156,8 @@ class _Network:
 
     def slopes(self, start: Float[Tensor, "outputs atoms"]) -> Float[Tensor, "inputs atoms"]:
         """Return the derivatives by the inputs of what has these derivatives by the outputs."""
-        self._slopes, self._inward = [start], []
+        self._slopes: list[Tensor] = [start]
+        self._inward: list[Tensor] = []
         for layer in range(len(self._gains) - 1, -1, -1):
             self._inward.insert(0, self._into(layer, self._slopes[0]))
             if layer:
