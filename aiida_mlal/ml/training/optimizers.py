@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 if TYPE_CHECKING:
+    from torch import nn
     from torch.optim import Optimizer as TorchOptimizer
 
     from aiida_mlal.ml.training.problem import Problem
@@ -115,9 +116,14 @@ class LBFGS(Optimizer):
 
 @dataclass(frozen=True)
 class Adam(Optimizer):
-    """Adam, or AMSGrad, on mini-batches drawn anew in each epoch."""
+    """Adam, or AMSGrad, on mini-batches drawn anew in each epoch.
+
+    ``rates`` are learning rates of some of the weights, by the first part of their names: those of
+    a Gaussian-moment network are ``descriptor``, ``network``, ``scale`` and ``shift``.
+    """
 
     learning_rate: float = 1e-3
+    rates: Mapping[str, Any] = field(default_factory=dict)
     amsgrad: bool = True
     weight_decay: float = 0.0
     batch_size: int = 32
@@ -131,6 +137,11 @@ class Adam(Optimizer):
                 f"of 1 or more, got {self.learning_rate}, {self.weight_decay} and "
                 f"{self.batch_size}"
             )
+        for part, rate in self.rates.items():
+            if isinstance(rate, bool) or not isinstance(rate, (int, float)) or not rate >= 0:
+                raise ValueError(
+                    f"rates.{part}: expected a learning rate of 0 or more, got {rate!r}"
+                )
 
     def run(self, problem: Problem, epochs: int, seed: int) -> Iterator[float]:
         """Yield the loss of all structures after each epoch."""
@@ -138,14 +149,15 @@ class Adam(Optimizer):
         import torch
 
         generator = np.random.default_rng(seed)
+        groups = self._groups(problem)
+        rates = [group["lr"] for group in groups]
         optimizer = torch.optim.AdamW(
-            problem.parameters,
-            lr=self.learning_rate,
-            amsgrad=self.amsgrad,
-            weight_decay=self.weight_decay,
+            groups, amsgrad=self.amsgrad, weight_decay=self.weight_decay, fused=True
         )
         for epoch in range(epochs):
-            _set_rate(optimizer, self.learning_rate * self.schedule.rate(epoch, epochs))
+            share = self.schedule.rate(epoch, epochs)
+            for group, rate in zip(optimizer.param_groups, rates):
+                group["lr"] = rate * share
             for batch in problem.batches(self.batch_size, generator):
                 optimizer.zero_grad()
                 loss = batch.loss()
@@ -153,6 +165,20 @@ class Adam(Optimizer):
                 optimizer.step()
             with torch.no_grad():
                 yield float(problem.loss())
+
+    def _groups(self, problem: Problem) -> list[dict[str, Any]]:
+        """Return the weights by their learning rates."""
+        parts: dict[str, list[nn.Parameter]] = {}
+        for name, weight in problem.potential.named_parameters():
+            if weight.requires_grad:
+                parts.setdefault(name.split(".")[0], []).append(weight)
+        strange = sorted(set(self.rates) - set(parts))
+        if strange:
+            raise ValueError(f"rates: there are no weights {strange}, there are {sorted(parts)}")
+        return [
+            {"params": weights, "lr": float(self.rates.get(part, self.learning_rate))}
+            for part, weights in parts.items()
+        ]
 
 
 def _set_rate(optimizer: TorchOptimizer, rate: float) -> None:

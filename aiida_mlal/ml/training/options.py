@@ -58,6 +58,9 @@ class TrainingOptions:
     validation
         Share of the structures, drawn by seed, that is not trained on but decides which weights
         are kept; with 0 the training loss decides.
+    criterion
+        What of the validation set decides: its loss, or ``mae``, the mean absolute error of
+        energies (eV) plus that of components of forces (eV/Å).
     patience
         Stop after so many epochs without an improvement by ``tolerance``; ``None`` never stops.
     tolerance
@@ -66,6 +69,11 @@ class TrainingOptions:
     threads
         Cores for each potential. With one, members of an ensemble are fitted side by side on the
         cores that there are, otherwise one after the other.
+    precision
+        Of the weights that are trained and stay; by default as they are, which for a new potential
+        is double.
+    device
+        Where it is trained.
     """
 
     epochs: int = 50
@@ -73,9 +81,12 @@ class TrainingOptions:
     loss: LossOptions = field(default_factory=LossOptions)
     bootstrap: bool = True
     validation: float = 0.0
+    criterion: Literal["loss", "mae"] = "loss"
     patience: int | None = 3
     tolerance: float | None = None
     threads: int = 1
+    precision: Literal["single", "double"] | None = None
+    device: Literal["cpu", "cuda"] = "cpu"
 
     def __post_init__(self) -> None:
         """Refuse what cannot be run."""

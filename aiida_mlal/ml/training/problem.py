@@ -39,6 +39,19 @@ class Problem:
         """Return the loss with the weights of the moment."""
         return self._measure(self.prepared.predict(self.potential))
 
+    def mean_absolute_errors(self) -> float:
+        """Return the mean absolute error of energies (eV) plus that of forces (eV/Å)."""
+        with torch.no_grad():
+            said = self.prepared.predict(self.potential)
+        total = 0.0
+        for found, wanted in (
+            (said.energies, self.targets.energies),
+            (said.forces, self.targets.forces),
+        ):
+            error = (found - wanted).abs()[wanted.isfinite()]
+            total += float(error.mean()) if len(error) else 0.0
+        return total
+
     @cached_property
     def _measure(self) -> Loss:
         return Loss.of(self.weights, self.prepared.graph, self.targets)

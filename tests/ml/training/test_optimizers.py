@@ -22,6 +22,7 @@ MTP = {"architecture": "mtp", "level": 4, "radial_basis_size": 3, "cutoff": 3.5}
 OPTIMIZERS = {
     "adam": ({"name": "adam", "learning_rate": 0.01}, BPNN),
     "adam in batches": ({"name": "adam", "learning_rate": 0.01, "batch_size": 2}, BPNN),
+    "adam with rates": ({"name": "adam", "rates": {"networks": 0.01}}, BPNN),
     "adam with a schedule": (
         {"name": "adam", "learning_rate": 0.02, "schedule": {"name": "linear"}},
         BPNN,
@@ -184,6 +185,8 @@ def test_weights_that_are_fixed_stay(name, structures):
         ({"name": "adam", "batch_size": 0}, "batch_size of 1 or more"),
         ({"name": "adam", "learning_rate": 0.0}, "learning_rate above 0"),
         ({"name": "adam", "weight_decay": -0.1}, "weight_decay of 0 or more"),
+        ({"name": "adam", "rates": {"shift": -1.0}}, "rates.shift: expected a learning rate"),
+        ({"name": "adam", "rates": {"shift": "fast"}}, "rates.shift: expected a learning rate"),
         ({"name": "lbfgs", "learning_rate": -1.0}, "learning_rate above 0"),
         ({"name": "lbfgs", "iterations": 0}, "iterations and a history of 1 or more"),
         ({"name": "lbfgs", "line_search": "wolfe"}, "line_search: unknown choice 'wolfe'"),
@@ -219,6 +222,54 @@ def test_options_that_cannot_be_run_are_refused(options, message):
 def test_a_training_that_cannot_be_run_is_refused(options):
     with pytest.raises(ValueError, match=r"expected|choose"):
         build(TrainingOptions, options)
+
+
+GMNN = {
+    "architecture": "gmnn",
+    "hidden": [4],
+    "cutoff": 3.5,
+    "descriptor": {"n_radial": 2, "n_basis": 3},
+}
+
+
+def with_adam(structures, epochs=1, **options):
+    """Return the weights of a network before and after."""
+    potential = single(GMNN, ["Cu"], 0)
+    targets = Prediction(
+        *(torch.tensor(x) for x in (structures.energies, structures.forces, structures.stresses))
+    )
+    task = Problem(
+        potential, potential.prepare(potential.graph(structures)), targets, LossOptions()
+    )
+    before = {name: w.detach().clone() for name, w in potential.named_parameters()}
+    list(parts.make("optimizers", {"name": "adam", **options}).run(task, epochs, 0))
+    return before, {name: w.detach() for name, w in potential.named_parameters()}
+
+
+def test_each_part_of_a_network_has_its_learning_rate(structures):
+    rates = {"descriptor": 0.02, "network": 0.0, "scale": 0.001}
+    before, after = with_adam(structures, learning_rate=0.05, rates=rates, batch_size=10)
+    expected = {**rates, "shift": 0.05}
+    for name, weight in before.items():
+        step = (after[name] - weight).abs().max()  # that of Adam at first
+        assert float(step) == pytest.approx(expected[name.split(".")[0]], rel=1e-3)
+
+
+def test_a_schedule_holds_for_all_rates(structures):
+    schedule = {"name": "exponential", "factor": 1e-9}
+    one, two = (
+        with_adam(structures, epochs, rates={"shift": 0.1}, schedule=schedule, batch_size=10)[1]
+        for epochs in (1, 2)
+    )
+    for name, weight in one.items():
+        torch.testing.assert_close(two[name], weight, rtol=1e-7, atol=1e-9)
+
+
+def test_rates_of_weights_that_are_not_there_are_refused(structures):
+    with pytest.raises(
+        ValueError, match=r"no weights \['layers'\], there are \['descriptor', 'net"
+    ):
+        with_adam(structures, rates={"layers": 0.1})
 
 
 def test_schedules():
