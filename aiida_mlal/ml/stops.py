@@ -46,6 +46,8 @@ class State:
         All that was ever labelled, ``new`` included.
     runs
         For each simulation its result: ``converged``, ``reason``, ``steps`` and so on.
+    scores
+        What the structures that were chosen were chosen by, where there was such a number.
     """
 
     iteration: int
@@ -54,10 +56,13 @@ class State:
     new: Configurations
     dataset: Configurations
     runs: Sequence[Mapping[str, Any]] = ()
+    scores: Sequence[float] = ()
 
     @cached_property
     def finals(self) -> list["Final"]:
         """The last frame of each run, and its label if it has a good one."""
+        if not len(self.trajectory):
+            return []
         known = Twins()
         for i in np.flatnonzero(self.dataset.status == OK):
             known.add(int(i), self.dataset[i])
@@ -242,6 +247,54 @@ class Labels(Stop):
         return Verdict(outcome, f"label {state.n_labels} of {self.n}")
 
 
+@dataclass(frozen=True)
+class Size(Stop):
+    """Converged when there are labels of ``n`` structures to learn from."""
+
+    n: int
+
+    bounds: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        """Refuse a limit that nothing can meet."""
+        _positive("n", self.n)
+
+    def judge(self, state: State) -> Verdict:
+        """Count good labels."""
+        found = len(state.dataset.learnable)
+        outcome: Outcome = "converged" if found >= self.n else "go on"
+        return Verdict(outcome, f"{found} of {self.n} structures to learn from")
+
+
+@dataclass(frozen=True)
+class Informativeness(Stop):
+    """Converged when what the query wants is not worth a label any more.
+
+    Attributes
+    ----------
+    below
+        Mean score of what was chosen, below which it is not labelled. With the measure ``oed`` the
+        score is the informativeness of Zaverkin and Kästner, Mach. Learn.: Sci. Technol. 2,
+        035009 (2021), section 3.3: 1 is what training structures have.
+    """
+
+    below: float = 1.0
+
+    def __post_init__(self) -> None:
+        """Refuse a limit that nothing can meet."""
+        _positive("below", self.below)
+
+    def judge(self, state: State) -> Verdict:
+        """Compare the mean score with the limit."""
+        if not len(state.scores):
+            return Verdict("go on", "nothing was chosen by a score")
+        mean = float(np.mean(state.scores))
+        found = f"the mean score of what was chosen is {mean:.4g}"
+        if mean < self.below:
+            return Verdict("converged", f"{found}, below {self.below:g}")
+        return Verdict("go on", f"{found}, not below {self.below:g}")
+
+
 def parse(values: Any) -> list[Stop]:
     """Build stops from ``[{"name": ..., **options}, ...]``.
 
@@ -279,6 +332,14 @@ def are_met_by(stops: Sequence[Stop], runs: Sequence[Mapping[str, Any]]) -> bool
     return bool(bare) and decide(bare, state).outcome == "converged"
 
 
+def are_worth_labels(stops: Sequence[Stop], scores: Sequence[float]) -> bool:
+    """Return whether what was chosen by these scores is worth its labels."""
+    nothing = Configurations.empty()
+    state = State(0, 0, nothing, nothing, nothing, scores=scores)
+    limits = [stop for stop in stops if isinstance(stop, Informativeness)]
+    return not limits or decide(limits, state).outcome == "go on"
+
+
 def interrupted(run: Mapping[str, Any]) -> bool:
     """Return whether a simulation was ended by its guard."""
     return run.get("reason") in (UNCERTAIN, UNPHYSICAL)
@@ -288,6 +349,12 @@ def labels_left(stops: Sequence[Stop], n_labels: int) -> int | None:
     """Return how many more structures the budget allows; ``None`` where there is no limit."""
     limits = [stop.n for stop in stops if isinstance(stop, Labels)]
     return max(0, min(limits) - n_labels) if limits else None
+
+
+def structures_left(stops: Sequence[Stop], n_learnable: int) -> int | None:
+    """Return how many more structures are to be learned from; ``None`` where there is no limit."""
+    limits = [stop.n for stop in stops if isinstance(stop, Size)]
+    return max(0, min(limits) - n_learnable) if limits else None
 
 
 def row(state: State) -> dict[str, Any]:

@@ -43,9 +43,13 @@ OPTIONS = {
 """Inputs of every campaign that are options, and what they are."""
 
 TRAIN_INPUTS = tuple(
-    f"train.{x}" for x in ("dataset", "model", "training", "uncertainty", "seed", "initial")
+    f"train.{x}"
+    for x in ("dataset", "model", "training", "uncertainty", "seed", "initial", "validation")
 )
-SELECT_INPUTS = ("potential", "pool", "train", "query", "filters", "seed")
+RESTARTED = ("train", "simulate")
+"""Steps that are a WorkChain of restarts around a job."""
+
+SELECT_INPUTS = ("potential", "pool", "train", "query", "filters", "seed", "taken")
 
 
 class CampaignWorkChain(WorkChain):
@@ -173,19 +177,17 @@ class CampaignWorkChain(WorkChain):
         inputs: Mapping[str, Any],
         options: Mapping[str, Any] | None,
     ) -> dict[str, Any]:
-        """Return the inputs with codes, and options where there are any, for the jobs of restarts.
+        """Return the inputs with codes, and options where there are any, of all jobs.
 
-        These are in namespaces within namespaces of the same name.
+        Those of restarts are in namespaces within namespaces of the same name.
         """
         found = dict(inputs)
-        for step in (role for role in cls.ROLES if role not in ("select", "label")):
-            found[step] = protocols.merge({step: {"code": codes[step]}}, found.get(step, {}))
+        for step in (role for role in cls.ROLES if role != "label"):
+            job: dict[str, Any] = {"code": codes[step]}
             if options:
-                metadata = found[step][step]
-                metadata["metadata"] = protocols.merge(
-                    {"options": options}, metadata.get("metadata", {})
-                )
-        found["select"] = protocols.merge({"code": codes["select"]}, found.get("select", {}))
+                job["metadata"] = {"options": options}
+            nested = {step: {step: job} if step in RESTARTED else job}
+            found[step] = protocols.merge(nested, {step: found.get(step, {})})[step]
         return found
 
     def begin_context(self) -> None:
@@ -226,6 +228,8 @@ class CampaignWorkChain(WorkChain):
             inputs.train.uncertainty = self.inputs.uncertainty
         if self.inputs.warm_start and "potential" in self.ctx:
             inputs.train.initial = self.ctx.potential
+        if "validation" in self.ctx:
+            inputs.train.validation = self.ctx.validation
         self._submit("training", "train", TrainBaseWorkChain, inputs)
 
     def take_potential(self) -> ExitCode | None:
@@ -248,7 +252,7 @@ class CampaignWorkChain(WorkChain):
         given = {"train": self.ctx.dataset} if "dataset" in self.ctx else {}
         if strategy_of(self.ctx.query).wants_potential:
             given["potential"] = self.ctx.potential
-        self._select(query=self.ctx.query, **given, **self.candidates())
+        self._select(**{"query": self.ctx.query, **given, **self.candidates()})
 
     def take_selection(self) -> ExitCode | None:
         """Take what was chosen, which may be nothing."""
@@ -268,9 +272,7 @@ class CampaignWorkChain(WorkChain):
 
     def label(self) -> None:
         """Label what was chosen, or at first what the campaign begins with."""
-        workflow = WorkflowFactory(self.inputs.labelling.value)
-        inputs = {**self.inputs.label, "dataset": self.ctx.unlabelled}
-        self._submit("labels", "label", workflow, inputs)
+        self._label("label")
 
     def take_labels(self) -> ExitCode | None:
         """Extend the data set, if labels fit to those that are there and enough succeeded."""
@@ -343,6 +345,11 @@ class CampaignWorkChain(WorkChain):
         self._submit("selection", "select", SelectCalculation, given)
 
     def _submit(self, what: str, step: str, process: Any, inputs: Any) -> None:
+    def _label(self, step: str) -> None:
+        workflow = WorkflowFactory(self.inputs.labelling.value)
+        inputs = {**self.inputs.label, "dataset": self.ctx.unlabelled}
+        self._submit("labels", step, workflow, inputs)
+
         metadata = dict(inputs.get("metadata", {}))
         metadata["call_link_label"] = f"{step}_{self.ctx.iteration:02d}"
         metadata.setdefault("label", f"{what} {self.ctx.iteration}")

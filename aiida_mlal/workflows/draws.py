@@ -1,0 +1,260 @@
+"""Steps of a campaign over a pool that need no job: functions whose inputs and outputs are nodes.
+
+Structures know by ``info["index"]`` which of the candidates they are, so that the candidates
+themselves, which may be very many, are stored once and read by whoever looks something up.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from aiida.engine import calcfunction
+from aiida.orm import Data, Dict, Float, Int, List
+from jaxtyping import Int as Integers
+
+from aiida_mlal.data.dataset import DatasetData
+from aiida_mlal.data.selection import SelectionData
+from aiida_mlal.ml import parts, stops
+from aiida_mlal.ml.configurations import OK, UNLABELLED, Configurations
+from aiida_mlal.ml.labelling.checks import FAILED
+from aiida_mlal.ml.options import build
+
+
+@dataclass(frozen=True)
+class ValidationOptions:
+    """Structures that are labelled but not learned from: they decide which weights are kept.
+
+    Attributes
+    ----------
+    n
+        How many, drawn at random from the candidates that are left.
+    redraw
+        Whether others are drawn for each training. They stay candidates then, and their labels
+        cost nothing since they are given. Otherwise they are drawn once and are candidates no
+        more.
+    """
+
+    n: int = 0
+    redraw: bool = False
+
+    def __post_init__(self) -> None:
+        """Refuse a negative number."""
+        if self.n < 0:
+            raise ValueError(f"expected a number n of structures of 0 or more, got {self.n}")
+
+
+@calcfunction
+def strip(candidates: DatasetData) -> DatasetData:
+    """Return the candidates without labels, or anything else that is more than geometry."""
+    return DatasetData(geometry(candidates.configurations))
+
+
+@calcfunction
+def find(candidates: DatasetData, dataset: DatasetData) -> List:
+    """Return the places of candidates that are in a data set already."""
+    known = set(dataset.configurations.keys)
+    return List([i for i, key in enumerate(candidates.configurations.keys) if key in known])
+
+
+@calcfunction
+def take(selection: SelectionData, taken: List | None = None) -> List:
+    """Return the places of all candidates that have been chosen so far."""
+    before = [] if taken is None else taken.get_list()
+    return List(sorted({*before, *selection.indices}))
+
+
+@calcfunction
+def draw(
+    candidates: DatasetData, validation: Dict, seed: Int, taken: List | None = None
+) -> dict[str, Data]:
+    """Return structures to be labelled for validation, and all places that are taken with them."""
+    places = _places(len(candidates), validation, seed, taken)
+    drawn = geometry(candidates.configurations[places]).with_info(
+        index=places,
+        status=np.full(len(places), UNLABELLED),
+        reason=np.full(len(places), "drawn for validation"),
+    )
+    before = [] if taken is None else taken.get_list()
+    return {
+        "drawn": DatasetData(drawn),
+        "taken": List(sorted({*before, *places.tolist()})),
+    }
+
+
+@calcfunction
+def redraw(
+    candidates: DatasetData, validation: Dict, seed: Int, taken: List | None = None
+) -> DatasetData:
+    """Return structures for validation with the labels that are given."""
+    places = _places(len(candidates), validation, seed, taken)
+    labelled = candidates.configurations[places].with_info(index=places)
+    return DatasetData(labelled, _sources(candidates, places))
+
+
+@calcfunction
+def reveal(candidates: DatasetData, chosen: DatasetData) -> dict[str, Data]:
+    """Return what was chosen with the labels that the candidates have, as a labelling would."""
+    asked = chosen.configurations
+    places = asked.info["index"]
+    known = candidates.configurations[places]
+    if known.keys != asked.keys:
+        raise ValueError("what was chosen are not the candidates of these places")
+    good = known.status == OK
+    reasons = np.where(good, asked.info["reason"], "the candidate has no good label")
+    labelled = asked.with_labels(known.energies, known.forces, known.stresses).with_info(
+        status=np.where(good, OK, FAILED),
+        reason=reasons,
+        fingerprint=known.info.get("fingerprint", np.full(len(known), "")),
+    )
+    about = {"description": "labels given with the candidates", "fingerprint": ""}
+    return {
+        "dataset": DatasetData(labelled, _sources(candidates, places)),
+        "description": Dict(about),
+    }
+
+
+@calcfunction
+def plan(
+    query: Dict,
+    stop: List,
+    validation: Dict,
+    growth: Float | None = None,
+    dataset: DatasetData | None = None,
+    initial: DatasetData | None = None,
+) -> Dict:
+    """Return the query of the first iteration: for no more than the stops allow.
+
+    ``initial`` is what the campaign labelled to begin with, ``dataset`` all that is known.
+    """
+    options = build(ValidationOptions, validation.get_dict(), "validation")
+    paid = (0 if initial is None else len(initial)) + (0 if options.redraw else options.n)
+    known = 0 if dataset is None else len(dataset.configurations.learnable)
+    return _next_query(query, stop, growth, known, paid)
+
+
+@calcfunction
+def judge(
+    stop: List,
+    query: Dict,
+    dataset: DatasetData,
+    growth: Float | None = None,
+    selection: SelectionData | None = None,
+    evaluation: Dict | None = None,
+    labelled: DatasetData | None = None,
+    initial: DatasetData | None = None,
+    validation: DatasetData | None = None,
+    previous: Dict | None = None,
+) -> dict[str, Dict]:
+    """Return the row of the learning curve for an iteration, and the query of the next.
+
+    Parameters
+    ----------
+    dataset
+        All labels to learn from, those of this iteration included.
+    selection
+        What was chosen in this iteration.
+    evaluation
+        Errors of the potential of this iteration on the test set.
+    labelled
+        Of what was chosen, what was labelled.
+    initial, validation
+        What was labelled before the first iteration, where this is the first one.
+    previous
+        The row before.
+    """
+    new = Configurations.empty() if labelled is None else labelled.configurations
+    before = sum(len(node) for node in (initial, validation) if node is not None)
+    iteration = 1
+    if previous is not None:
+        before, iteration = previous["labels"], previous["iteration"] + 1
+    known = dataset.configurations
+    state = stops.State(
+        iteration=iteration,
+        n_labels=before + len(new),
+        trajectory=Configurations.empty(),
+        new=new,
+        dataset=known,
+        scores=scores_of(selection),
+    )
+    verdict = stops.decide(stops.parse(stop.get_list()), state)
+    measured = {} if evaluation is None else evaluation.get_dict()
+    row = {
+        **stops.row(state),
+        "trained_on": len(known.learnable) - len(new.learnable),
+        "test": measured.get("errors"),
+        "calibration": measured.get("calibration"),
+        "score_mean": _mean(state.scores),
+        "outcome": verdict.outcome,
+        "reason": verdict.reason,
+    }
+    asked = _next_query(query, stop, growth, len(known.learnable), state.n_labels)
+    return {"row": Dict(row), "query": asked}
+
+
+def geometry(configurations: Configurations) -> Configurations:
+    """Return the structures without labels, and without anything that could tell of them."""
+    return Configurations.from_geometry(
+        configurations.numbers,
+        configurations.positions,
+        configurations.counts,
+        configurations.cells,
+        configurations.pbc,
+        fixed=configurations.fixed,
+    )
+
+
+def is_bare(configurations: Configurations) -> bool:
+    """Return whether structures have nothing that ``geometry`` would leave out."""
+    labels = (configurations.energies, configurations.forces, configurations.stresses)
+    known = any(np.isfinite(values).any() for values in labels)
+    return not (known or configurations.info or configurations.arrays)
+
+
+def scores_of(selection: SelectionData | None) -> tuple[float, ...]:
+    """Return the scores that structures were chosen by, where there were any."""
+    chosen = [] if selection is None else selection.selected
+    return tuple(item["score"] for item in chosen if item["score"] is not None)
+
+
+def next_n(
+    query: Mapping[str, Any], limits: Iterable[stops.Stop], growth: float | None, n: int, paid: int
+) -> int:
+    """Return how many structures are asked for, when ``n`` are known and ``paid`` labels are.
+
+    ``growth`` is a share of what is known. The stops may not allow as many: those that bound the
+    training set or the labels.
+    """
+    wanted: int = parts.make("strategies", query).n
+    if growth is not None:
+        wanted = max(1, round(growth * n))
+    chosen = list(limits)
+    left = (stops.labels_left(chosen, paid), stops.structures_left(chosen, n))
+    return min([wanted, *(room for room in left if room)])
+
+
+def _next_query(query: Dict, stop: List, growth: Float | None, n: int, paid: int) -> Dict:
+    asked = query.get_dict()
+    share = None if growth is None else growth.value
+    return Dict({**asked, "n": next_n(asked, stops.parse(stop.get_list()), share, n, paid)})
+
+
+def _places(
+    n: int, validation: Dict, seed: Int, taken: List | None
+) -> Integers[np.ndarray, " drawn"]:
+    """Return places of candidates that are free, others after each time that some were taken."""
+    gone = [] if taken is None else taken.get_list()
+    free = np.setdiff1d(np.arange(n), np.array(gone, int))
+    wanted = build(ValidationOptions, validation.get_dict(), "validation").n
+    drawn = np.random.default_rng([seed.value, len(gone)]).permutation(free)[:wanted]
+    return np.sort(drawn)
+
+
+def _sources(candidates: DatasetData, places: Integers[np.ndarray, " places"]) -> list[str]:
+    """Return for each place the node that labelled it, or that of the candidates."""
+    sources = candidates.sources
+    return [sources[place] or candidates.uuid for place in places]
+
+
+def _mean(values: Sequence[float]) -> float | None:
+    return float(np.mean(values)) if values else None

@@ -1,0 +1,417 @@
+"""Active learning over a pool: candidates are given, and labelled where it pays."""
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+from aiida.engine import ExitCode, ProcessBuilder, if_, while_
+from aiida.engine.processes.ports import PortNamespace
+from aiida.orm import AbstractCode, Dict, Float, to_aiida_type
+
+from aiida_mlal import protocols
+from aiida_mlal.calculations.evaluate import EvaluateCalculation
+from aiida_mlal.data.dataset import DatasetData
+from aiida_mlal.ml import parts, stops
+from aiida_mlal.ml.options import build
+from aiida_mlal.workflows import draws
+from aiida_mlal.workflows.campaign import (
+    OPTIONS,
+    CampaignWorkChain,
+    check_options,
+    codes_of,
+    label_inputs,
+)
+from aiida_mlal.workflows.draws import ValidationOptions
+from aiida_mlal.workflows.labelling.lookup import check_label, labelling_of
+from aiida_mlal.workflows.ports import check_names, fill, names
+
+EVALUATE_INPUTS = ("potential", "dataset", "uncertainty")
+
+GIVEN = "given"
+"""Name of the labels that the candidates have."""
+
+
+class PoolWorkChain(CampaignWorkChain):
+    """Train, choose from a pool what is labelled next, and again until it is enough.
+
+    Candidates with labels serve to compare queries: a label is looked up when its structure is
+    chosen, and until then neither training nor query sees it. Candidates without labels are
+    labelled by any WorkChain with the interface of ``LabellingWorkChain``. The last potential has
+    learned from all labels.
+    """
+
+    ROLES: ClassVar[tuple[str, ...]] = ("train", "evaluate", "select", "label")
+
+    @classmethod
+    def define(cls, spec: Any) -> None:
+        """Declare inputs, the outline and exit codes."""
+        super().define(spec)
+        spec.input("candidates", valid_type=DatasetData, help="The pool.")
+        spec.input(
+            "test",
+            valid_type=DatasetData,
+            required=False,
+            help="Labels that are never learned from: each potential is compared with them, and "
+            "its uncertainty with its errors.",
+        )
+        spec.input(
+            "first_query",
+            valid_type=Dict,
+            serializer=to_aiida_type,
+            default=lambda: Dict({"name": "random", "n": 100}),
+            help="Chooses the first structures, before there is a potential.",
+        )
+        spec.input(
+            "growth",
+            valid_type=Float,
+            serializer=to_aiida_type,
+            required=False,
+            help="Share of the training set that is added in each iteration, instead of a number "
+            "`n` in the query.",
+        )
+        spec.input(
+            "validation",
+            valid_type=Dict,
+            serializer=to_aiida_type,
+            default=lambda: Dict({}),
+            help='Structures that decide which weights are kept: `{"n": 200, "redraw": true}`.',
+        )
+        spec.inputs["labelling"].required = False
+        spec.inputs["labelling"].help += " Without it the labels are those of the candidates."
+        spec.expose_inputs(
+            EvaluateCalculation,
+            namespace="evaluate",
+            exclude=EVALUATE_INPUTS,
+            namespace_options={"required": False, "populate_defaults": False},
+        )
+        spec.inputs.validator = validate
+
+        step: Any = cls
+
+        def learn() -> tuple[Any, ...]:
+            return (
+                if_(step.training_is_due)(
+                    if_(step.validation_is_due)(step.draw),
+                    if_(step.validation_is_unlabelled)(step.label_validation, step.take_validation),
+                    step.train,
+                    step.take_potential,
+                ),
+                if_(step.test_is_due)(step.evaluate, step.take_errors),
+            )
+
+        query = (
+            step.take_selection,
+            if_(step.labels_are_due)(step.label, step.take_labels),
+        )
+        spec.outline(
+            step.begin,
+            if_(step.first_choice_is_due)(step.choose_first, *query),
+            step.plan,
+            while_(step.is_going_on)(*learn(), step.choose, *query, step.check),
+            if_(step.labels_are_new)(*learn(), step.check),
+            step.end,
+        )
+        spec.exit_code(443, "ERROR_EVALUATION_FAILED", message="{process} failed: {why}")
+
+    @classmethod
+    def get_builder_from_protocol(
+        cls,
+        code: AbstractCode | str | Mapping[str, AbstractCode | str],
+        candidates: DatasetData,
+        protocol: str | None = None,
+        overrides: Mapping[str, Any] | None = None,
+        labels: str | Mapping[str, Any] = GIVEN,
+        options: Mapping[str, Any] | None = None,
+        test: DatasetData | None = None,
+        **kwargs: Any,
+    ) -> ProcessBuilder:
+        """Return a builder that is ready to be run.
+
+        Parameters
+        ----------
+        code
+            The command ``mlal``. Where another code is needed, codes by name: ``mlal`` for all,
+            and ``train``, ``evaluate``, ``select`` and ``label`` for one step each.
+        candidates
+            The pool.
+        protocol
+            ``fast``, ``balanced`` or ``stringent``; it goes for the labelling WorkChain as well.
+        overrides
+            Of any inputs, nested as they are. Options with a ``name`` or an ``architecture``
+            replace those of the protocol, others are merged with them.
+        labels
+            ``given`` for those that the candidates have; or an ASE calculator by name, or by name
+            and options; or ``quantumespresso``, or the entry point of another labelling WorkChain.
+        options
+            Of all jobs, such as resources.
+        test
+            Labels that are never learned from.
+        kwargs
+            Passed on to the builder of the labelling WorkChain, such as ``electronic_type``.
+        """
+        codes = codes_of(code, cls.ROLES)
+        overrides = dict(overrides or {})
+        known = names(cls.spec().inputs) | {"label": None}  # which is for its own builder to check
+        check_names(overrides, known, "overrides")
+        label_overrides = overrides.pop("label", {})
+
+        inputs = protocols.inputs("pool", protocol, overrides)
+        label: dict[str, Any] = {}
+        if labels != GIVEN or "labelling" in overrides:
+            entry_point, kwargs["calculator"] = labelling_of(labels)
+            inputs["labelling"] = overrides.get("labelling", entry_point)
+            label = label_inputs(
+                inputs["labelling"],
+                codes["label"],
+                candidates,
+                protocol,
+                label_overrides,
+                options,
+                **kwargs,
+            )
+        inputs = cls.job_inputs(codes, inputs, options) | {"candidates": candidates}
+        if test is None:
+            del inputs["evaluate"]
+        else:
+            inputs["test"] = test
+        builder = cls.get_builder()
+        fill(builder, inputs)
+        if label:
+            builder["label"] = label
+        formulas = list(candidates.base.attributes.get("formulas"))
+        what = ", ".join(formulas[:3]) + (" and others" if len(formulas) > 3 else "")
+        builder["metadata"]["label"] = f"learning from a pool of {what}"
+        made_by = labels if isinstance(labels, str) else labels.get("name")
+        builder["metadata"]["description"] = (
+            f"protocol {protocol or 'default'}, labels by {made_by}"
+        )
+        return builder
+
+    def begin(self) -> None:
+        """Take the labels out of the pool, and find out what is known of it."""
+        self.begin_context()
+        self.ctx.pool = candidates = self.inputs.candidates
+        if not draws.is_bare(candidates.configurations):
+            self.ctx.pool = draws.strip(  # type: ignore[call-arg]
+                candidates, metadata={"call_link_label": "strip"}
+            )
+        if "dataset" in self.inputs:
+            self.ctx.taken = draws.find(  # type: ignore[call-arg]
+                self.ctx.pool, self.inputs.dataset, metadata={"call_link_label": "find"}
+            )
+
+    def first_choice_is_due(self) -> bool:
+        """Return whether there is nothing to learn from."""
+        return "dataset" not in self.ctx
+
+    def choose_first(self) -> None:
+        """Choose the first structures, without a potential."""
+        self._select(query=self.inputs.first_query, pool=self.ctx.pool)
+
+    def take_selection(self) -> ExitCode | None:
+        """Take what was chosen, and note that it is no candidate any more."""
+        code = super().take_selection()
+        if code is None:
+            known = {"taken": self.ctx.taken} if "taken" in self.ctx else {}
+            self.ctx.taken = draws.take(  # type: ignore[call-arg]
+                self.ctx.child.outputs.selection,
+                metadata={"call_link_label": f"take_{self.ctx.iteration:02d}"},
+                **known,
+            )
+        return code
+
+    def plan(self) -> None:
+        """Find out how many structures are asked for in the first iteration."""
+        given = {k: self.ctx[k] for k in ("dataset", "initial") if k in self.ctx}
+        self.ctx.query = draws.plan(  # type: ignore[call-arg]
+            query=self.inputs.query,
+            stop=self.inputs.stop,
+            validation=self.inputs.validation,
+            metadata={"call_link_label": "plan"},
+            **self._growth(),
+            **given,
+        )
+
+    def validation_is_due(self) -> bool:
+        """Return whether structures for validation are to be drawn, for the first time or again."""
+        options = self._validation()
+        return options.n > 0 and (options.redraw or "validation" not in self.ctx)
+
+    def draw(self) -> None:
+        """Draw structures for validation, with their labels if these are given anew each time."""
+        given = {"taken": self.ctx.taken} if "taken" in self.ctx else {}
+        given |= {"validation": self.inputs.validation, "seed": self.inputs.seed}
+        metadata = {"call_link_label": f"draw_{self.ctx.iteration:02d}"}
+        if self._validation().redraw:
+            self.ctx.validation = draws.redraw(  # type: ignore[call-arg]
+                self.inputs.candidates, metadata=metadata, **given
+            )
+            return
+        found: Any = draws.draw(self.ctx.pool, metadata=metadata, **given)  # type: ignore[call-arg]
+        self.ctx.unlabelled, self.ctx.taken = found["drawn"], found["taken"]
+
+    def validation_is_unlabelled(self) -> bool:
+        """Return whether structures for validation have no labels."""
+        return self._validation().n > 0 and "validation" not in self.ctx
+
+    def label_validation(self) -> None:
+        """Label what is not learned from."""
+        self._label("validation")
+
+    def take_validation(self) -> ExitCode | None:
+        """Keep the labels for validation apart from the others."""
+        child = self.ctx.child
+        if "dataset" not in child.outputs:
+            return self._fail("ERROR_LABELLING_FAILED", child)
+        self.ctx.validation = self.ctx.kept = child.outputs.dataset
+        self.ctx.pop("unlabelled")
+        return None
+
+    def test_is_due(self) -> bool:
+        """Return whether there are labels to compare the potential with."""
+        return "test" in self.inputs
+
+    def evaluate(self) -> None:
+        """Compare the potential with labels that it never learns from."""
+        inputs = self.exposed_inputs(EvaluateCalculation, "evaluate")
+        inputs.update(potential=self.ctx.potential, dataset=self.inputs.test)
+        self._submit("evaluation", "evaluate", EvaluateCalculation, inputs)
+
+    def take_errors(self) -> ExitCode | None:
+        """Take the errors, and how well they are foreseen."""
+        child = self.ctx.child
+        if not child.is_finished_ok:
+            return self._fail("ERROR_EVALUATION_FAILED", child)
+        self.ctx.evaluation = child.outputs.results
+        return None
+
+    def candidates(self) -> dict[str, Any]:
+        """Return the pool, what of it was chosen before, and the potential."""
+        found = {"pool": self.ctx.pool, "potential": self.ctx.potential}
+        return found | ({"taken": self.ctx.taken} if "taken" in self.ctx else {})
+
+    def labels_are_due(self) -> bool:
+        """Return whether something was chosen that is worth its labels."""
+        limits = stops.parse(self.inputs.stop.get_list())
+        if not stops.are_worth_labels(limits, draws.scores_of(self.ctx.selection)):
+            self.ctx.pop("unlabelled", None)
+        return super().labels_are_due()
+
+    def labels_are_new(self) -> bool:
+        """Return whether the last labels have not been learned from, and count an iteration."""
+        new = self.training_is_due() and not self.ctx.going_on
+        if new:
+            self.ctx.iteration += 1
+            self.ctx.pop("selection", None)
+        return new
+
+    def judge(self, given: Mapping[str, Any], metadata: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Judge by sizes, scores and budgets."""
+        more = {k: self.ctx[k] for k in ("selection", "evaluation") if k in self.ctx}
+        more |= self._growth()
+        if "previous" not in given and "kept" in self.ctx:
+            more["validation"] = self.ctx.kept
+        found: Any = draws.judge(  # type: ignore[call-arg]
+            stop=self.inputs.stop,
+            query=self.inputs.query,
+            dataset=self.ctx.dataset,
+            metadata=metadata,
+            **more,
+            **given,
+        )
+        return found
+
+    def _label(self, step: str) -> None:
+        if "labelling" in self.inputs:
+            super()._label(step)
+            return
+        reveal: Any = draws.reveal
+        self.ctx.child = reveal.run_get_node(
+            candidates=self.inputs.candidates,
+            chosen=self.ctx.unlabelled,
+            metadata={"call_link_label": f"{step}_{self.ctx.iteration:02d}"},
+        )[1]
+
+    def _growth(self) -> dict[str, Any]:
+        return {"growth": self.inputs.growth} if "growth" in self.inputs else {}
+
+    def _validation(self) -> ValidationOptions:
+        return build(ValidationOptions, self.inputs.validation.get_dict(), "validation")
+
+
+def validate(inputs: Mapping[str, Any], ports: PortNamespace) -> str | None:
+    """Find mistakes before anything is submitted: names at any depth, options, what fits what."""
+    try:
+        check_names(inputs, names(ports) | {"label": None})
+        if any(port.required and name not in inputs for name, port in ports.items()):
+            return None  # the ports say it themselves
+        _check_options(inputs)
+        _check_candidates(inputs)
+        if "labelling" in inputs:
+            some = inputs["candidates"].configurations[:1]
+            label = inputs.get("label", {})
+            check_label(inputs["labelling"].value, label, DatasetData(draws.geometry(some)))
+    except ValueError as error:
+        return str(error)
+    return None
+
+
+def _check_options(inputs: Mapping[str, Any]) -> None:
+    given = {name: inputs[name].get_dict() for name in OPTIONS if name in inputs}
+    check_options(given)
+    chosen = stops.parse(inputs["stop"].get_list())
+    strange = [stop for stop in chosen if isinstance(stop, SIMULATED)]
+    if strange:
+        name = parts.name_of("stops", type(strange[0]))
+        raise ValueError(f"stop {name!r} judges simulations, and a pool has none")
+    parts.make("strategies", inputs["first_query"].get_dict(), "first_query")
+    validation = build(ValidationOptions, inputs["validation"].get_dict(), "validation")
+    if validation.redraw and "labelling" in inputs:
+        raise ValueError(
+            "validation.redraw: each set would cost labels, so that others can be drawn only where "
+            "the candidates have labels and no 'labelling' is given"
+        )
+    growth = inputs.get("growth")
+    if growth is not None and not growth.value > 0:
+        raise ValueError(f"growth: expected a share above 0, got {growth.value:g}")
+
+
+SIMULATED = (stops.OracleForce, stops.Agreement, stops.Uninterrupted)
+"""Stops that look at simulations."""
+
+
+def _check_candidates(inputs: Mapping[str, Any]) -> None:
+    candidates, dataset = inputs["candidates"], inputs.get("dataset")
+    if not len(candidates):
+        raise ValueError("candidates: there are none to choose from")
+    if "labelling" not in inputs and not candidates.base.attributes.get("n_labelled"):
+        raise ValueError(
+            "candidates: none has a label, so that something must label them: give 'labelling'"
+        )
+    if "test" in inputs:
+        if not inputs["test"].base.attributes.get("n_labelled"):
+            raise ValueError("test: there are no labels to compare with")
+        if "code" not in inputs.get("evaluate", {}):
+            raise ValueError("evaluate.code: a test set needs a code that compares with it")
+    if "potential" in inputs and dataset is None:
+        raise ValueError("potential: give the 'dataset' too that it was trained on")
+    first = 0
+    if dataset is None:
+        first = parts.make("strategies", inputs["first_query"].get_dict(), "first_query").n
+    kept = build(ValidationOptions, inputs["validation"].get_dict(), "validation").n
+    n = len(candidates)
+    if first < MANY and first + kept > n:
+        raise ValueError(
+            f"candidates: there are {n}, fewer than the {first} of first_query and the {kept} for "
+            "validation together"
+        )
+    paid = first + (0 if inputs["validation"].get_dict().get("redraw") else kept)
+    limits = stops.parse(inputs["stop"].get_list())
+    if first < MANY and stops.labels_left(limits, paid) == 0:
+        raise ValueError(f"stop: the budget of labels is spent on the first {paid} structures")
+    known = first if dataset is None else len(dataset.configurations.learnable)
+    if first < MANY and stops.structures_left(limits, known) == 0:
+        raise ValueError(f"stop: {known} structures to learn from are there from the beginning")
+
+
+MANY = 10**8
+"""As many as there are, for strategies that choose what they need."""
