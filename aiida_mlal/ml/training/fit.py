@@ -22,6 +22,8 @@ from aiida_mlal.ml.models.sum import Sum
 from aiida_mlal.ml.training.options import TrainingOptions
 from aiida_mlal.ml.training.problem import Problem
 
+_PRECISIONS = {"single": torch.float32, "double": torch.float64}
+
 Progress = Callable[[int, float], None]
 
 
@@ -36,7 +38,8 @@ class Curve:
     Attributes
     ----------
     train, validation
-        Loss after each epoch; the latter is empty without a validation set.
+        Loss after each epoch; the latter, or the criterion chosen instead, is empty without a
+        validation set.
     best
         Index of the epoch whose weights were kept.
     """
@@ -111,6 +114,8 @@ def fit(
         train = np.arange(len(learnable))
         learnable = Configurations.concatenate([learnable, validation.learnable])
         judges = np.arange(len(train), len(learnable))
+    precision = options.precision
+    potential.to(options.device, _PRECISIONS[precision] if precision else potential.dtype)
     learner, targets = _beyond_priors(potential, learnable)
     graph = learner.graph(learnable)
     first = learner.members[0] if isinstance(learner, Ensemble) else learner
@@ -120,7 +125,7 @@ def fit(
         curves = _fit_members(fitting, learner, seed)
     else:
         curves = [fitting.run(learner, train, seed, progress)]
-    predicted = potential.predict(learnable)
+    predicted = potential.to("cpu").predict(learnable)
     measured = {
         name: _errors(predicted[part], learnable[part]) if len(part) else None
         for name, part in (("train", train), ("validation", judges))
@@ -171,8 +176,7 @@ class _Fitting:
         for epoch, loss in enumerate(optimizer.run(problem, self.options.epochs, seed)):
             curve.train.append(loss)
             if judge is not None:
-                with torch.no_grad():
-                    loss = float(judge.loss())
+                loss = _judged(judge, self.options.criterion)
                 curve.validation.append(loss)
             if not math.isfinite(loss):
                 raise DivergedError(f"the loss is {loss} in epoch {epoch + 1}")
@@ -186,6 +190,14 @@ class _Fitting:
                 break
         learner.load_state_dict(best_weights)
         return Curve(curve.train, curve.validation, best_epoch)
+
+
+def _judged(judge: Problem, criterion: str) -> float:
+    """Return what of a validation set decides."""
+    if criterion == "mae":
+        return judge.mean_absolute_errors()
+    with torch.no_grad():
+        return float(judge.loss())
 
 
 def bootstrap(n: int, seed: int) -> np.ndarray:
