@@ -404,3 +404,22 @@ def test_single_precision_is_trained(structures):
     record = fit(potential, structures, options(optimizer={"name": "lbfgs"}), seed=0)
     assert potential.dtype == torch.float32
     assert record.errors["train"]["force_rmse"] < 1.0
+
+
+@pytest.mark.parametrize(("precision", "dtype"), [(None, torch.float64), ("single", torch.float32)])
+def test_weights_have_the_precision_they_are_trained_in(structures, precision, dtype):
+    potential = untrained(ensemble=2)
+    fit(potential, structures, options(precision=precision, optimizer=ADAM), seed=0)
+    assert {weight.dtype for weight in potential.parameters()} == {dtype}
+    assert np.isfinite(potential.predict(structures).energies).all()
+
+
+def test_the_mean_absolute_error_may_decide(structures):
+    potential = untrained()
+    record = fit(potential, structures, options(validation=0.25, criterion="mae"), seed=0)
+    (curve,) = record.curves
+    errors = record.errors["validation"]
+    n_atoms = 4
+    expected = n_atoms * errors["energy_mae"] + errors["force_mae"]
+    assert curve.validation[curve.best] == pytest.approx(expected, rel=1e-10)
+    assert curve.validation[curve.best] == min(curve.validation)
