@@ -1,4 +1,4 @@
-"""Exchangeable parts, found by name: models, strategies, simulations, stops.
+"""Exchangeable parts, found by name: models, strategies, features, simulations, stops.
 
 Parts are entry points, those of this package like those of a user's, so that adding one means
 writing a class and one line of packaging metadata.
@@ -12,7 +12,14 @@ from typing import Any, Literal
 from aiida_mlal.ml.options import build, suggest
 
 Group = Literal[
-    "models", "strategies", "simulations", "stops", "optimizers", "tasks", "uncertainties"
+    "models",
+    "strategies",
+    "features",
+    "simulations",
+    "stops",
+    "optimizers",
+    "tasks",
+    "uncertainties",
 ]
 
 

@@ -1,7 +1,7 @@
 """What every potential is: atomic energies, from which energy, forces and stress are derived."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Any, ClassVar
@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from aiida_mlal.ml.configurations import Configurations
 from aiida_mlal.ml.evaluator import Evaluator, Kernel
 from aiida_mlal.ml.graph import Graph
+from aiida_mlal.ml.models.layers import LayerGradient
 
 
 @dataclass(frozen=True, eq=False)
@@ -138,6 +139,10 @@ class Potential(nn.Module, ABC):
         species[[atomic_numbers[e] for e in self.elements]] = torch.arange(len(self.elements))
         self.register_buffer("_species", species, persistent=False)
 
+    @classmethod
+    def check_possible(cls, elements: Sequence[str], options: Any) -> None:
+        """Raise ``ValueError`` if there can be no such potential of these elements."""
+
     @abstractmethod
     def atomic_energies(self, graph: Graph) -> Float[Tensor, " atoms"]:
         """Return the energy of each atom in eV, a differentiable function of ``graph.vectors``."""
@@ -203,14 +208,32 @@ class Potential(nn.Module, ABC):
         ValueError
             If the potential is no network.
         """
+        raise self._lacks("last layer", "last_layer")
+
+    def features(self, graph: Graph) -> Float[Tensor, "atoms features"]:
+        """Describe each atom by what its energy is read off; ``ValueError`` if nothing does."""
+        raise self._lacks("descriptors of atoms", "features")
+
+    def layer_gradients(self, graph: Graph) -> list[LayerGradient]:
+        """Return derivatives of atomic energies by the weights of linear layers, as products.
+
+        Empty for a potential that is no network.
+        """
+        return []
+
+    def _lacks(self, what: str, method: str) -> ValueError:
         from aiida_mlal.ml.parts import find, names  # which know the models of others as well
 
         models: dict[str, Any] = {name: find("models", name) for name in names("models")}
         made = {name: model for name, model in models.items() if model.Options is not None}
-        known = [n for n, model in made.items() if model.last_layer is not Potential.last_layer]
-        raise ValueError(
-            f"a potential of the model {self.describe()['architecture']!r} has no last layer, "
-            f"models that have one are {known}"
+        having = [
+            name
+            for name, model in made.items()
+            if getattr(model, method) is not getattr(Potential, method)
+        ]
+        return ValueError(
+            f"a potential of the model {self.describe()['architecture']!r} has no {what}, models "
+            f"that have are {having}"
         )
 
     def evaluator(self, skin: float) -> Evaluator | None:
@@ -263,11 +286,24 @@ class Potential(nn.Module, ABC):
         """Return the row of each atom in the tables of this potential, not its atomic number."""
         species: Tensor = self._species[numbers]
         if bool((species < 0).any()):
-            strange = sorted({chemical_symbols[z] for z in numbers[species < 0].tolist()})
-            raise ValueError(
-                f"the potential knows {list(self.elements)}, the structures have {strange}"
-            )
+            self.check_elements(chemical_symbols[z] for z in numbers.unique().tolist())
         return species
+
+    def check_elements(self, elements: Iterable[str]) -> None:
+        """Raise ``ValueError`` for elements that this potential does not know."""
+        strange = sorted(set(elements) - set(self.elements))
+        if not strange:
+            return
+        problem = f"the potential knows {list(self.elements)}, the structures have {strange}"
+        if list(self.elements) == chemical_symbols[1 : 1 + len(self.elements)]:
+            problem += "; species of a file that does not name them count as H, He, ...: say which "
+            problem += "elements they are"
+        raise ValueError(problem)
+
+    def remarks(self, configurations: Configurations) -> str:
+        """Say what makes predictions for some structures doubtful; empty if nothing does."""
+        parts = [part for part in self.modules() if isinstance(part, Potential)][1:]
+        return "; ".join(dict.fromkeys(filter(None, (p.remarks(configurations) for p in parts))))
 
     @property
     def dtype(self) -> torch.dtype:

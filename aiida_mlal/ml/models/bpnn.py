@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import pairwise
 from typing import Any, cast
 
@@ -15,6 +16,7 @@ from aiida_mlal.ml.evaluator import Kernel
 from aiida_mlal.ml.graph import Graph
 from aiida_mlal.ml.models.base import Potential, Prediction, Prepared
 from aiida_mlal.ml.models.descriptor import Described, DescriptorPotential
+from aiida_mlal.ml.models.layers import LayerGradient, outer_products
 from aiida_mlal.ml.options import as_dict, build
 
 
@@ -95,6 +97,18 @@ class BPNN(DescriptorPotential):
             block = features.new_zeros(len(species), hidden.shape[1])
             blocks.append(block.index_copy(0, mine, self.scale * hidden))
         return torch.cat(blocks, dim=1)
+
+    def layer_gradients(self, graph: Graph) -> list[LayerGradient]:
+        """Return the derivatives by the weights of each layer of each network."""
+        with torch.no_grad():
+            features, species = self.features(graph), self.species(graph.numbers)
+        found = []
+        for element, network in enumerate(self.networks):
+            mine = torch.nonzero(species == element)[:, 0]
+            linear = [layer for layer in network.modules() if isinstance(layer, nn.Linear)]
+            energies = partial(self.readout, features[mine], element)
+            found += outer_products(energies, linear, mine)
+        return found
 
     def _scaled(
         self, features: Float[Tensor, "... features"], element: int

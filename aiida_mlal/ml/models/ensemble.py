@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from aiida_mlal.ml.evaluator import Kernel
 from aiida_mlal.ml.graph import Graph
 from aiida_mlal.ml.models.base import Potential, Prediction, common_elements
+from aiida_mlal.ml.models.layers import LayerGradient
 
 
 class Ensemble(Potential):
@@ -43,6 +44,18 @@ class Ensemble(Potential):
         """Return the derivatives of the mean by the last layers of all members."""
         rows = [m.last_layer(graph.within(m.cutoff)) for m in self.members]
         return torch.cat(rows, dim=1) / len(rows)
+
+    def features(self, graph: Graph) -> Float[Tensor, "atoms features"]:
+        """Return the descriptors of all members, side by side."""
+        return torch.cat([m.features(graph.within(m.cutoff)) for m in self.members], dim=1)
+
+    def layer_gradients(self, graph: Graph) -> list[LayerGradient]:
+        """Return the layers of all members; the energy is their mean."""
+        return [
+            layer._replace(slopes=layer.slopes / len(self.members))
+            for m in self.members
+            for layer in m.layer_gradients(graph.within(m.cutoff))
+        ]
 
     def adopt(self, other: Potential) -> None:
         """Begin with the weights of another ensemble, member by member."""

@@ -9,11 +9,13 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from aiida_mlal.ml.configurations import Configurations
 from aiida_mlal.ml.descriptors.moment_tensors import MomentBasis
 from aiida_mlal.ml.descriptors.radial_polynomials import Kind, RadialBasis
 from aiida_mlal.ml.evaluator import Evaluator
 from aiida_mlal.ml.graph import Graph
 from aiida_mlal.ml.models.base import Potential, Prediction, Prepared, difference
+from aiida_mlal.ml.neighbours import neighbours
 from aiida_mlal.ml.options import as_dict, build
 
 if TYPE_CHECKING:
@@ -140,6 +142,10 @@ class MTP(Potential):
             repulsion = self.radial.repulsion(graph.distances)
             energies = energies + graph.sum_over_neighbours(repulsion)
         return energies
+
+    def features(self, graph: Graph) -> Float[Tensor, "atoms features"]:
+        """Return the invariants that the moment coefficients multiply."""
+        return self._site_energies(self._basic_moments(graph, *self._edges(graph)))[1].T
 
     def energy_rows(self, graph: Graph) -> Float[Tensor, "atoms parameters"]:
         """Return the derivative of the energy of each atom by all parameters, in MLIP's order.
@@ -277,6 +283,19 @@ class MTP(Potential):
             self.moment_coeffs.zero_()
             self.moment_coeffs[scalars] = other.moment_coeffs
         return None
+
+    def remarks(self, configurations: Configurations) -> str:
+        """Say where atoms are nearer than the radial functions are made for."""
+        near, limit = [], self.radial.min_dist
+        for i, one in enumerate(configurations):
+            if neighbours(one.positions, one.cells[0], one.pbc[0], limit)[0].size:
+                near.append(i)
+        if not near:
+            return ""
+        return (
+            f"{len(near)} of {len(configurations)} structures, the first is {near[0]}, have atoms "
+            f"nearer than min_dist, {limit:g} Å: below it the radial functions grow without bounds"
+        )
 
     @property
     def n_parameters(self) -> int:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from aiida_mlal.ml.evaluator import Kernel
 from aiida_mlal.ml.graph import Graph
 from aiida_mlal.ml.models.base import Potential, Prediction, common_elements
+from aiida_mlal.ml.models.layers import LayerGradient
 
 
 class Sum(Potential):
@@ -45,10 +46,25 @@ class Sum(Potential):
 
     def last_layer(self, graph: Graph) -> Float[Tensor, "atoms weights"]:
         """Return the derivatives by the last layers of the terms that are trained."""
-        learning = [term for term in self.terms if any(w.requires_grad for w in term.parameters())]
-        if not learning:
+        if not self._learning:
             return super().last_layer(graph)
-        return torch.cat([term.last_layer(_within(graph, term)) for term in learning], dim=1)
+        rows = [term.last_layer(_within(graph, term)) for term in self._learning]
+        return torch.cat(rows, dim=1)
+
+    def features(self, graph: Graph) -> Float[Tensor, "atoms features"]:
+        """Return the descriptors of the terms that are trained, side by side."""
+        if not self._learning:
+            return super().features(graph)
+        return torch.cat([term.features(_within(graph, term)) for term in self._learning], dim=1)
+
+    def layer_gradients(self, graph: Graph) -> list[LayerGradient]:
+        """Return the layers of all terms."""
+        found = [term.layer_gradients(_within(graph, term)) for term in self.terms]
+        return [layer for layers in found for layer in layers]
+
+    @property
+    def _learning(self) -> list[Potential]:
+        return [term for term in self.terms if any(w.requires_grad for w in term.parameters())]
 
     def adopt(self, other: Potential) -> None:
         """Begin with the weights of the terms of another sum; a prior may know more elements."""

@@ -70,6 +70,14 @@ class Query:
         """The structures that a strategy may choose from."""
         return self.pool[self.left]
 
+    @cached_property
+    def order(self) -> Int[np.ndarray, " left"]:
+        """The same as ``left``, in an order that only depends on what the structures are.
+
+        A strategy that goes by it makes the same choice whatever the order of the pool.
+        """
+        return self.left[by_content([self.pool.keys[i] for i in self.left])]
+
     def rng(self) -> np.random.Generator:
         """Return a new generator, in the same state at every call."""
         return np.random.default_rng(self.seed)
@@ -122,6 +130,9 @@ class Strategy(ABC):
     wants_potential: ClassVar[bool] = True
     """Whether it may ask the potential for what the frames of a simulation do not carry."""
 
+    score: ClassVar[str] = ""
+    """What the number of a choice is called where it is kept with the structure; else nowhere."""
+
     wants_n: ClassVar[bool] = True
     """Whether there are ``n`` choices if there are as many structures; else it is the most."""
 
@@ -145,6 +156,11 @@ class Strategy(ABC):
         """Do the choosing; ``n`` is known to be possible and above 0."""
 
 
+def by_content(keys: Sequence[str]) -> Int[np.ndarray, " structures"]:
+    """Return the order of structures by their keys; of equal ones the first comes first."""
+    return np.argsort(np.array(keys, dtype=str), kind="stable")
+
+
 def last_frames(pool: Configurations) -> dict[int, int]:
     """Return the index of the last frame of each run; a pool that names no runs is one run."""
     runs = pool.info.get("run", np.zeros(len(pool), int))
@@ -153,20 +169,33 @@ def last_frames(pool: Configurations) -> dict[int, int]:
 
 def at_random(query: Query, n: int, taken: Sequence[int] = ()) -> list[Choice]:
     """Return up to ``n`` structures drawn without replacement, none of them ``taken``."""
-    free = np.setdiff1d(query.left, np.array(taken, int))
+    free = query.order[~np.isin(query.order, np.array(taken, int))]
     drawn = query.rng().permutation(free)[:n]
     return [Choice(int(i), float(query.scores[i]), "drawn at random") for i in drawn]
 
 
 def most_uncertain(query: Query, n: int, taken: Sequence[int] = ()) -> list[Choice]:
     """Return up to ``n`` structures of largest uncertainty, none of them ``taken``."""
-    free = np.setdiff1d(query.left, np.array(taken, int))
-    values = query.uncertainties
+    return largest(query, query.uncertainties, n, "uncertainty", taken)
+
+
+def largest(
+    query: Query,
+    values: Float[np.ndarray, " pool"],
+    n: int,
+    what: str,
+    taken: Sequence[int] = (),
+) -> list[Choice]:
+    """Return up to ``n`` structures of the largest values, which are ``what``, none ``taken``.
+
+    Where values are equal the content of the structures decides; those without one come last.
+    """
+    free = query.order[~np.isin(query.order, np.array(taken, int))]
     known: Bool[np.ndarray, " free"] = np.isfinite(values[free])
-    order = np.lexsort([free, -np.where(known, values[free], 0.0), ~known])[:n]
+    best = np.lexsort([-np.where(known, values[free], 0.0), ~known])[:n]  # which is stable
     return [
-        Choice(int(i), float(values[i]), f"uncertainty {values[i]:.4g}, rank {rank}")
-        for rank, i in enumerate(free[order], start=1)
+        Choice(int(i), float(values[i]), f"{what} {values[i]:.4g}, rank {rank}")
+        for rank, i in enumerate(free[best], start=1)
     ]
 
 

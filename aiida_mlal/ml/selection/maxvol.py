@@ -60,6 +60,7 @@ class MaxVol(Strategy):
     exact: bool | None = None
 
     wants_n: ClassVar[bool] = False
+    score: ClassVar[str] = "grade"
 
     def __post_init__(self) -> None:
         """Refuse thresholds that every swap meets."""
@@ -75,7 +76,7 @@ class MaxVol(Strategy):
         if potential is None:
             raise ValueError("the strategy 'maxvol' needs a potential, and none was given")
         train = query.train.with_info(place=np.full(len(query.train), -1))
-        candidates = query.candidates.with_info(place=query.left)
+        candidates = query.pool[query.order].with_info(place=query.order)
         known = self._empty(potential).extended(potential, train, self.train_threshold)
         grades = known.grades(potential, candidates).values
         if not grades.max() > self.threshold:
@@ -90,10 +91,10 @@ class MaxVol(Strategy):
         filled = f"{active.rank} filled rows (of {len(active.equations)}) of the active set"
         choices = [
             Choice(int(i), float(grade), f"grade {grade:.4g}; owns {owned[i]} of the {filled}")
-            for i, grade in zip(query.left.tolist(), grades)
+            for i, grade in zip(query.order.tolist(), grades)
             if i in owned
         ]
-        return sorted(choices, key=lambda choice: (-choice.score, choice.index))[:n]
+        return sorted(choices, key=lambda choice: -choice.score)[:n]  # by content where equal
 
     def _empty(self, potential: "Potential") -> "ActiveSet":
         from aiida_mlal.ml.uncertainty.active_set import ActiveSet

@@ -57,13 +57,15 @@ class Selection:
     def of(self, pool: Configurations) -> Configurations:
         """Return the chosen structures, most wanted first, without labels.
 
-        Of its ``info``, ``index`` is its place in the pool, ``grade`` the score where it was
-        chosen by one, and ``reason`` says why.
+        Of its ``info``, ``index`` is its place in the pool, ``reason`` says why it was chosen, and
+        if the strategy has a name for its scores (``grade``, ``informativeness``), they are there.
         """
         chosen = pool[np.array(self.indices, int)]
         scores = {}
-        if self.strategy.get("name") == "maxvol":
-            scores["grade"] = np.array([s["score"] for s in self.selected], float)
+        name = self.strategy.get("name")
+        known: Any = parts.find("strategies", name) if name in parts.names("strategies") else None
+        if known is not None and known.score:
+            scores[known.score] = np.array([s["score"] for s in self.selected], float)
         n, n_atoms = len(chosen), len(chosen.numbers)
         return chosen.with_labels(np.full(n, np.nan), np.full((n_atoms, 3), np.nan)).with_info(
             status=np.full(n, UNLABELLED),
@@ -132,7 +134,7 @@ def select(
         potential=potential,
     )
     choices = chooser.choose(query)
-    keys = {i: pool[i].keys[0] for i in {c.index for c in choices} | out}
+    keys = pool.keys
     return Selection(
         selected=[
             {

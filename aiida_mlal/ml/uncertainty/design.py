@@ -1,7 +1,6 @@
 """What a training set says of the last layer of a network, kept with its weights."""
 
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 import torch
@@ -13,11 +12,9 @@ from aiida_mlal.ml.configurations import Configurations
 from aiida_mlal.ml.graph import Graph
 from aiida_mlal.ml.models.base import Potential
 from aiida_mlal.ml.uncertainty.active_set import fingerprint
+from aiida_mlal.ml.uncertainty.criterion import Quantity
 from aiida_mlal.ml.uncertainty.information import RIDGE, Information, gain
 from aiida_mlal.ml.uncertainty.sensitivities import energy_sensitivities, force_sensitivities
-
-Quantity = Literal["energy", "atoms", "forces"]
-"""Energies of structures, energies of their atoms as if they could be learned, or forces."""
 
 PREFIXES = ("oed", "last_layer")
 """Before the names of its tensors, among the extras of a potential: the measure it is made for."""

@@ -82,6 +82,12 @@ class Information:
         found = scipy.linalg.solve_triangular(self.factor, rows.T, lower=True, check_finite=False).T
         return np.asarray(found)
 
+    @property
+    def covariance(self) -> Float[np.ndarray, "weights weights"]:
+        """The inverse of the matrix with its ridge."""
+        inverse = self.whitened(np.eye(len(self.matrix)))
+        return inverse @ inverse.T
+
     def variances(self, rows: Float[np.ndarray, "... weights"]) -> Float[np.ndarray, "..."]:
         r"""Return :math:`u = g^T \tilde A^{-1} g` of each row.
 
@@ -101,10 +107,14 @@ def gain(variances: Float[np.ndarray, "..."]) -> Float[np.ndarray, "..."]:
     return found
 
 
-def with_row(
-    covariance: Float[np.ndarray, "weights weights"], row: Float[np.ndarray, " weights"]
+def with_rows(
+    covariance: Float[np.ndarray, "weights weights"], rows: Float[np.ndarray, "rows weights"]
 ) -> np.ndarray:
-    """Return the inverse of the information matrix with one more row: equations 10 and 11."""
-    moved = covariance @ row
-    found: np.ndarray = covariance - np.outer(moved, moved) / (1 + row @ moved)
+    """Return the inverse of an information matrix with more rows, from that without them.
+
+    The formula of Woodbury; for one row equations 10 and 11.
+    """
+    moved = rows @ covariance
+    inner = np.eye(len(rows)) + moved @ rows.T
+    found: np.ndarray = covariance - moved.T @ np.linalg.solve(inner, moved)
     return found

@@ -14,7 +14,7 @@ from aiida_mlal.ml.models.checkpoint import Checkpoint
 from aiida_mlal.ml.models.factory import ModelOptions
 from aiida_mlal.ml.uncertainty import sensitivities as module
 from aiida_mlal.ml.uncertainty.design import Design, sensitivities
-from aiida_mlal.ml.uncertainty.information import Information, gain, with_row
+from aiida_mlal.ml.uncertainty.information import Information, gain, with_rows
 from aiida_mlal.ml.uncertainty.oed import OED
 from aiida_mlal.ml.uncertainty.sensitivities import force_sensitivities
 
@@ -93,11 +93,17 @@ class TestInformation:
         expected = [row @ inverse @ row for row in self.rows]
         np.testing.assert_allclose(information.variances(self.rows), expected, rtol=1e-8)
 
-    def test_one_more_row_by_the_formula_of_woodbury_is_an_inversion(self):
+    @pytest.mark.parametrize("n", [1, 4])
+    def test_more_rows_by_the_formula_of_woodbury_are_an_inversion(self, n):
         covariance = np.linalg.inv(self.rows.T @ self.rows)
-        row = np.ones(7)
-        expected = np.linalg.inv(self.rows.T @ self.rows + np.outer(row, row))
-        np.testing.assert_allclose(with_row(covariance, row), expected, rtol=1e-6, atol=1e-8)
+        rows = np.random.default_rng(1).normal(size=(n, 7))
+        expected = np.linalg.inv(self.rows.T @ self.rows + rows.T @ rows)
+        np.testing.assert_allclose(with_rows(covariance, rows), expected, rtol=1e-6, atol=1e-8)
+
+    def test_the_covariance_is_the_inverse(self):
+        information = Information.of(self.rows, 0.0)
+        expected = np.linalg.inv(self.rows.T @ self.rows)
+        np.testing.assert_allclose(information.covariance, expected, rtol=1e-6, atol=1e-8)
 
     def test_parts_make_the_same_as_the_whole(self):
         parts_ = Information.of(self.rows[:10]).extended(self.rows[10:])
@@ -105,7 +111,7 @@ class TestInformation:
         assert parts_.n_rows == 30
 
     def test_too_few_rows_need_a_ridge(self):
-        with pytest.raises(ValueError, match="of 3 rows for 7 weights is singular.*ridge above 0"):
+        with pytest.raises(ValueError, match=r"of 3 rows for 7 weights is singular.*ridge above 0"):
             Information.of(self.rows[:3], 0.0).variances(self.rows)
         assert np.isfinite(Information.of(self.rows[:3], 1e-8).variances(self.rows)).all()
 
@@ -220,7 +226,7 @@ def test_a_potential_without_information_is_told_so():
 
 def test_a_model_without_a_last_layer_is_told_so():
     morse = ModelOptions.parse({"architecture": "morse"}).build(["H", "O"], 0)
-    with pytest.raises(ValueError, match="'morse' has no last layer.*'bpnn'"):
+    with pytest.raises(ValueError, match=r"'morse' has no last layer.*'bpnn'"):
         Design.of(morse, water(2))
 
 

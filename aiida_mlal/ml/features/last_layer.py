@@ -1,0 +1,24 @@
+"""What enters the last layer of a network."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from aiida_mlal.ml.features.base import FeatureMap
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from aiida_mlal.ml.graph import Graph
+    from aiida_mlal.ml.models.base import Potential
+
+
+@dataclass(frozen=True)
+class LastLayer(FeatureMap):
+    """Derivatives of the energy by the weights of the last layer: its latent space."""
+
+    def sums(self, potential: "Potential", graph: "Graph") -> "Tensor":
+        """Return the row of each structure; ``ValueError`` if there is no last layer."""
+        import torch
+
+        with torch.no_grad():
+            return graph.sum_over_atoms(potential.last_layer(graph))
