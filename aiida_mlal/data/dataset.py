@@ -63,6 +63,7 @@ class DatasetData(ContentData):
     ) -> None:
         if not isinstance(configurations, Configurations):
             raise ValueError(f"expected Configurations, got {type(configurations).__name__}")
+        configurations.check_labels()
         super().__init__(configurations.to_bytes(), **kwargs)
         if sources is not None and any(sources):
             checked = _checked_sources(sources, len(configurations))

@@ -270,6 +270,32 @@ class Configurations:
         """Only the structures whose label is good to learn from."""
         return self[self.status == OK]
 
+    def check_labels(self) -> None:
+        """Refuse labels of status ``ok`` that are there in part only, or infinite.
+
+        Raises
+        ------
+        ValueError
+            Which names the first structure and what is wrong with it.
+        """
+        for i in np.flatnonzero(self.status == OK).tolist():
+            atoms = slice(self.offsets[i], self.offsets[i + 1])
+            labels = {
+                "energy": self.energies[i : i + 1],
+                "forces": self.forces[atoms],
+                "stress": self.stresses[i],
+            }
+            for name, values in labels.items():
+                if np.isfinite(values).all() or np.isnan(values).all():
+                    continue
+                first = values[~np.isfinite(values)][0]
+                where = f" of atom {_first_row(values)}" if name == "forces" else ""
+                raise ValueError(
+                    f"structure {i} ({self.formulas[i]}): the {name}{where} in its label: "
+                    f"expected finite numbers, got {first}; leave the structure out, or its {name} "
+                    "altogether"
+                )
+
     @property
     def max_forces(self) -> Float[np.ndarray, " structures"]:
         """Largest norm of a force on an atom in each structure, fixed components left out."""
@@ -377,6 +403,11 @@ _PER_ATOM = ("numbers", "positions", "fixed", "forces")
 def _frozen(array: np.ndarray) -> np.ndarray:
     array.setflags(write=False)
     return array
+
+
+def _first_row(values: np.ndarray) -> int:
+    """Return the first row with a value that is not finite."""
+    return int(np.flatnonzero(~np.isfinite(values).all(axis=1))[0])
 
 
 def _plain(values: Any) -> np.ndarray:

@@ -1,7 +1,7 @@
 """What campaigns of active learning have in common, wherever their candidates come from."""
 
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 from aiida.engine import ExitCode, WorkChain
@@ -161,7 +161,9 @@ class CampaignWorkChain(WorkChain):
             message="Nothing is left that is worth a label, before convergence: {reason}",
         )
         spec.exit_code(
-            420, "ERROR_TOO_MANY_FAILED", message="{failed} of {total} labels failed: {reason}"
+            420,
+            "ERROR_TOO_MANY_FAILED",
+            message="{failed} of {total} labels are of no use: {reason}",
         )
         spec.exit_code(421, "ERROR_LABELLING_FAILED", message="{process} gave no data set: {why}")
         spec.exit_code(
@@ -302,6 +304,7 @@ class CampaignWorkChain(WorkChain):
         if failed > self.inputs.max_failed_share.value * total or not steps.has_labels(extended):
             reasons = extended.configurations.info["reason"]
             unusable = extended.configurations.status != "ok"
+            failed = max(failed, 0 if steps.has_labels(extended) else int(unusable.sum()))
             return self._finish(
                 "ERROR_TOO_MANY_FAILED", failed=failed, total=total, reason=reasons[unusable][-1]
             )
@@ -344,12 +347,12 @@ class CampaignWorkChain(WorkChain):
         given.update(filters=self.inputs.filters, seed=self.inputs.seed, **inputs)
         self._submit("selection", "select", SelectCalculation, given)
 
-    def _submit(self, what: str, step: str, process: Any, inputs: Any) -> None:
     def _label(self, step: str) -> None:
         workflow = WorkflowFactory(self.inputs.labelling.value)
         inputs = {**self.inputs.label, "dataset": self.ctx.unlabelled}
         self._submit("labels", step, workflow, inputs)
 
+    def _submit(self, what: str, step: str, process: Any, inputs: Any) -> None:
         metadata = dict(inputs.get("metadata", {}))
         metadata["call_link_label"] = f"{step}_{self.ctx.iteration:02d}"
         metadata.setdefault("label", f"{what} {self.ctx.iteration}")
@@ -394,6 +397,13 @@ def check_options(given: Mapping[str, Mapping[str, Any]]) -> None:
     parts.make("strategies", given["query"], "query")
     selection = {"strategy": given["query"], "filters": given.get("filters", {})}
     build(parts.find("tasks", "select"), selection)
+
+
+def check_elements(model: Mapping[str, Any], elements: Sequence[str]) -> None:
+    """Raise ``ValueError`` if there can be no such model of these elements."""
+    from aiida_mlal.ml.models.factory import ModelOptions
+
+    ModelOptions.parse(model).check(elements)
 
 
 def strategy_of(query: Dict) -> Any:

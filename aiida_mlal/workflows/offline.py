@@ -12,13 +12,16 @@ from aiida_mlal import protocols
 from aiida_mlal.data.dataset import DatasetData
 from aiida_mlal.data.structures import STRUCTURES
 from aiida_mlal.ml import parts, stops
-from aiida_mlal.ml.options import suggest
+from aiida_mlal.ml.configurations import OK
+from aiida_mlal.ml.labelling.checks import Limits, check_geometry
+from aiida_mlal.ml.options import build, suggest
 from aiida_mlal.ml.selection.final_uncertainty import FinalUncertainty
 from aiida_mlal.ml.selection.uncertainty import MostUncertain
 from aiida_mlal.workflows import steps
 from aiida_mlal.workflows.campaign import (
     OPTIONS,
     CampaignWorkChain,
+    check_elements,
     check_options,
     codes_of,
     label_inputs,
@@ -384,6 +387,13 @@ def _check_structures(inputs: Mapping[str, Any]) -> None:
     start = steps.beginnings(inputs["structures"], inputs.get("fixed"))
     if not len(start):
         raise ValueError("structures: there is none to begin with")
+    limits = inputs.get("label", {}).get("limits")
+    limits = Limits() if limits is None else build(Limits, limits.get_dict(), "label.limits")
+    for i, structure in enumerate(start):
+        status, reason = check_geometry(structure, limits)
+        if status != OK:
+            raise ValueError(f"structures: number {i} ({structure.formulas[0]}): {reason}")
+    check_elements(inputs["model"].get_dict(), start.elements)
     n = inputs["query"].get_dict().get("n", 1)
     if n < len(start) and _watches_ends(stops.parse(inputs["stop"].get_list())):
         raise ValueError(

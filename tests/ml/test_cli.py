@@ -1,4 +1,5 @@
 import json
+from pathlib import Path
 
 import ase.io
 import numpy as np
@@ -159,6 +160,11 @@ def test_show_potential(folder):
     found = answer("show", "potential.safetensors")
     assert found["kind"] == "potential"
     assert found["training"]["n_structures"] == 3
+    content = bytearray(Path("potential.safetensors").read_bytes())
+    content[-20] ^= 1
+    Path("altered.safetensors").write_bytes(content)
+    result = run("show", "altered.safetensors", status=1)
+    assert "damaged or changed" in result.stderr
 
 
 def test_fit_morse_gives_parameters_of_the_model(folder):

@@ -391,3 +391,23 @@ def test_summaries(configurations):
     assert configurations.offsets.tolist() == [0, 3, 6, 7, 9]
     assert configurations.owner.tolist() == [0, 0, 0, 1, 1, 1, 2, 3, 3]
     assert json.dumps(configurations.formulas)
+
+
+@pytest.mark.parametrize(
+    ("label", "message"),
+    [
+        ({"forces": (0, np.nan)}, r"structure 0 .*forces of atom 0 .*got nan"),
+        ({"forces": (1, -np.inf)}, r"forces of atom 1 .*got -inf"),
+        ({"energies": (0, np.inf)}, r"energy in its label.*got inf"),
+    ],
+)
+def test_a_label_is_whole_or_missing(label, message):
+    one = Configurations.from_ase(Atoms("H2", [[0, 0, 0], [0, 0, 0.7]]))
+    values = {"energies": np.zeros(1), "forces": np.zeros((2, 3))}
+    for name, (place, value) in label.items():
+        values[name][place] = value
+    torn = one.with_labels(**values).with_info(status=["ok"])
+    with pytest.raises(ValueError, match=message):
+        torn.check_labels()
+    torn.with_info(status=["failed"]).check_labels()
+    one.with_labels([-1.0], np.full((2, 3), np.nan)).check_labels()

@@ -233,12 +233,14 @@ def test_a_failed_training_leaves_the_labels(make):
 
 
 def test_ends_where_too_many_labels_fail(make, slab):
-    slab.symbols[1] = "Fe"  # EMT does not know it
-    results, node = run_get_node(make(orm.StructureData(ase=slab)))
+    other = slab.copy()
+    other.symbols[1] = "Fe"  # EMT does not know it
+    start = DatasetData.from_ase([slab, other])
+    results, node = run_get_node(make(start, max_failed_share=0.4, query={"n": 2}))
     assert node.exit_status == 420
-    assert "1 of 1 labels failed" in node.exit_message
+    assert "1 of 2 labels are of no use" in node.exit_message
     assert "Fe" in node.exit_message
-    assert results["dataset"].configurations.status.tolist() == ["failed"]
+    assert results["dataset"].configurations.status.tolist() == ["ok", "failed"]
 
 
 def test_labels_that_fail_do_not_end_a_campaign(make, slab):
@@ -252,6 +254,21 @@ def test_labels_that_fail_do_not_end_a_campaign(make, slab):
     # the potential has seen no iron, so that it cannot simulate what has some
     assert node.exit_status == 441
     assert "Fe" in node.exit_message
+
+
+def test_structures_that_nothing_can_be_learned_from_are_refused(make, slab):
+    before = orm.QueryBuilder().append(orm.ProcessNode).count()
+    iron, noble, crowded = slab.copy(), slab.copy(), slab.copy()
+    iron.symbols[1], noble.symbols[1] = "Fe", "Kr"
+    crowded.positions[-1] = crowded.positions[-2] + [0, 0, 0.05]
+    for atoms, message in (
+        (iron, r"'emt' knows \[.*'Pt'\], the structures have \['Fe'\]"),
+        (noble, r"Morse parameters lacks \['Kr'\].*mlal fit-morse"),
+        (crowded, r"structures: number 0 .*two atoms are 0\.0. times"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            run_get_node(make(orm.StructureData(ase=atoms)))
+    assert orm.QueryBuilder().append(orm.ProcessNode).count() == before
 
 
 def broken(path, value):

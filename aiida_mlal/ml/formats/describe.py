@@ -9,16 +9,17 @@ import numpy as np
 
 from aiida_mlal.ml.configurations import Configurations
 from aiida_mlal.ml.formats.files import SUFFIX, read
+from aiida_mlal.ml.tensorfile import read_header
 
 MTP = (".mtp", ".almtp", ".mtp.xz", ".almtp.xz")
 """Ends of names of potentials of the MLIP codes."""
 
-POTENTIAL = "aiida-mlal/potential"
-"""What the description of a potential is called in its file; as in ``ml.models.checkpoint``."""
+POTENTIAL, VERSION = "aiida-mlal/potential", 1
+"""Kind and version of the files of potentials; as in ``ml.models.checkpoint``."""
 
 
 def describe(path: str | Path) -> dict[str, Any]:
-    """Return what a file of structures or a potential holds, without reading weights.
+    """Return what a file of structures or a potential holds.
 
     Raises
     ------
@@ -31,9 +32,12 @@ def describe(path: str | Path) -> dict[str, Any]:
 
         file = mtp.load(path)
         return {"kind": "potential", "trained": file.trained, **file.potential.describe()}
-    metadata = _metadata(path)
-    if POTENTIAL in metadata:
-        return {"kind": "potential", **json.loads(metadata[POTENTIAL])}
+    if POTENTIAL in _metadata(path):
+        try:
+            header = read_header(path.read_bytes(), POTENTIAL, VERSION)
+        except ValueError as error:
+            raise ValueError(f"{path}: {error}") from error
+        return {"kind": "potential", **header}
     return {"kind": "structures", **summary(read(path))}
 
 

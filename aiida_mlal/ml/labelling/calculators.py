@@ -1,12 +1,13 @@
 """ASE calculators by name, or from a user's function."""
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from importlib import import_module, metadata
 from typing import Any
 
 import ase
+from ase.calculators import emt
 from ase.calculators.calculator import BaseCalculator, get_calculator_class
 from ase.calculators.calculator import names as ase_names
 
@@ -53,6 +54,16 @@ class CalculatorOptions:
                         f"calculator '{self.name}': unknown option {option!r}"
                         f"{suggest(option, known)}"
                     )
+
+    def check(self, elements: Iterable[str]) -> None:
+        """Raise ``ValueError`` for elements that the calculator is known to lack."""
+        if self.factory is None and self.name == "emt":
+            strange = sorted(set(elements) - set(emt.parameters))
+            if strange:
+                raise ValueError(
+                    f"calculator 'emt' knows {sorted(emt.parameters)}, the structures have "
+                    f"{strange}"
+                )
 
     def build(self) -> BaseCalculator:
         """Return a new calculator.

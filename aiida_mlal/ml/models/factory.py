@@ -43,6 +43,12 @@ class ModelOptions:
                 _options(part, where)
         return cls(values, prior, ensemble)
 
+    def check(self, elements: Sequence[str]) -> None:
+        """Raise ``ValueError`` if there can be no such potential of these elements."""
+        for values in filter(None, (self.prior, self.architecture)):
+            cls, options = _options(values, "model")
+            cls.check_possible(elements, options)
+
     def build(self, elements: Sequence[str], seed: int) -> Potential:
         """Return the untrained potential; each member gets weights of its own from ``seed``."""
         seeds = [seed]

@@ -143,6 +143,11 @@ class Morse(Potential):
         return {"architecture": "morse", "elements": list(self.elements), "options": options}
 
     @classmethod
+    def check_possible(cls, elements: Sequence[str], options: MorseOptions) -> None:
+        """Raise ``ValueError`` for elements that have no parameters."""
+        _dimers(elements, options.parameters or {})
+
+    @classmethod
     def restore(cls, description: Mapping[str, Any]) -> "Morse":
         """Build the potential of a description."""
         return cls(description["elements"], build(MorseOptions, description["options"]))

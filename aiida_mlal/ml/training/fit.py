@@ -91,7 +91,8 @@ def fit(
     Raises
     ------
     ValueError
-        If there is nothing to learn from, or two validation sets are asked for.
+        If there is nothing to learn from, a label is not finite, or two validation sets are asked
+        for.
     DivergedError
         If the loss stops being finite.
     """
@@ -101,6 +102,7 @@ def fit(
             f"there is nothing to learn from: of {len(configurations)} structures none has a "
             "label with status 'ok'"
         )
+    learnable.check_labels()
     if not potential_parameters(potential):
         raise ValueError(f"the potential {potential.describe()['architecture']!r} has no weights")
     if validation is None:

@@ -36,7 +36,7 @@ class ASELabelWorkChain(LabellingWorkChain):
         spec.inputs["batch_size"].help = "How many structures share a job; by default all."
         spec.expose_inputs(LabelCalculation, namespace="ase", exclude=("dataset", "limits"))
         spec.inputs["ase"]["calculator"].validator = validate_calculator
-        spec.inputs.validator = validate_names
+        spec.inputs.validator = validate
         step: Any = cls
         spec.outline(step.split, while_(step.jobs_are_left)(step.submit_jobs), step.collect)
 
@@ -161,6 +161,24 @@ def join(calculator: Dict, **batches: Any) -> dict[str, Data]:
         "dataset": DatasetData.concatenate([found[name] for name in sorted(found)]),
         "description": Dict(wanted),
     }
+
+
+def validate(inputs: Mapping[str, Any], ports: Any) -> str | None:
+    """Find misspelt names, and structures that all have elements the calculator lacks."""
+    problem = validate_names(inputs, ports)
+    if problem is None and "dataset" in inputs and "calculator" in inputs.get("ase", {}):
+        calculator = build(CalculatorOptions, inputs["ase"]["calculator"].get_dict(), "calculator")
+        problems = [_lacking(calculator, one) for one in inputs["dataset"].configurations]
+        return None if None in problems else next(iter(problems), None)
+    return problem
+
+
+def _lacking(calculator: CalculatorOptions, structure: Configurations) -> str | None:
+    try:
+        calculator.check(structure.elements)
+    except ValueError as error:
+        return str(error)
+    return None
 
 
 def validate_calculator(node: Dict, _: Any) -> str | None:
