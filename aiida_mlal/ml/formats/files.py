@@ -41,6 +41,8 @@ def read(
         return Configurations.load(path)
     if path.name.endswith((".cfg", ".cfg.xz")):
         return cfg.read(path, elements, default)
+    if not path.stat().st_size:
+        raise ValueError(f"the file {path} is empty")
     try:
         frames = ase.io.read(path, index=":")
     except UnknownFileTypeError as error:

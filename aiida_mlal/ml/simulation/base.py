@@ -137,11 +137,7 @@ class Simulation(ABC):
         ValueError
             If the potential does not know an element, or cannot be watched as the options ask.
         """
-        strange = sorted(set(structures.elements) - set(potential.elements))
-        if strange:
-            raise ValueError(
-                f"the potential knows {list(potential.elements)}, the structures have {strange}"
-            )
+        potential.check_elements(structures.elements)
         if not (np.isfinite(structures.positions).all() and np.isfinite(structures.cells).all()):
             raise ValueError("the structures to begin with have positions or cells not finite")
         if not len(structures):

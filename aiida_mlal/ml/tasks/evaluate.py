@@ -1,12 +1,17 @@
 """Compare a potential with labels."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
-from aiida_mlal.ml import load_potential
+from aiida_mlal.ml import load_potential, parts
+from aiida_mlal.ml.configurations import Configurations
 from aiida_mlal.ml.formats.files import read, write
-from aiida_mlal.ml.metrics import errors
+from aiida_mlal.ml.metrics import correlations, errors, structure_errors
 from aiida_mlal.ml.tasks.base import Task
+
+if TYPE_CHECKING:
+    from aiida_mlal.ml.models.base import Potential
 
 
 @dataclass(frozen=True)
@@ -22,6 +27,9 @@ class Evaluate(Task):
     keep_labels
         Whether what is written has its labels, and predictions under other names. Otherwise the
         predictions are written as energies, forces and stresses.
+    uncertainty
+        A measure and its options, such as ``{"name": "force_std"}``: how uncertain the potential
+        is, and how that goes with its errors, is told as well.
     elements
         Of the types 0, 1, ... in files that only number them.
     """
@@ -31,8 +39,14 @@ class Evaluate(Task):
     potential: str = "potential.safetensors"
     dataset: str = "dataset.safetensors"
     keep_labels: bool = True
+    uncertainty: Mapping[str, Any] | None = None
     elements: tuple[str, ...] | None = None
     output: str | None = OUTPUT
+
+    def __post_init__(self) -> None:
+        """Let the measure judge its options."""
+        if self.uncertainty is not None:
+            parts.make("uncertainties", self.uncertainty, "uncertainty")
 
     def run(self) -> dict[str, Any]:
         """Predict, compare, and write."""
@@ -45,4 +59,22 @@ class Evaluate(Task):
         if self.output is not None:
             kept = dataset.with_predictions(predicted) if self.keep_labels else predicted
             write(kept, self.output, types(potential))
-        return {"n_structures": len(dataset), "errors": found}
+        remarks = potential.remarks(dataset)
+        told = {} if self.uncertainty is None else self._measure(potential, dataset, predicted)
+        return {"message": remarks, "n_structures": len(dataset), "errors": found, **told}
+
+    def _measure(
+        self, potential: "Potential", dataset: Configurations, predicted: Configurations
+    ) -> dict[str, Any]:
+        measure = parts.make("uncertainties", self.uncertainty or {}, "uncertainty")
+        found = measure.measure(potential, dataset)
+        apart = structure_errors(dataset, predicted.energies, predicted.forces)
+        return {
+            "uncertainty": {
+                "kind": found.kind,
+                "unit": found.unit,
+                "mean": float(found.values.mean()) if len(found.values) else None,
+                "max": float(found.values.max()) if len(found.values) else None,
+                **correlations(found.values, apart),
+            }
+        }

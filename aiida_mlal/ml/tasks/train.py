@@ -107,7 +107,8 @@ class Train(Task):
             raise Interrupted(str(stop), {"epochs": epochs}) from stop
         record |= self._prepare_uncertainty(potential, dataset.learnable)
         self._save(potential, {**about, **record})
-        return {**record, "epochs": max(len(curve["train"]) for curve in record["curves"])}
+        epochs = max(len(curve["train"]) for curve in record["curves"])
+        return {**record, "epochs": epochs, "message": potential.remarks(dataset.learnable)}
 
     def _prepare_uncertainty(self, potential: "Potential", known: Configurations) -> dict[str, Any]:
         """Let the potential carry what a measure of its uncertainty needs, and tell of it."""

@@ -74,6 +74,13 @@ def test_nonsense_is_refused(tmp_path, name):
         files.read(tmp_path / name)
 
 
+def test_an_empty_file_is_said_to_be_so(tmp_path):
+    path = tmp_path / "nothing.extxyz"
+    path.touch()
+    with pytest.raises(ValueError, match=r"nothing\.extxyz is empty"):
+        files.read(path)
+
+
 def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(ValueError, match=r"there is no file .*a.xyz"):
         files.read(tmp_path / "a.xyz")

@@ -104,6 +104,12 @@ def test_species_may_be_atomic_numbers():
     assert parse(absolute).elements == ("Pd", "Ag")
 
 
+def test_species_without_elements_are_to_be_named_where_that_matters():
+    structures = Configurations.from_ase(bulk("Ag"))
+    with pytest.raises(ValueError, match=r"knows \['H', 'He'\].*say which elements they are"):
+        parse(LEVEL_6).predict(structures)
+
+
 def test_without_elements_species_count_from_hydrogen():
     assert parse(LEVEL_6).elements == ("H", "He")
 

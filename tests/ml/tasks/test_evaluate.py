@@ -1,8 +1,14 @@
+from dataclasses import replace
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from aiida_mlal.ml.configurations import Configurations
+from aiida_mlal.ml.models.checkpoint import Checkpoint
+from aiida_mlal.ml.models.factory import single
 from aiida_mlal.ml.tasks.runner import execute
+from aiida_mlal.ml.uncertainty.committee import ForceStd
 
 
 def test_says_how_far_predictions_are_from_labels(dataset, potential):
@@ -22,3 +28,29 @@ def test_structures_without_labels_are_predicted_all_the_same(start, potential):
     result = execute({"task": "evaluate", "dataset": "structures.safetensors"})
     assert result["status"] == "ok"
     assert result["errors"] == {}
+
+
+def test_says_how_uncertainties_go_with_errors(dataset, potential):
+    result = execute({"task": "evaluate", "uncertainty": {"name": "force_std"}, "output": None})
+    assert result["status"] == "ok", result
+    predicted = potential.predict(dataset)
+    values = ForceStd().measure(potential, dataset).values
+    apart = np.abs(predicted.forces - dataset.forces).reshape(len(dataset), -1).mean(axis=1)
+    found = result["uncertainty"]
+    assert found["pearson"] == pytest.approx(np.corrcoef(values, apart)[0, 1])
+    assert (found["kind"], found["max"]) == ("force_std", pytest.approx(values.max()))
+    assert not Path("predictions.safetensors").exists()
+    message = execute({"task": "evaluate", "uncertainty": {"name": "force_sdt"}})["message"]
+    assert "did you mean 'force_std'" in message
+
+
+def test_says_where_atoms_are_nearer_than_the_radial_functions_are_made_for(copper, folder):
+    model = {"architecture": "mtp", "level": 2, "radial_basis_size": 4, "min_dist": 2.0}
+    Checkpoint(single(model, ["Cu"], 0)).save("potential.safetensors")
+    positions = copper.positions.copy()
+    positions[9] = positions[8] + [1.5, 0, 0]
+    replace(copper, positions=positions).save("dataset.safetensors")
+    message = execute({"task": "evaluate"})["message"]
+    assert message.startswith("1 of 4 structures, the first is 2, have atoms nearer than min_dist")
+    copper.save("dataset.safetensors")
+    assert execute({"task": "evaluate"})["message"] == ""
