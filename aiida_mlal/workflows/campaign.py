@@ -347,6 +347,19 @@ class CampaignWorkChain(WorkChain):
         given.update(filters=self.inputs.filters, seed=self.inputs.seed, **inputs)
         self._submit("selection", "select", SelectCalculation, given)
 
+    def _select_first(self, pool: DatasetData, query: Dict) -> None:
+        """Choose before any potential has learned something."""
+        given = {}
+        if strategy_of(query).wants_potential:
+            untrained: Any = steps.untrained
+            given["potential"] = untrained(
+                model=self.inputs.model,
+                seed=self.inputs.seed,
+                structures=pool,
+                metadata={"call_link_label": "untrained"},
+            )
+        self._select(pool=pool, query=query, **given)
+
     def _label(self, step: str) -> None:
         workflow = WorkflowFactory(self.inputs.labelling.value)
         inputs = {**self.inputs.label, "dataset": self.ctx.unlabelled}

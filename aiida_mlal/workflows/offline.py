@@ -25,7 +25,6 @@ from aiida_mlal.workflows.campaign import (
     check_options,
     codes_of,
     label_inputs,
-    strategy_of,
 )
 from aiida_mlal.workflows.labelling.lookup import check_label, labelling_of
 from aiida_mlal.workflows.ports import check_names, fill, names
@@ -225,16 +224,7 @@ class OfflineWorkChain(CampaignWorkChain):
 
     def choose_first(self) -> None:
         """Choose what is labelled before any potential has learned something."""
-        given = {}
-        if strategy_of(self.ctx.first_query).wants_potential:
-            untrained: Any = steps.untrained
-            given["potential"] = untrained(
-                model=self.inputs.model,
-                seed=self.inputs.seed,
-                structures=self.ctx.unlabelled,
-                metadata={"call_link_label": "untrained"},
-            )
-        self._select(pool=self.ctx.unlabelled, query=self.ctx.first_query, **given)
+        self._select_first(self.ctx.unlabelled, self.ctx.first_query)
 
     def take_first(self) -> ExitCode | None:
         """Take what was chosen, and see what that leaves of the budget."""

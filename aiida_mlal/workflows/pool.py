@@ -204,8 +204,8 @@ class PoolWorkChain(CampaignWorkChain):
         return "dataset" not in self.ctx
 
     def choose_first(self) -> None:
-        """Choose the first structures, without a potential."""
-        self._select(query=self.inputs.first_query, pool=self.ctx.pool)
+        """Choose the first structures, without a potential that has learned something."""
+        self._select_first(self.ctx.pool, self.inputs.first_query)
 
     def take_selection(self) -> ExitCode | None:
         """Take what was chosen, and note that it is no candidate any more."""
