@@ -298,6 +298,11 @@ def label(**options: Any) -> None:
 
 @mlal.command()
 @potential_and("STRUCTURES")
+@click.option(
+    "--uncertainty",
+    type=Options("name"),
+    help="A measure whose correlation with the errors is printed: force_std, oed ...",
+)
 @ELEMENTS
 @output("predictions.extxyz")
 def evaluate(**options: Any) -> None:

@@ -38,3 +38,39 @@ def errors(
             found[f"{name}_rmse"] = float(np.sqrt((sizes**2).mean()))
             found[f"{name}_max"] = float(sizes.max())
     return found
+
+
+def structure_errors(
+    labelled: Configurations,
+    energies: Float[np.ndarray, " structures"],
+    forces: Float[np.ndarray, "atoms 3"],
+) -> Float[np.ndarray, " structures"]:
+    """Return one error for each structure: the mean absolute one of its force components in eV/Å.
+
+    Where no structure has forces it is that of the energy, in eV/atom. NaN without a label.
+    """
+    counts = np.maximum(labelled.counts, 1)
+    apart = np.abs(np.asarray(forces) - labelled.forces).mean(axis=1)
+    if not np.isfinite(apart).any():
+        return np.abs(np.asarray(energies) - labelled.energies) / counts
+    return np.bincount(labelled.owner, apart, minlength=len(labelled)) / counts
+
+
+def correlations(
+    values: Float[np.ndarray, " structures"], errors: Float[np.ndarray, " structures"]
+) -> dict[str, float | None]:
+    """Return how uncertainties and errors go together, linearly and by rank, where both are known.
+
+    Both coefficients, ``pearson`` and ``spearman``, are ``None`` where one of the two is the same
+    for all.
+    """
+    known = np.isfinite(values) & np.isfinite(errors)
+    pair = values[known], errors[known]
+    if not known.any() or not all(np.ptp(one) > 0 for one in pair):
+        return {"pearson": None, "spearman": None}
+    from scipy.stats import spearmanr
+
+    return {
+        "pearson": float(np.corrcoef(*pair)[0, 1]),
+        "spearman": float(spearmanr(*pair).statistic),
+    }

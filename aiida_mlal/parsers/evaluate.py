@@ -11,8 +11,10 @@ from aiida_mlal.parsers.base import TaskParser
 
 
 class EvaluateParser(TaskParser):
-    """Reads the predictions."""
+    """Reads the predictions, if they are to be kept."""
 
     def read(self, result: Mapping[str, Any], file: str) -> Iterator[tuple[str, Data]]:
         """Yield the structures with predictions."""
-        yield "predictions", DatasetData(Configurations.from_bytes(self.bytes(file)))
+        inputs = self.node.inputs
+        if "keep_predictions" not in inputs or inputs.keep_predictions.value:
+            yield "predictions", DatasetData(Configurations.from_bytes(self.bytes(file)))

@@ -183,7 +183,7 @@ def judge(
         **stops.row(state),
         "trained_on": len(known.learnable) - len(new.learnable),
         "test": measured.get("errors"),
-        "calibration": measured.get("calibration"),
+        "uncertainty": measured.get("uncertainty"),
         "score_mean": _mean(state.scores),
         "outcome": verdict.outcome,
         "reason": verdict.reason,

@@ -274,6 +274,8 @@ class PoolWorkChain(CampaignWorkChain):
         """Compare the potential with labels that it never learns from."""
         inputs = self.exposed_inputs(EvaluateCalculation, "evaluate")
         inputs.update(potential=self.ctx.potential, dataset=self.inputs.test)
+        if "uncertainty" in self.inputs:
+            inputs.uncertainty = self.inputs.uncertainty
         self._submit("evaluation", "evaluate", EvaluateCalculation, inputs)
 
     def take_errors(self) -> ExitCode | None:

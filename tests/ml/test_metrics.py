@@ -3,7 +3,7 @@ import pytest
 from ase.build import bulk
 
 from aiida_mlal.ml.configurations import Configurations
-from aiida_mlal.ml.metrics import errors
+from aiida_mlal.ml.metrics import correlations, errors, structure_errors
 
 
 @pytest.fixture
@@ -39,3 +39,31 @@ def test_what_is_missing_is_left_out(labelled):
     energies = np.array([np.nan, 8.0])
     found = errors(labelled, energies, np.full((5, 3), np.nan), np.full((2, 3, 3), np.nan))
     assert found == {"energy_mae": 0, "energy_rmse": 0, "energy_max": 0}
+
+
+def test_each_structure_has_one_error(labelled):
+    forces = np.zeros((5, 3))
+    forces[0] = [0.3, 0, -0.6]
+    forces[3] = [0.3, 0, 0]
+    found = structure_errors(labelled, labelled.energies, forces)
+    np.testing.assert_allclose(found, [0.3, 0.3 / 12])
+
+
+def test_without_forces_it_is_that_of_the_energy(labelled):
+    bare = labelled.with_labels(labelled.energies, np.full((5, 3), np.nan))
+    found = structure_errors(bare, np.array([1.1, 7.2]), labelled.forces)
+    np.testing.assert_allclose(found, [0.1, 0.2])
+
+
+def test_uncertainties_that_order_the_errors_correlate_by_rank():
+    values, apart = np.array([1.0, 2.0, 3.0, np.nan]), np.array([0.1, 0.2, 0.9, 0.5])
+    found = correlations(values, apart)
+    assert found["spearman"] == pytest.approx(1.0)
+    assert found["pearson"] == pytest.approx(np.corrcoef([1, 2, 3], [0.1, 0.2, 0.9])[0, 1])
+    assert correlations(-values, apart)["spearman"] == pytest.approx(-1.0)
+
+
+def test_what_is_the_same_for_all_correlates_with_nothing():
+    nothing = {"pearson": None, "spearman": None}
+    assert correlations(np.ones(3), np.arange(3.0)) == nothing
+    assert correlations(np.full(3, np.nan), np.arange(3.0)) == nothing
