@@ -35,6 +35,7 @@ class KMeansPP(ByFeatures):
             if not weights.any():  # all that is left is known
                 weights = now.free.astype(float)
             sums = weights.cumsum()
-            return int(np.searchsorted(sums, rng.random() * sums[-1], side="right"))
+            drawn = int(np.searchsorted(sums, rng.random() * sums[-1], side="right"))
+            return min(drawn, int(np.flatnonzero(weights)[-1]))
 
         return grow(pool, train, n, draw)

@@ -28,59 +28,10 @@ def pool_of(n, **info):
     return Configurations.from_ase(frames).with_info(**info)
 
 
-FILLING = [name for name in parts.names("strategies") if parts.find("strategies", name).wants_n]
-
-
-@pytest.fixture(params=FILLING)
-def name(request):
-    return request.param
-
-
 @pytest.fixture
 def pool():
     rng = np.random.default_rng(1)
     return pool_of(12, run=np.repeat([0, 1, 2], 4), uncertainty=rng.permutation(12) / 10)
-
-
-class TestContract:
-    """Of all strategies that choose as many as they are told."""
-
-    def test_choices_differ_and_are_as_many_as_wanted(self, name, pool):
-        for n in (1, 5, 12):
-            indices = select(pool, NOTHING, {"name": name, "n": n}, OFF).indices
-            assert len(indices) == len(set(indices)) == n
-
-    def test_takes_what_there_is_and_says_so(self, name, pool):
-        selection = select(pool, NOTHING, {"name": name, "n": 20}, OFF)
-        assert sorted(selection.indices) == list(range(12))
-        assert "asked for 20 structures, chose 12" in selection.message
-
-    def test_nothing_from_nothing(self, name):
-        selection = select(NOTHING, NOTHING, {"name": name, "n": 2}, OFF)
-        assert selection.selected == []
-        assert "chose 0" in selection.message
-
-    def test_same_seed_same_choice(self, name, pool):
-        first, second = (select(pool, NOTHING, {"name": name, "n": 5}, OFF, 3) for _ in range(2))
-        assert first == second
-
-    def test_inputs_are_left_alone(self, name, pool):
-        before = pool.to_bytes()
-        select(pool, pool[:2], {"name": name, "n": 3})
-        assert pool.to_bytes() == before
-
-    def test_filtered_structures_are_not_chosen(self, name, pool):
-        selection = select(pool, pool[[3, 4, 5, 11]], {"name": name, "n": 12})
-        assert sorted(selection.indices) == [0, 1, 2, 6, 7, 8, 9, 10]
-        assert {r["index"] for r in selection.rejected} == {3, 4, 5, 11}
-
-    def test_every_choice_has_a_reason(self, name, pool):
-        selection = select(pool, NOTHING, {"name": name, "n": 12}, OFF)
-        assert all(chosen["reason"] for chosen in selection.selected)
-
-    def test_at_least_one(self, name):
-        with pytest.raises(ValueError, match="above 0, got 0"):
-            parts.make("strategies", {"name": name, "n": 0})
 
 
 def test_random_is_fair():
@@ -98,9 +49,16 @@ def test_uncertainty_prefers_the_uncertain():
     assert [s["score"] for s in selection.selected] == [0.5, 0.4, 0.2, 0.1, None]
 
 
-def test_of_equally_uncertain_structures_the_earlier():
+def test_of_equally_uncertain_structures_content_decides():
     pool = pool_of(4, uncertainty=[0.1, 0.3, 0.3, 0.3])
-    assert select(pool, NOTHING, {"name": "uncertainty", "n": 2}, OFF).indices == [1, 2]
+    found = select(pool, NOTHING, {"name": "uncertainty", "n": 2}, OFF).selected
+    assert [s["key"] for s in found] == sorted(pool.keys[1:])[:2]
+
+
+def test_filters_leave_a_reason(pool):
+    selection = select(pool, pool[[3, 4, 5, 11]], {"name": "random", "n": 12})
+    assert sorted(selection.indices) == [0, 1, 2, 6, 7, 8, 9, 10]
+    assert {r["index"] for r in selection.rejected} == {3, 4, 5, 11}
 
 
 @pytest.mark.parametrize("info", [{}, {"uncertainty": np.full(3, np.nan)}])
