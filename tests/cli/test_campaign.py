@@ -1,6 +1,10 @@
 """Commands about a campaign that was run."""
 
 import json
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 from aiida.orm import QueryBuilder, StructureData, WorkChainNode
@@ -49,6 +53,36 @@ def test_archive_is_written_once_and_checked(run, small_campaign, tmp_path):
     again = run("archive", small_campaign.pk, "-o", path)
     assert again.exit_code != 0
     assert "exists" in again.output
+
+
+def test_the_last_training_of_an_archive_runs_again(run, small_campaign, tmp_path):
+    """In a new profile, by the commands of the documentation: the same weights come out."""
+    archive, potential = tmp_path / "campaign.aiida", small_campaign.outputs.potential
+    run("archive", small_campaign.pk, "-o", archive)
+    home = {**os.environ, "AIIDA_PATH": str(tmp_path), "OMP_NUM_THREADS": "1"}
+    for command in (
+        ("aiida-mlal", "setup", "--broker", "none", "--default"),
+        ("verdi", "archive", "import", archive),
+        ("aiida-mlal", "folder", potential.creator.uuid, "-o", tmp_path / "again"),
+        ("mlal", "run", tmp_path / "again" / "task.json"),
+    ):
+        program = Path(sys.executable).with_name(command[0])
+        done = subprocess.run(
+            [program, *command[1:]], env=home, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+    assert (tmp_path / "again" / "potential.safetensors").read_bytes() == potential.content
+
+
+def test_only_calculations_have_a_folder(run, small_campaign, tmp_path):
+    result = run("folder", small_campaign.pk, "-o", tmp_path / "again")
+    assert result.exit_code != 0
+    assert "expected a calculation that runs a task of mlal" in result.output
+    (tmp_path / "again").mkdir()
+    (tmp_path / "again" / "file").touch()
+    trained = small_campaign.outputs.potential.creator
+    result = run("folder", trained.pk, "-o", tmp_path / "again")
+    assert "is not empty" in result.output
 
 
 def test_a_running_campaign_is_not_archived(run, aiida_profile, tmp_path):

@@ -1,0 +1,36 @@
+"""The folder of a finished calculation, so that it can be run again without AiiDA."""
+
+import json
+from pathlib import Path
+
+from aiida.orm import CalcJobNode, Node, load_node
+
+from aiida_mlal.ml.tasks.base import TASK
+
+
+def write_folder(calculation: Node, folder: Path) -> list[str]:
+    """Write ``task.json`` and all files that it reads, and return their names.
+
+    ``mlal run`` in this folder then does what the calculation did, on any machine.
+
+    Raises
+    ------
+    ValueError
+        If the node is not a calculation of a task of ``mlal``.
+    """
+    if not isinstance(calculation, CalcJobNode) or TASK not in _names(calculation):
+        raise ValueError(f"expected a calculation that runs a task of mlal, got {calculation}")
+    repository = calculation.base.repository
+    with repository.open(".aiida/calcinfo.json", "rb") as handle:
+        copied = json.load(handle)["local_copy_list"]
+    folder.mkdir(parents=True, exist_ok=True)
+    sources = [(calculation, TASK, TASK)]
+    sources += [(load_node(uuid), source, name) for uuid, source, name in copied]
+    for node, source, name in sources:
+        with node.base.repository.open(source, "rb") as handle:
+            (folder / name).write_bytes(handle.read())
+    return [name for _, _, name in sources]
+
+
+def _names(node: CalcJobNode) -> list[str]:
+    return node.base.repository.list_object_names()
