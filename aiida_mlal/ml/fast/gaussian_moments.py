@@ -398,6 +398,41 @@ def write_gradients(
 
 
 @_jit
+def add_moments(
+    flat: np.ndarray, stride: int, turned: np.ndarray, ends: np.ndarray, z: int, n_basis: int,
+    coefficients: np.ndarray, n_radial: int, sums: np.ndarray, slots: np.ndarray, place: int,
+    work: np.ndarray,
+) -> None:  # fmt: skip
+    """Add the moments of an atom of species z, by its neighbours of all species, to its slots."""
+    n_species, width = ends.shape[0] - 1, (n_basis + W - 1) // W * W
+    size = n_basis * ((n_radial + W - 1) // W * W)
+    turn(flat, stride, BASIS, n_basis, 0, ends[n_species, 0], turned)
+    for s in range(n_species):
+        if ends[s, 0] < ends[s, 1]:
+            at = s * N * width
+            add_products(flat, stride, MONOMIALS, turned, ends[s, 0], ends[s, 1], width, sums, at)
+            first = (z * n_species + s) * size
+            mix(sums, at, width, n_basis, coefficients, first, n_radial, slots, place, work)
+
+
+@_jit
+def write_all_gradients(
+    flat: np.ndarray, stride: int, ends: np.ndarray, z: int, n_basis: int,
+    coefficients: np.ndarray, n_radial: int, bars: np.ndarray, place: int, slopes: np.ndarray,
+    gradients: np.ndarray, work: np.ndarray,
+) -> None:  # fmt: skip
+    """Get the derivatives by the neighbours of an atom of species z from those by its slots."""
+    n_species, width = ends.shape[0] - 1, (n_basis + W - 1) // W * W
+    for s in range(n_species):
+        if ends[s, 0] < ends[s, 1]:
+            first = (z * n_species + s) * n_radial * width
+            unmix(bars, place, coefficients, first, n_radial, width, slopes)
+            write_gradients(
+                flat, stride, ends[s, 0], ends[s + 1, 0], n_basis, width, slopes, gradients, work
+            )
+
+
+@_jit
 def add_terms(
     begin: np.ndarray, first: np.ndarray, second: np.ndarray, factor: np.ndarray,
     one: np.ndarray, other: np.ndarray, result: np.ndarray, start: int,

@@ -18,6 +18,7 @@ from aiida_mlal.ml.fast.gaussian_moments import (
     N,
     Program,
     Radial,
+    add_moments,
     add_products,
     add_terms,
     add_terms_back,
@@ -25,8 +26,7 @@ from aiida_mlal.ml.fast.gaussian_moments import (
     mix,
     rows_of,
     turn,
-    unmix,
-    write_gradients,
+    write_all_gradients,
     write_rows,
     write_tangents,
 )
@@ -184,8 +184,7 @@ def _describe(
 ) -> None:  # fmt: skip
     constants, centres, polynomial = radial
     n_basis, n_species, flat_features = centres.size, sums.shape[1], features.reshape(-1)
-    width, size = sums.shape[2] // N, coefficients.shape[2] * coefficients.shape[3]
-    stride = _most(begin, n_species)
+    width, stride = sums.shape[2] // N, _most(begin, n_species)
     flat, turned = np.empty(rows_of(n_basis) * stride), np.zeros(stride * width)
     who, ends = np.empty(stride, np.int64), np.zeros((n_species + 1, 2), np.int64)
     mixing, work = coefficients.reshape(-1), np.empty(N * W)
@@ -194,19 +193,12 @@ def _describe(
         store(mine, 0, splat(1.0))
         for i in range(block * W, min(block * W + W, species.size)):
             _gather(i, begin, neighbours, vectors, flat, stride, 3 * constants[0], who, ends)
-            end = ends[n_species, 0]
-            write_rows(flat, stride, end, constants, centres, polynomial)
-            turn(flat, stride, BASIS, n_basis, 0, end, turned)
+            write_rows(flat, stride, ends[n_species, 0], constants, centres, polynomial)
             own = sums[i].reshape(-1)
-            for s in range(n_species):
-                if ends[s, 0] == ends[s, 1]:
-                    continue
-                at = s * N * width
-                add_products(
-                    flat, stride, MONOMIALS, turned, ends[s, 0], ends[s, 1], width, own, at
-                )
-                first = (species[i] * n_species + s) * size
-                mix(own, at, width, n_basis, mixing, first, n_radial, mine, i - block * W, work)
+            add_moments(
+                flat, stride, turned, ends, species[i], n_basis, mixing, n_radial, own, mine,
+                i - block * W, work,
+            )  # fmt: skip
         add_terms(forth[0], forth[1], forth[2], forth[3], mine, mine, mine, 1 + n_radial * N)
         for f in range(features.shape[0]):
             store(flat_features, f * features.shape[1] + block * W, load(mine, (n_inner + f) * W))
@@ -221,8 +213,7 @@ def _differentiate(
 ) -> None:  # fmt: skip
     constants, centres, polynomial = radial
     n_basis, n_species, flat_slopes = centres.size, coefficients.shape[0], slopes.reshape(-1)
-    width, size = coefficients.shape[3], coefficients.shape[2] * coefficients.shape[3]
-    stride = _most(begin, n_species)
+    width, stride = coefficients.shape[3], _most(begin, n_species)
     flat, found = np.empty(rows_of(n_basis) * stride), np.empty(3 * stride)
     who, ends = np.empty(stride, np.int64), np.zeros((n_species + 1, 2), np.int64)
     mixing, work, by_sums = coefficients.reshape(-1), np.empty(N * W), np.empty(N * width)
@@ -234,14 +225,11 @@ def _differentiate(
         for i in range(block * W, min(block * W + W, species.size)):
             _gather(i, begin, neighbours, vectors, flat, stride, 3 * constants[0], who, ends)
             write_rows(flat, stride, ends[n_species, 0], constants, centres, polynomial)
+            write_all_gradients(
+                flat, stride, ends, species[i], n_basis, mixing, n_radial, bar, i - block * W,
+                by_sums, found, work,
+            )  # fmt: skip
             for s in range(n_species):
-                if ends[s, 0] == ends[s, 1]:
-                    continue
-                first = (species[i] * n_species + s) * size
-                unmix(bar, i - block * W, mixing, first, n_radial, width, by_sums)
-                write_gradients(
-                    flat, stride, ends[s, 0], ends[s + 1, 0], n_basis, width, by_sums, found, work
-                )
                 for q in range(ends[s, 0], ends[s, 1]):
                     for axis in range(3):
                         gradients[who[q], axis] = found[axis * stride + q]

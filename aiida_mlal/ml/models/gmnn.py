@@ -5,17 +5,21 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import pairwise
-from typing import Any, Literal, cast
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from aiida_mlal.ml.descriptors.gaussian_moments import GaussianMomentOptions, GaussianMoments
+from aiida_mlal.ml.evaluator import Kernel
 from aiida_mlal.ml.graph import Graph
 from aiida_mlal.ml.models.base import Potential, Prediction, Prepared
 from aiida_mlal.ml.models.layers import LayerGradient, outer_products
 from aiida_mlal.ml.options import as_dict, build
+
+if TYPE_CHECKING:
+    from aiida_mlal.ml.fast.gmnn import Network
 
 SILU_GAIN = 1.6765324703310907
 """With it SiLU of normally distributed numbers has a mean square of 1."""
@@ -128,6 +132,26 @@ class GMNN(Potential):
 
         return PreparedGMNN.of(self, graph)
 
+    @classmethod
+    def kernels(cls, members: Sequence[Potential]) -> list[Kernel] | None:
+        """Return the kernel of networks on the same Gaussians and invariants."""
+        networks = [member for member in members if isinstance(member, GMNN)]
+        first = networks[0]
+        alike = [
+            (other.elements, other.options.cutoff, other.options.descriptor)
+            == (first.elements, first.options.cutoff, first.options.descriptor)
+            for other in networks
+        ]
+        if len(networks) < len(members) or not all(alike):
+            return None
+        from aiida_mlal.ml.fast.gaussian_moments import Radial, program  # numba is slow to import
+        from aiida_mlal.ml.fast.gmnn import FastGMNN
+
+        options, centres = first.options.descriptor, first.descriptor.centres.double().numpy()
+        radial = Radial(first.cutoff, centres, options.n_radial)
+        of = program(options.n_radial, options.invariants)
+        return [FastGMNN(radial, of, [_frozen(network) for network in networks])]
+
     def initialise(self, prepared: Prepared, targets: Prediction, seed: int) -> None:
         """Set shifts by a regression on the composition, scales to the spread that it leaves."""
         graph = prepared.graph
@@ -156,6 +180,22 @@ class GMNN(Potential):
     def restore(cls, description: Mapping[str, Any]) -> "GMNN":
         """Build the network of a description, its weights not yet set."""
         return cls(description["elements"], build(GMNNOptions, description["options"]))
+
+
+def _frozen(potential: GMNN) -> "Network":
+    """Return the weights of a network with all factors in the weights of its layers."""
+    from aiida_mlal.ml.fast.gmnn import Network
+
+    layers, activation = [], 1.0
+    for layer in potential.layers:
+        weight = activation * layer.gain * layer.weight.detach()
+        layers.append((weight.numpy(), (layer.bias_gain * layer.bias.detach()).numpy()))
+        activation = layer.activation
+    coefficients, scale, shift = (
+        values.detach().double().numpy()
+        for values in (potential.descriptor.coefficients, potential.scale, potential.shift)
+    )
+    return Network(coefficients, layers, scale, shift)
 
 
 class StandardLayer(nn.Linear):
