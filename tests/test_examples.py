@@ -54,3 +54,12 @@ def test_relax_qe_is_ready_to_run(
     family.add_nodes([UpfData(file).store() for file in files])
     with pytest.raises(Built, match=r"^$"):
         runpy.run_path(str(EXAMPLES / "02_relax_qe.py"))
+
+
+def test_pool(aiida_profile_clean, mlal_code, capsys):
+    found = runpy.run_path(str(EXAMPLES / "04_pool.py"))
+    assert found["node"].is_finished_ok, found["node"].exit_message
+    printed = capsys.readouterr().out
+    assert "20 labels: force error" in printed
+    rows = found["results"]["curve"]["rows"]
+    assert rows[-1]["test"]["force_rmse"] < rows[0]["test"]["force_rmse"]

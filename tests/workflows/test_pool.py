@@ -72,7 +72,11 @@ def campaign(make, held_out):
     """A campaign with given labels. It is run once, unless its nodes have been deleted since."""
     return once(
         "the campaign",
-        lambda: make(test=held_out, validation={"n": 2, "redraw": True}),
+        lambda: make(
+            test=held_out,
+            validation={"n": 2, "redraw": True},
+            uncertainty={"name": "force_std"},
+        ),
     )
 
 
@@ -140,6 +144,13 @@ def test_each_potential_is_compared_with_the_test_set(campaign, held_out):
     assert rows[-1]["test"]["force_mae"] == pytest.approx(apart.mean())
     assert rows[-1]["test"]["force_max"] == pytest.approx(apart.max())
     assert len({row["test"]["force_rmse"] for row in rows}) == 3
+    assert {row["uncertainty"]["kind"] for row in rows} == {"force_std"}
+    assert all(-1 <= row["uncertainty"]["pearson"] <= 1 for row in rows)
+
+
+def test_predictions_for_the_test_set_are_not_kept(campaign):
+    for job in called(campaign, "EvaluateCalculation"):
+        assert "predictions" not in job.outputs
 
 
 def test_labels_are_those_of_the_candidates(campaign, candidates):
