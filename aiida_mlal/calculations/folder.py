@@ -24,7 +24,7 @@ def write_folder(calculation: Node, folder: Path) -> list[str]:
     with repository.open(".aiida/calcinfo.json", "rb") as handle:
         copied = json.load(handle)["local_copy_list"]
     folder.mkdir(parents=True, exist_ok=True)
-    sources = [(calculation, TASK, TASK)]
+    sources: list[tuple[Node, str, str]] = [(calculation, TASK, TASK)]
     sources += [(load_node(uuid), source, name) for uuid, source, name in copied]
     for node, source, name in sources:
         with node.base.repository.open(source, "rb") as handle:
