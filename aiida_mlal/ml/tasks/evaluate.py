@@ -29,7 +29,9 @@ class Evaluate(Task):
         predictions are written as energies, forces and stresses.
     uncertainty
         A measure and its options, such as ``{"name": "force_std"}``: how uncertain the potential
-        is, and how that goes with its errors, is told as well.
+        is, and how that goes with its errors, is told as well: correlations, and factors that
+        calibrate it (see ``ml.uncertainty.calibration``), which hold if the structures were drawn
+        at random.
     elements
         Of the types 0, 1, ... in files that only number them.
     """
@@ -66,6 +68,8 @@ class Evaluate(Task):
     def _measure(
         self, potential: "Potential", dataset: Configurations, predicted: Configurations
     ) -> dict[str, Any]:
+        from aiida_mlal.ml.uncertainty.calibration import pairs_of, reports
+
         measure = parts.make("uncertainties", self.uncertainty or {}, "uncertainty")
         found = measure.measure(potential, dataset)
         apart = structure_errors(dataset, predicted.energies, predicted.forces)
@@ -76,5 +80,6 @@ class Evaluate(Task):
                 "mean": float(found.values.mean()) if len(found.values) else None,
                 "max": float(found.values.max()) if len(found.values) else None,
                 **correlations(found.values, apart),
+                "calibration": reports(pairs_of(found, dataset, predicted, measure.is_variance)),
             }
         }

@@ -70,6 +70,9 @@ class Uncertainty(ABC):
     kind: ClassVar[str]
     unit: ClassVar[str]
 
+    is_variance: ClassVar[bool] = False
+    """Whether it grows like the square of an error."""
+
     @abstractmethod
     def of(
         self, potential: Potential, graph: Graph, committee: Prediction | None = None

@@ -102,6 +102,7 @@ class ForceVariance(Committee):
 
     kind: ClassVar[str] = "force_var"
     unit: ClassVar[str] = "(eV/Å)^2"
+    is_variance: ClassVar[bool] = True
 
     def _spread(
         self,

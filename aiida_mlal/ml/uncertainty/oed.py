@@ -32,6 +32,7 @@ class OED(Criterion, Uncertainty):
 
     kind: ClassVar[str] = "oed"
     unit: ClassVar[str] = "1"
+    is_variance: ClassVar[bool] = True
 
     def fitted(self, potential: Potential, configurations: Configurations) -> Fitted:
         """Return the information matrices of a training set, those of the atoms as well."""

@@ -39,6 +39,9 @@ def test_says_how_uncertainties_go_with_errors(dataset, potential):
     found = result["uncertainty"]
     assert found["pearson"] == pytest.approx(np.corrcoef(values, apart)[0, 1])
     assert (found["kind"], found["max"]) == ("force_std", pytest.approx(values.max()))
+    forces = found["calibration"]["forces"]
+    assert forces["n"] == len(dataset.numbers)
+    assert set(forces["factors"]) == {"conformal", "gaussian", "log"}
     assert not Path("predictions.safetensors").exists()
     message = execute({"task": "evaluate", "uncertainty": {"name": "force_sdt"}})["message"]
     assert "did you mean 'force_std'" in message
