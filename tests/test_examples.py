@@ -56,6 +56,14 @@ def test_relax_qe_is_ready_to_run(
         runpy.run_path(str(EXAMPLES / "02_relax_qe.py"))
 
 
+def test_bootstrap_mtp_emt(aiida_profile_clean, mlal_code, capsys):
+    found = runpy.run_path(str(EXAMPLES / "03_bootstrap_mtp_emt.py"))
+    assert found["node"].is_finished_ok, found["node"].exit_message
+    printed = capsys.readouterr().out
+    assert " 0 of 4 runs interrupted" in printed
+    assert len(found["results"]["relaxed"]) == 4
+
+
 def test_pool(aiida_profile_clean, mlal_code, capsys):
     found = runpy.run_path(str(EXAMPLES / "04_pool.py"))
     assert found["node"].is_finished_ok, found["node"].exit_message

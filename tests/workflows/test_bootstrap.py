@@ -1,0 +1,199 @@
+"""Bootstrapping a moment tensor potential from nothing, run for real with labels of EMT."""
+
+import tempfile
+
+import numpy as np
+import pytest
+from aiida import orm
+from aiida.common.links import LinkType
+from aiida.engine import run_get_node
+from aiida.plugins import WorkflowFactory
+from ase.build import bulk
+from ase.calculators.emt import EMT
+from ase.filters import FrechetCellFilter
+from ase.optimize import BFGS
+
+from aiida_mlal.data.dataset import DatasetData
+from aiida_mlal.ml.simulation.guard import UNCERTAIN, UNPHYSICAL
+
+INPUTS = {
+    "model": {"level": 2, "radial_basis_size": 4},
+    "first_query": {"name": "maxvol", "n": 2, "mode": "neighbourhood"},
+    "warm_start": True,
+    "training": {"epochs": 20},
+    "simulation": {"fmax": 0.05, "smax_GPa": 0.5, "max_steps": 60},
+    "stop": [{"name": "uninterrupted"}, {"name": "iterations", "n": 12}],
+}
+
+
+@pytest.fixture
+def alloys():
+    """Cells of two and three atoms of Cu and Au, strained and rattled."""
+    rng = np.random.default_rng(3)
+    found = []
+    for symbols in ("CuAu", "CuAuAu", "CuCuAu"):
+        atoms = bulk("Cu", "fcc", a=3.85).repeat((1, 1, symbols.count("u")))
+        atoms.symbols = symbols
+        strain = np.eye(3) + rng.normal(0, 0.02, (3, 3))
+        atoms.set_cell(atoms.cell @ strain, scale_atoms=True)
+        atoms.rattle(0.05, rng=rng)
+        found.append(atoms)
+    return found
+
+
+@pytest.fixture
+def make(aiida_profile, mlal_code, alloys):
+    """Return a factory of builders, with changed overrides."""
+
+    def factory(structures=alloys, **changes):
+        return WorkflowFactory("mlal.offline").get_builder_from_protocol(
+            mlal_code,
+            DatasetData.from_ase(structures),
+            "fast",
+            {**INPUTS, **changes},
+            recipe="bootstrap",
+        )
+
+    return factory
+
+
+@pytest.fixture
+def campaign(make):
+    """A campaign that converged, run once unless its nodes have been deleted since."""
+    label = "bootstrapping from nothing"
+    found = orm.QueryBuilder().append(orm.WorkChainNode, filters={"label": label}).all(flat=True)
+    if found:
+        return found[0]
+    builder = make()
+    builder.metadata.label = label
+    builder.select.code.computer.set_workdir(tempfile.mkdtemp())
+    return run_get_node(builder)[1]
+
+
+def ancestors(node):
+    """Return all nodes that a node came from."""
+    found, queue = {}, [node]
+    while queue:
+        links = queue.pop().base.links.get_incoming(
+            link_type=(LinkType.CREATE, LinkType.INPUT_CALC)
+        )
+        new = [other for other in links.all_nodes() if other.pk not in found]
+        found |= {other.pk: other for other in new}
+        queue += new
+    return list(found.values())
+
+
+def called(node, label):
+    links = node.base.links.get_outgoing(link_type=(LinkType.CALL_CALC, LinkType.CALL_WORK))
+    return links.get_node_by_label(label)
+
+
+def test_goes_on_until_no_simulation_is_interrupted(campaign):
+    assert campaign.is_finished_ok, campaign.exit_message
+    rows = campaign.outputs.curve["rows"]
+    interrupted = [row["interrupted"] for row in rows]
+    assert interrupted[0] > 0
+    assert interrupted[-1] == 0
+    assert all(interrupted[:-1])
+    last = called(campaign, f"simulate_{len(rows):02d}").outputs
+    assert len(last.results["runs"]) == 3
+    assert not {run["reason"] for run in last.results["runs"]} & {UNCERTAIN, UNPHYSICAL}
+    assert max(last.trajectory.configurations.info["uncertainty"]) < 10
+
+
+def test_nothing_is_labelled_in_vain_at_the_end(campaign):
+    """The potential has learned all labels, and the last iteration asked for none."""
+    rows = campaign.outputs.curve["rows"]
+    assert rows[-1]["labels"] == rows[-2]["labels"] == len(campaign.outputs.dataset)
+    assert len(campaign.outputs.potential.creator.inputs.dataset) == rows[-1]["labels"]
+    assert len(campaign.outputs.selections) == len(rows)  # the first one before there were rows
+
+
+def test_the_first_labels_are_chosen_with_a_potential_that_knows_nothing(campaign):
+    first = called(campaign, "select_00")
+    assert first.inputs.potential.creator.process_label == "untrained"
+    assert "train" not in first.inputs
+    assert len(first.outputs.selected) == 2
+    assert called(campaign, "label_00").inputs.dataset.uuid == first.outputs.selected.uuid
+    assert campaign.outputs.curve["rows"][0]["labels"] > 2
+
+
+def test_what_is_labelled_was_extrapolated_to(campaign):
+    for name, selection in sorted(campaign.outputs.selections.items())[1:]:
+        pool = selection.creator.inputs.pool.configurations
+        for chosen in selection.selected:
+            assert pool.info["candidate"][chosen["index"]], name
+            assert pool.info["uncertainty"][chosen["index"]] >= 2
+            assert chosen["score"] > 1.1
+
+
+def test_a_path_leads_from_the_potential_to_every_label_and_its_selection(campaign):
+    dataset = campaign.outputs.dataset
+    known = {node.uuid for node in ancestors(campaign.outputs.potential)}
+    selections = list(campaign.outputs.selections.values())
+    for key, source in zip(dataset.configurations.keys, dataset.sources, strict=True):
+        assert source in known
+        chosen = orm.load_node(source).inputs.dataset
+        assert chosen.creator.outputs.selection in selections
+        assert key in [item["key"] for item in chosen.creator.outputs.selection.selected]
+        assert campaign.inputs.structures in ancestors(chosen)
+
+
+def test_relaxed_cells_are_those_of_the_calculator(campaign, alloys):
+    relaxed = campaign.outputs.relaxed.configurations
+    assert relaxed.formulas == [atoms.get_chemical_formula() for atoms in alloys]
+    predicted = relaxed.info["predicted_energy"] / relaxed.counts
+    for atoms, found in zip(alloys, predicted, strict=True):
+        atoms.calc = EMT()
+        with BFGS(FrechetCellFilter(atoms), logfile=None) as optimizer:
+            optimizer.run(0.02, 300)
+        assert found == pytest.approx(atoms.get_potential_energy() / len(atoms), abs=0.03)
+
+
+def test_begins_with_a_given_potential(campaign, make, alloys):
+    """A campaign that goes on from another one chooses and trains nothing at first."""
+    builder = make(alloys[:2])
+    builder.dataset = campaign.outputs.dataset
+    builder.potential = campaign.outputs.potential
+    results, node = run_get_node(builder)
+    assert node.is_finished_ok, node.exit_message
+    assert results["curve"]["rows"][0]["labels"] == 0
+    assert results["potential"].uuid == campaign.outputs.potential.uuid
+
+
+def test_later_potentials_begin_with_the_weights_of_earlier_ones(campaign):
+    before, after = (called(campaign, f"train_{i:02d}") for i in (1, 2))
+    assert "initial" not in before.inputs.train
+    assert after.inputs.train.initial.uuid == before.outputs.potential.uuid
+
+
+def test_a_budget_counts_the_first_labels(make, alloys):
+    stop = [{"name": "uninterrupted"}, {"name": "labels", "n": 3}]
+    _, node = run_get_node(make(stop=stop))
+    assert node.exit_status == 410
+    assert len(node.outputs.dataset) == 3
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"first_query": {"name": "maxvoll"}}, "first_query: unknown strategy 'maxvoll', did you"),
+        (
+            {"simulation": {"guard": {"break": None}}},
+            "stop 'uninterrupted' wants simulations that end",
+        ),
+        ({"uncertainty": {"name": "grade", "mode": "atom"}}, "unknown choice 'atom'"),
+        ({"model": {"architecture": "bpnn"}}, "'select' and 'break' need an uncertainty"),
+        ({"model": {"level": 7}}, "even level from 2 to 28, got 7"),
+    ],
+)
+def test_mistakes_are_found_before_anything_is_submitted(make, changes, message):
+    with pytest.raises(ValueError, match=message):
+        run_get_node(make(**changes))
+
+
+def test_another_recipe_is_unknown(mlal_code, alloys):
+    with pytest.raises(ValueError, match="unknown recipe 'bootstrapping', did you mean 'bootst"):
+        WorkflowFactory("mlal.offline").get_builder_from_protocol(
+            mlal_code, DatasetData.from_ase(alloys), recipe="bootstrapping"
+        )
