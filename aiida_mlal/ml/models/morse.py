@@ -122,7 +122,7 @@ class Morse(Potential):
         )
         energies = self.depth[centre, neighbour] * (decay.square() - 2 * decay)
         if self.options.smoothing == "smooth":
-            energies = energies * _switch((distances - self.cutoff) / SWITCH + 1)
+            energies = energies * switch_off((distances - self.cutoff) / SWITCH + 1)
         return graph.sum_over_neighbours(energies / 2)
 
     @classmethod
@@ -203,7 +203,7 @@ def _yang(x: float, y: float) -> float:
     return x * y * (x + y) / (x**2 + y**2)
 
 
-def _switch(x: Float[Tensor, " edges"]) -> Float[Tensor, " edges"]:
+def switch_off(x: Float[Tensor, " edges"]) -> Float[Tensor, " edges"]:
     """Go from 1 at ``x`` = 0 to 0 at ``x`` = 1, with two continuous derivatives."""
     x = x.clamp(0, 1)
     return 1 - x**3 * (10 - 15 * x + 6 * x**2)

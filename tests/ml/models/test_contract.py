@@ -25,6 +25,7 @@ GMNN = {
     "descriptor": {"n_radial": 2, "n_basis": 3},
 }
 MORSE = {"architecture": "morse", "cutoff": CUTOFF}
+ZBL = {"architecture": "zbl", "cutoff": CUTOFF, "switch": 2.0}
 MTP = {
     "architecture": "mtp",
     "level": 8,
@@ -43,7 +44,9 @@ POTENTIALS = {
     },
     "morse": MORSE,
     "mtp": MTP,
+    "zbl": ZBL,
     "sum": {**BPNN, "prior": MORSE},
+    "sum of zbl and gmnn": {**GMNN, "prior": ZBL},
     "sum with a farther prior": {**MTP, "prior": {**MORSE, "cutoff": CUTOFF + 1}},
     "ensemble": {**BPNN, "ensemble": 3},
     "ensemble of gmnn": {**GMNN, "ensemble": 2},
