@@ -222,12 +222,12 @@ def next_n(
 ) -> int:
     """Return how many structures are asked for, when ``n`` are known and ``paid`` labels are.
 
-    ``growth`` is a share of what is known. The stops may not allow as many: those that bound the
+    ``growth`` is a share of what is known, rounded down. The stops may not allow as many: those that bound the
     training set or the labels.
     """
     wanted: int = parts.make("strategies", query).n
     if growth is not None:
-        wanted = max(1, round(growth * n))
+        wanted = max(1, int(growth * n + 1e-9))  # as in the paper: 31 times a tenth of 100 is 1863
     chosen = list(limits)
     left = (stops.labels_left(chosen, paid), stops.structures_left(chosen, n))
     return min([wanted, *(room for room in left if room)])

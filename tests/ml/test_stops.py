@@ -9,16 +9,20 @@ from aiida_mlal.ml import parts
 from aiida_mlal.ml.configurations import Configurations
 from aiida_mlal.ml.stops import (
     Agreement,
+    Informativeness,
     Iterations,
     Labels,
     OracleForce,
+    Size,
     State,
     Uninterrupted,
     are_met_by,
+    are_worth_labels,
     decide,
     labels_left,
     parse,
     row,
+    structures_left,
 )
 
 NOTHING = Configurations.empty()
@@ -174,7 +178,7 @@ def test_every_installed_stop_gives_a_verdict():
     path = trajectory()
     now = state(path, labelled(path[[2, 5]]))
     for name in parts.names("stops"):
-        options = {"n": 3} if name == "labels" else {}
+        options = {"n": 3} if name in ("labels", "size") else {}
         stop = parts.make("stops", {"name": name, **options})
         assert stop.judge(now).reason
 
@@ -256,3 +260,29 @@ def test_no_label_is_wanted_when_simulations_went_well():
     assert are_met_by(stops, ended("converged"))
     assert not are_met_by(stops, ended("converged", "uncertain"))
     assert not are_met_by([OracleForce(), Iterations(1)], ended("converged"))
+
+
+@pytest.mark.parametrize(("n", "outcome"), [(2, "converged"), (3, "converged"), (4, "go on")])
+def test_size_counts_what_can_be_learned_from(n, outcome):
+    dataset = frames(5).with_info(status=["ok", "failed", "ok", "ok", "unconverged"])
+    state = State(1, 5, NOTHING, NOTHING, dataset)
+    assert Size(n).judge(state).outcome == outcome
+
+
+@pytest.mark.parametrize(
+    ("scores", "outcome"), [((), "go on"), ((0.5, 1.6), "go on"), ((0.9, 1.0), "converged")]
+)
+def test_informativeness_is_the_mean_score_of_what_was_chosen(scores, outcome):
+    state = State(1, 5, NOTHING, NOTHING, NOTHING, scores=scores)
+    assert Informativeness().judge(state).outcome == outcome
+    assert are_worth_labels([Informativeness(), Size(9)], scores) == (outcome == "go on")
+
+
+def test_everything_is_worth_a_label_where_nobody_asks():
+    assert are_worth_labels([Size(9)], (1e-9,))
+
+
+def test_structures_left():
+    assert structures_left([Size(9), Size(7), Labels(3)], 5) == 2
+    assert structures_left([Size(9)], 12) == 0
+    assert structures_left([Labels(3)], 5) is None
