@@ -53,8 +53,13 @@ class MomentBasis:
         if len(results) and (results.min() < len(self.basic) or (np.diff(results) < 0).any()):
             # the order of the published files, in which complete moments are easily recognised
             raise ValueError("the products must be sorted by their result, after the basic moments")
-        if (operands < 0).any() or (operands >= results[:, None]).any():
-            raise ValueError("a product uses a moment that is not complete yet")
+        early = (operands < 0).any(axis=1) | (operands >= results[:, None]).any(axis=1)
+        if early.any():
+            row = int(early.argmax())
+            raise ValueError(
+                f"the product {self.times[row].tolist()} (alpha_index_times, row {row}) uses a "
+                "moment that is not complete yet"
+            )
         if set(range(len(self.basic), self.n_moments)) != set(results.tolist()):
             raise ValueError("a moment is neither basic nor a product")
         if len(self.mapping) and not 0 <= self.mapping.min() <= self.mapping.max() < self.n_moments:

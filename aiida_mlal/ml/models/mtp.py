@@ -268,8 +268,9 @@ class MTP(Potential):
         try:
             scalars = torch.from_numpy(self.basis.find(other.basis))
         except ValueError as error:
+            theirs_is = f"level {other.level}" if other.level else "a basis with lists of its own"
             raise ValueError(
-                f"model.level is {self.level}, in the file {other.level}: {error}"
+                f"model.level is {self.level}, in the file is {theirs_is}: {error}"
             ) from error
         known = torch.tensor([self.elements.index(element) for element in other.elements])
         functions = other.basis.n_radial

@@ -84,6 +84,8 @@ class Train(Task):
         from aiida_mlal.ml.training.fit import DivergedError, fit
 
         dataset = read(self.dataset, self.elements)
+        if not len(dataset):
+            raise ValueError(f"{self.dataset} has no structures to learn from")
         validation = None if self.validation is None else read(self.validation, self.elements)
         options = build(TrainingOptions, self.training, "training")
         about = {"model": self.model, "options": as_dict(options), "seed": self.seed}

@@ -269,3 +269,10 @@ def test_an_uncertainty_that_there_is_not_is_refused():
         parse({**TASK, "uncertainty": {"name": "grades"}})
     with pytest.raises(ValueError, match="unknown option 'modes'"):
         parse({**TASK, "uncertainty": {"name": "grade", "modes": 1}})
+
+
+def test_an_empty_training_set_is_said_to_be_so(folder):
+    Configurations.empty().save("dataset.safetensors")
+    result = execute(TASK)
+    assert result["status"] == "invalid_input"
+    assert result["message"] == "dataset.safetensors has no structures to learn from"
