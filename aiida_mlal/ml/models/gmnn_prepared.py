@@ -23,6 +23,10 @@ if TYPE_CHECKING:
     from aiida_mlal.ml.models.gmnn import GMNN
 
 
+PORTION = 256
+"""Atoms that are predicted together when nothing is learned."""
+
+
 class PreparedGMNN(Prepared):
     """Fixed structures, of which energies and forces can be differentiated by the weights once."""
 
@@ -51,6 +55,12 @@ class PreparedGMNN(Prepared):
             program(options.n_radial, options.invariants),
         )
 
+    def features(self, potential: "GMNN") -> Float[Tensor, "atoms features"]:
+        """Return the invariants of each atom, which nothing can be differentiated by."""
+        coefficients = potential.descriptor.coefficients.detach().double().numpy()
+        described = Described(self.edges, self.radial, self.program, coefficients)
+        return torch.from_numpy(described.features[:, : len(self.species)].T).to(potential.dtype)
+
     def take(self, structures: Int[np.ndarray, " chosen"]) -> "PreparedGMNN":
         """Return some of the structures, which may repeat."""
         species = self.species[self.graph.atoms_of(structures)]
@@ -58,6 +68,14 @@ class PreparedGMNN(Prepared):
 
     def predict(self, potential: "GMNN") -> Prediction:
         """Predict with the weights that ``potential`` has now."""
+        portions = self._portions()
+        if not torch.is_grad_enabled() and len(portions) > 1:
+            said = [self.take(portion).predict(potential) for portion in portions]
+            return Prediction(
+                torch.cat([part.energies for part in said]),
+                torch.cat([part.forces for part in said]),
+                torch.cat([part.stresses for part in said]),
+            )
         gains = [Gains(layer.gain, layer.bias_gain, layer.activation) for layer in potential.layers]
         weights = [w for layer in potential.layers for w in (layer.weight, layer.bias)]
         coefficients = potential.descriptor.coefficients
@@ -66,6 +84,12 @@ class PreparedGMNN(Prepared):
         )
         energies = self.graph.sum_over_atoms(energies)
         return Prediction(energies, *forces_and_stresses(self.graph, gradient))
+
+    def _portions(self) -> list[np.ndarray]:
+        """Return successive structures of about PORTION atoms, whose slots stay in the caches."""
+        counts = self.graph.counts.numpy()
+        portion = (np.cumsum(counts) - 1) // PORTION
+        return np.split(np.arange(len(counts)), np.flatnonzero(np.diff(portion)) + 1)
 
     def derivatives(
         self, potential: "GMNN", weights: Sequence[nn.Parameter] | None = None

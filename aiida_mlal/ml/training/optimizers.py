@@ -144,7 +144,7 @@ class Adam(Optimizer):
                 )
 
     def run(self, problem: Problem, epochs: int, seed: int) -> Iterator[float]:
-        """Yield the loss of all structures after each epoch."""
+        """Yield the sum of the losses of the batches, each before its step."""
         import numpy as np
         import torch
 
@@ -158,13 +158,14 @@ class Adam(Optimizer):
             share = self.schedule.rate(epoch, epochs)
             for group, rate in zip(optimizer.param_groups, rates):
                 group["lr"] = rate * share
+            total = 0.0
             for batch in problem.batches(self.batch_size, generator):
                 optimizer.zero_grad()
                 loss = batch.loss()
                 loss.backward()
                 optimizer.step()
-            with torch.no_grad():
-                yield float(problem.loss())
+                total += float(loss.detach())
+            yield total
 
     def _groups(self, problem: Problem) -> list[dict[str, Any]]:
         """Return the weights by their learning rates."""

@@ -7,6 +7,7 @@ from ase import Atoms
 from ase.build import bulk, molecule
 
 from aiida_mlal.ml.configurations import Configurations
+from aiida_mlal.ml.models import gmnn_prepared as module
 from aiida_mlal.ml.models.base import Prediction, Prepared
 from aiida_mlal.ml.models.factory import single
 from aiida_mlal.ml.models.gmnn_prepared import PreparedGMNN
@@ -106,6 +107,18 @@ def test_some_structures_are_like_all(potential):
         expected = prepared.predict(potential).take(graph, chosen)
     torch.testing.assert_close(found.energies, expected.energies)
     torch.testing.assert_close(found.forces, expected.forces)
+
+
+def test_many_structures_are_predicted_in_portions(potential, monkeypatch):
+    graph = potential.graph(structures())
+    prepared = potential.prepare(graph)
+    with torch.no_grad():
+        expected = prepared.predict(potential)
+        monkeypatch.setattr(module, "PORTION", 9)
+        found = prepared.predict(potential)
+    torch.testing.assert_close(found.energies, expected.energies)
+    torch.testing.assert_close(found.forces, expected.forces)
+    torch.testing.assert_close(found.stresses, expected.stresses, equal_nan=True)
 
 
 def test_derivatives_by_each_weight_are_those_of_the_model(potential):

@@ -103,10 +103,19 @@ def test_the_loss_decreases(name, structures):
     assert losses[-1] < 0.9 * before
 
 
+@pytest.mark.parametrize("name", [name for name in OPTIMIZERS if not name.startswith("adam")])
 def test_the_loss_is_that_of_the_weights_after_the_epoch(name, structures):
     task = problem(name, structures)
     for loss in parts.make("optimizers", OPTIMIZERS[name][0]).run(task, 4, 0):
         assert loss == pytest.approx(float(task.loss().detach()), rel=1e-6)
+
+
+def test_the_loss_of_adam_is_that_of_its_batches_in_passing(structures):
+    task = problem("adam", structures)
+    losses = [float(task.loss().detach())]
+    for loss in parts.make("optimizers", OPTIMIZERS["adam"][0]).run(task, 3, 0):
+        assert loss == pytest.approx(losses[-1], rel=1e-10)  # all structures are one batch
+        losses.append(float(task.loss().detach()))
 
 
 def test_equal_seeds_give_equal_weights(name, structures):
