@@ -28,7 +28,7 @@ class Descriptor(FeatureMap):
         """Return the row of each structure; ``ValueError`` if there are no descriptors."""
         import torch
 
-        with torch.no_grad():
+        with torch.inference_mode():
             features = potential.features(graph)
             if self.by_element:
                 kinds = torch.nn.functional.one_hot(

@@ -20,5 +20,5 @@ class LastLayer(FeatureMap):
         """Return the row of each structure; ``ValueError`` if there is no last layer."""
         import torch
 
-        with torch.no_grad():
+        with torch.inference_mode():
             return graph.sum_over_atoms(potential.last_layer(graph))

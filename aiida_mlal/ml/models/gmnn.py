@@ -107,12 +107,18 @@ class GMNN(Potential):
 
         Those by its bias are left out. A differentiable function of ``graph.vectors``.
         """
-        species = self.species(graph.numbers)
-        nodes = self.latent(self.descriptor(graph, species))
-        return self.scale[species, None] * self.layers[-1].gain * nodes
+        scale = self.scale[self.species(graph.numbers), None]
+        return scale * self.layers[-1].gain * self.latent(self.features(graph))
 
     def features(self, graph: Graph) -> Float[Tensor, "atoms features"]:
-        """Return the invariants of the moments of each atom."""
+        """Return the invariants of the moments of each atom.
+
+        By the kernels on the CPU where no derivatives are wanted: in torch's inference mode.
+        """
+        if torch.is_inference_mode_enabled() and not graph.vectors.is_cuda:
+            from aiida_mlal.ml.models.gmnn_prepared import PreparedGMNN  # numba is slow to import
+
+            return PreparedGMNN.of(self, graph).features(self)
         features: Tensor = self.descriptor(graph, self.species(graph.numbers))
         return features
 

@@ -17,7 +17,7 @@ def energy_sensitivities(potential: Potential, graph: Graph) -> Float[Tensor, "a
     Summed over the atoms of a structure they are those of its energy: V. Zaverkin and J. Kästner,
     Mach. Learn.: Sci. Technol. 2, 035009 (2021), section 2.3.1.
     """
-    with torch.no_grad():
+    with torch.inference_mode():
         return potential.last_layer(graph)
 
 

@@ -125,6 +125,17 @@ def test_products_of_sketches_are_those_of_gradients_on_average(name):
     assert abs(error).max() < 0.15
 
 
+@pytest.mark.parametrize("name", ["gmnn", "gmnn of standard layers"])
+def test_features_without_derivatives_are_those_with(name):
+    potential, some = build(name), structures()
+    graph = potential.graph(some)
+    with torch.inference_mode():
+        fast = potential.features(graph), potential.last_layer(graph)
+    slow = potential.features(graph), potential.last_layer(graph)
+    for one, other in zip(fast, slow):
+        np.testing.assert_allclose(one.numpy(), other.detach().numpy(), atol=1e-12)
+
+
 def test_what_a_model_does_not_have_is_said():
     with pytest.raises(ValueError, match=r"'mtp' has no last layer.*'bpnn', 'gmnn'"):
         parts.make("features", {"name": "last_layer"}).matrix(build("mtp"), structures())
