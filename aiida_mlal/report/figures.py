@@ -56,10 +56,16 @@ def draw(report: CampaignReport) -> Iterator[tuple[str, "Figure"]]:
 
 
 def learning_curve(report: CampaignReport) -> "Figure":
-    """Draw forces at the end of simulations, and errors on what was new, against labels paid."""
+    """Draw errors on what was new against labels paid.
+
+    Beside them: forces at the end of simulations, or errors on a test set where there is one.
+    """
     figure, (left, right) = _subplots(1, 2, figsize=(9.0, 3.7))
     rows = report.curve
-    _forces(left, report)
+    if any(row.get("test") for row in rows):
+        _test_errors(left, report)
+    else:
+        _forces(left, report)
     right.set_title("Errors before a label was learned")
     for key, name, colour, marker in (
         ("force_mae", "forces, eV/Å", BLUE, "o"),
@@ -77,6 +83,23 @@ def learning_curve(report: CampaignReport) -> "Figure":
     _legend(right)
     _whole_numbers(left, right)
     return figure
+
+
+def _test_errors(axes: "Axes", report: CampaignReport) -> None:
+    axes.set_title("Errors of forces on the test set")
+    for key, name, colour, marker in (
+        ("force_max", "largest", ORANGE, "^"),
+        ("force_rmse", "root mean square", GREEN, "s"),
+        ("force_mae", "mean absolute", BLUE, "o"),
+    ):
+        points = [(row["trained_on"], (row.get("test") or {}).get(key)) for row in report.curve]
+        x, y = _present(points)
+        if len(x):
+            axes.plot(x, y, marker=marker, color=colour, label=name)
+    axes.set_xlabel("structures learned from")
+    axes.set_ylabel("eV/Å")
+    _log(axes)
+    _legend(axes)
 
 
 def _forces(axes: "Axes", report: CampaignReport) -> None:

@@ -1,6 +1,6 @@
 """Where a campaign stands, as text."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import Any
@@ -13,6 +13,7 @@ from aiida_mlal.report import graph
 STAGES = (
     ("mlal.train", "training"),
     ("mlal.relax", "simulating"),
+    ("mlal.evaluate", "comparing with the test set"),
     ("mlal.select", "choosing what to label"),
     ("mlal.label", "labelling"),
 )
@@ -79,32 +80,41 @@ def describe(found: Progress) -> str:
 
 def table(curve: Sequence[Mapping[str, Any]]) -> str:
     """Return the learning curve as a table of text."""
-    rows = [
-        [
-            row["iteration"],
-            row["labels"],
-            row["learnable"],
-            row["errors"].get("force_mae"),
-            _thousandfold(row["errors"].get("energy_mae")),
-            row.get("uncertainty_max"),
-            f"{row['converged']}/{row['runs']}",
-            row.get("oracle_fmax"),
-        ]
-        for row in curve
-    ]
-    headers = [
-        "iteration",
-        "labels",
-        "learned",
-        "force MAE",
-        "energy MAE",
-        "uncertainty",
-        "relaxed",
-        "oracle fmax",
-    ]
-    units = ["", "", "", "eV/Å", "meV/atom", "max", "runs", "eV/Å"]
-    headers = [f"{name}\n{unit}" for name, unit in zip(headers, units)]
+    columns = _TESTED if any(row.get("test") for row in curve) else _SIMULATED
+    rows = [[value(row) for _, _, value in columns] for row in curve]
+    headers = [f"{name}\n{unit}" for name, unit, _ in columns]
     return tabulate(rows, headers=headers, floatfmt=".3g", missingval="-")
+
+
+Column = tuple[str, str, Callable[[Mapping[str, Any]], Any]]
+"""Title, unit, and what a row of the curve has there."""
+
+
+def _inside(group: str, key: str) -> Callable[[Mapping[str, Any]], Any]:
+    return lambda row: (row.get(group) or {}).get(key)
+
+
+_SIMULATED: tuple[Column, ...] = (
+    ("iteration", "", lambda row: row["iteration"]),
+    ("labels", "", lambda row: row["labels"]),
+    ("learned", "", lambda row: row["learnable"]),
+    ("force MAE", "eV/Å", _inside("errors", "force_mae")),
+    ("energy MAE", "meV/atom", lambda row: _thousandfold(row["errors"].get("energy_mae"))),
+    ("uncertainty", "max", lambda row: row.get("uncertainty_max")),
+    ("relaxed", "runs", lambda row: f"{row['converged']}/{row['runs']}"),
+    ("oracle fmax", "eV/Å", lambda row: row.get("oracle_fmax")),
+)
+_TESTED: tuple[Column, ...] = (
+    ("iteration", "", lambda row: row["iteration"]),
+    ("labels", "", lambda row: row["labels"]),
+    ("trained on", "", lambda row: row["trained_on"]),
+    ("force MAE", "eV/Å", _inside("test", "force_mae")),
+    ("force RMSE", "eV/Å", _inside("test", "force_rmse")),
+    ("force max", "eV/Å", _inside("test", "force_max")),
+    ("energy MAE", "meV/atom", lambda row: _thousandfold(_inside("test", "energy_mae")(row))),
+    ("uncertainty", "rank corr.", _inside("uncertainty", "spearman")),
+    ("chosen by", "mean score", lambda row: row["score_mean"]),
+)
 
 
 def _stage(children: Sequence[ProcessNode]) -> str:

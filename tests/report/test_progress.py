@@ -3,7 +3,7 @@
 from aiida.common.links import LinkType
 from aiida.orm import CalcJobNode, WorkChainNode
 
-from aiida_mlal.report.progress import describe, progress
+from aiida_mlal.report.progress import describe, progress, table
 
 
 def test_a_finished_campaign_shows_its_curve(small_campaign):
@@ -40,3 +40,13 @@ def test_a_campaign_that_has_just_begun_is_starting(aiida_profile):
     campaign = WorkChainNode()
     campaign.store()
     assert progress(campaign).stage == "starting"
+
+
+def test_errors_on_a_test_set_are_shown_where_there_is_one():
+    row = {"iteration": 1, "labels": 30, "trained_on": 20, "errors": {}, "score_mean": None}
+    row |= {"test": {"force_rmse": 0.125, "energy_mae": 0.002}, "uncertainty": {"spearman": 0.5}}
+    text = table([row, {**row, "iteration": 2, "uncertainty": None, "test": None}])
+    assert "force RMSE" in text
+    assert "0.125" in text
+    assert "relaxed" not in text
+    assert text.splitlines()[3].split() == ["1", "30", "20", "-", "0.125", "-", "2", "0.5", "-"]
