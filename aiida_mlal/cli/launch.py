@@ -148,6 +148,7 @@ def check(builder: "ProcessBuilder") -> None:
 
 def start(builder: "ProcessBuilder", daemon: bool) -> None:
     """Run the campaign here, or submit it, and say how to follow it."""
+    from aiida.common.exceptions import InvalidOperation
     from aiida.engine import run_get_node, submit
     from aiida.manage import get_manager
 
@@ -157,7 +158,10 @@ def start(builder: "ProcessBuilder", daemon: bool) -> None:
                 "the profile has no broker, so there is no daemon: "
                 "`verdi profile configure-broker core.zeromq`, or leave out --daemon"
             )
-        node = submit(builder)
+        try:
+            node = submit(builder)
+        except InvalidOperation as error:
+            echo.echo_critical(f"the daemon does not run: `verdi daemon start` ({error})")
         echo.echo_success(f"submitted campaign {node.pk}")
         echo.echo(f"  aiida-mlal status {node.pk}", nl=True)
         return
