@@ -88,7 +88,7 @@ class MLCalculator(Calculator):
         return [
             name
             for name, (new, old) in pairs.items()
-            if new.shape != old.shape or (new != old).any()
+            if new.shape != old.shape or new.tobytes() != old.tobytes()
         ]
 
     def calculate(
@@ -99,7 +99,7 @@ class MLCalculator(Calculator):
     ) -> None:
         """Predict everything at once."""
         if atoms is not None:
-            self.atoms = atoms.copy()
+            self._remember(atoms)
         periodic = bool(self.atoms.pbc.all())
         if "stress" in properties and not periodic:
             raise PropertyNotImplementedError("only a structure periodic in all directions has one")
@@ -124,6 +124,16 @@ class MLCalculator(Calculator):
         self.results = results
         if self.uncertainty is not None:
             self._know(self.uncertainty.of(self.potential, graph, committee))
+
+    def _remember(self, atoms: Atoms) -> None:
+        """Keep what results depend on; to copy all of it would take a while at every step."""
+        mine = self.atoms
+        if mine is None or mine.numbers.tobytes() != atoms.numbers.tobytes():
+            self.atoms = atoms.copy()
+            return
+        mine.positions[:] = atoms.positions
+        mine.cell.array[:] = atoms.cell.array
+        mine.pbc[:] = atoms.pbc
 
     def _consider(self) -> None:
         """Take kernels into use when they are worth their preparation."""
