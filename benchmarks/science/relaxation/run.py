@@ -11,7 +11,7 @@ seed begins with another start too. Rows are added to ``results.json`` beside th
 
 import argparse
 import json
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
 from time import perf_counter
 
@@ -73,7 +73,7 @@ CAMPAIGNS = {
     "final, 0.03": variant(SINGLE, FINAL),
     "final, 0.05": variant(SINGLE, FINAL, 0.05),
     "final, committee of 3, 0.03": variant(BALANCED["model"], FINAL),
-    "final, no prior, 0.05": variant(BARE, FINAL, 0.05),
+    "final, no prior, 0.05": variant(BARE, FINAL, 0.05, iterations=15),
     "final + random, 0.03": variant(SINGLE, {"name": "final", "n": 2}),
     "final + uncertainty, 0.03": variant(BALANCED["model"], {"name": "final_uncertainty", "n": 2}),
     "random, 10 x 2": variant(SINGLE, {"name": "random", "n": 2}, iterations=10),
@@ -227,11 +227,13 @@ def main() -> None:
             seeds = range(options.seeds if options.rattle or name in CAMPAIGNS else 1)
             if name.startswith("direct BFGS, 0.001"):
                 seeds = range(options.seeds)
-            tasks = [pool.submit(one, name, options.rattle, seed) for seed in seeds]
-            rows[name] = {str(seed): task.result() for seed, task in zip(seeds, tasks)}
-            stored.write_text(json.dumps(results))
-            (HERE / "table.md").write_text(table(results))
-            labels = [run["labels"] for run in rows[name].values()]
+            found = rows.setdefault(name, {})
+            tasks = {pool.submit(one, name, options.rattle, seed): seed for seed in seeds}
+            for task in as_completed(tasks):
+                found[str(tasks[task])] = task.result()
+                stored.write_text(json.dumps(results))
+                (HERE / "table.md").write_text(table(results))
+            labels = [run["labels"] for run in found.values()]
             print(f"{start}: {name}: {np.mean(labels):.1f} labels", flush=True)
 
 
