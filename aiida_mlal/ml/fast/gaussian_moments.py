@@ -175,7 +175,7 @@ class Radial:
         self.arrays = (
             np.array([cutoff, steepness, norm]),
             np.array(centres, float),
-            np.array(half_cutoff(0.0)),
+            _envelope(),
         )
 
     def coefficients(
@@ -184,6 +184,12 @@ class Radial:
         """Return coefficients with radial functions last, and with Gaussians last, filled up."""
         values = np.asarray(values, float)
         return filled(values.swapaxes(2, 3)), filled(values)
+
+
+@cache
+def _envelope() -> np.ndarray:
+    """Return the square root of the cutoff function as a polynomial in (r / cutoff)²."""
+    return np.array(half_cutoff(0.0))
 
 
 def filled(values: Float[np.ndarray, "... numbers"]) -> Float[np.ndarray, "... numbers_and_zeros"]:

@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 SILU_GAIN = 1.6765324703310907
 """With it SiLU of normally distributed numbers has a mean square of 1."""
 
+WORTH_COMPILING = 50_000
+"""Atoms for whose prediction kernels are compiled if they are not yet."""
+
 
 @dataclass(frozen=True)
 class GMNNOptions:
@@ -82,6 +85,17 @@ class GMNN(Potential):
     def layers(self) -> "list[StandardLayer | NTKLayer]":
         """The layers of the network, the first one first."""
         return cast("list[StandardLayer | NTKLayer]", list(self.network))
+
+    def forward(self, graph: Graph) -> Prediction:
+        """Predict, with kernels where nothing is learned and they are worth their compilation."""
+        learning = torch.is_grad_enabled() and any(w.requires_grad for w in self.parameters())
+        if learning or graph.vectors.device.type != "cpu":
+            return super().forward(graph)
+        from aiida_mlal.ml.fast.gmnn_training import is_compiled  # numba is slow to import
+
+        if len(graph.numbers) < WORTH_COMPILING and not is_compiled():
+            return super().forward(graph)
+        return self.prepare(graph).predict(self).detach()
 
     def atomic_energies(self, graph: Graph) -> Float[Tensor, " atoms"]:
         """Return the energy of each atom in eV."""

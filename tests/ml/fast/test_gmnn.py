@@ -74,9 +74,8 @@ def close(expected, tolerance):
 def assert_agrees(potential, evaluator, atoms, tolerance=1e-11):
     found = evaluate(evaluator, atoms)
     graph = potential.graph(Configurations.from_ase(atoms))
-    with torch.no_grad():
-        energies = potential.atomic_energies(graph).numpy()
-        committee = potential.committee(graph)
+    energies = potential.atomic_energies(graph).detach().numpy()
+    committee = potential.committee(graph).detach()  # by torch, as derivatives are wanted
     expected = committee.mean()
     assert found.energies == close(energies, tolerance)
     assert found.forces == close(expected.forces.numpy(), tolerance)
