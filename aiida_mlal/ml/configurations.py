@@ -19,7 +19,7 @@ from jaxtyping import Bool, Float, Int
 from aiida_mlal.ml.tensorfile import pack, unpack
 
 FORMAT = "aiida-mlal/configurations"
-VERSION = 1
+VERSION = 2
 
 OK, UNLABELLED = "ok", "unlabelled"
 STATUSES = (OK, UNLABELLED, "unconverged", "failed", "unphysical")
@@ -113,12 +113,7 @@ class Configurations:
     ) -> "Configurations":
         """Return structures whose labels are missing and atoms free, unless given by ``others``."""
         n, n_atoms = len(counts), int(np.sum(counts))
-        unlabelled = {
-            "fixed": np.zeros((n_atoms, 3), bool),
-            "energies": np.full(n, np.nan),
-            "forces": np.full((n_atoms, 3), np.nan),
-            "stresses": np.full((n, 3, 3), np.nan),
-        }
+        unlabelled = {k: v for k, v in _blank(n, n_atoms).items() if k != "cells"}
         return cls(
             numbers=np.array(numbers, int).reshape(n_atoms),
             positions=np.array(positions, float).reshape(n_atoms, 3),
@@ -253,10 +248,15 @@ class Configurations:
     @property
     def formulas(self) -> list[str]:
         """Chemical formula of each structure, in Hill order."""
-        return [
-            Atoms(self.numbers[a:b]).get_chemical_formula()
-            for a, b in zip(self.offsets[:-1], self.offsets[1:])
-        ]
+        known: dict[bytes, str] = {}  # many structures have few compositions
+        found = []
+        for a, b in pairwise(self.offsets.tolist()):
+            composition = np.sort(self.numbers[a:b])
+            key = composition.tobytes()
+            if key not in known:
+                known[key] = Atoms(composition).get_chemical_formula()
+            found.append(known[key])
+        return found
 
     @property
     def status(self) -> np.ndarray:
@@ -328,8 +328,15 @@ class Configurations:
         return (slice(start, end) for start, end in pairwise(ends))
 
     def to_bytes(self) -> bytes:
-        """Return the content as safetensors: the same content always gives the same bytes."""
+        """Return the content as safetensors: the same content always gives the same bytes.
+
+        What ``from_geometry`` would fill in, such as labels where there are none, is left out.
+        """
         tensors = {name: getattr(self, name) for name in _ARRAYS}
+        blank = _blank(len(self), len(self.numbers))
+        for name, values in blank.items():
+            if np.array_equal(tensors[name], values, equal_nan=tensors[name].dtype.kind == "f"):
+                del tensors[name]
         strings = {}
         for group in ("info", "arrays"):
             for key, value in getattr(self, group).items():
@@ -343,10 +350,11 @@ class Configurations:
     def from_bytes(cls, content: bytes) -> "Configurations":
         """Read what ``to_bytes`` wrote; anything else raises ``ValueError``."""
         header, tensors = unpack(content, FORMAT, VERSION)
-        missing = sorted(set(_ARRAYS) - set(tensors))
+        missing = sorted({"numbers", "positions", "counts", "pbc"} - set(tensors))
         if missing:
             raise ValueError(f"the file of configurations lacks {missing}")
-        values: dict[str, Any] = {name: tensors[name] for name in _ARRAYS}
+        blank = _blank(len(tensors["counts"]), len(tensors["numbers"]))
+        values: dict[str, Any] = {name: {**blank, **tensors}[name] for name in _ARRAYS}
         for group in ("info", "arrays"):
             prefix = f"{group}."
             values[group] = {
@@ -398,6 +406,17 @@ class Configurations:
 
 _ARRAYS = tuple(f.name for f in fields(Configurations) if f.name not in ("info", "arrays"))
 _PER_ATOM = ("numbers", "positions", "fixed", "forces")
+
+
+def _blank(n: int, n_atoms: int) -> dict[str, np.ndarray]:
+    """Return what structures have that are not periodic, not labelled, and free to move."""
+    return {
+        "cells": np.zeros((n, 3, 3)),
+        "fixed": np.zeros((n_atoms, 3), bool),
+        "energies": np.full(n, np.nan),
+        "forces": np.full((n_atoms, 3), np.nan),
+        "stresses": np.full((n, 3, 3), np.nan),
+    }
 
 
 def _frozen(array: np.ndarray) -> np.ndarray:

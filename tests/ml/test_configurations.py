@@ -385,6 +385,30 @@ def test_foreign_and_newer_files_are_refused(tmp_path, configurations):
         Configurations.from_bytes(pack(FORMAT, header, arrays))
 
 
+def test_what_is_not_there_takes_no_room(configurations):
+    blank = Configurations.from_geometry(
+        configurations.numbers,
+        configurations.positions,
+        configurations.counts,
+        np.zeros((4, 3, 3)),
+        np.zeros((4, 3)),
+    )
+    _, arrays = unpack(blank.to_bytes(), FORMAT, VERSION)
+    assert sorted(arrays) == ["counts", "numbers", "pbc", "positions"]
+    again = Configurations.from_bytes(blank.to_bytes())
+    assert np.isnan(again.forces).all()
+    assert again.forces.shape == blank.forces.shape
+    np.testing.assert_array_equal(again.cells, blank.cells)
+    np.testing.assert_array_equal(again.fixed, blank.fixed)
+
+
+def test_files_of_the_first_version_are_read(configurations):
+    header, arrays = unpack(configurations.to_bytes(), FORMAT, VERSION)
+    full = {name: getattr(configurations, name) for name in ("forces", "stresses", "fixed")}
+    first = pack(FORMAT, {**header, "version": 1}, {**arrays, **full})
+    assert same(Configurations.from_bytes(first), configurations)
+
+
 def test_summaries(configurations):
     assert configurations.elements == ("H", "O", "Cu", "Au")
     assert configurations.formulas == ["H2O", "Cu3", "Cu", "AuCu"]
