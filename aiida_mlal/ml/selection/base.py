@@ -1,9 +1,10 @@
 """What every query strategy is, and what it is asked."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
@@ -77,6 +78,13 @@ class Query:
         A strategy that goes by it makes the same choice whatever the order of the pool.
         """
         return self.left[by_content([self.pool.keys[i] for i in self.left])]
+
+    def parts(self, n_atoms: int) -> Iterator[tuple[slice, Configurations]]:
+        """Return the candidates in this order in parts of about so many atoms, and their places."""
+        ends = self.pool.counts[self.order].cumsum() // n_atoms
+        starts = [*np.unique(ends, return_index=True)[1].tolist(), len(ends)]
+        for start, end in pairwise(starts):
+            yield slice(start, end), self.pool[self.order[start:end]]
 
     def rng(self) -> np.random.Generator:
         """Return a new generator, in the same state at every call."""

@@ -63,12 +63,12 @@ class ByFeatures(Strategy):
         labelled = query.train[by_content(query.train.keys)]
         train = maker.matrix(query.potential, labelled)
         transform = scaled(train) if self.sigma is None else posterior(train, self.sigma)
-        pool, done = np.zeros((0, 0), np.float32), 0
-        for part in maker.rows(query.potential, query.pool[query.order]):
-            if not done:
-                pool = np.empty((len(query.order), part.shape[1]), np.float32)
-            pool[done : done + len(part)] = transform(part)
-            done += len(part)
+        pool = np.zeros((0, 0), np.float32)
+        for part, some in query.parts(maker.batch):
+            rows = transform(maker.matrix(query.potential, some))
+            if not part.start:
+                pool = np.empty((len(query.order), rows.shape[1]), np.float32)
+            pool[part] = rows
         if not len(train):  # there is no other scale
             length = float(np.sqrt(np.einsum("ij,ij->i", pool, pool).mean()))
             pool /= length or 1.0

@@ -83,9 +83,8 @@ class _Search:
 
         found = np.full(len(self.query.pool), np.nan)
         order = self.query.order
-        pool = self.query.pool[order]
-        for part in pool.slices(min(N_ATOMS[quantity] for quantity in self.designs)):
-            graph = self.potential.graph(pool[part])
+        for part, some in self.query.parts(min(N_ATOMS[quantity] for quantity in self.designs)):
+            graph = self.potential.graph(some)
             found[order[part]] = self.measure.gains(self.potential, graph, self.designs)[0]
         strange = order[~np.isfinite(found[order])]
         if len(strange):
@@ -101,10 +100,10 @@ class _Search:
         from aiida_mlal.ml.uncertainty.design import N_ATOMS, sensitivities
         from aiida_mlal.ml.uncertainty.information import gain
 
-        information, pool = self.designs["energy"].information, self.query.pool[self.query.order]
-        rows = np.empty((len(pool), len(information.matrix)), np.float32)
-        for part in pool.slices(N_ATOMS["energy"]):
-            graph = self.potential.graph(pool[part])
+        information = self.designs["energy"].information
+        rows = np.empty((len(self.query.order), len(information.matrix)), np.float32)
+        for part, some in self.query.parts(N_ATOMS["energy"]):
+            graph = self.potential.graph(some)
             rows[part] = information.whitened(sensitivities(self.potential, graph, "energy"))
         chosen, variances = greedy_determinant(rows, n)
         scores = gain(variances) / self.measure.limit(self.designs)
