@@ -9,7 +9,9 @@ from aiida.common.exceptions import ValidationError
 from safetensors.numpy import save
 
 from aiida_mlal.data.potential import FORMAT, PotentialData
+from aiida_mlal.ml.models.factory import ModelOptions
 from aiida_mlal.ml.tensorfile import pack, unpack
+from aiida_mlal.ml.uncertainty.oed import OED
 
 
 @pytest.fixture
@@ -84,6 +86,17 @@ def test_weights_that_are_not_finite_are_refused(node):
     arrays[name] = np.full_like(arrays[name], np.nan)
     with pytest.raises(ValueError, match="weights that are not finite"):
         PotentialData(pack(FORMAT, header, arrays))
+
+
+def test_a_measure_may_leave_open_what_it_does_not_know(aiida_profile, configurations):
+    """The information matrix of atomic energies has no errors to be scaled by: there are none."""
+    model = {"architecture": "bpnn", "cutoff": 4.0, "hidden": [4]}
+    potential = ModelOptions.parse(model).build(["C", "Cu"], seed=1)
+    potential.extras = OED().fitted(potential, configurations).extras
+    assert any(bool(value.double().isnan().any()) for value in potential.extras.values())
+    node = PotentialData.from_potential(potential).store()
+    values = OED().measure(node.load(), configurations).values
+    np.testing.assert_allclose(values, OED().measure(potential, configurations).values)
 
 
 def test_changed_weights_are_refused(node):
