@@ -2,6 +2,8 @@ import numpy as np
 import pytest
 
 from aiida_mlal.ml.configurations import Configurations
+from aiida_mlal.ml.models.checkpoint import Checkpoint
+from aiida_mlal.ml.models.factory import ModelOptions
 from aiida_mlal.ml.tasks.runner import execute
 
 
@@ -87,3 +89,41 @@ def test_potential_knows_what_the_pool_does_not(copper, potential, folder):
     worst = [apart[copper.owner == i].max() for i in range(4)]
     assert result["selected"][0]["index"] == int(np.argmax(worst))
     assert result["selected"][0]["score"] == pytest.approx(max(worst))
+
+
+@pytest.mark.parametrize("name", ["oed", "lcmd", "max_det", "latent_distance"])
+def test_strategies_compute_what_they_need_with_the_potential(pool, name):
+    model = {"architecture": "bpnn", "hidden": [3], "cutoff": 3.0}
+    potential = ModelOptions.parse(model).build(pool.elements, 0)
+    Checkpoint(potential).save("potential.safetensors")
+    pool[[0]].save("train.safetensors")
+    task = {"task": "select", "strategy": {"name": name, "n": 2}}
+    result = execute({**task, "potential": "potential.safetensors"})
+    assert result["status"] == "ok", result
+    assert len(result["selected"]) == 2
+    assert all(chosen["score"] >= 0 for chosen in result["selected"])
+    chosen = Configurations.load("selected.safetensors")
+    assert ("informativeness" in chosen.info) == (name == "oed")
+    assert "needs a potential" in execute(task)["message"]
+
+
+@pytest.mark.parametrize(
+    ("strategy", "message"),
+    [
+        ({"name": "lcdm"}, "did you mean 'lcmd'"),
+        ({"name": "lcmd", "features": {"name": "gradent"}}, "did you mean 'gradient'"),
+        ({"name": "lcmd", "features": {"name": "gradient", "size": 0}}, "size above 0"),
+        ({"name": "lcmd", "features": "gradient"}, "expected a mapping"),
+        ({"name": "max_diag", "sigma": -1.0}, "sigma above 0 or null, got -1"),
+        ({"name": "max_det", "sigma": None}, "sigma above 0, got null"),
+        ({"name": "oed", "quantity": "force"}, "did you mean 'forces'"),
+        ({"name": "oed", "ridge": -1.0}, "ridge of 0 or more, got -1"),
+        ({"name": "oed", "n": 0}, "above 0, got 0"),
+        ({"name": "qbc", "uncertainty": "grade"}, "unknown choice 'grade'"),
+        ({"name": "latent_distance", "neighbours": 0}, "neighbours above 0, got 0"),
+    ],
+)
+def test_wrong_options_are_explained(pool, strategy, message):
+    result = execute({"task": "select", "strategy": strategy})
+    assert result["status"] == "invalid_input"
+    assert message in result["message"]

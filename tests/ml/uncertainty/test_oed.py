@@ -12,6 +12,8 @@ from aiida_mlal.ml import parts
 from aiida_mlal.ml.configurations import Configurations
 from aiida_mlal.ml.models.checkpoint import Checkpoint
 from aiida_mlal.ml.models.factory import ModelOptions
+from aiida_mlal.ml.simulation.guard import Guard
+from aiida_mlal.ml.simulation.relax import Relax
 from aiida_mlal.ml.uncertainty import sensitivities as module
 from aiida_mlal.ml.uncertainty.design import Design, sensitivities
 from aiida_mlal.ml.uncertainty.information import Information, gain, with_rows
@@ -268,3 +270,15 @@ def test_a_deviation_needs_labels():
 
 def test_gain_is_between_0_and_1():
     np.testing.assert_array_equal(gain(np.array([0.0, 1.0, np.inf])[:2]), [0, 0.5])
+
+
+def test_a_guard_goes_by_the_information_that_a_potential_carries():
+    potential = build("bpnn on a prior")
+    measure, _ = fitted(potential, water(8, stdev=0.03))
+    start = water(1, seed=4, stdev=0.15)
+    free = Relax(max_steps=3, guard=Guard(select=1e-9, max_force=None)).run(potential, start)
+    found = free.trajectory.info["uncertainty"]
+    np.testing.assert_allclose(found, measure.measure(potential, free.trajectory).values)
+    assert "uncertainty" in free.trajectory.arrays
+    guarded = Relax(max_steps=3, guard=Guard(break_=float(found[0]) / 2, max_force=None))
+    assert guarded.run(potential, start).runs[0].reason == "uncertain"
