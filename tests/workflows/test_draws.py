@@ -122,3 +122,16 @@ def test_a_tenth_more_each_time_is_the_protocol_of_the_paper():
     for _ in range(31):
         n += draws.next_n({"name": "random"}, [Size(5000)], 0.1, n, n)
     assert n == 1863
+
+
+def test_candidates_are_read_once_by_all_steps(aiida_profile, configurations, monkeypatch):
+    node = orm.load_node(DatasetData(configurations).store().pk)
+    read = []
+    content = DatasetData.content.fget
+    monkeypatch.setattr(
+        DatasetData, "content", property(lambda self: read.append(self.pk) or content(self))
+    )
+    draws.redraw(node, orm.Dict(VALIDATION), orm.Int(0))
+    draws.redraw(node, orm.Dict(VALIDATION), orm.Int(1))
+    draws.draw(node, orm.Dict(VALIDATION), orm.Int(1))
+    assert read.count(node.pk) == 1
