@@ -325,7 +325,7 @@ def test_the_same_campaign_comes_from_the_cache(labelling_campaign, make):
 def test_the_training_set_grows_by_a_share(make):
     stop = [{"name": "size", "n": 8}, {"name": "iterations", "n": 2}]
     results, node = run_get_node(
-        make(growth=0.6, query={"name": "random", "n": 1}, stop=stop, model=MODEL)
+        make(growth=0.7, query={"name": "random", "n": 1}, stop=stop, model=MODEL)
     )
     assert node.is_finished_ok, node.exit_message
     assert [row["trained_on"] for row in results["curve"]["rows"]] == [3, 5, 8]

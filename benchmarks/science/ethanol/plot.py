@@ -1,0 +1,116 @@
+"""Figures and table of ``results.json``: python benchmarks/science/ethanol/plot.py [--protocol scaled].
+
+``curves.png`` is figure 3 of Zaverkin and Kästner (2021), ``correlation.png`` figure 2 (top),
+``table.md`` the numbers of both, in eV and Å.
+"""
+
+import argparse
+import json
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import numpy as np
+
+HERE = Path(__file__).parent
+COLOURS = {
+    "random": "#8A8A8A",
+    "QS1": "#0072B2",
+    "QS2": "#D55E00",
+    "LCMD": "#009E73",
+    "committee": "#CC79A7",
+}
+ERRORS = {"force_mae": "MAE", "force_rmse": "RMSE", "force_max": "MAXE"}
+KCAL = 23.060548
+
+
+def main() -> None:
+    """Draw and write what there is."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--protocol", default="scaled")
+    protocol = parser.parse_args().protocol
+    rows = [
+        row
+        for row in json.loads((HERE / "results.json").read_text())
+        if row["protocol"] == protocol
+    ]
+    curves(rows)
+    scatter(rows, protocol)
+    (HERE / "table.md").write_text(table(rows))
+
+
+def curves(rows: list[dict]) -> None:
+    """Draw errors against the size of the training set, the mean over seeds."""
+    figure, axes = plt.subplots(1, 3, figsize=(11, 3.6), layout="constrained")
+    for axis, (key, name) in zip(axes, ERRORS.items(), strict=True):
+        for query, colour in COLOURS.items():
+            sizes = sorted({r["size"] for r in rows if r["query"] == query})
+            means = [mean(rows, query, size, key) for size in sizes]
+            if sizes:
+                axis.loglog(sizes, means, "o-", color=colour, label=query)
+        axis.set_xlabel("training structures")
+        axis.set_title(f"{name} of forces, eV/Å", loc="left", fontsize=10)
+        axis.grid(True, which="both", color="#E6E6E6", lw=0.6)
+    axes[0].legend(frameon=False, fontsize=9)
+    figure.savefig(HERE / "curves.png", dpi=150)
+
+
+def scatter(rows: list[dict], protocol: str) -> None:
+    """Draw uncertainties against errors of the last step of each query that has one."""
+    found = []
+    for query in ("QS1", "QS2", "committee"):
+        path = HERE / f"scatter_{protocol}_{query}.npz"
+        if path.exists():
+            found.append((query, np.load(path)))
+    if not found:
+        return
+    figure, axes = plt.subplots(
+        1, len(found), figsize=(3.7 * len(found), 3.4), layout="constrained", squeeze=False
+    )
+    for axis, (query, values) in zip(axes[0], found, strict=True):
+        size = max(r["size"] for r in rows if r["query"] == query)
+        x = values[query] / values[query].max()
+        axis.plot(x, values["error"], ".", ms=2, alpha=0.4, color=COLOURS[query])
+        r = np.corrcoef(x, values["error"])[0, 1]
+        axis.set_title(f"{query}, {size} structures: r = {r:.2f}", loc="left", fontsize=10)
+        axis.set_xlabel("uncertainty, of the largest")
+        axis.set_ylabel("mean absolute error of forces, eV/Å")
+    figure.savefig(HERE / "correlation.png", dpi=150)
+
+
+def mean(rows: list[dict], query: str, size: int, key: str) -> float:
+    """Return the mean error over the seeds that came to a size."""
+    found = [r["errors"][key] for r in rows if r["query"] == query and r["size"] == size]
+    return float(np.mean(found)) if found else np.nan
+
+
+def table(rows: list[dict]) -> str:
+    """Return all numbers in Markdown."""
+    lines = [
+        "| structures | query | runs | MAE | RMSE | MAXE | RMSE random / this | MAXE random / this "
+        "| correlation with the error | training, CPU s |",
+        "|---:|---|---:|---:|---:|---:|---:|---:|---|---:|",
+    ]
+    for size in sorted({r["size"] for r in rows}):
+        for query in COLOURS:
+            mine = [r for r in rows if r["query"] == query and r["size"] == size]
+            if not mine:
+                continue
+            errors = {key: mean(rows, query, size, key) for key in ERRORS}
+            other = {key: mean(rows, "random", size, key) for key in ERRORS}
+            told = " ".join(f"{errors[key]:.3f} |" for key in ERRORS)
+            gains = " ".join(f"{other[k] / errors[k]:.2f} |" for k in ("force_rmse", "force_max"))
+            measures = sorted({m for r in mine for m in r["correlation"]})
+            linear = ", ".join(
+                f"{m} {np.mean([r['correlation'][m]['pearson'] for r in mine]):.2f}"
+                for m in measures
+            )
+            cpu = np.mean([r["training"]["cpu_seconds"] for r in mine])
+            lines.append(
+                f"| {size} | {query} | {len(mine)} | {told} {gains} {linear} | {cpu:.0f} |"
+            )
+    factor = f"Errors of forces in eV/Å (times {KCAL:.3f}: kcal/mol/Å) on all that was not learned "
+    return "\n".join([*lines, "", factor + "from. Means over the runs.", ""])
+
+
+if __name__ == "__main__":
+    main()
