@@ -168,14 +168,18 @@ class _Network:
 
     def outputs(self, nodes: Float[Tensor, "inputs atoms"]) -> Float[Tensor, "outputs atoms"]:
         """Return the outputs."""
-        self._nodes, self._before, self._logistic = [nodes], [], []
+        self._nodes, self._before, self._logistic, self._rises = [nodes], [], [], []
         for gain, weight, bias in zip(self._gains, self._weights, self._biases):
             before = torch.addmm(
                 bias[:, None], weight, self._nodes[-1], beta=gain.bias, alpha=gain.weight
             )
             self._before.append(before)
-            self._logistic.append(before.sigmoid())
-            self._nodes.append(gain.activation * before * self._logistic[-1])
+            if len(self._before) < len(self._gains):
+                logistic = before.sigmoid()
+                silu = before * logistic
+                self._logistic.append(logistic)
+                self._rises.append(gain.activation * (logistic + silu * (1 - logistic)))
+                self._nodes.append(gain.activation * silu)
         return self._before[-1]
 
     def slopes(self, start: Float[Tensor, "outputs atoms"]) -> Float[Tensor, "inputs atoms"]:
@@ -185,7 +189,7 @@ class _Network:
         for layer in range(len(self._gains) - 1, -1, -1):
             self._inward.insert(0, self._into(layer, self._slopes[0]))
             if layer:
-                self._slopes.insert(0, self._inward[0] * self._first(layer - 1))
+                self._slopes.insert(0, self._inward[0] * self._rises[layer - 1])
         return self._inward[0]
 
     def tangents(self, dots: Float[Tensor, "inputs atoms"]) -> Float[Tensor, "outputs atoms"]:
@@ -194,7 +198,7 @@ class _Network:
         for layer, (gain, weight) in enumerate(zip(self._gains, self._weights)):
             self._before_dots.append(gain.weight * (weight @ self._dots[-1]))
             if layer < len(self._gains) - 1:
-                self._dots.append(self._before_dots[-1] * self._first(layer))
+                self._dots.append(self._before_dots[-1] * self._rises[layer])
         return self._before_dots[-1]
 
     def gradients(
@@ -209,28 +213,22 @@ class _Network:
         bars = start
         for layer in range(len(self._gains) - 1, -1, -1):
             gain = self._gains[layer]
-            both = torch.cat([bars, self._slopes[layer]], dim=1)
-            nodes = torch.cat([self._nodes[layer], self._dots[layer]], dim=1)
-            found = [gain.weight * (both @ nodes.T), gain.bias * bars.sum(1), *found]
+            weights = bars @ self._nodes[layer].T
+            weights.addmm_(self._slopes[layer], self._dots[layer].T)
+            found = [weights.mul_(gain.weight), gain.bias * bars.sum(1), *found]
             bars = self._into(layer, bars)
             if layer:
-                bars = (
-                    bars * self._first(layer - 1)
-                    + self._inward[layer] * self._second(layer - 1) * self._before_dots[layer - 1]
-                )
+                bend = self._bend(layer - 1) * self._before_dots[layer - 1]
+                bars = bars * self._rises[layer - 1] + bend * self._inward[layer]
         return bars, found
 
     def _into(self, layer: int, slopes: Tensor) -> Tensor:
         return self._gains[layer].weight * (self._weights[layer].T @ slopes)
 
-    def _first(self, layer: int) -> Tensor:
-        """Return the derivative of the activation behind a layer."""
+    def _bend(self, layer: int) -> Tensor:
+        """Return the second derivative of the activation behind a layer."""
         s, x = self._logistic[layer], self._before[layer]
-        return self._gains[layer].activation * (s * (1 + x * (1 - s)))
-
-    def _second(self, layer: int) -> Tensor:
-        s, x = self._logistic[layer], self._before[layer]
-        return self._gains[layer].activation * (s * (1 - s) * (2 + x * (1 - 2 * s)))
+        return self._gains[layer].activation * s * (1 - s) * (2 + x * (1 - 2 * s))
 
 
 def _tensor(values: np.ndarray, like: Tensor) -> Tensor:
