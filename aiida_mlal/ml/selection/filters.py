@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+from ase.data import covalent_radii
 from jaxtyping import Bool, Float
 
 from aiida_mlal.ml.configurations import OK, Configurations
@@ -12,6 +13,9 @@ from aiida_mlal.ml.neighbours import closest_approach, complete_cell, edge_vecto
 
 if TYPE_CHECKING:
     from aiida_mlal.ml.models.base import Potential
+
+SMALL = 64
+"""Up to so many atoms, all distances in a molecule are computed."""
 
 SAME = 1e-6
 """Largest displacement in Å of structures that are the same but for rounding."""
@@ -72,7 +76,7 @@ class Filters:
         finals = sorted(finals)
         rejected = {r.index: r for r in _certain(pool, set(finals))}
         rejected |= {r.index: r for r in self._impossible(pool, potential)}
-        order = [*finals, *(i for i in range(len(pool)) if i not in set(finals))]
+        order = [*finals, *np.setdiff1d(np.arange(len(pool)), finals).tolist()]
         order = [i for i in order if i not in rejected]
         if self.duplicate is not None:
             rejected |= {r.index: r for r in self._duplicates(pool, train, order, set(finals))}
@@ -83,11 +87,12 @@ class Filters:
     ) -> Iterator[Rejection]:
         finite = _finite(pool)
         forces = self._predicted_forces(pool, potential, finite)
+        apart = _apart(pool, self.min_distance or 0.0, self.min_distance_angstrom or 0.0)
         for i in range(len(pool)):
             if not finite[i]:
                 yield Rejection(i, "positions, cell or predictions are not finite", False)
                 continue
-            problem = self._too_close(pool[i])
+            problem = "" if apart[i] else self._too_close(pool[i])
             if not problem and self.max_force is not None and not forces[i] <= self.max_force:
                 problem = f"predicted force {forces[i]:.4g} eV/Å is above {self.max_force:g} eV/Å"
             if problem:
@@ -201,11 +206,12 @@ class _Group:
         if not n or not len(positions):
             return None
         complete = complete_cell(cell, pbc)
-        inverse = np.linalg.pinv(complete)
+        inverse = np.linalg.pinv(complete) if pbc.any() else None
 
         def displacements(others: np.ndarray, here: np.ndarray) -> np.ndarray:
             apart = others - here
-            apart -= np.where(pbc, np.round(apart @ inverse), 0.0) @ complete
+            if inverse is not None:
+                apart -= np.where(pbc, np.round(apart @ inverse), 0.0) @ complete
             return np.asarray(np.linalg.norm(apart, axis=-1))
 
         # one atom rules out most structures; take one that moves
@@ -216,6 +222,28 @@ class _Group:
             if displacements(self._positions[i], positions).max() <= tolerance:
                 return self._labels[i]
         return None
+
+
+def _apart(
+    pool: Configurations, of_radii: float, angstrom: float
+) -> Bool[np.ndarray, " structures"]:
+    """Return which molecules surely have no atoms nearer than this; of others it is not known.
+
+    Molecules of one size are looked at together, as there may be very many in a pool.
+    """
+    found = np.zeros(len(pool), bool)
+    radii = covalent_radii[pool.numbers]
+    small = ~pool.pbc.any(axis=1) & (pool.counts <= SMALL)
+    for n in np.unique(pool.counts[small]):
+        upper = np.triu_indices(n, 1)
+        members = np.flatnonzero(small & (pool.counts == n))
+        for some in np.array_split(members, len(members) // 1000 + 1):
+            atoms = pool.offsets[some][:, None] + np.arange(n)
+            positions, sizes = pool.positions[atoms], radii[atoms]
+            distances = np.linalg.norm(positions[:, upper[0]] - positions[:, upper[1]], axis=2)
+            limits = of_radii * (sizes[:, upper[0]] + sizes[:, upper[1]])
+            found[some] = (distances > np.maximum(limits, angstrom) * (1 + 1e-9)).all(axis=1)
+    return found
 
 
 def _certain(pool: Configurations, finals: set[int]) -> Iterator[Rejection]:

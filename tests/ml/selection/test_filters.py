@@ -5,6 +5,7 @@ from ase.build import bulk, molecule
 from ase.geometry import find_mic
 
 from aiida_mlal.ml.configurations import Configurations
+from aiida_mlal.ml.neighbours import closest_approach
 from aiida_mlal.ml.selection.filters import Filters, Twins
 
 NOTHING = Configurations.empty()
@@ -194,3 +195,20 @@ def test_twins_find_the_first_label():
 
 def test_no_pool_no_rejections():
     assert Filters().reject(NOTHING, Configurations.from_ase(water())) == []
+
+
+def test_molecules_are_judged_by_their_closest_atoms():
+    rng = np.random.default_rng(0)
+    frames = [Atoms("CHO"[: n % 3 + 1], rng.uniform(0, 2, (n % 3 + 1, 3))) for n in range(300)]
+    frames += [Atoms("CH", [[0, 0, 0], [0, 0, 1.9]], cell=[2, 2, 2], pbc=True)]
+    pool = Configurations.from_ase(frames)
+    closest = [
+        closest_approach(one.numbers, one.positions, one.cells[0], one.pbc[0]) for one in pool
+    ]
+    rejected = Filters(min_distance=0.9, duplicate=None).reject(pool, Configurations.empty())
+    assert [r.index for r in rejected] == np.flatnonzero(np.array(closest) < 0.9).tolist()
+    assert 0 < len(rejected) < 300
+    nearer = [np.linalg.norm(a.positions[0] - a.positions[1:], axis=1) for a in frames[:300]]
+    wide = Filters(min_distance=None, min_distance_angstrom=0.8, duplicate=None)
+    found = {r.index for r in wide.reject(pool, Configurations.empty())}
+    assert {i for i, d in enumerate(nearer) if len(d) and d.min() < 0.8} <= found
