@@ -1,4 +1,4 @@
-"""Figures and table of ``results.json``: python benchmarks/science/ethanol/plot.py [--protocol scaled].
+"""Figures and table of ``results.json``: python benchmarks/science/ethanol/plot.py.
 
 ``curves.png`` is figure 3 of Zaverkin and Kästner (2021), ``correlation.png`` figure 2 (top),
 ``table.md`` the numbers of both, in eV and Å.

@@ -108,13 +108,15 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--only", nargs="+", choices=MEASURES, default=list(MEASURES))
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
+    parser.add_argument("--size", type=int, help="of the training set, to end earlier")
     parser.add_argument("--until", type=float, default=np.inf, help="no step begins after (s)")
     given = parser.parse_args()
     pool, end = load(given.data), perf_counter() + given.until
     for seed in given.seeds:
         begun: dict[int, Any] = {}
         campaigns = [
-            Campaign(pool, name, seed, given.protocol, given.device, begun) for name in given.only
+            Campaign(pool, name, seed, given.protocol, given.device, given.size, begun)
+            for name in given.only
         ]
         while campaigns and perf_counter() < end:
             for campaign in campaigns:
@@ -151,6 +153,7 @@ class Campaign:
     seed: int
     protocol: str
     device: str
+    size: int | None
     begun: dict[int, Any]
 
     @property
@@ -189,11 +192,14 @@ class Campaign:
             self.begun[self.members] = (potential, learned, errors, by_structure)
         row: dict[str, Any] = {"query": self.name, "seed": self.seed, "protocol": self.protocol}
         row |= {"size": len(train), "training": learned, "errors": errors}
+        more = min(int(wanted.growth * len(train)), (self.size or wanted.size) - len(train))
         begin = process_time()
-        values, row["correlation"] = self.measure(potential, train, rest, by_structure)
+        mine = MEASURES[self.name]
+        if self.name == "QS2" and more <= 0:
+            mine = None  # it costs more than the training
+        values, row["correlation"] = self.measure(potential, train, rest, by_structure, mine)
         row["measure_seconds"] = process_time() - begin
         begin = process_time()
-        more = min(int(wanted.growth * len(train)), wanted.size - len(train))
         chosen = self.choose(potential, train, rest, values, more) if more > 0 else []
         row |= {"select_seconds": process_time() - begin}
         row |= {"train": train.tolist(), "chosen": chosen}
@@ -221,10 +227,14 @@ class Campaign:
         }
 
     def measure(
-        self, potential: Potential, train: np.ndarray, rest: np.ndarray, errors: np.ndarray
+        self,
+        potential: Potential,
+        train: np.ndarray,
+        rest: np.ndarray,
+        errors: np.ndarray,
+        mine: Uncertainty | None,
     ) -> tuple[np.ndarray | None, dict[str, Any]]:
         """Return the uncertainties to choose by, and how uncertainties go with errors."""
-        mine = MEASURES[self.name]
         measures = {} if mine is None else {self.name: mine}
         if self.name != "committee":
             measures.setdefault("QS1", OED("energy", threshold=None))
