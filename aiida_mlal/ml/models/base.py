@@ -1,5 +1,6 @@
 """What every potential is: atomic energies, from which energy, forces and stress are derived."""
 
+import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -209,6 +210,25 @@ class Potential(nn.Module, ABC):
             If the potential is no network.
         """
         raise self._lacks("last layer", "last_layer")
+
+    def last_layer_tangents(
+        self, graph: Graph, along: Float[Tensor, "directions edges 3"]
+    ) -> Float[Tensor, "directions atoms weights"]:
+        """Return the derivatives of ``last_layer`` where the edges move along some directions."""
+
+        def moved(direction: Tensor) -> Tensor:
+            found = torch.func.jvp(
+                lambda vectors: self.last_layer(replace(graph, vectors=vectors)),
+                (graph.vectors,),
+                (direction,),
+            )
+            tangent: Tensor = found[1]
+            return tangent
+
+        with torch.no_grad(), warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # torch warns of what it does
+            tangents: Tensor = torch.func.vmap(moved)(along)
+        return tangents
 
     def features(self, graph: Graph) -> Float[Tensor, "atoms features"]:
         """Describe each atom by what its energy is read off; ``ValueError`` if nothing does."""

@@ -14,12 +14,12 @@ from torch import Tensor, nn
 from aiida_mlal.ml.descriptors.gaussian_moments import GaussianMomentOptions, GaussianMoments
 from aiida_mlal.ml.evaluator import Kernel
 from aiida_mlal.ml.graph import Graph
-from aiida_mlal.ml.models.base import Potential, Prediction, Prepared
+from aiida_mlal.ml.models.base import Potential, Prediction, Prepared, forces_and_stresses
 from aiida_mlal.ml.models.layers import LayerGradient, outer_products
 from aiida_mlal.ml.options import as_dict, build
 
 if TYPE_CHECKING:
-    from aiida_mlal.ml.fast.gmnn import Network
+    from aiida_mlal.ml.fast.gmnn import FastGMNN, Network
 
 SILU_GAIN = 1.6765324703310907
 """With it SiLU of normally distributed numbers has a mean square of 1."""
@@ -91,11 +91,17 @@ class GMNN(Potential):
         learning = torch.is_grad_enabled() and any(w.requires_grad for w in self.parameters())
         if learning or graph.vectors.device.type != "cpu":
             return super().forward(graph)
-        from aiida_mlal.ml.fast.gmnn_training import is_compiled  # numba is slow to import
-
-        if len(graph.numbers) < WORTH_COMPILING and not is_compiled():
+        kernel = self._kernel([self])
+        if len(graph.numbers) < WORTH_COMPILING and not kernel.is_ready:
             return super().forward(graph)
-        return self.prepare(graph).predict(self).detach()
+        energies, gradients = kernel.of_edges(
+            self.species(graph.numbers).numpy(),
+            graph.pairs.numpy(),
+            graph.vectors.detach().double().numpy(),
+        )
+        energy = graph.sum_over_atoms(torch.from_numpy(energies[0]).to(self.dtype))
+        gradient = torch.from_numpy(gradients[0]).to(self.dtype)
+        return Prediction(energy, *forces_and_stresses(graph, gradient))
 
     def atomic_energies(self, graph: Graph) -> Float[Tensor, " atoms"]:
         """Return the energy of each atom in eV."""
@@ -123,6 +129,25 @@ class GMNN(Potential):
         """
         scale = self.scale[self.species(graph.numbers), None]
         return scale * self.layers[-1].gain * self.latent(self.features(graph))
+
+    def last_layer_tangents(
+        self, graph: Graph, along: Float[Tensor, "directions edges 3"]
+    ) -> Float[Tensor, "directions atoms weights"]:
+        """Return the derivatives of ``last_layer`` along directions; by kernels on the CPU."""
+        if graph.vectors.is_cuda:
+            return super().last_layer_tangents(graph, along)
+        from aiida_mlal.ml.models.gmnn_prepared import PreparedGMNN  # numba is slow to import
+
+        with torch.no_grad():
+            nodes, tangents = PreparedGMNN.of(self, graph).tangents(self, along)
+            for layer in self.layers[:-1]:
+                before = layer(nodes)
+                sigmoid = before.sigmoid()
+                slope = layer.activation * sigmoid * (1 + before * (1 - sigmoid))
+                tangents = slope * (layer.gain * (tangents @ layer.weight.T))
+                nodes = layer.activation * before * sigmoid
+            scale = self.scale[self.species(graph.numbers), None]
+            return scale * self.layers[-1].gain * tangents
 
     def features(self, graph: Graph) -> Float[Tensor, "atoms features"]:
         """Return the invariants of the moments of each atom.
@@ -164,13 +189,18 @@ class GMNN(Potential):
         ]
         if len(networks) < len(members) or not all(alike):
             return None
+        return [cls._kernel(networks)]
+
+    @staticmethod
+    def _kernel(networks: "Sequence[GMNN]") -> "FastGMNN":
         from aiida_mlal.ml.fast.gaussian_moments import Radial, program  # numba is slow to import
         from aiida_mlal.ml.fast.gmnn import FastGMNN
 
+        first = networks[0]
         options, centres = first.options.descriptor, first.descriptor.centres.double().numpy()
         radial = Radial(first.cutoff, centres, options.n_radial)
         of = program(options.n_radial, options.invariants)
-        return [FastGMNN(radial, of, [_frozen(network) for network in networks])]
+        return FastGMNN(radial, of, [_frozen(network) for network in networks])
 
     def initialise(self, prepared: Prepared, targets: Prediction, seed: int) -> None:
         """Set shifts by a regression on the composition, scales to the spread that it leaves."""

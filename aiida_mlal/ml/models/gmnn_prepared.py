@@ -61,6 +61,17 @@ class PreparedGMNN(Prepared):
         described = Described(self.edges, self.radial, self.program, coefficients)
         return torch.from_numpy(described.features[:, : len(self.species)].T).to(potential.dtype)
 
+    def tangents(
+        self, potential: "GMNN", along: Float[Tensor, "directions edges 3"]
+    ) -> tuple[Float[Tensor, "atoms features"], Float[Tensor, "directions atoms features"]]:
+        """Return the same, and their derivatives where the edges move along some directions."""
+        coefficients = potential.descriptor.coefficients.detach().double().numpy()
+        described = Described(self.edges, self.radial, self.program, coefficients)
+        n = len(self.species)
+        moved = [described.tangents(direction)[:, :n].T for direction in along.double().numpy()]
+        found = torch.from_numpy(described.features[:, :n].T), torch.from_numpy(np.stack(moved))
+        return found[0].to(potential.dtype), found[1].to(potential.dtype)
+
     def take(self, structures: Int[np.ndarray, " chosen"]) -> "PreparedGMNN":
         """Return some of the structures, which may repeat."""
         species = self.species[self.graph.atoms_of(structures)]

@@ -19,7 +19,7 @@ from aiida_mlal.ml.uncertainty.sensitivities import energy_sensitivities, force_
 PREFIXES = ("oed", "last_layer")
 """Before the names of its tensors, among the extras of a potential: the measure it is made for."""
 
-N_ATOMS = {"energy": 2000, "atoms": 2000, "forces": 32}
+N_ATOMS = {"energy": 2000, "atoms": 2000, "forces": 64}
 """Of how many atoms sensitivities are computed at a time."""
 
 _READ = WeakIdKeyDictionary()  # matrices in extras, and the designs made of them

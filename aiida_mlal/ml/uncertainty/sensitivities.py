@@ -1,6 +1,5 @@
 """Derivatives of energies and forces by the weights of the last layer."""
 
-import warnings
 from dataclasses import replace
 
 import torch
@@ -40,21 +39,15 @@ def _forward(potential: Potential, graph: Graph) -> Float[Tensor, "atoms 3 weigh
     place = torch.arange(len(graph.numbers), device=graph.owner.device)
     place = place - (graph.counts.cumsum(0) - graph.counts)[graph.owner]
     largest = int(graph.counts.max())
-
-    def sums(vectors: Tensor) -> Tensor:
-        return graph.sum_over_atoms(potential.last_layer(replace(graph, vectors=vectors)))
-
-    def moved(atom: Tensor, axis: Tensor) -> Tensor:
-        shift = (place == atom).to(graph.vectors)
-        along = (shift[neighbour] - shift[centre])[:, None] * axis
-        return torch.func.jvp(sums, (graph.vectors,), (along,))[1]
-
-    atoms = torch.arange(largest, device=place.device).repeat_interleave(3)
-    axes = torch.eye(3, dtype=graph.vectors.dtype, device=place.device).repeat(largest, 1)
-    with torch.no_grad(), warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # torch warns of what it does itself
-        slopes = torch.func.vmap(moved)(atoms, axes)
-    return -slopes.reshape(largest, 3, *slopes.shape[1:])[place, :, graph.owner]
+    atoms = torch.arange(largest, device=place.device)
+    shifts = (place[None] == atoms[:, None]).to(graph.vectors)  # which atoms are in this place
+    moves = shifts[:, neighbour] - shifts[:, centre]
+    axes = torch.eye(3, dtype=moves.dtype, device=moves.device)
+    along = (moves[:, None, :, None] * axes[None, :, None, :]).flatten(0, 1)
+    tangents = potential.last_layer_tangents(graph, along)
+    sums = tangents.new_zeros(len(tangents), len(graph.volumes), tangents.shape[2])
+    sums = sums.index_add(1, graph.owner, tangents)
+    return -sums.reshape(largest, 3, *sums.shape[1:])[place, :, graph.owner]
 
 
 def _backward(potential: Potential, graph: Graph) -> Float[Tensor, "atoms 3 weights"]:

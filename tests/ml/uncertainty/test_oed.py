@@ -25,6 +25,8 @@ MODELS = {
     "bpnn": BPNN,
     "bpnn on a prior": {**BPNN, "prior": {"architecture": "morse", "cutoff": 3.0}},
     "bpnn, three of them": {**BPNN, "ensemble": 3},
+    "gmnn": {"architecture": "gmnn", "hidden": [7, 20], "cutoff": 3.5},
+    "gmnn of standard layers": {"architecture": "gmnn", "hidden": [20], "layers": "standard"},
 }
 
 
