@@ -58,12 +58,19 @@ def draw(report: CampaignReport) -> Iterator[tuple[str, "Figure"]]:
 def learning_curve(report: CampaignReport) -> "Figure":
     """Draw errors on what was new against labels paid.
 
-    Beside them: forces at the end of simulations, or errors on a test set where there is one.
+    Beside them: errors on a test set where there is one, labelled forces at the end of simulations
+    where there are any, or else how many simulations were interrupted by their guard.
     """
     figure, (left, right) = _subplots(1, 2, figsize=(9.0, 3.7))
     rows = report.curve
     if any(row.get("test") for row in rows):
         _test_errors(left, report)
+    elif (
+        any(row.get("interrupted") for row in rows)
+        and not report.direct
+        and not any(row.get("oracle_fmax") for row in rows)
+    ):
+        _interruptions(left, report)
     else:
         _forces(left, report)
     right.set_title("Errors before a label was learned")
@@ -77,7 +84,7 @@ def learning_curve(report: CampaignReport) -> "Figure":
             right.plot(x, y, marker=marker, color=colour, label=f"MAE of {name}")
     x, y = _present([(row["labels"], row.get("uncertainty_max")) for row in rows])
     if len(x):
-        right.plot(x, y, marker="^", ls=":", color=GREEN, label="largest uncertainty, eV/Å")
+        right.plot(x, y, marker="^", ls=":", color=GREEN, label="largest uncertainty")
     right.set_xlabel("labels")
     _log(right)
     _legend(right)
@@ -100,6 +107,21 @@ def _test_errors(axes: "Axes", report: CampaignReport) -> None:
     axes.set_ylabel("eV/Å")
     _log(axes)
     _legend(axes)
+
+
+def _interruptions(axes: "Axes", report: CampaignReport) -> None:
+    axes.set_title("Simulations interrupted by their guard")
+    numbers = [row["iteration"] for row in report.curve]
+    axes.bar(numbers, [row["runs"] for row in report.curve], color=GREY, alpha=0.3, label="all")
+    axes.bar(
+        numbers,
+        [row.get("interrupted", 0) for row in report.curve],
+        color=BLUE,
+        label="interrupted",
+    )
+    axes.set_xlabel("iteration")
+    axes.set_ylabel("simulations")
+    axes.legend()
 
 
 def _forces(axes: "Axes", report: CampaignReport) -> None:

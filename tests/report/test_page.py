@@ -2,12 +2,14 @@
 
 import json
 import re
+from dataclasses import replace
 
 import pytest
 from aiida.orm import WorkChainNode
 
 from aiida_mlal.report import page
 from aiida_mlal.report.compare import direct_relaxation
+from aiida_mlal.report.figures import learning_curve
 from aiida_mlal.report.numbers import collect
 
 FIGURES = ("learning_curve", "parity", "uncertainty", "timings")
@@ -75,3 +77,12 @@ def test_durations_are_readable(value, text):
 def test_numbers_have_three_digits():
     assert page.digits(0.0123456) == "0.0123"
     assert page.digits(float("nan")) == page.digits(None) == "–"
+
+
+def test_without_labelled_ends_the_curve_counts_interrupted_simulations(small_campaign):
+    unknown = {"oracle_fmax": None, "interrupted": 2, "runs": 3}
+    report = collect(small_campaign)
+    curve = [{**row, **unknown} for row in report.curve]
+    left, _ = learning_curve(replace(report, curve=curve)).axes
+    assert left.get_title() == "Simulations interrupted by their guard"
+    assert {bar.get_height() for bar in left.patches} == {2, 3}
