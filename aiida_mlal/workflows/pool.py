@@ -210,14 +210,19 @@ class PoolWorkChain(CampaignWorkChain):
     def take_selection(self) -> ExitCode | None:
         """Take what was chosen, and note that it is no candidate any more."""
         code = super().take_selection()
-        if code is None:
-            known = {"taken": self.ctx.taken} if "taken" in self.ctx else {}
-            self.ctx.taken = draws.take(  # type: ignore[call-arg]
-                self.ctx.child.outputs.selection,
-                metadata={"call_link_label": f"take_{self.ctx.iteration:02d}"},
-                **known,
-            )
-        return code
+        if code is not None:
+            return code
+        selection = self.ctx.child.outputs.selection
+        if not self.ctx.iteration and not selection.selected:
+            why = selection.base.attributes.get("message")
+            return self._finish("ERROR_NOTHING_TO_QUERY", reason=why)
+        known = {"taken": self.ctx.taken} if "taken" in self.ctx else {}
+        self.ctx.taken = draws.take(  # type: ignore[call-arg]
+            selection,
+            metadata={"call_link_label": f"take_{self.ctx.iteration:02d}"},
+            **known,
+        )
+        return None
 
     def plan(self) -> None:
         """Find out how many structures are asked for in the first iteration."""
@@ -294,7 +299,8 @@ class PoolWorkChain(CampaignWorkChain):
     def labels_are_due(self) -> bool:
         """Return whether something was chosen that is worth its labels."""
         limits = stops.parse(self.inputs.stop.get_list())
-        if not stops.are_worth_labels(limits, draws.scores_of(self.ctx.selection)):
+        scores = draws.scores_of(self.ctx.selection) if self.ctx.iteration else ()
+        if not stops.are_worth_labels(limits, scores):
             self.ctx.pop("unlabelled", None)
         return super().labels_are_due()
 

@@ -14,6 +14,10 @@ from ase.calculators.emt import EMT
 
 from aiida_mlal.data.dataset import DatasetData
 from aiida_mlal.ml.configurations import Configurations
+from aiida_mlal.report.archive import export, problems
+from aiida_mlal.report.numbers import collect
+from aiida_mlal.report.page import write
+from aiida_mlal.report.progress import describe, progress
 from aiida_mlal.workflows import draws
 
 INPUTS = {
@@ -251,6 +255,17 @@ def test_what_was_chosen_was_predicted_before(campaign):
     assert row["errors"]["energy_mae"] == pytest.approx(np.abs(apart).mean())
 
 
+def test_status_report_and_archive_know_a_pool(campaign, tmp_path):
+    found = progress(campaign)
+    assert (found.labels, found.iteration) == (6, 3)
+    assert "force RMSE" in describe(found)
+    report = collect(campaign)
+    assert [query.iteration for query in report.queries] == [0, 0, 0, 1, 1, 2]
+    assert (tmp_path / "learning_curve.png") in write(report, tmp_path)
+    path = tmp_path / "campaign.aiida"
+    assert problems(path, export(campaign, path)) == []
+
+
 def test_labels_of_a_calculator(labelling_campaign, labelled):
     node = labelling_campaign
     assert node.is_finished_ok, node.exit_message
@@ -363,12 +378,19 @@ def test_candidates_whose_label_is_bad_are_not_learned_from(make, labelled):
     status = np.where(np.arange(6) == 2, "unconverged", "ok")
     pool = DatasetData(labelled[:6].with_info(status=status))
     builder = make(pool, first_query={"name": "random", "n": 6}, model=MODEL)
-    builder.stop = orm.List([{"name": "iterations", "n": 1}])
+    builder.stop = orm.List([{"name": "iterations", "n": 3}])
     results, node = run_get_node(builder)
     assert node.exit_status == 411
     found = results["dataset"].configurations
     assert sorted(found.status) == ["failed", *["ok"] * 5]
     assert found.info["index"][found.status == "failed"].tolist() == [2]
+
+
+def test_a_pool_of_which_nothing_is_worth_a_label(make):
+    results, node = run_get_node(make(filters={"min_distance_angstrom": 9.0}))
+    assert node.exit_status == 411
+    assert "the filters left 0 of 10" in node.exit_message
+    assert len(results["selections"]["iteration_00"].rejected) == 10
 
 
 def test_a_failed_training_leaves_the_labels(make):
