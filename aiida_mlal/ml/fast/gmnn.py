@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 from aiida_mlal.ml.fast.gaussian_moments import (
     N,
@@ -25,6 +25,9 @@ from aiida_mlal.ml.fast.gaussian_moments import (
 from aiida_mlal.ml.fast.jit import is_ready, jit
 from aiida_mlal.ml.fast.simd import W, load, splat, store, vexp
 from aiida_mlal.ml.fast.verlet import Verlet
+
+PORTION = 256
+"""How many atoms are handled together, so that their slots stay in the caches."""
 
 PART = 256
 """How many nodes are activated together, in double precision; a multiple of W."""
@@ -80,11 +83,38 @@ class FastGMNN:
         forces: Float[np.ndarray, "members images 3"],
     ) -> None:
         """Add energies (eV) of atoms, and forces (eV/Å) on atoms and ghosts, of each member."""
+        self._add(
+            (verlet.positions, verlet.species, verlet.neighbours, verlet.begin), energies, forces
+        )
+
+    def of_edges(
+        self,
+        species: Int[np.ndarray, " atoms"],
+        pairs: Int[np.ndarray, "2 edges"],
+        vectors: Float[np.ndarray, "edges 3"],
+    ) -> tuple[Float[np.ndarray, "members atoms"], Float[np.ndarray, "members edges 3"]]:
+        """Return energies (eV) of atoms and their derivatives (eV/Å) by edges, of each member.
+
+        Each edge ends at an image of its own, as seen from the origin.
+        """
+        n_atoms, n_species = len(species), len(self._members[0][0])
+        group = pairs[0] * n_species + species[pairs[1]]
+        order = np.argsort(group, kind="stable")
+        begin = np.concatenate([[0], np.bincount(group, minlength=n_atoms * n_species).cumsum()])
+        images = np.concatenate([np.zeros((n_atoms, 3)), vectors])
+        energies = np.zeros((self.n_members, n_atoms))
+        forces = np.zeros((self.n_members, *images.shape))
+        neighbours = (n_atoms + order).astype(np.int32)
+        self._add((images, species.astype(np.int32), neighbours, begin), energies, forces)
+        return energies, -forces[:, n_atoms:]
+
+    def _add(
+        self, structure: tuple[np.ndarray, ...], energies: np.ndarray, forces: np.ndarray
+    ) -> None:
         program = self._program
         for member, energy, force in zip(self._members, energies, forces):
             _chunk(
-                verlet.positions, verlet.species, verlet.neighbours, verlet.begin,
-                self._radial.arrays, self._radial.n_radial, program.forth.arrays,
+                *structure, self._radial.arrays, self._radial.n_radial, program.forth.arrays,
                 program.back.arrays, program.n_inner, program.n_slots, *member, energy, force,
             )  # fmt: skip
 
@@ -178,8 +208,9 @@ def _chunk(
     """Add energies of atoms and forces on atoms and ghosts, of one member."""
     constants, centres, polynomial = radial
     n_atoms, n_basis, n_species = energies.size, centres.size, last.shape[0]
-    n_blocks, width = (n_atoms + W - 1) // W, (n_basis + W - 1) // W * W
-    most = 0
+    n_portions = (n_atoms + PORTION - 1) // PORTION
+    n_blocks = (n_atoms + n_portions * W - 1) // (n_portions * W) if n_portions else 0
+    width, most = (n_basis + W - 1) // W * W, 0
     for i in range(n_atoms):
         most = max(most, begin[(i + 1) * n_species] - begin[i * n_species])
     stride = (most + (n_species + 2) * W) // W * W
@@ -187,45 +218,47 @@ def _chunk(
     who, ends = np.empty(stride, np.int64), np.zeros((n_species + 1, 2), np.int64)
     sums, gradients = np.empty(n_species * N * width), np.empty(3 * stride)
     work, by_sums = np.empty(N * W), np.empty(N * width)
-    slots = np.zeros((n_blocks, n_slots * W))
+    slots, bars = np.empty((n_blocks, n_slots * W)), np.empty(n_slots * W)
     inputs = np.empty((n_slots - n_inner, n_blocks * W), weights.dtype)
     start = np.zeros((1, n_blocks * W), weights.dtype)
     forth_mixing, back_mixing = last.reshape(-1), first.reshape(-1)
-    for block in range(n_blocks):
-        mine = slots[block]
-        store(mine, 0, splat(1.0))
-        for i in range(block * W, min(block * W + W, n_atoms)):
-            start[0, i] = scale[species[i]]
-            _gather(i, positions, neighbours, begin, constants[0], flat, stride, who, ends)
-            write_rows(flat, stride, ends[n_species, 0], constants, centres, polynomial)
-            sums[:] = 0.0
-            add_moments(
-                flat, stride, turned, ends, species[i], n_basis, forth_mixing, n_radial, sums,
-                mine, i - block * W, work,
-            )  # fmt: skip
-        add_terms(forth[0], forth[1], forth[2], forth[3], mine, mine, mine, 1 + n_radial * N)
-        for f in range(inputs.shape[0]):
-            for q in range(W):
-                inputs[f, block * W + q] = mine[(n_inner + f) * W + q]
-    outputs, slopes = _network(inputs, sizes, weights, biases, start)
-    bars = np.empty(n_slots * W)
-    for block in range(n_blocks):
-        bars[: n_inner * W] = 0.0
-        for f in range(inputs.shape[0]):
-            for q in range(W):
-                bars[(n_inner + f) * W + q] = slopes[f, block * W + q]
-        add_terms_back(back[0], back[1], back[2], back[3], bars, slots[block], bars)
-        for i in range(block * W, min(block * W + W, n_atoms)):
-            energies[i] += scale[species[i]] * outputs[0, i] + shift[species[i]]
-            _gather(i, positions, neighbours, begin, constants[0], flat, stride, who, ends)
-            write_rows(flat, stride, ends[n_species, 0], constants, centres, polynomial)
-            write_all_gradients(
-                flat, stride, ends, species[i], n_basis, back_mixing, n_radial, bars,
-                i - block * W, by_sums, gradients, work,
-            )  # fmt: skip
-            for s in range(n_species):
-                for q in range(ends[s, 0], ends[s, 1]):
-                    for axis in range(3):
-                        force = gradients[axis * stride + q]
-                        forces[i, axis] += force
-                        forces[who[q], axis] -= force
+    for portion in range(0, n_atoms, max(1, n_blocks * W)):
+        for block in range(n_blocks):
+            mine, at = slots[block], portion + block * W
+            mine[:] = 0.0
+            store(mine, 0, splat(1.0))
+            for i in range(at, min(at + W, n_atoms)):
+                start[0, i - portion] = scale[species[i]]
+                _gather(i, positions, neighbours, begin, constants[0], flat, stride, who, ends)
+                write_rows(flat, stride, ends[n_species, 0], constants, centres, polynomial)
+                sums[:] = 0.0
+                add_moments(
+                    flat, stride, turned, ends, species[i], n_basis, forth_mixing, n_radial, sums,
+                    mine, i - at, work,
+                )  # fmt: skip
+            add_terms(forth[0], forth[1], forth[2], forth[3], mine, mine, mine, 1 + n_radial * N)
+            for f in range(inputs.shape[0]):
+                for q in range(W):
+                    inputs[f, block * W + q] = mine[(n_inner + f) * W + q]
+        outputs, slopes = _network(inputs, sizes, weights, biases, start)
+        for block in range(n_blocks):
+            at = portion + block * W
+            bars[: n_inner * W] = 0.0
+            for f in range(inputs.shape[0]):
+                for q in range(W):
+                    bars[(n_inner + f) * W + q] = slopes[f, block * W + q]
+            add_terms_back(back[0], back[1], back[2], back[3], bars, slots[block], bars)
+            for i in range(at, min(at + W, n_atoms)):
+                energies[i] += scale[species[i]] * outputs[0, i - portion] + shift[species[i]]
+                _gather(i, positions, neighbours, begin, constants[0], flat, stride, who, ends)
+                write_rows(flat, stride, ends[n_species, 0], constants, centres, polynomial)
+                write_all_gradients(
+                    flat, stride, ends, species[i], n_basis, back_mixing, n_radial, bars, i - at,
+                    by_sums, gradients, work,
+                )  # fmt: skip
+                for s in range(n_species):
+                    for q in range(ends[s, 0], ends[s, 1]):
+                        for axis in range(3):
+                            force = gradients[axis * stride + q]
+                            forces[i, axis] += force
+                            forces[who[q], axis] -= force

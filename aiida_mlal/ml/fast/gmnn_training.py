@@ -30,7 +30,7 @@ from aiida_mlal.ml.fast.gaussian_moments import (
     write_rows,
     write_tangents,
 )
-from aiida_mlal.ml.fast.jit import is_ready, jit
+from aiida_mlal.ml.fast.jit import jit
 from aiida_mlal.ml.fast.simd import W, fill, load, splat, store
 
 
@@ -139,11 +139,6 @@ class Described:
 
     def _new_slots(self) -> np.ndarray:
         return np.zeros((self._edges.n_places // W, self._program.n_slots * W))
-
-
-def is_compiled() -> bool:
-    """Return whether invariants and gradients need no compilation."""
-    return is_ready(_describe) and is_ready(_differentiate)
 
 
 _jit: Callable[[Callable[..., Any]], Any] = jit(fastmath=True)

@@ -7,7 +7,6 @@ from ase import Atoms
 from ase.build import bulk, molecule
 
 from aiida_mlal.ml.configurations import Configurations
-from aiida_mlal.ml.models import gmnn as models
 from aiida_mlal.ml.models import gmnn_prepared as module
 from aiida_mlal.ml.models.base import Prediction, Prepared
 from aiida_mlal.ml.models.factory import single
@@ -108,16 +107,6 @@ def test_some_structures_are_like_all(potential):
         expected = prepared.predict(potential).take(graph, chosen)
     torch.testing.assert_close(found.energies, expected.energies)
     torch.testing.assert_close(found.forces, expected.forces)
-
-
-def test_predictions_are_by_kernels_where_nothing_is_learned(potential, monkeypatch):
-    graph = potential.graph(structures())
-    with torch.no_grad():
-        expected = potential.prepare(graph).predict(potential)
-        monkeypatch.setattr(models, "WORTH_COMPILING", 1)
-        found = potential(graph)
-    assert torch.equal(found.energies, expected.energies)
-    assert torch.equal(found.forces, expected.forces)
 
 
 def test_many_structures_are_predicted_in_portions(potential, monkeypatch):
