@@ -130,6 +130,11 @@ class GMNN(Potential):
         scale = self.scale[self.species(graph.numbers), None]
         return scale * self.layers[-1].gain * self.latent(self.features(graph))
 
+    @property
+    def last_weights(self) -> Float[Tensor, " weights"]:
+        """The weights of the last layer."""
+        return self.layers[-1].weight[0]
+
     def last_layer_tangents(
         self, graph: Graph, along: Float[Tensor, "directions edges 3"]
     ) -> Float[Tensor, "directions atoms weights"]:
