@@ -99,7 +99,7 @@ class GMNN(Potential):
             graph.pairs.numpy(),
             graph.vectors.detach().double().numpy(),
         )
-        energy = graph.sum_over_atoms(torch.from_numpy(energies[0]).to(self.dtype))
+        energy = graph.sum_over_atoms(torch.from_numpy(energies[0])).to(self.dtype)
         gradient = torch.from_numpy(gradients[0]).to(self.dtype)
         return Prediction(energy, *forces_and_stresses(graph, gradient))
 
