@@ -19,7 +19,7 @@ TORCH_FREE = {
     "simulation.base", "simulation.continuation", "simulation.guard", "simulation.relax",
     "selection.base", "selection.filters", "selection.select", "selection.random",
     "selection.final", "selection.uncertainty", "selection.final_uncertainty",
-    "selection.by_features", "selection.feature_distance", "selection.kmeans_pp",
+    "selection.by_features", "selection.dropout", "selection.feature_distance", "selection.kmeans_pp",
     "selection.latent_distance", "selection.lcmd", "selection.max_det", "selection.max_diag",
     "selection.max_dist", "selection.maxvol", "selection.oed", "selection.qbc",
     "selection.transforms", "features", "features.base", "features.descriptor",

@@ -211,6 +211,11 @@ class Potential(nn.Module, ABC):
         """
         raise self._lacks("last layer", "last_layer")
 
+    @property
+    def last_weights(self) -> Float[Tensor, " weights"]:
+        """What the columns of ``last_layer`` are multiplied with in an energy."""
+        raise self._lacks("last layer", "last_layer")
+
     def last_layer_tangents(
         self, graph: Graph, along: Float[Tensor, "directions edges 3"]
     ) -> Float[Tensor, "directions atoms weights"]:

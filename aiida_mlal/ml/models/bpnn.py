@@ -98,6 +98,12 @@ class BPNN(DescriptorPotential):
             blocks.append(block.index_copy(0, mine, self.scale * hidden))
         return torch.cat(blocks, dim=1)
 
+    @property
+    def last_weights(self) -> Float[Tensor, " weights"]:
+        """The weights of the last layer of each network."""
+        networks = cast(list[nn.Sequential], list(self.networks))
+        return torch.cat([cast(nn.Linear, network[-1]).weight[0] for network in networks])
+
     def layer_gradients(self, graph: Graph) -> list[LayerGradient]:
         """Return the derivatives by the weights of each layer of each network."""
         with torch.no_grad():

@@ -45,6 +45,11 @@ class Ensemble(Potential):
         rows = [m.last_layer(graph.within(m.cutoff)) for m in self.members]
         return torch.cat(rows, dim=1) / len(rows)
 
+    @property
+    def last_weights(self) -> Float[Tensor, " weights"]:
+        """The weights of the last layers of all members."""
+        return torch.cat([m.last_weights for m in self.members])
+
     def features(self, graph: Graph) -> Float[Tensor, "atoms features"]:
         """Return the descriptors of all members, side by side."""
         return torch.cat([m.features(graph.within(m.cutoff)) for m in self.members], dim=1)

@@ -51,6 +51,13 @@ class Sum(Potential):
         rows = [term.last_layer(_within(graph, term)) for term in self._learning]
         return torch.cat(rows, dim=1)
 
+    @property
+    def last_weights(self) -> Float[Tensor, " weights"]:
+        """The weights of the last layers of the terms that are trained."""
+        if not self._learning:
+            return super().last_weights
+        return torch.cat([term.last_weights for term in self._learning])
+
     def features(self, graph: Graph) -> Float[Tensor, "atoms features"]:
         """Return the descriptors of the terms that are trained, side by side."""
         if not self._learning:

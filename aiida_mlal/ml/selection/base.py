@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
+from aiida_mlal.ml import parts
 from aiida_mlal.ml.configurations import Configurations
 
 if TYPE_CHECKING:
@@ -167,6 +168,17 @@ class Strategy(ABC):
 def by_content(keys: Sequence[str]) -> Int[np.ndarray, " structures"]:
     """Return the order of structures by their keys; of equal ones the first comes first."""
     return np.argsort(np.array(keys, dtype=str), kind="stable")
+
+
+def measured(query: Query, n: int, uncertainty: str, strategy: str) -> list[Choice]:
+    """Return up to ``n`` structures that the potential is least certain of now, by a measure."""
+    if query.potential is None:
+        raise ValueError(f"the strategy {strategy!r} needs a potential, and none was given")
+    measure = parts.make("uncertainties", {"name": uncertainty})
+    values = np.full(len(query.pool), np.nan)
+    for part, some in query.parts(1000):
+        values[query.order[part]] = measure.measure(query.potential, some).values
+    return largest(query, values, n, uncertainty)
 
 
 def last_frames(pool: Configurations) -> dict[int, int]:

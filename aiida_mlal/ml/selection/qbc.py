@@ -3,10 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
-import numpy as np
-
-from aiida_mlal.ml import parts
-from aiida_mlal.ml.selection.base import Choice, Query, Strategy, largest
+from aiida_mlal.ml.selection.base import Choice, Query, Strategy, measured
 
 
 @dataclass(frozen=True)
@@ -22,10 +19,4 @@ class QueryByCommittee(Strategy):
     uncertainty: Literal["force_std", "force_var", "energy_std"] = "force_std"
 
     def _choose(self, query: Query, n: int) -> list[Choice]:
-        if query.potential is None:
-            raise ValueError("the strategy 'qbc' needs a potential, and none was given")
-        measure = parts.make("uncertainties", {"name": self.uncertainty})
-        values = np.full(len(query.pool), np.nan)
-        found = measure.measure(query.potential, query.pool[query.order])
-        values[query.order] = found.values
-        return largest(query, values, n, self.uncertainty)
+        return measured(query, n, self.uncertainty, "qbc")

@@ -15,6 +15,8 @@ from aiida_mlal.ml.selection.select import select
 OFF = Filters(min_distance=None, duplicate=None)
 LAST = {"features": {"name": "last_layer"}}
 STRATEGIES = {
+    "dropout": {},
+    "dropout of forces": {"uncertainty": "dropout_force"},
     "feature_distance": {},
     "final": {},
     "final_uncertainty": {},

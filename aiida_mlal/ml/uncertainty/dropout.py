@@ -1,0 +1,78 @@
+"""What a network says when nodes of its last hidden layer are left out at random."""
+
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+import numpy as np
+
+from aiida_mlal.ml.graph import Graph
+from aiida_mlal.ml.models.base import Potential, Prediction
+from aiida_mlal.ml.uncertainty.base import Uncertainties, Uncertainty
+from aiida_mlal.ml.uncertainty.design import sensitivities
+
+
+@dataclass(frozen=True)
+class _Dropout(Uncertainty):
+    r"""Standard deviation over all ways to leave out nodes, for all atoms the same ones.
+
+    Each node of the last hidden layer is left out with a probability p, and the others are made
+    larger by 1 / (1 - p). The energy is linear in them, so nothing has to be drawn: its variance
+    is :math:`p / (1 - p) \sum_j (w_j g_j)^2` with the last weights w and the derivatives g of the
+    energy by them. This is Monte Carlo dropout (Y. Gal and Z. Ghahramani, ICML 2016) of one layer
+    with infinitely many draws; networks here are not trained with it.
+
+    Attributes
+    ----------
+    rate
+        The probability p.
+    """
+
+    rate: float = 0.1
+
+    quantity: ClassVar[Literal["energy", "forces"]]
+
+    def __post_init__(self) -> None:
+        """Refuse to leave out nothing or everything."""
+        if not 0 < self.rate < 1:
+            raise ValueError(f"expected a rate between 0 and 1, got {self.rate}")
+
+    def _variances(self, potential: Potential, graph: Graph) -> np.ndarray:
+        rows = sensitivities(potential, graph, self.quantity)
+        weights = potential.last_weights.detach().cpu().double().numpy()
+        found: np.ndarray = self.rate / (1 - self.rate) * ((rows * weights) ** 2).sum(axis=-1)
+        return found
+
+
+@dataclass(frozen=True)
+class DropoutEnergy(_Dropout):
+    """Standard deviation of the energy, divided by the number of atoms."""
+
+    kind: ClassVar[str] = "dropout_energy"
+    unit: ClassVar[str] = "eV/atom"
+    quantity: ClassVar[Literal["energy", "forces"]] = "energy"
+
+    def of(
+        self, potential: Potential, graph: Graph, committee: Prediction | None = None
+    ) -> Uncertainties:
+        """Return standard deviations; a potential without a last layer raises ``ValueError``."""
+        counts: np.ndarray = graph.counts.cpu().numpy()
+        values = np.sqrt(self._variances(potential, graph)) / np.maximum(counts, 1)
+        return Uncertainties(self.kind, self.unit, values)
+
+
+@dataclass(frozen=True)
+class DropoutForce(_Dropout):
+    """Standard deviation of the force vector of the least known atom."""
+
+    kind: ClassVar[str] = "dropout_force"
+    unit: ClassVar[str] = "eV/Å"
+    quantity: ClassVar[Literal["energy", "forces"]] = "forces"
+
+    def of(
+        self, potential: Potential, graph: Graph, committee: Prediction | None = None
+    ) -> Uncertainties:
+        """Return standard deviations; a potential without a last layer raises ``ValueError``."""
+        per_atom = np.sqrt(self._variances(potential, graph).sum(axis=1))
+        values = np.zeros(len(graph.volumes))
+        np.maximum.at(values, graph.owner.cpu().numpy(), per_atom)
+        return Uncertainties(self.kind, self.unit, values, per_atom)
