@@ -140,7 +140,7 @@ class MLCalculator(Calculator):
         if self.evaluator is not None or self._done < self._wait:
             return
         evaluator = self.potential.evaluator(self.neighbourhood.skin)
-        if evaluator is None:
+        if evaluator is None or (self._by_rows is not None and not evaluator.has_rows):
             self._wait = np.inf
         elif evaluator.is_ready or self._done >= self._patience:
             self.evaluator = evaluator

@@ -59,7 +59,15 @@ Contacts = Callable[[], tuple[Int[np.ndarray, "2 pairs"], Float[np.ndarray, " pa
 
 
 class Evaluator(Protocol):
-    """Evaluates a potential with fixed weights; may keep neighbours from call to call."""
+    """Evaluates a potential with fixed weights; may keep neighbours from call to call.
+
+    Attributes
+    ----------
+    has_rows
+        Whether it knows derivatives by the parameters.
+    """
+
+    has_rows: bool
 
     @property
     def is_ready(self) -> bool:

@@ -12,8 +12,10 @@ from aiida_mlal.ml.fast.sum import FastSum
 from aiida_mlal.ml.models.ensemble import Ensemble
 from aiida_mlal.ml.models.factory import single
 from aiida_mlal.ml.models.sum import Sum
+from aiida_mlal.ml.uncertainty.active_set import ActiveSet
 from aiida_mlal.ml.uncertainty.base import Uncertainties, Uncertainty
 from aiida_mlal.ml.uncertainty.committee import EnergyStd, ForceStd, ForceVariance
+from aiida_mlal.ml.uncertainty.grade import Grade
 
 
 def morse(elements, **options):
@@ -24,6 +26,13 @@ def bpnn(elements, n=1):
     options = {"architecture": "bpnn", "cutoff": 5.0, "hidden": [5]}
     members = [single(options, elements, seed) for seed in range(n)]
     return Sum([morse(elements), Ensemble(members)])
+
+
+def mtp(elements, n=1):
+    """Of different levels and cutoffs, and with a prior of a larger one."""
+    options = [{"level": 2, "cutoff": 4.0}, {"level": 8, "cutoff": 4.5}, {"level": 6}][:n]
+    members = [single({"architecture": "mtp", **o}, elements, i) for i, o in enumerate(options)]
+    return Sum([morse(elements, cutoff=5.5), Ensemble(members)])
 
 
 def committee(elements):
@@ -162,10 +171,11 @@ def test_a_measure_without_atomic_values_gives_one_number():
     assert "uncertainties" not in atoms.calc.results
 
 
+@pytest.mark.parametrize("model", [bpnn, mtp])
 @pytest.mark.parametrize("kind", [ForceStd, ForceVariance, EnergyStd])
-def test_kernels_find_the_same_spread(kind):
+def test_kernels_find_the_same_spread(kind, model):
     atoms, fast = slab(), slab()
-    potential = bpnn(["C", "Cu"], 3)
+    potential = model(["C", "Cu"], 3)
     atoms.calc = MLCalculator(potential, kind(), patience=np.inf)
     fast.calc = MLCalculator(potential, kind(), patience=0)
     assert_fresh(atoms, potential)
@@ -183,6 +193,18 @@ def test_a_measure_that_kernels_cannot_serve_is_left_to_torch():
     atoms.get_potential_energy()
     assert atoms.calc.evaluator is None
     assert atoms.calc.results["uncertainty"] == 13
+
+
+def test_kernels_without_the_derivatives_that_a_grade_needs_are_left_to_torch():
+    atoms = slab()
+    potential = bpnn(["C", "Cu"])
+    ActiveSet.of(potential, Configurations.from_ase([slab()])).store(potential)
+    atoms.calc = MLCalculator(potential, Grade(), patience=0)
+    for _ in range(2):
+        atoms.positions[-1, 0] += 0.01
+        assert_fresh(atoms, potential)
+    assert atoms.calc.evaluator is None
+    assert atoms.calc.results["uncertainty"] > 1
 
 
 @pytest.mark.parametrize(("ready", "steps"), [(True, 2), (False, 20)])

@@ -29,6 +29,9 @@ from aiida_mlal.ml.fast.verlet import Verlet, fold
 Vector = Any
 """W doubles; numba knows the type."""
 
+Constants = tuple[np.ndarray, ...]
+"""A potential as the compiled code wants it."""
+
 _jit: Callable[[Callable[..., Any]], Any] = jit(fastmath=True)
 
 
@@ -51,6 +54,8 @@ class FastMTP:
         Among how many threads the atoms are divided.
     """
 
+    has_rows = True
+
     def __init__(
         self,
         elements: Sequence[str],
@@ -69,16 +74,7 @@ class FastMTP:
         self.verlet = Verlet(radial.cutoff, len(self.elements), skin)
         self._species = np.full(len(chemical_symbols), -1, np.int32)
         self._species[[atomic_numbers[e] for e in self.elements]] = range(len(self.elements))
-        recurrence = np.concatenate([radial.recurrence, np.zeros((1, 3))])
-        settings = [radial.min_dist, radial.cutoff, radial.factor, radial.envelope]
-        settings += [radial.clamped, radial.repulsive]
-        self._constants = (
-            np.array(radial_coeffs, dtype=float, order="C"),
-            np.array(species_coeffs, dtype=float),
-            np.array(settings, dtype=float),
-            recurrence,
-            *Tables.of(basis, np.array(moment_coeffs, dtype=float)).arrays(),
-        )
+        self._constants = constants(basis, radial, radial_coeffs, species_coeffs, moment_coeffs)
         self._pool = ThreadPoolExecutor(threads) if threads > 1 else None
 
     @property
@@ -124,6 +120,65 @@ class FastMTP:
         fold(verlet.owner, verlet.positions, ghosts, forces, virial)
         contacts = partial(_contacts, verlet.owner, nearest, squares)
         return Evaluation(energies, forces, virial, contacts, found if rows else None)
+
+
+class MTPKernel:
+    """Moment tensor potentials of the same elements, the members of a committee, in a sum.
+
+    Parameters
+    ----------
+    cutoff
+        The largest, in Å.
+    members
+        What ``constants`` returns of each.
+    """
+
+    def __init__(self, cutoff: float, members: Sequence[Constants]) -> None:
+        self.cutoff, self._members = float(cutoff), tuple(members)
+        self.n_members = len(self._members)
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether nothing has to be compiled."""
+        return is_ready(_chunk)
+
+    def add(
+        self,
+        verlet: Verlet,
+        energies: Float[np.ndarray, "members atoms"],
+        forces: Float[np.ndarray, "members images 3"],
+    ) -> None:
+        """Add energies (eV) of atoms, and forces (eV/Å) on atoms and ghosts, of each member."""
+        n = len(verlet.species)
+        found, no_rows = np.empty(n), np.zeros((0, 0))
+        nearest = np.empty((n, verlet.n_species), np.int32)
+        squares = np.empty((n, verlet.n_species))
+        for member, its_constants in enumerate(self._members):
+            _chunk(
+                0, n, verlet.positions, verlet.species, verlet.neighbours, verlet.begin,
+                its_constants, forces[member], found, no_rows, nearest, squares,
+            )  # fmt: skip
+            energies[member] += found
+
+
+def constants(
+    basis: MomentBasis,
+    radial: RadialBasis,
+    radial_coeffs: Float[np.ndarray, "species species functions size"],
+    species_coeffs: Float[np.ndarray, " species"],
+    moment_coeffs: Float[np.ndarray, " scalars"],
+) -> Constants:
+    """Return what the compiled code wants to know of a potential."""
+    recurrence = np.concatenate([radial.recurrence, np.zeros((1, 3))])
+    settings = [radial.min_dist, radial.cutoff, radial.factor, radial.envelope]
+    settings += [radial.clamped, radial.repulsive]
+    return (
+        np.array(radial_coeffs, dtype=float, order="C"),
+        np.array(species_coeffs, dtype=float),
+        np.array(settings, dtype=float),
+        recurrence,
+        *Tables.of(basis, np.array(moment_coeffs, dtype=float)).arrays(),
+    )
 
 
 def _contacts(

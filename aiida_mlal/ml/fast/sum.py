@@ -24,6 +24,8 @@ class FastSum:
         How much farther than the largest cutoff neighbours are looked for, in Å.
     """
 
+    has_rows = False
+
     def __init__(self, elements: Sequence[str], kernels: Sequence[Kernel], skin: float) -> None:
         self.elements, self.kernels = tuple(elements), list(kernels)
         self.n_members = max(kernel.n_members for kernel in self.kernels)

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
@@ -12,7 +13,7 @@ from torch import Tensor, nn
 from aiida_mlal.ml.configurations import Configurations
 from aiida_mlal.ml.descriptors.moment_tensors import MomentBasis
 from aiida_mlal.ml.descriptors.radial_polynomials import Kind, RadialBasis
-from aiida_mlal.ml.evaluator import Evaluator
+from aiida_mlal.ml.evaluator import Evaluator, Kernel
 from aiida_mlal.ml.graph import Graph
 from aiida_mlal.ml.models.base import Potential, Prediction, Prepared, difference
 from aiida_mlal.ml.neighbours import neighbours
@@ -180,11 +181,28 @@ class MTP(Potential):
         """Return the kernel for one structure after another on the CPU, with the weights of now."""
         from aiida_mlal.ml.fast.mtp import FastMTP  # numba is slow to import
 
-        parts = (self.radial_coeffs, self.species_coeffs, self.moment_coeffs)
-        radial, species, moment = (part.detach().cpu().double().numpy() for part in parts)
         return FastMTP(
-            self.elements, self.basis, self.radial, radial, species, moment, skin, threads
+            self.elements, self.basis, self.radial, *self._arrays(), skin=skin, threads=threads
         )
+
+    @classmethod
+    def kernels(cls, members: Sequence[Potential]) -> list[Kernel] | None:
+        """Return the kernel of potentials that may differ in all but their elements."""
+        from aiida_mlal.ml.fast.mtp import MTPKernel, constants
+
+        found = []
+        for member in members:
+            if not isinstance(member, MTP):
+                return None
+            found.append(constants(member.basis, member.radial, *member._arrays()))
+        return [MTPKernel(max(member.cutoff for member in members), found)]
+
+    def _arrays(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        radial, species, moment = (
+            part.detach().cpu().double().numpy()
+            for part in (self.radial_coeffs, self.species_coeffs, self.moment_coeffs)
+        )
+        return radial, species, moment
 
     def forward(self, graph: Graph) -> Prediction:
         """Predict; by the kernels on the CPU, if no derivatives by the coefficients are wanted."""
