@@ -7,6 +7,9 @@ mixed to the moments by the trainable coefficients.
 The invariants of moments are sums of products, first of tensors of two moments, then of these
 with a third. All of this is one list of bilinear terms, which gives derivatives of any order as
 well, for W atoms at a time; numbers of one kind of W atoms are a slot.
+
+After a change here machine code of the files that import this one must be removed, as with
+``simd``.
 """
 
 from collections import defaultdict
