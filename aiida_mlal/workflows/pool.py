@@ -75,7 +75,7 @@ class PoolWorkChain(CampaignWorkChain):
             default=lambda: Dict({}),
             help='Structures that decide which weights are kept: `{"n": 200, "redraw": true}`.',
         )
-        spec.inputs["labelling"].required = False
+        spec.inputs["labelling"].required = spec.inputs["label"].required = False
         spec.inputs["labelling"].help += " Without it the labels are those of the candidates."
         spec.expose_inputs(
             EvaluateCalculation,
