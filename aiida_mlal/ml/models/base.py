@@ -18,6 +18,9 @@ from aiida_mlal.ml.evaluator import Evaluator, Kernel
 from aiida_mlal.ml.graph import Graph
 from aiida_mlal.ml.models.layers import LayerGradient
 
+PREDICTED = 20_000
+"""Of how many atoms energies and forces are predicted at a time."""
+
 
 @dataclass(frozen=True, eq=False)
 class Prediction:
@@ -346,10 +349,14 @@ class Potential(nn.Module, ABC):
 
     def predict(self, configurations: Configurations) -> Configurations:
         """Return the structures with predicted energies, forces and stresses as labels."""
+        parts = list(configurations.slices(PREDICTED)) or [slice(0)]
         with torch.no_grad():
-            found = self(self.graph(configurations))
+            found = [self(self.graph(configurations[part])) for part in parts]
         return configurations.with_labels(
-            found.energies.cpu().numpy(), found.forces.cpu().numpy(), found.stresses.cpu().numpy()
+            *(
+                torch.cat([getattr(part, name) for part in found]).cpu().numpy()
+                for name in ("energies", "forces", "stresses")
+            )
         )
 
     def _floats(self) -> list[Tensor]:

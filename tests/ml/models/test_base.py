@@ -9,6 +9,7 @@ from ase.build import bulk
 from torch import nn
 
 from aiida_mlal.ml.configurations import Configurations
+from aiida_mlal.ml.models import base
 from aiida_mlal.ml.models.base import Potential, Prediction
 from aiida_mlal.ml.models.factory import ModelOptions
 
@@ -241,3 +242,18 @@ def test_initialising_draws_nothing_at_random(learner, structures):
         potential.initialise(potential.prepare(graph), targets, seed)
     assert_close(learner(graph), again(graph))
     assert torch.equal(torch.random.get_rng_state(), before)
+
+
+def test_many_structures_are_predicted_in_parts(monkeypatch):
+    potential = ModelOptions.parse({"architecture": "morse", "cutoff": 4.0}).build(["Cu"], 0)
+    frames = []
+    for seed in range(7):
+        atoms = bulk("Cu", cubic=True)
+        atoms.rattle(0.1, seed=seed)
+        frames.append(atoms)
+    structures = Configurations.from_ase(frames)
+    whole = potential.predict(structures)
+    monkeypatch.setattr(base, "PREDICTED", 9)
+    parts = potential.predict(structures)
+    for name in ("energies", "forces", "stresses"):
+        np.testing.assert_allclose(getattr(parts, name), getattr(whole, name), atol=1e-12)
