@@ -70,7 +70,7 @@ def test_parsing_leaves_the_options_alone():
     ("values", "message"),
     [
         ("bpnn", "^model: expected a mapping of options, got 'bpnn'"),
-        ({}, r"^model: option 'architecture' is missing, choose from \['bpnn', 'morse', 'mtp'\]"),
+        ({}, r"^model: option 'architecture' is missing, choose from \['bpnn', 'gmnn'"),
         ({"architecture": "bpn"}, "^model: unknown model 'bpn', did you mean 'bpnn'"),
         ({"architecture": None}, "^model: unknown model None"),
         ({"architecture": "sum"}, r"^model: .*'prior' and 'ensemble', choose from \['bpnn'"),
