@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from aiida.orm import QueryBuilder, StructureData, WorkChainNode
+from ase.build import bulk
 from ase.io import write
 from campaign_fixtures import INPUTS
 from click.testing import CliRunner
@@ -169,6 +170,27 @@ def test_launch_refuses_what_cannot_work(run, mlal_code, slab, tmp_path, argumen
     result = run("launch", "offline", path, *code, *arguments)
     assert result.exit_code != 0
     assert message in result.output
+
+
+def test_launch_knows_bootstrapping(run, mlal_code, tmp_path, monkeypatch):
+    """What would be run has the protocol of the recipe, and the force and budget asked for."""
+    found = []
+    monkeypatch.setattr(
+        sys.modules["aiida_mlal.cli.launch"], "start", lambda builder, daemon: found.append(builder)
+    )
+    write(tmp_path / "cells.extxyz", [bulk("Cu"), bulk("Au")])
+    arguments = ["--recipe", "bootstrap", "--protocol", "fast", "--fmax", 0.2, "--max-labels", 9]
+    result = run(
+        "launch", "offline", tmp_path / "cells.extxyz", *arguments, "--code", mlal_code.full_label
+    )
+    assert result.exit_code == 0, result.output
+    (builder,) = found
+    assert builder.model["architecture"] == "mtp"
+    assert builder.simulation["fmax"] == 0.2
+    stops = [stop["name"] for stop in builder.stop]
+    assert stops == ["uninterrupted", "iterations", "labels"]
+    process = builder.process_class.spec().inputs
+    assert process.validate(process.pre_process(builder._inputs(prune=True))) is None
 
 
 def test_cutoffs_family_and_processes_go_to_pw():
