@@ -62,28 +62,39 @@ class OED(Criterion, Uncertainty):
         average, of its mean or median as well.
         """
         designs = {quantity: Design.stored(potential, quantity) for quantity in self.parts}
-        values, per_force = self.gains(potential, graph, designs)
-        if per_force is not None and "energy" not in designs:
-            per_atom = per_force / self.limit(designs)
+        limit = self.limit(designs)
+        if "energy" in designs:
+            designs["atoms"] = Design.stored(potential, "atoms")
+        values, per_atom = self.gains(potential, graph, designs)
+        if "energy" in designs:
+            per_atom = per_atom / self.limit({"atoms": designs["atoms"]})
         else:
-            atoms = Design.stored(potential, "atoms")
-            rows = sensitivities(potential, graph, "atoms")
-            per_atom = gain(atoms.information.variances(rows)) / self.limit({"atoms": atoms})
-        return Uncertainties(self.kind, self.unit, values / self.limit(designs), per_atom)
+            per_atom = per_atom / limit
+        return Uncertainties(self.kind, self.unit, values / limit, per_atom)
 
     def gains(
         self, potential: Potential, graph: Graph, designs: Mapping[Quantity, Design]
-    ) -> tuple[Float[np.ndarray, " structures"], Float[np.ndarray, " atoms"] | None]:
-        """Return what is compared: of each structure, and of the forces on each atom."""
+    ) -> tuple[Float[np.ndarray, " structures"], Float[np.ndarray, " atoms"]]:
+        """Return what is compared: of each structure, and of each atom.
+
+        Of atoms it is that of their energies, if there is a design of these, or of their forces.
+        """
         owner: np.ndarray = graph.owner.cpu().numpy()
-        values, per_atom = np.zeros(len(graph.volumes)), None
-        for quantity, weight in self.parts.items():
-            rows = sensitivities(potential, graph, quantity)
-            gains = gain(designs[quantity].information.variances(rows))
-            if quantity == "forces":
-                per_atom = (gains.mean(axis=1), gains.max(axis=1))[self.column]
-                gains = over_structures(gains, owner, len(values))[:, self.column]
-            values += weight * gains
+        values, per_atom = np.zeros(len(graph.volumes)), np.zeros(len(owner))
+        if "forces" in designs:
+            rows = sensitivities(potential, graph, "forces")
+            gains = gain(designs["forces"].information.variances(rows))
+            per_atom = (gains.mean(axis=1), gains.max(axis=1))[self.column]
+            values += (
+                self.parts["forces"] * over_structures(gains, owner, len(values))[:, self.column]
+            )
+        if "energy" in designs:
+            sites = sensitivities(potential, graph, "atoms")
+            sums = np.zeros((len(values), sites.shape[1]))
+            np.add.at(sums, owner, sites)
+            values += gain(designs["energy"].information.variances(sums))
+            if "atoms" in designs:
+                per_atom = gain(designs["atoms"].information.variances(sites))
         return values, per_atom
 
     def limit(self, designs: Mapping[Quantity, Design]) -> float:
