@@ -63,8 +63,10 @@ class MLCalculator(Calculator):
         self.neighbourhood = Neighbourhood(potential, skin)
         self._by_rows = None if uncertainty is None else uncertainty.of_rows(potential)
         self._by_members = None if uncertainty is None else uncertainty.of_members()
+        self._by_graph = None if uncertainty is None else uncertainty.of_graph(potential)
         self._patience = patience
-        known = uncertainty is None or self._by_rows is not None or self._by_members is not None
+        ways = (self._by_rows, self._by_members, self._by_graph)
+        known = uncertainty is None or any(way is not None for way in ways)
         self._wait = 0.1 * patience if known else np.inf
         self._done = 0
         self.evaluator: Evaluator | None = None
@@ -166,6 +168,8 @@ class MLCalculator(Calculator):
             self._know(self._by_rows(found.rows))
         elif self._by_members is not None and found.members is not None:
             self._know(self._by_members(found.members))
+        elif self._by_graph is not None:
+            self._know(self._by_graph(self.neighbourhood.graph(atoms)))
 
     def _know(self, found: Uncertainties) -> None:
         self.results["uncertainty"] = float(found.values[0])

@@ -16,6 +16,7 @@ from aiida_mlal.ml.uncertainty.active_set import ActiveSet
 from aiida_mlal.ml.uncertainty.base import Uncertainties, Uncertainty
 from aiida_mlal.ml.uncertainty.committee import EnergyStd, ForceStd, ForceVariance
 from aiida_mlal.ml.uncertainty.grade import Grade
+from aiida_mlal.ml.uncertainty.oed import OED
 
 
 def morse(elements, **options):
@@ -273,3 +274,25 @@ def test_a_failed_step_leaves_the_next_one_right():
 def test_a_negative_skin_is_refused():
     with pytest.raises(ValueError, match="skin of 0 Å or more"):
         MLCalculator(morse(["Cu"]), skin=-0.1)
+
+
+@pytest.mark.parametrize("architecture", ["bpnn", "gmnn"])
+def test_the_last_layer_is_measured_beside_kernels(architecture):
+    atoms = bulk("Cu", cubic=True)
+    atoms.rattle(0.1, seed=1)
+    model = {"architecture": architecture, "hidden": [5], "cutoff": 4.0}
+    potential = single(model, ["Cu"], 0)
+    train = Configurations.from_ase([atoms, bulk("Cu")])
+    potential.extras = dict(OED().fitted(potential, train).extras)
+    found = []
+    for patience in (0, np.inf):
+        calculator = potential.calculator(OED(), patience=patience)
+        moved = atoms.copy()
+        moved.calc = calculator
+        moved.get_forces()
+        moved.positions[0] += 0.05
+        moved.get_forces()
+        assert (calculator.evaluator is None) == (patience > 0)
+        found.append(calculator.results)
+    for name in ("energy", "forces", "uncertainty", "uncertainties"):
+        np.testing.assert_allclose(found[0][name], found[1][name], rtol=1e-8, atol=1e-10)

@@ -61,6 +61,7 @@ class Fitted:
 
 RowMeasure = Callable[[Float[np.ndarray, "atoms parameters"]], Uncertainties]
 MemberMeasure = Callable[[Members], Uncertainties]
+GraphMeasure = Callable[[Graph], Uncertainties]
 
 
 @dataclass(frozen=True)
@@ -104,6 +105,13 @@ class Uncertainty(ABC):
         """Return what measures one structure by the derivatives of its atomic energies.
 
         An evaluator has these at little cost; None where they are not enough.
+        """
+        return None
+
+    def of_graph(self, potential: Potential) -> GraphMeasure | None:
+        """Return what measures structures without a prediction of the potential.
+
+        None where the prediction is needed anyway.
         """
         return None
 

@@ -1,13 +1,14 @@
 """What a network says when nodes of its last hidden layer are left out at random."""
 
 from dataclasses import dataclass
+from functools import partial
 from typing import ClassVar, Literal
 
 import numpy as np
 
 from aiida_mlal.ml.graph import Graph
 from aiida_mlal.ml.models.base import Potential, Prediction
-from aiida_mlal.ml.uncertainty.base import Uncertainties, Uncertainty
+from aiida_mlal.ml.uncertainty.base import GraphMeasure, Uncertainties, Uncertainty
 from aiida_mlal.ml.uncertainty.design import sensitivities
 
 
@@ -35,6 +36,10 @@ class _Dropout(Uncertainty):
         """Refuse to leave out nothing or everything."""
         if not 0 < self.rate < 1:
             raise ValueError(f"expected a rate between 0 and 1, got {self.rate}")
+
+    def of_graph(self, potential: Potential) -> GraphMeasure:
+        """Return what needs no prediction."""
+        return partial(self.of, potential)
 
     def _variances(self, potential: Potential, graph: Graph) -> np.ndarray:
         rows = sensitivities(potential, graph, self.quantity)

@@ -1,6 +1,7 @@
 """Last-layer variance as the standard deviation of a prediction."""
 
 from dataclasses import dataclass
+from functools import partial
 from typing import ClassVar, Literal
 
 import numpy as np
@@ -8,7 +9,7 @@ import numpy as np
 from aiida_mlal.ml.configurations import Configurations
 from aiida_mlal.ml.graph import Graph
 from aiida_mlal.ml.models.base import Potential, Prediction
-from aiida_mlal.ml.uncertainty.base import Fitted, Uncertainties, Uncertainty
+from aiida_mlal.ml.uncertainty.base import Fitted, GraphMeasure, Uncertainties, Uncertainty
 from aiida_mlal.ml.uncertainty.design import Design, sensitivities
 from aiida_mlal.ml.uncertainty.information import RIDGE
 
@@ -29,6 +30,10 @@ class _LastLayer(Uncertainty):
     def is_carried_by(cls, potential: Potential) -> bool:
         """Return whether a potential carries an information matrix that was made for this."""
         return Design.is_in(potential, cls.quantity, "last_layer")
+
+    def of_graph(self, potential: Potential) -> GraphMeasure:
+        """Return what needs no prediction."""
+        return partial(self.of, potential)
 
     def _design(self, potential: Potential) -> Design:
         design = Design.stored(potential, self.quantity)

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import ClassVar
 
 import numpy as np
@@ -10,7 +11,7 @@ from jaxtyping import Float
 from aiida_mlal.ml.configurations import Configurations
 from aiida_mlal.ml.graph import Graph
 from aiida_mlal.ml.models.base import Potential, Prediction
-from aiida_mlal.ml.uncertainty.base import Fitted, Uncertainties, Uncertainty
+from aiida_mlal.ml.uncertainty.base import Fitted, GraphMeasure, Uncertainties, Uncertainty
 from aiida_mlal.ml.uncertainty.criterion import Criterion, Quantity
 from aiida_mlal.ml.uncertainty.design import Design, over_structures, sensitivities
 from aiida_mlal.ml.uncertainty.information import gain
@@ -71,6 +72,10 @@ class OED(Criterion, Uncertainty):
         else:
             per_atom = per_atom / limit
         return Uncertainties(self.kind, self.unit, values / limit, per_atom)
+
+    def of_graph(self, potential: Potential) -> GraphMeasure:
+        """Return what needs no prediction."""
+        return partial(self.of, potential)
 
     def gains(
         self, potential: Potential, graph: Graph, designs: Mapping[Quantity, Design]
