@@ -10,6 +10,7 @@ from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib.ticker import StrMethodFormatter
 
 HERE = Path(__file__).parent
 COLOURS = {
@@ -62,6 +63,10 @@ def curves(rows: list[dict]) -> None:
             means = [mean(rows, query, size, key) for size in sizes]
             if sizes:
                 axis.loglog(sizes, means, "o-", color=colour, label=query)
+        for scale, places in ((axis.xaxis, "{x:.0f}"), (axis.yaxis, "{x:.3g}")):
+            scale.set_major_formatter(StrMethodFormatter(places))
+            scale.set_minor_formatter(StrMethodFormatter(places))
+            scale.set_tick_params(which="both", labelsize=7)
         axis.set_xlabel("training structures")
         axis.set_title(f"{name} of forces, eV/Å", loc="left", fontsize=10)
         axis.grid(True, which="both", color="#E6E6E6", lw=0.6)
