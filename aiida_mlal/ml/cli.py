@@ -220,7 +220,7 @@ def relax(**options: Any) -> None:
     "--strategy",
     type=Options("name"),
     required=True,
-    help='maxvol, final, random, \'{"name": "maxvol", "threshold": 2}\' ...',
+    help='maxvol, lcmd, oed, random, \'{"name": "maxvol", "threshold": 2}\' ...; see `mlal info`.',
 )
 @click.option(
     "-f",

@@ -318,7 +318,7 @@ def test_the_last_layer_is_some_of_the_derivatives_by_weights(potential, frames)
     try:
         last = potential.last_layer(graph)
     except ValueError as error:
-        assert "has no last layer, models that have one are ['bpnn'" in str(error)  # noqa: PT017
+        assert "has no last layer, models that have are ['bpnn'" in str(error)  # noqa: PT017
         return
     assert last.requires_grad
     found, rows = last.detach().numpy().T, potential.energy_rows(graph).numpy().T
