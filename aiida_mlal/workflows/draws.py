@@ -227,7 +227,7 @@ def next_n(
     """
     wanted: int = parts.make("strategies", query).n
     if growth is not None:
-        wanted = max(1, int(growth * n + 1e-9))  # as in the paper: 31 times a tenth of 100 is 1863
+        wanted = max(1, int(growth * n + 1e-9))  # with a tenth, 31 times: from 100 to 1863
     chosen = list(limits)
     left = (stops.labels_left(chosen, paid), stops.structures_left(chosen, n))
     return min([wanted, *(room for room in left if room)])
