@@ -222,8 +222,8 @@ def next_n(
 ) -> int:
     """Return how many structures are asked for, when ``n`` are known and ``paid`` labels are.
 
-    ``growth`` is a share of what is known, rounded down. The stops may not allow as many: those that bound the
-    training set or the labels.
+    ``growth`` is a share of what is known, rounded down. The stops that bound the training set or
+    the labels may not allow as many.
     """
     wanted: int = parts.make("strategies", query).n
     if growth is not None:
