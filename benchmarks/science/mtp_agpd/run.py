@@ -132,7 +132,10 @@ def table(rows: list[dict[str, Any]]) -> str:
         lines.append(
             "| " + " | ".join(map(str, [*cells, f"{size}, {mae}, {rmse}", r["seconds"]])) + " |"
         )
-    lines += ["", "| level | before: largest grade, largest error | images chosen | after: the same |"]
+    lines += [
+        "",
+        "| level | before: largest grade, largest error | images chosen | after: the same |",
+    ]
     lines.append("|" + "---|" * 4)
     for r in rows:
         path = r["pathway"]
