@@ -11,6 +11,7 @@ from aiida.manage.caching import enable_caching
 from aiida.plugins import WorkflowFactory
 from aiida_fixtures import MODEL
 from ase.calculators.emt import EMT
+from ase.calculators.singlepoint import SinglePointCalculator
 
 from aiida_mlal.data.dataset import DatasetData
 from aiida_mlal.ml.configurations import Configurations
@@ -404,7 +405,9 @@ def test_a_failed_training_leaves_the_labels(make):
 
 def test_a_test_set_of_other_elements_is_told(make, frames):
     for atoms in frames:
+        labels = atoms.calc.results
         atoms.symbols[3] = "Al"
+        atoms.calc = SinglePointCalculator(atoms, **labels)
     strange = DatasetData.from_ase(frames)
     _, node = run_get_node(make(test=strange, model=MODEL))
     assert node.exit_status == 443
