@@ -18,9 +18,9 @@ def write_folder(calculation: Node, folder: Path) -> list[str]:
     ValueError
         If the node is not a calculation of a task of ``mlal``.
     """
-    if not isinstance(calculation, CalcJobNode) or TASK not in _names(calculation):
-        raise ValueError(f"expected a calculation that runs a task of mlal, got {calculation}")
     repository = calculation.base.repository
+    if not isinstance(calculation, CalcJobNode) or TASK not in repository.list_object_names():
+        raise ValueError(f"expected a calculation that runs a task of mlal, got {calculation}")
     with repository.open(".aiida/calcinfo.json", "rb") as handle:
         copied = json.load(handle)["local_copy_list"]
     folder.mkdir(parents=True, exist_ok=True)
@@ -30,7 +30,3 @@ def write_folder(calculation: Node, folder: Path) -> list[str]:
         with node.base.repository.open(source, "rb") as handle:
             (folder / name).write_bytes(handle.read())
     return [name for _, _, name in sources]
-
-
-def _names(node: CalcJobNode) -> list[str]:
-    return node.base.repository.list_object_names()

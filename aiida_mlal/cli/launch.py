@@ -91,6 +91,8 @@ def offline(
 
     STRUCTURE is a file that ASE can read, or the PK or UUID of a structure or data set.
     """
+    from aiida_mlal.workflows.ports import check_inputs
+
     try:
         node, still = read_structure(structure)
         given = _read_overrides(overrides)
@@ -109,7 +111,7 @@ def offline(
             fixed=still if fixed is None else parse_indices(fixed),
             recipe=recipe,
         )
-        check(builder)
+        check_inputs(builder._inputs(prune=True), builder.process_class.spec().inputs)
     except ValueError as error:
         echo.echo_critical(str(error))
     start(builder, daemon)
@@ -136,14 +138,6 @@ def offline_builder(
     except NotExistent as error:
         raise ValueError(f"{error}; `aiida-mlal setup` makes what is missing") from error
     return builder
-
-
-def check(builder: "ProcessBuilder") -> None:
-    """Raise ``ValueError`` if the inputs are refused: before a process begins, and in one line."""
-    ports = builder.process_class.spec().inputs
-    problem = ports.validate(ports.pre_process(builder._inputs(prune=True)))
-    if problem is not None:
-        raise ValueError(problem.message)
 
 
 def start(builder: "ProcessBuilder", daemon: bool) -> None:

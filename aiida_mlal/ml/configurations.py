@@ -278,23 +278,26 @@ class Configurations:
         ValueError
             Which names the first structure and what is wrong with it.
         """
-        for i in np.flatnonzero(self.status == OK).tolist():
-            atoms = slice(self.offsets[i], self.offsets[i + 1])
-            labels = {
-                "energy": self.energies[i : i + 1],
-                "forces": self.forces[atoms],
-                "stress": self.stresses[i],
-            }
-            for name, values in labels.items():
-                if np.isfinite(values).all() or np.isnan(values).all():
-                    continue
-                first = values[~np.isfinite(values)][0]
-                where = f" of atom {_first_row(values)}" if name == "forces" else ""
-                raise ValueError(
-                    f"structure {i} ({self.formulas[i]}): the {name}{where} in its label: "
-                    f"expected finite numbers, got {first}; leave the structure out, or its {name} "
-                    "altogether"
-                )
+        structures = np.arange(len(self))
+        labels = {
+            "energy": (self.energies, structures),
+            "forces": (self.forces, self.owner),
+            "stress": (self.stresses, structures),
+        }
+        torn = {name: _torn(values, owner, len(self)) for name, (values, owner) in labels.items()}
+        wrong = np.flatnonzero((self.status == OK) & np.any(list(torn.values()), axis=0))
+        if not len(wrong):
+            return
+        i = int(wrong[0])
+        name = next(name for name in labels if torn[name][i])
+        values, owner = labels[name]
+        mine = values[owner == i]
+        first = mine[~np.isfinite(mine)][0]
+        where = f" of atom {_first_row(mine)}" if name == "forces" else ""
+        raise ValueError(
+            f"structure {i} ({self[i].formulas[0]}): the {name}{where} in its label: expected "
+            f"finite numbers, got {first}; leave the structure out, or its {name} altogether"
+        )
 
     @property
     def max_forces(self) -> Float[np.ndarray, " structures"]:
@@ -422,6 +425,16 @@ def _blank(n: int, n_atoms: int) -> dict[str, np.ndarray]:
 def _frozen(array: np.ndarray) -> np.ndarray:
     array.setflags(write=False)
     return array
+
+
+def _torn(values: np.ndarray, owner: np.ndarray, n: int) -> Bool[np.ndarray, " n"]:
+    """Return of which structures values are neither all finite nor all NaN."""
+    rows = values.reshape(len(values), -1)
+    torn = np.ones(n, bool)
+    for fits in (np.isfinite(rows), np.isnan(rows)):
+        misfits = np.bincount(owner, weights=(~fits).any(axis=1), minlength=n)
+        torn &= misfits > 0
+    return torn
 
 
 def _first_row(values: np.ndarray) -> int:

@@ -2,9 +2,10 @@
 
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
+from textwrap import shorten
 from typing import Any, ClassVar
 
-from aiida.engine import ExitCode, WorkChain
+from aiida.engine import ExitCode, ProcessBuilder, WorkChain
 from aiida.orm import (
     AbstractCode,
     Bool,
@@ -465,3 +466,15 @@ def _errors(errors: Mapping[str, Any]) -> str:
     found = [] if energy is None else [f"{1000 * energy:.3g} meV/atom"]
     found += [] if force is None else [f"{force:.3g} eV/Å"]
     return f", mean errors {' and '.join(found)}" if found else ""
+
+
+def name_campaign(
+    builder: ProcessBuilder,
+    about: str,
+    protocol: str | None,
+    labels: str | Mapping[str, Any],
+) -> None:
+    """Write on the node of a campaign what it is about, and what its labels are made by."""
+    made_by = labels if isinstance(labels, str) else labels.get("name")
+    builder["metadata"]["label"] = shorten(about, 255, placeholder=" ...")
+    builder["metadata"]["description"] = f"protocol {protocol or 'default'}, labels by {made_by}"

@@ -1,7 +1,6 @@
 """Offline active learning: simulations run to their end, then some of their frames are labelled."""
 
 from collections.abc import Mapping
-from textwrap import shorten
 from typing import Any, ClassVar
 
 from aiida.engine import ExitCode, ProcessBuilder, if_, while_
@@ -25,6 +24,7 @@ from aiida_mlal.workflows.campaign import (
     check_options,
     codes_of,
     label_inputs,
+    name_campaign,
 )
 from aiida_mlal.workflows.labelling.lookup import check_label, labelling_of
 from aiida_mlal.workflows.ports import check_names, fill, names
@@ -189,12 +189,7 @@ class OfflineWorkChain(CampaignWorkChain):
         what = ", ".join(
             DatasetData(steps.beginnings(structure, None)).base.attributes.get("formulas")
         )
-        label_of_node = f"{cls.RECIPES[recipe]} of {what}"
-        builder["metadata"]["label"] = shorten(label_of_node, 255, placeholder=" ...")
-        made_by = labels if isinstance(labels, str) else labels.get("name")
-        builder["metadata"]["description"] = (
-            f"protocol {protocol or 'default'}, labels by {made_by}"
-        )
+        name_campaign(builder, f"{cls.RECIPES[recipe]} of {what}", protocol, labels)
         return builder
 
     def begin(self) -> None:

@@ -19,6 +19,7 @@ from aiida_mlal.workflows.campaign import (
     check_options,
     codes_of,
     label_inputs,
+    name_campaign,
 )
 from aiida_mlal.workflows.draws import ValidationOptions
 from aiida_mlal.workflows.labelling.lookup import check_label, labelling_of
@@ -179,11 +180,7 @@ class PoolWorkChain(CampaignWorkChain):
             builder["label"] = label
         formulas = list(candidates.base.attributes.get("formulas"))
         what = ", ".join(formulas[:3]) + (" and others" if len(formulas) > 3 else "")
-        builder["metadata"]["label"] = f"learning from a pool of {what}"
-        made_by = labels if isinstance(labels, str) else labels.get("name")
-        builder["metadata"]["description"] = (
-            f"protocol {protocol or 'default'}, labels by {made_by}"
-        )
+        name_campaign(builder, f"learning from a pool of {what}", protocol, labels)
         return builder
 
     def begin(self) -> None:

@@ -1,4 +1,4 @@
-"""Names of inputs, checked at any depth: AiiDA takes unknown ones in silence where it can."""
+"""Inputs of processes: names checked at any depth, since AiiDA takes unknown ones in silence."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -40,6 +40,13 @@ def validate_names(inputs: Mapping[str, Any], ports: PortNamespace) -> str | Non
     except ValueError as error:
         return str(error)
     return None
+
+
+def check_inputs(inputs: Mapping[str, Any], ports: PortNamespace) -> None:
+    """Raise ``ValueError`` if a process would refuse its inputs, without beginning one."""
+    problem = ports.validate(ports.pre_process(dict(inputs)))
+    if problem is not None:
+        raise ValueError(problem.message)
 
 
 def fill(builder: ProcessBuilderNamespace, values: Mapping[str, Any]) -> None:

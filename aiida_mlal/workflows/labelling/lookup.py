@@ -11,7 +11,7 @@ from aiida.plugins.entry_point import get_entry_point_names
 from aiida_mlal.data.dataset import DatasetData
 from aiida_mlal.ml.options import suggest
 from aiida_mlal.workflows.labelling.base import check_interface
-from aiida_mlal.workflows.ports import check_names, names
+from aiida_mlal.workflows.ports import check_inputs, check_names, names
 
 
 def labelling_class(entry_point: str) -> Any:
@@ -68,6 +68,7 @@ def check_label(entry_point: str, label: Mapping[str, Any], structures: DatasetD
     if "dataset" in label:
         raise ValueError("label.dataset: what is labelled is chosen by the campaign")
     check_names(label, names(spec), "label")
-    problem = spec.validate(spec.pre_process({**label, "dataset": structures}))
-    if problem is not None:
-        raise ValueError(f"label: {problem.message}")
+    try:
+        check_inputs({**label, "dataset": structures}, spec)
+    except ValueError as error:
+        raise ValueError(f"label: {error}") from error
