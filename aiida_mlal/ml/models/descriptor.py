@@ -1,14 +1,14 @@
 """Potentials that read the energy of an atom off a fixed description of its environment."""
 
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
-from torch.func import functional_call, grad, jacrev, vmap
+from torch.func import functional_call, grad, vmap
 
 from aiida_mlal.ml.graph import Graph
 from aiida_mlal.ml.models.base import (
@@ -18,6 +18,9 @@ from aiida_mlal.ml.models.base import (
     forces_and_stresses,
     stresses_of,
 )
+
+LARGEST = 2**24
+"""How many numbers a map from slopes to forces may have (128 MiB in float64)."""
 
 
 class DescriptorPotential(Potential):
@@ -179,30 +182,82 @@ class Described(Prepared):
     def derivatives(
         self, potential: DescriptorPotential, weights: Sequence[nn.Parameter] | None = None
     ) -> Prediction:
-        """Return the derivatives of the prediction by each weight, along a leading axis."""
-        energies, slopes = readout_derivatives(potential, self.features, self.species, weights)
-        n = len(energies)
-        forces = energies.new_zeros(n, len(self.species), 3)
-        virials = energies.new_zeros(n, len(self.graph.volumes), 3, 3)
-        start = 0
-        for structure, count in enumerate(self.graph.counts.tolist()):
-            atoms = slice(start, start + count)
-            flat = slopes[:, atoms].reshape(n, -1)
-            forces[:, atoms] = (flat @ self._force_matrix(structure, atoms)).reshape(n, -1, 3)
-            virials[:, structure] = (flat @ self.virials[atoms].reshape(-1, 9)).reshape(n, 3, 3)
-            start += count
-        summed = vmap(self.graph.sum_over_atoms)(energies)
-        return Prediction(summed, forces, stresses_of(virials, self.graph.volumes))
+        r"""Return the derivatives of the prediction by each weight, along a leading axis.
 
-    def _force_matrix(self, structure: int, atoms: slice) -> Float[Tensor, "slopes components"]:
-        """Return the linear map from the slopes of one structure to its forces."""
-        edges = self.graph.edges_of(np.array([structure]))
-        centre, neighbour = self.graph.pairs[:, edges] - atoms.start
-        n_atoms, n_features = atoms.stop - atoms.start, self.features.shape[1]
-        matrix = self.features.new_zeros(n_atoms, n_atoms, n_features, 3)
-        matrix.index_put_((centre, centre), self.jacobian[edges], accumulate=True)
-        matrix.index_put_((centre, neighbour), -self.jacobian[edges], accumulate=True)
-        return matrix.transpose(1, 2).reshape(n_atoms * n_features, n_atoms * 3)
+        With :math:`T_k` what a component of a force, or of a virial, takes from the slopes
+        :math:`\partial E / \partial G`, its derivative by a weight is that of the slope of the
+        energy along :math:`T_k`.
+        """
+        readout = _Readout(potential)
+        names = {id(w): name for name, w in readout.named_parameters()}
+        if weights is None:
+            weights = [w for w in potential.parameters() if w.requires_grad]
+        named = {names[id(w)]: w.detach() for w in weights}
+        n = sum(w.numel() for w in weights)
+        energies = self.features.new_zeros(n, len(self.graph.volumes))
+        forces = self.features.new_zeros(n, len(self.species), 3)
+        virials = self.features.new_zeros(n, len(self.graph.volumes), 3, 3)
+
+        def energy(weights: dict[str, Tensor], features: dict[int, Tensor]) -> Tensor:
+            parts = [
+                functional_call(readout, weights, (mine, element)).sum()
+                for element, mine in features.items()
+            ]
+            return torch.stack(parts).sum()
+
+        def slope(
+            weights: dict[str, Tensor], features: dict[int, Tensor], along: dict[int, Tensor]
+        ) -> Tensor:
+            slopes = grad(energy, 1)(weights, features)
+            return torch.stack([(slopes[e] * along[e]).sum() for e in features]).sum()
+
+        of_energy = vmap(grad(energy), (None, 0))
+        of_slopes = vmap(vmap(grad(slope), (None, None, 0)), (None, 0, 0))
+        for structures, atoms in self._alike():
+            takes = self._takes(structures, atoms)
+            kinds = self.species[atoms[0]]
+            of_element = {e: torch.nonzero(kinds == e)[:, 0] for e in kinds.unique().tolist()}
+            features = {e: self.features[atoms[:, mine]] for e, mine in of_element.items()}
+            along = {e: takes[:, :, mine] for e, mine in of_element.items()}
+            energies[:, structures] = _columns(of_energy(named, features), 1)
+            found = _columns(of_slopes(named, features, along), 2)
+            forces[:, atoms] = found[..., :-9].reshape(n, *atoms.shape, 3)
+            virials[:, structures] = found[..., -9:].reshape(n, len(structures), 3, 3)
+        return Prediction(energies, forces, stresses_of(virials, self.graph.volumes))
+
+    def _alike(self) -> Iterator[tuple[Int[Tensor, " alike"], Int[Tensor, "alike atoms"]]]:
+        """Yield structures of one composition, and their atoms in the order of their elements."""
+        counts = self.graph.counts.tolist()
+        groups: dict[tuple[int, ...], list[int]] = {}
+        atoms, start = [], 0
+        for structure, mine in enumerate(self.species.split(counts)):
+            kinds, order = mine.sort(stable=True)
+            groups.setdefault(tuple(kinds.tolist()), []).append(structure)
+            atoms.append(start + order)
+            start += len(mine)
+        for kinds, members in groups.items():
+            size = len(kinds) * (3 * len(kinds) + 9) * self.features.shape[1]
+            for some in torch.tensor(members).split(max(1, LARGEST // size)):
+                yield some.to(self.species.device), torch.stack([atoms[i] for i in some.tolist()])
+
+    def _takes(
+        self, structures: Int[Tensor, " alike"], atoms: Int[Tensor, "alike atoms"]
+    ) -> Float[Tensor, "alike components atoms features"]:
+        """Return the linear map from slopes to forces and virials of structures of one size."""
+        n, n_atoms = atoms.shape
+        edges = self.graph.edges_of(structures.numpy(force=True))
+        centre, neighbour = self.graph.pairs[:, edges]
+        row = self.features.new_zeros(len(self.species), dtype=torch.long)
+        row[atoms] = torch.arange(n_atoms, device=row.device)
+        of = torch.empty_like(row)
+        of[atoms] = torch.arange(n, device=row.device)[:, None].expand_as(atoms)
+        by_force = self.features.new_zeros(n, n_atoms, n_atoms, self.features.shape[1], 3)
+        of, at, near = of[centre], row[centre], row[neighbour]
+        by_force.index_put_((of, at, at), self.jacobian[edges], accumulate=True)
+        by_force.index_put_((of, near, at), -self.jacobian[edges], accumulate=True)
+        by_force = by_force.permute(0, 1, 4, 2, 3).flatten(1, 2)
+        by_virial = self.virials[atoms].flatten(-2).permute(0, 3, 1, 2)
+        return torch.cat([by_force, by_virial], dim=1)
 
     def _linear(
         self, energies: Float[Tensor, " atoms"], slopes: Float[Tensor, "atoms features"]
@@ -229,49 +284,7 @@ class _Readout(nn.Module):
         return self.potential.readout(features, element)
 
 
-def readout_derivatives(
-    potential: DescriptorPotential,
-    features: Float[Tensor, "atoms features"],
-    species: Int[Tensor, " atoms"],
-    chosen: Sequence[nn.Parameter] | None = None,
-) -> tuple[Float[Tensor, "weights atoms"], Float[Tensor, "weights atoms features"]]:
-    """Return derivatives of atomic energies, and of their slopes by the features, by each weight.
-
-    Weights stand in the order of ``potential.parameters()``, those that are fixed left out, or
-    they are only those ``chosen``.
-    """
-    readout = _Readout(potential)
-    named = {k: w for k, w in readout.named_parameters() if w.requires_grad}
-    if chosen is None:
-        weights = named
-    else:
-        names = {id(w): k for k, w in named.items()}
-        weights = {names[id(w)]: w for w in chosen}
-    sizes = [w.numel() for w in weights.values()]
-    n_atoms, n_features = features.shape
-    energies = features.new_zeros(sum(sizes), n_atoms)
-    slopes = features.new_zeros(sum(sizes), n_atoms, n_features)
-    for element in range(len(potential.elements)):
-        mine = torch.nonzero(species == element)[:, 0]
-        if not len(mine):
-            continue
-        with torch.enable_grad():
-            probe = readout(features[mine[:1]], element).sum()
-        moved = torch.autograd.grad(probe, list(weights.values()), allow_unused=True)
-        used = {k: w.detach() for (k, w), g in zip(weights.items(), moved) if g is not None}
-
-        def energy(x: Tensor, w: dict[str, Tensor], element: int = element) -> Tensor:
-            return functional_call(readout, w, (x, element))
-
-        def both(w: dict[str, Tensor], x: Tensor) -> Tensor:
-            return torch.cat([energy(x, w)[None], grad(energy)(x, w)])
-
-        found = vmap(jacrev(both), (None, 0))(used, features[mine])
-        start = 0
-        for name, size in zip(weights, sizes):
-            if name in used:
-                rows = found[name].reshape(len(mine), 1 + n_features, size).permute(2, 0, 1)
-                energies[start : start + size, mine] = rows[:, :, 0]
-                slopes[start : start + size, mine] = rows[:, :, 1:]
-            start += size
-    return energies, slopes
+def _columns(found: dict[str, Tensor], n_axes: int) -> Float[Tensor, "weights ..."]:
+    """Return derivatives by all weights one after the other, as first axis."""
+    parts = [part.reshape(*part.shape[:n_axes], -1) for part in found.values()]
+    return torch.cat(parts, -1).movedim(-1, 0)

@@ -5,7 +5,8 @@ from ase import Atoms
 from ase.build import bulk
 
 from aiida_mlal.ml.configurations import Configurations
-from aiida_mlal.ml.models.descriptor import Described, DescriptorPotential, readout_derivatives
+from aiida_mlal.ml.models.base import Prepared
+from aiida_mlal.ml.models.descriptor import Described, DescriptorPotential
 from aiida_mlal.ml.models.factory import single
 
 STRUCTURES = {
@@ -99,22 +100,24 @@ def test_no_structures(potential):
     assert prepared.predict(potential).energies.shape == (0,)
 
 
-def test_derivatives_of_the_readout_are_those_of_autograd(potential):
-    graph = potential.graph(of(*(make() for make in STRUCTURES.values())))
-    features, species = potential.features(graph).detach(), potential.species(graph.numbers)
-    energies, slopes = readout_derivatives(potential, features, species)
-    weights = list(potential.parameters())
-    for atom in range(len(species)):
-        x = features[atom].clone().requires_grad_()
-        energy = potential.readout(x[None], int(species[atom]))[0]
-        (slope,) = torch.autograd.grad(energy, x, create_graph=True)
+def test_derivatives_by_weights_are_those_of_autograd(potential):
+    rattled = bulk("Cu", cubic=True)
+    rattled.rattle(0.1, seed=1)
+    frames = [make() for make in STRUCTURES.values()]
+    mixed = frames[3][[2, 0, 1]]  # the molecule, its atoms in another order
+    graph = potential.graph(of(*frames, rattled, mixed))
+    periodic = graph.volumes.isfinite()
+    for weights in (None, list(potential.parameters())[:2]):
+        found = potential.prepare(graph).derivatives(potential, weights)
+        expected = Prepared(graph).derivatives(potential, weights)
+        torch.testing.assert_close(found.energies, expected.energies)
+        torch.testing.assert_close(found.forces, expected.forces)
+        torch.testing.assert_close(found.stresses[:, periodic], expected.stresses[:, periodic])
 
-        def flat(value):
-            found = torch.autograd.grad(
-                value, weights, retain_graph=True, allow_unused=True, materialize_grads=True
-            )
-            return torch.cat([g.flatten() for g in found])
 
-        torch.testing.assert_close(energies[:, atom], flat(energy))
-        for feature in range(0, len(slope), 3):
-            torch.testing.assert_close(slopes[:, atom, feature], flat(slope[feature]))
+def test_derivatives_in_blocks_are_the_same(potential, monkeypatch):
+    graph = potential.graph(of(*(make() for make in STRUCTURES.values()), bulk("Cu", cubic=True)))
+    prepared = potential.prepare(graph)
+    whole = prepared.derivatives(potential)
+    monkeypatch.setattr("aiida_mlal.ml.models.descriptor.LARGEST", 1)
+    assert_same(prepared.derivatives(potential), whole)
