@@ -20,7 +20,7 @@ from aiida.common.links import LinkType
 from aiida.engine import run_get_node
 from aiida.orm import Node, load_code
 from aiida.plugins import WorkflowFactory
-from run import LOSS, PROTOCOLS, load
+from run import PROTOCOLS, load
 
 from aiida_mlal.data.dataset import DatasetData
 from aiida_mlal.report.archive import export
@@ -40,13 +40,13 @@ def main() -> None:
     load_profile()
     structures = load(given.data)
     order = np.random.default_rng(0).permutation(len(structures))
-    training = {**SCALED.training, "epochs": given.epochs, "loss": LOSS, "precision": "single"}
+    training = {**SCALED.training, "epochs": given.epochs, "precision": "single"}
     builder = WorkflowFactory("mlal.pool").get_builder_from_protocol(
         load_code("mlal@localhost"),
         DatasetData(structures[np.sort(order[1000:])]),
         test=DatasetData(structures[np.sort(order[:1000])]),
         overrides={
-            "model": SCALED.model(1),
+            "model": SCALED.model,
             "training": {**training, "patience": None},
             "uncertainty": {"name": "oed"},
             "query": {"name": "oed"},
