@@ -9,6 +9,7 @@ import torch
 from ase import Atoms
 from ase.calculators.calculator import Calculator, PropertyNotImplementedError, all_changes
 from ase.stress import full_3x3_to_voigt_6_stress
+from jaxtyping import Float
 from torch import Tensor
 
 from aiida_mlal.ml.evaluator import Contacts, Evaluator
@@ -16,6 +17,9 @@ from aiida_mlal.ml.graph import Graph
 from aiida_mlal.ml.models.base import Potential
 from aiida_mlal.ml.neighbours import neighbours
 from aiida_mlal.ml.uncertainty.base import Uncertainties, Uncertainty
+
+_VOIGT, _TRANSPOSED = [0, 4, 8, 5, 2, 1], [0, 4, 8, 7, 6, 3]
+"""Places of xx, yy, zz, yz, xz, xy in a matrix, and in its transpose."""
 
 
 class MLCalculator(Calculator):
@@ -102,7 +106,7 @@ class MLCalculator(Calculator):
         """Predict everything at once."""
         if atoms is not None:
             self._remember(atoms)
-        periodic = bool(self.atoms.pbc.all())
+        periodic = all(self.atoms.pbc.tolist())
         if "stress" in properties and not periodic:
             raise PropertyNotImplementedError("only a structure periodic in all directions has one")
         self._consider()
@@ -161,9 +165,9 @@ class MLCalculator(Calculator):
             "forces": found.forces,
         }
         if periodic:
-            volume = abs(np.linalg.det(atoms.cell.array))
-            stress = (found.virial + found.virial.T) / (2 * volume)
-            self.results["stress"] = stress.ravel()[[0, 4, 8, 5, 2, 1]]
+            virial = found.virial.ravel()
+            twice = virial.take(_VOIGT) + virial.take(_TRANSPOSED)
+            self.results["stress"] = twice / (2 * _volume(atoms.cell.array))
         if self._by_rows is not None and found.rows is not None:
             self._know(self._by_rows(found.rows))
         elif self._by_members is not None and found.members is not None:
@@ -224,6 +228,12 @@ class Neighbourhood:
         self._owner = torch.zeros_like(self._numbers)
         self._volumes = torch.tensor([volume], dtype=self._potential.dtype, device=device)
         self.searches += 1
+
+
+def _volume(cell: Float[np.ndarray, "3 3"]) -> float:
+    """Return what ``abs(np.linalg.det(cell))`` is, sooner."""
+    (a, b, c), (d, e, f), (g, h, i) = cell.tolist()
+    return float(abs(a * (e * i - f * h) - b * (d * i - f * g) + c * (d * h - e * g)))
 
 
 def _edges(graph: Graph) -> tuple[np.ndarray, np.ndarray]:

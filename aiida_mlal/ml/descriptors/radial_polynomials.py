@@ -80,6 +80,20 @@ class RadialBasis:
             rows = [np.where(n == 0, 1.0, 2.0), 0 * n, np.where(n == 0, 0.0, 1.0)]
         return np.stack(rows, axis=1)
 
+    @cached_property
+    def slopes(self) -> Float[np.ndarray, "size size"]:
+        """The derivative of each polynomial by ξ (rows), written in these polynomials."""
+        found = np.zeros((self.size, self.size))
+        for n, (a, b, c) in enumerate(self.recurrence):
+            times_xi = np.zeros(self.size)  # of the derivative of the one before
+            for k, (a_k, b_k, c_k) in enumerate(self.recurrence[:n]):
+                times_xi[k + 1] += found[n, k] / a_k
+                times_xi[k] -= found[n, k] * b_k / a_k
+                times_xi[k - 1] += found[n, k] * c_k / a_k  # c is 0 for the first
+            found[n + 1] = a * times_xi + b * found[n] - c * found[n - 1]
+            found[n + 1, n] += a
+        return found
+
     @property
     def factor(self) -> float:
         """The constant in front of the envelope."""

@@ -15,14 +15,26 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-from ase.data import atomic_numbers, chemical_symbols
 from jaxtyping import Float, Int
 
 from aiida_mlal.ml.descriptors.moment_tensors import MomentBasis
 from aiida_mlal.ml.descriptors.radial_polynomials import RadialBasis
 from aiida_mlal.ml.evaluator import Evaluation
 from aiida_mlal.ml.fast.jit import is_ready, jit
-from aiida_mlal.ml.fast.simd import W, fill, load, splat, store, vmax, vsqrt, vsum
+from aiida_mlal.ml.fast.simd import (
+    W,
+    aligned,
+    fill,
+    get,
+    load,
+    put,
+    splat,
+    store,
+    vmax,
+    vsqrt,
+    vsum,
+)
+from aiida_mlal.ml.fast.species import Species
 from aiida_mlal.ml.fast.tables import Tables
 from aiida_mlal.ml.fast.verlet import Verlet, fold
 
@@ -72,8 +84,7 @@ class FastMTP:
         self.elements, self.threads = tuple(elements), threads
         self.n_parameters = radial_coeffs.size + species_coeffs.size + moment_coeffs.size
         self.verlet = Verlet(radial.cutoff, len(self.elements), skin)
-        self._species = np.full(len(chemical_symbols), -1, np.int32)
-        self._species[[atomic_numbers[e] for e in self.elements]] = range(len(self.elements))
+        self._species = Species(self.elements)
         self._constants = constants(basis, radial, radial_coeffs, species_coeffs, moment_coeffs)
         self._pool = ThreadPoolExecutor(threads) if threads > 1 else None
 
@@ -91,12 +102,7 @@ class FastMTP:
         rows: bool = False,
     ) -> Evaluation:
         """Evaluate one structure; with ``rows`` also the derivatives by the parameters."""
-        species, n = self._species[numbers], len(numbers)
-        if n and species.min() < 0:
-            strange = sorted({chemical_symbols[z] for z in np.asarray(numbers)[species < 0]})
-            raise ValueError(
-                f"the potential knows {list(self.elements)}, the structure has {strange}"
-            )
+        species, n = self._species.of(numbers), len(numbers)
         verlet = self.verlet
         verlet.update(np.array(positions, dtype=float, order="C"), np.asarray(cell), pbc, species)
         ghosts = np.zeros((self.threads, *verlet.positions.shape))
@@ -170,10 +176,11 @@ def constants(
 ) -> Constants:
     """Return what the compiled code wants to know of a potential."""
     recurrence = np.concatenate([radial.recurrence, np.zeros((1, 3))])
+    slopes = radial_coeffs @ radial.slopes * (2 / (radial.cutoff - radial.min_dist))
     settings = [radial.min_dist, radial.cutoff, radial.factor, radial.envelope]
     settings += [radial.clamped, radial.repulsive]
     return (
-        np.array(radial_coeffs, dtype=float, order="C"),
+        np.concatenate([radial_coeffs, slopes], axis=2, dtype=float),
         np.array(species_coeffs, dtype=float),
         np.array(settings, dtype=float),
         recurrence,
@@ -207,21 +214,26 @@ def _monomials(
 @_jit
 def _gather(
     i: int, positions: np.ndarray, neighbours: np.ndarray, begin: np.ndarray, n_species: int,
-    square: float, buffer: np.ndarray, who: np.ndarray, ends: np.ndarray,
+    square: float, flat: np.ndarray, stride: int, who: np.ndarray, ends: np.ndarray,
     nearest: np.ndarray, nearest_squares: np.ndarray,
 ) -> int:  # fmt: skip
     """Pack the neighbours of atom i inside the cutoff: x, y, z, r² in rows 0-3 of the buffer."""
     n = 0
     xi, yi, zi = positions[i, 0], positions[i, 1], positions[i, 2]
+    there = positions.reshape(-1)
     for s in range(n_species):
         ends[s] = n
         least, least_q = square, -1
         for q in range(begin[i * n_species + s], begin[i * n_species + s + 1]):
-            j = neighbours[q]
-            dx, dy, dz = positions[j, 0] - xi, positions[j, 1] - yi, positions[j, 2] - zi
+            j = get(neighbours, q)
+            dx, dy = get(there, 3 * j) - xi, get(there, 3 * j + 1) - yi
+            dz = get(there, 3 * j + 2) - zi
             r2 = dx * dx + dy * dy + dz * dz
-            buffer[0, n], buffer[1, n], buffer[2, n], buffer[3, n] = dx, dy, dz, r2
-            who[n] = j
+            put(flat, n, dx)
+            put(flat, n + stride, dy)
+            put(flat, n + 2 * stride, dz)
+            put(flat, n + 3 * stride, r2)
+            put(who, n, j)
             n += r2 < square
             if r2 < least:
                 least, least_q = r2, j
@@ -231,14 +243,10 @@ def _gather(
 
 
 @_jit
-def _polynomials(r: Vector, settings: np.ndarray, recurrence: np.ndarray, Q: np.ndarray) -> None:
-    """Write the radial polynomials of r and their derivatives, one after the other, into Q."""
-    low, cutoff, factor, envelope = settings[0], settings[1], settings[2], settings[3]
-    if settings[4] > 0.0:
-        r = vmax(r, low)
-    slope = 2.0 / (cutoff - low)
-    t = r - cutoff
-    xi = (r - low) * slope - 1.0
+def _envelope(r: Vector, settings: np.ndarray) -> tuple[Vector, Vector]:
+    """Return what multiplies the radial polynomials, and its derivative."""
+    factor, envelope = settings[2], settings[3]
+    t = r - settings[1]
     w, dw = t * t * factor, t * (2.0 * factor)
     if envelope == 1.0:
         w, dw = splat(factor), splat(0.0)
@@ -246,14 +254,20 @@ def _polynomials(r: Vector, settings: np.ndarray, recurrence: np.ndarray, Q: np.
         inverse = splat(1.0) / r
         w = w * inverse * inverse
         dw = dw * inverse * inverse - w * inverse * 2.0
-    t0, t1, d0, d1 = splat(1.0), splat(0.0), splat(0.0), splat(0.0)
+    return w, dw
+
+
+@_jit
+def _polynomials(
+    r: Vector, first: Vector, settings: np.ndarray, recurrence: np.ndarray, Q: np.ndarray
+) -> None:
+    """Write the radial polynomials of r into Q, each multiplied by the first."""
+    xi = (r - settings[0]) * (2.0 / (settings[1] - settings[0])) - 1.0
+    t0, t1 = first, splat(0.0)
     for b in range(recurrence.shape[0]):
-        store(Q, 2 * b * W, w * t0)
-        store(Q, (2 * b + 1) * W, w * d0 + dw * t0)
+        store(Q, b * W, t0)
         u = xi * recurrence[b, 0] + recurrence[b, 1]
-        t2 = u * t0 - t1 * recurrence[b, 2]
-        d2 = u * d0 + t0 * (slope * recurrence[b, 0]) - d1 * recurrence[b, 2]
-        t1, t0, d1, d0 = t0, t2, d0, d2
+        t1, t0 = t0, u * t0 - t1 * recurrence[b, 2]
 
 
 @_jit
@@ -263,21 +277,29 @@ def _radial(
 ) -> float:  # fmt: skip
     """Write unit vectors, 1/r, radial functions and their derivatives into rows of the buffer.
 
-    Returns the energy of the repulsion below the smallest distance, if there is such.
+    The latter half of the coefficients are those of the derivatives. Returns the energy of the
+    repulsion below the smallest distance, if there is such.
     """
-    n_species, K, R = coefficients.shape
+    n_species, K, R = coefficients.shape[0], coefficients.shape[1] // 2, coefficients.shape[2]
+    numbers = coefficients.reshape(-1)
     for q in range(n, n + W):
         buffer[0, q], buffer[1, q], buffer[2, q], buffer[3, q] = 1.0, 0.0, 0.0, 1.0
     for s in range(n_species):
         for p in range(ends[s], ends[s + 1], W):
-            _polynomials(vsqrt(load(flat, 3 * stride + p)), settings, recurrence, Q)
+            r = vsqrt(load(flat, 3 * stride + p))
+            store(flat, (4 + 2 * K) * stride + p, splat(1.0) / r)
+            if settings[4] > 0.0:
+                r = vmax(r, settings[0])
+            w, dw = _envelope(r, settings)
+            _polynomials(r, splat(1.0), settings, recurrence, Q)
             for mu in range(K):
                 f, g = splat(0.0), splat(0.0)
+                o = (s * 2 * K + mu) * R
                 for b in range(R):
-                    f = f + load(Q, 2 * b * W) * coefficients[s, mu, b]
-                    g = g + load(Q, (2 * b + 1) * W) * coefficients[s, mu, b]
-                store(flat, (4 + mu) * stride + p, f)
-                store(flat, (4 + K + mu) * stride + p, g)
+                    f = f + load(Q, b * W) * fill(numbers, o + b)
+                    g = g + load(Q, b * W) * fill(numbers, o + K * R + b)
+                store(flat, (4 + mu) * stride + p, w * f)
+                store(flat, (4 + K + mu) * stride + p, w * g + dw * f)
     for mu in range(2 * K):
         store(flat, (4 + mu) * stride + n, splat(0.0))
     energy = 0.0
@@ -291,7 +313,7 @@ def _radial(
                     r = np.sqrt(buffer[3, q])
                     energy += 10000.0 * (np.exp(-10.0 * (r - 1.0)) - np.exp(-10.0 * (low - 1.0)))
     for p in range(0, n, W):
-        inverse = splat(1.0) / vsqrt(load(flat, 3 * stride + p))
+        inverse = load(flat, (4 + 2 * K) * stride + p)
         store(flat, 3 * stride + p, inverse)
         for q in range(3):
             store(flat, q * stride + p, load(flat, q * stride + p) * inverse)
@@ -305,13 +327,14 @@ def _sum_moments(
 ) -> None:  # fmt: skip
     """Sum the moments of one atom, in W parts each."""
     sums[:] = 0.0
+    table = segments.reshape(-1)
     for p in range(0, n, W):
         x, y, z = load(flat, p), load(flat, stride + p), load(flat, 2 * stride + p)
         _monomials(E, V, parents, E.size // W, x, y, z)
-        for g in range(segments.shape[0]):
-            f = load(flat, (4 + segments[g, 0]) * stride + p)
-            o, e = segments[g, 2] * W, segments[g, 3] * W
-            for k in range(0, segments[g, 4] * W, W):
+        for g in range(0, table.size, 7):
+            f = load(flat, (4 + get(table, g)) * stride + p)
+            o, e = get(table, g + 2) * W, get(table, g + 3) * W
+            for k in range(0, get(table, g + 4) * W, W):
                 store(sums, o + k, load(sums, o + k) + f * load(E, e + k))
 
 
@@ -420,12 +443,15 @@ def _radial_rows(
             for q in range(ends[s + 1] - p, W):  # neighbours of the next species, or none
                 for mu in range(K):
                     H[mu * W + q] = 0.0
-            _polynomials(splat(1.0) / load(flat, 3 * stride + p), settings, recurrence, Q)
+            r = splat(1.0) / load(flat, 3 * stride + p)
+            if settings[4] > 0.0:
+                r = vmax(r, settings[0])
+            _polynomials(r, _envelope(r, settings)[0], settings, recurrence, Q)
             for mu in range(K):
                 h = load(H, mu * W)
                 for b in range(R):
                     o = (mu * R + b) * W
-                    store(sums, o, load(sums, o) + h * load(Q, 2 * b * W))
+                    store(sums, o, load(sums, o) + h * load(Q, b * W))
         for k in range(K * R):
             out[s * K * R + k] = vsum(load(sums, k * W))
 
@@ -461,20 +487,21 @@ def _chunk(
         traces, inner_begin, inner_pairs, inner_factors, linear, form_rows, row_begin, columns,
         weights, scalars, scalar_begin, scalar_pairs, scalar_factors,
     ) = constants  # fmt: skip
-    n_species, _, K, R = coefficients.shape
+    n_species, K, R = coefficients.shape[0], coefficients.shape[2] // 2, coefficients.shape[3]
     square = settings[1] ** 2
     most = 0
     for i in range(low, high):
         most = max(most, begin[(i + 1) * n_species] - begin[i * n_species])
     stride = (most + 2 * W) // 8 * 8 + 8
-    buffer = np.empty((W, max(4 + 2 * K, 7), stride))
+    buffer = aligned(W * (5 + 2 * K) * stride).reshape(W, 5 + 2 * K, stride)
     who = np.empty((W, stride), np.int32)
     ends = np.empty((W, n_species + 1), np.intp)
     n_summed, n_moments = factors.size, linear.size
     highest, lower = max(1, segments[:, 1].max()), segments[:, 3].max()
-    E, V = np.ones((parents.shape[0] + 1) * W), np.empty(3 * highest * W)
-    sums, Q, H = np.empty(max(n_summed, K * R) * W), np.empty(2 * R * W), np.empty(K * W)
-    M, G, out = np.zeros(n_moments * W), np.empty(n_moments * W), np.empty(W)
+    E, V = aligned((parents.shape[0] + 1) * W), aligned(3 * highest * W)
+    sums, Q, H = aligned(max(n_summed, K * R) * W), aligned(R * W), aligned(K * W)
+    M, G, out = aligned(n_moments * W), aligned(n_moments * W), aligned(W)
+    E[:], M[:] = 1.0, 0.0
     repulsion = np.zeros(W)
     per_centre = n_species * K * R
     for base in range(low, high, W):
@@ -483,8 +510,8 @@ def _chunk(
             i, here = base + lane, buffer[lane]
             flat = here.reshape(-1)
             n = _gather(
-                i, positions, neighbours, begin, n_species, square, here, who[lane], ends[lane],
-                nearest, nearest_squares,
+                i, positions, neighbours, begin, n_species, square, flat, stride, who[lane],
+                ends[lane], nearest, nearest_squares,
             )  # fmt: skip
             repulsion[lane] = _radial(
                 here, flat, ends[lane], n, stride, coefficients[species[i]], settings,

@@ -4,10 +4,10 @@ from collections.abc import Sequence
 from functools import partial
 
 import numpy as np
-from ase.data import atomic_numbers, chemical_symbols
 from jaxtyping import Float, Int
 
 from aiida_mlal.ml.evaluator import Evaluation, Kernel, Members
+from aiida_mlal.ml.fast.species import Species
 from aiida_mlal.ml.fast.verlet import Verlet, fold, nearest
 
 
@@ -31,8 +31,7 @@ class FastSum:
         self.n_members = max(kernel.n_members for kernel in self.kernels)
         cutoff = max(kernel.cutoff for kernel in self.kernels)
         self.verlet = Verlet(cutoff, len(self.elements), skin)
-        self._species = np.full(len(chemical_symbols), -1, np.int32)
-        self._species[[atomic_numbers[e] for e in self.elements]] = range(len(self.elements))
+        self._species = Species(self.elements)
 
     @property
     def is_ready(self) -> bool:
@@ -50,12 +49,7 @@ class FastSum:
         """Evaluate one structure; there are no derivatives by the parameters."""
         if rows:
             raise ValueError("these kernels have no derivatives by the parameters")
-        species, n = self._species[numbers], len(numbers)
-        if n and species.min() < 0:
-            strange = sorted({chemical_symbols[z] for z in np.asarray(numbers)[species < 0]})
-            raise ValueError(
-                f"the potential knows {list(self.elements)}, the structure has {strange}"
-            )
+        species, n = self._species.of(numbers), len(numbers)
         verlet = self.verlet
         verlet.update(np.array(positions, dtype=float, order="C"), np.asarray(cell), pbc, species)
         energies, forces = np.zeros((self.n_members, n)), np.zeros((self.n_members, n, 3))

@@ -54,15 +54,13 @@ class Verlet:
         species: Int[np.ndarray, " atoms"],
     ) -> None:
         """Move the atoms; look for neighbours if one moved by more than half of the skin."""
-        known = self.builds and len(species) == len(self.species)
-        if not known or (species != self.species).any() or (pbc != self._pbc).any():
+        if not (self.builds and _same(species, self.species) and _same(pbc, self._pbc)):
             return self._build(positions, cell, pbc, species)
-        if (cell != self._cell).any():
+        if not _same(cell, self._cell):
             self._cell = np.array(cell)
             self._offsets = self._shifts @ complete_cell(cell, pbc)
-        _place(positions, self.owner, self._offsets, self.positions)
-        lost = not np.isfinite(positions.sum())  # which fast compiled arithmetic may overlook
-        if lost or _largest_square(self.positions, self._reference) > (0.5 * self.skin) ** 2:
+        limit = 0.5 * self.skin
+        if _leaves(positions, self.owner, self._offsets, self.positions, self._reference, limit):
             self._build(positions, cell, pbc, species)
         return None
 
@@ -91,13 +89,16 @@ class Verlet:
         self.owner, self._shifts = _images(fractions + home, home, margin, span, periodic)
         self.species, self._pbc = np.array(species, np.int32), periodic
         self._cell, self._offsets = np.array(cell, float), self._shifts @ complete
-        self.positions = np.empty((len(self.owner), 3))
-        _place(positions, self.owner, self._offsets, self.positions)
+        self.positions = positions[self.owner] + self._offsets
         self._reference = self.positions.copy()
         self.neighbours, self.begin = _find_pairs(
             len(positions), self.positions, self.species[self.owner], self.n_species, reach
         )
         self.builds += 1
+
+
+def _same(one: np.ndarray, other: np.ndarray) -> bool:
+    return one.tobytes() == other.tobytes()
 
 
 @_jit
@@ -106,14 +107,19 @@ def fold(
     virial: np.ndarray,
 ) -> None:  # fmt: skip
     """Add the forces on ghosts, of each thread, to their owners; get dE / d strain as virial."""
-    for g in range(owner.size):
-        for q in range(3):
+    for q in range(3):
+        xx = yy = zz = 0.0
+        for g in range(owner.size):
             force = 0.0
             for t in range(ghosts.shape[0]):
                 force += ghosts[t, g, q]
             forces[owner[g], q] += force
-            for c in range(3):
-                virial[c, q] -= positions[g, c] * force
+            xx += positions[g, 0] * force
+            yy += positions[g, 1] * force
+            zz += positions[g, 2] * force
+        virial[0, q] -= xx
+        virial[1, q] -= yy
+        virial[2, q] -= zz
 
 
 @_jit
@@ -166,23 +172,19 @@ def _images(
 
 
 @_jit
-def _place(
-    positions: np.ndarray, owner: np.ndarray, offsets: np.ndarray, images: np.ndarray
-) -> None:
+def _leaves(
+    positions: np.ndarray, owner: np.ndarray, offsets: np.ndarray, images: np.ndarray,
+    reference: np.ndarray, limit: float,
+) -> bool:  # fmt: skip
+    """Move all images, and return whether one is farther from its reference than the limit."""
+    far = False
     for g in range(owner.size):
+        square, i = 0.0, owner[g]
         for q in range(3):
-            images[g, q] = positions[owner[g], q] + offsets[g, q]
-
-
-@_jit
-def _largest_square(images: np.ndarray, reference: np.ndarray) -> float:
-    most = 0.0
-    for g in range(images.shape[0]):
-        square = 0.0
-        for q in range(3):
+            images[g, q] = positions[i, q] + offsets[g, q]
             square += (images[g, q] - reference[g, q]) ** 2
-        most = max(most, square)
-    return most
+        far |= not square <= limit * limit  # nor is NaN
+    return far
 
 
 @_jit

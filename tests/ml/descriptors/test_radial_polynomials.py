@@ -77,3 +77,21 @@ def test_derivatives(kind):
 def test_refuses(wrong):
     with pytest.raises(ValueError, match="expected"):
         RadialBasis(**({"min_dist": 2.0, "cutoff": 5.0} | wrong))
+
+
+@pytest.mark.parametrize("kind", ["RBChebyshev", "RBShapeev", "RBTaylor", "BChebyshev"])
+def test_slopes_are_the_derivatives_of_the_polynomials(kind):
+    basis = RadialBasis(kind, 9, 1.9, 5.2)
+
+    def polynomials(xi):
+        found, before = [np.ones_like(xi)], np.zeros_like(xi)
+        for a, b, c in basis.recurrence:
+            found.append((a * xi + b) * found[-1] - c * before)
+            before = found[-2]
+        return np.array(found)
+
+    xi, step = np.linspace(-1, 1, 11), 1e-5
+    derivatives = (polynomials(xi + step) - polynomials(xi - step)) / (2 * step)
+    scale = np.abs(derivatives).max(axis=1, keepdims=True) + 1
+    found = basis.slopes @ polynomials(xi)
+    np.testing.assert_allclose(found / scale, derivatives / scale, atol=1e-8)
