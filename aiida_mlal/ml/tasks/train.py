@@ -90,11 +90,11 @@ class Train(Task):
         options = build(TrainingOptions, self.training, "training")
         about = {"model": self.model, "options": as_dict(options), "seed": self.seed}
         potential = self._potential(dataset.learnable, validation)
-        progress, epochs = Progress(), 0
+        progress, begun, epochs = Progress(), False, 0
 
         def report(epoch: int, loss: float) -> None:
-            nonlocal epochs
-            epochs = epoch
+            nonlocal begun, epochs
+            begun, epochs = True, epoch
             progress(epoch=epoch, epochs=options.epochs, loss=loss)
 
         try:
@@ -104,7 +104,7 @@ class Train(Task):
         except DivergedError as error:
             raise FloatingPointError(str(error)) from error
         except Interrupted as stop:
-            if epochs:  # the weights are worth beginning with again
+            if begun:  # the weights are worth beginning with again
                 self._save(potential, {**about, "epochs": epochs})
             raise Interrupted(str(stop), {"epochs": epochs}) from stop
         record |= self._prepare_uncertainty(potential, dataset.learnable)

@@ -5,7 +5,7 @@ import math
 import os
 import warnings
 from collections.abc import Callable, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import FIRST_EXCEPTION, ProcessPoolExecutor, wait
 from dataclasses import asdict, dataclass
 from multiprocessing import get_context
 from typing import Any
@@ -21,6 +21,9 @@ from aiida_mlal.ml.models.ensemble import Ensemble, member_seed
 from aiida_mlal.ml.models.sum import Sum
 from aiida_mlal.ml.training.options import TrainingOptions
 from aiida_mlal.ml.training.problem import Problem
+
+EVERY = 1.0
+"""Seconds between two looks at the members of an ensemble that learn side by side."""
 
 _PRECISIONS = {"single": torch.float32, "double": torch.float64}
 
@@ -124,8 +127,9 @@ def fit(
     prepared = first.prepare(graph)
     fitting = _Fitting(prepared, targets, options, initialise, train, judges)
     if isinstance(learner, Ensemble):
-        curves = _fit_members(fitting, learner, seed)
+        curves = _fit_members(fitting, learner, seed, progress)
     else:
+        fitting.begin(learner, train, seed)
         curves = [fitting.run(learner, train, seed, progress)]
     predicted = potential.to("cpu").predict(learnable)
     measured = {
@@ -149,6 +153,12 @@ class _Fitting:
     train: np.ndarray
     validation: np.ndarray
 
+    def begin(self, learner: Potential, sample: np.ndarray, seed: int) -> None:
+        """Give a potential its first weights, if it shall not keep those that it has."""
+        if self.initialise:
+            known = self._problem(learner, sample)
+            learner.initialise(known.prepared, known.targets, seed)
+
     def run(
         self, learner: Potential, sample: np.ndarray, seed: int, progress: Progress | None = None
     ) -> Curve:
@@ -163,11 +173,8 @@ class _Fitting:
     def _run(
         self, learner: Potential, sample: np.ndarray, seed: int, progress: Progress | None
     ) -> Curve:
-        whole = Problem(learner, self.prepared, self.targets, self.options.loss)
-        problem = whole.take(sample)
-        if self.initialise:
-            learner.initialise(problem.prepared, problem.targets, seed)
-        judge = whole.take(self.validation) if len(self.validation) else None
+        problem = self._problem(learner, sample)
+        judge = self._problem(learner, self.validation) if len(self.validation) else None
         optimizer = parts.make("optimizers", self.options.optimizer, "optimizer")
         tolerance = self.options.tolerance
         if tolerance is None:
@@ -193,6 +200,10 @@ class _Fitting:
         learner.load_state_dict(best_weights)
         return Curve(curve.train, curve.validation, best_epoch)
 
+    def _problem(self, learner: Potential, structures: np.ndarray) -> Problem:
+        whole = Problem(learner, self.prepared, self.targets, self.options.loss)
+        return whole.take(structures)
+
 
 def _judged(judge: Problem, criterion: str) -> float:
     """Return what of a validation set decides."""
@@ -207,36 +218,79 @@ def bootstrap(n: int, seed: int) -> np.ndarray:
     return np.sort(np.random.default_rng(seed).integers(n, size=n))
 
 
-def _fit_members(fitting: _Fitting, ensemble: Ensemble, seed: int) -> list[Curve]:
+def _fit_members(
+    fitting: _Fitting, ensemble: Ensemble, seed: int, progress: Progress | None
+) -> list[Curve]:
     jobs = []
     for k, member in enumerate(ensemble.members):
         own, sample = member_seed(seed, k), fitting.train
         if fitting.options.bootstrap:
             sample = sample[bootstrap(len(sample), own)]
         jobs.append(_Job(fitting, member, sample, own))
+    try:
+        return _run_jobs(jobs, progress)
+    except BaseException:  # an interrupted training leaves what its members learned
+        for job in jobs:
+            job.restore()
+        raise
+
+
+def _run_jobs(jobs: Sequence["_Job"], progress: Progress | None) -> list[Curve]:
+    options = jobs[0].fitting.options
     workers = min(len(jobs), len(os.sched_getaffinity(0)))
-    on_gpu = fitting.prepared.graph.vectors.is_cuda
-    if on_gpu or workers == 1 or fitting.options.threads > 1:  # OpenMP does not survive a fork
-        return [job.run() for job in jobs]
+    on_gpu = jobs[0].fitting.prepared.graph.vectors.is_cuda
+    if on_gpu or workers == 1 or options.threads > 1:  # OpenMP does not survive a fork
+        return [job.run(lambda: _tell(jobs, progress)) for job in jobs]
     with warnings.catch_warnings():
         # Python 3.12 warns of the idle threads that torch has; in a child there is only one
         warnings.filterwarnings("ignore", "This process .* is multi-threaded", DeprecationWarning)
         with ProcessPoolExecutor(workers, get_context("fork"), _inherit, (jobs,)) as pool:
-            done = list(pool.map(_run_inherited, range(len(jobs))))
-    for job, (weights, _) in zip(jobs, done):
-        job.member.load_state_dict({k: torch.from_numpy(values) for k, values in weights.items()})
-    return [curve for _, curve in done]
+            running = [pool.submit(_run_inherited, k) for k in range(len(jobs))]
+            while wait(running, EVERY, FIRST_EXCEPTION).not_done:
+                _tell(jobs, progress)
+                if any(one.done() and one.exception() for one in running):
+                    break
+            curves = [one.result() for one in running]
+    for job in jobs:
+        job.restore()
+    return curves
 
 
-@dataclass(frozen=True, eq=False)
+def _tell(jobs: Sequence["_Job"], progress: Progress | None) -> None:
+    """Report the epochs that all members have, and the mean loss of those that have begun."""
+    epochs, losses = torch.stack([job.reached for job in jobs]).T
+    if progress is not None and epochs.any():
+        progress(int(epochs.min()), float(losses[epochs > 0].mean()))
+
+
 class _Job:
-    fitting: _Fitting
-    member: Potential
-    sample: np.ndarray
-    seed: int
+    """The training of one member, whose weights can be seen from the process that forked."""
 
-    def run(self) -> Curve:
-        return self.fitting.run(self.member, self.sample, self.seed)
+    def __init__(self, fitting: _Fitting, member: Potential, sample: np.ndarray, seed: int) -> None:
+        self.fitting, self.member, self.sample, self.seed = fitting, member, sample, seed
+        fitting.begin(member, sample, seed)
+        self.weights = {k: w.clone().share_memory_() for k, w in member.state_dict().items()}
+        self.reached = torch.zeros(2, dtype=torch.float64).share_memory_()
+
+    def run(self, tell: Callable[[], None] = lambda: None) -> Curve:
+        """Fit the member, and keep its weights after each epoch."""
+
+        def keep(epoch: int, loss: float) -> None:
+            self._keep()
+            self.reached[:] = torch.tensor([epoch, loss])
+            tell()
+
+        curve = self.fitting.run(self.member, self.sample, self.seed, keep)
+        self._keep()
+        return curve
+
+    def restore(self) -> None:
+        """Give the member the weights that were kept."""
+        self.member.load_state_dict(self.weights)
+
+    def _keep(self) -> None:
+        for name, value in self.member.state_dict().items():
+            self.weights[name].copy_(value)
 
 
 _jobs: Sequence[_Job] = ()
@@ -248,10 +302,8 @@ def _inherit(jobs: Sequence[_Job]) -> None:
     _jobs = jobs
 
 
-def _run_inherited(index: int) -> tuple[dict[str, np.ndarray], Curve]:
-    curve = _jobs[index].run()
-    weights = _jobs[index].member.state_dict()
-    return {name: values.numpy() for name, values in weights.items()}, curve
+def _run_inherited(index: int) -> Curve:
+    return _jobs[index].run()
 
 
 def _errors(predicted: Configurations, labelled: Configurations) -> dict[str, float]:
