@@ -10,8 +10,8 @@ import click
 from aiida.cmdline.utils import echo
 
 from aiida_mlal.cli import profile
-from aiida_mlal.cli.launch import fixed_list, offline_builder
 from aiida_mlal.cli.root import root
+from aiida_mlal.cli.structures import fixed_list
 
 PROFILE = "demo"
 OPTIMIZERS = ("BFGS", "GPMin")
@@ -42,17 +42,19 @@ def demo(folder: Path, protocol: str | None, seed: int) -> None:
     code, _ = profile.get_code(profile.MLAL, profile.find_mlal(), "mlal.train")
 
     from aiida.engine import run_get_node
+    from aiida.plugins import WorkflowFactory
 
     from aiida_mlal.data.structures import to_structure
     from aiida_mlal.ml.configurations import Configurations
 
     start = Configurations.from_ase(carbon_on_copper())
-    builder = offline_builder(
+    workflow: Any = WorkflowFactory("mlal.offline")
+    builder = workflow.get_builder_from_protocol(
+        code,
         to_structure(start),
-        codes={"mlal": code.full_label},
+        protocol,
+        {"seed": seed},
         labels="emt",
-        protocol=protocol,
-        overrides={"seed": seed},
         fixed=fixed_list(start.fixed),
     )
     builder["metadata"]["label"] = "C on Cu(100), EMT"

@@ -1,0 +1,193 @@
+"""What the commands that launch campaigns have in common."""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from functools import reduce, wraps
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+from aiida.cmdline.utils import echo
+
+from aiida_mlal.cli.profile import MLAL, PW
+
+if TYPE_CHECKING:
+    from aiida.engine import ProcessBuilder
+
+QE = "quantumespresso"
+
+
+@dataclass(frozen=True)
+class Wishes:
+    """The options of every campaign."""
+
+    labels: str
+    protocol: str | None
+    max_labels: int | None
+    seed: int | None
+    overrides: str | None
+    code: str
+    pw: str
+    family: str | None
+    cutoffs: tuple[float, float] | None
+    mpi: int | None
+
+    @property
+    def has_pw(self) -> bool:
+        """Whether pw.x makes the labels."""
+        return self.labels in ("qe", QE)
+
+    @property
+    def calculator(self) -> Any:
+        """What makes the labels, as builders want it."""
+        if self.has_pw:
+            return QE
+        return json.loads(self.labels) if self.labels.lstrip().startswith("{") else self.labels
+
+    @property
+    def codes(self) -> dict[str, str]:
+        """Codes by role."""
+        return {"mlal": self.code, "label": self.pw} if self.has_pw else {"mlal": self.code}
+
+    def inputs(self) -> dict[str, Any]:
+        """Return the overrides, those that follow from other options included."""
+        from aiida_mlal.protocols import merge
+
+        found = read_overrides(self.overrides)
+        if self.has_pw:
+            found = merge(found, {"label": qe_overrides(self.family, self.cutoffs, self.mpi)})
+        return found if self.seed is None else {**found, "seed": self.seed}
+
+
+def campaign_options(labels: str, about: str) -> Callable[[Any], Any]:
+    """Return a decorator that adds these options, and passes them on as ``wishes``.
+
+    ``labels`` are what makes labels by default, ``about`` is said of it.
+    """
+    options = [
+        click.option("--labels", default=labels, show_default=True, help=about),
+        click.option("--protocol", help="fast, balanced or stringent. [default: balanced]"),
+        click.option("--max-labels", type=click.IntRange(1), help="Budget of labels."),
+        click.option("--seed", type=int, help="Of everything random."),
+        click.option(
+            "--overrides",
+            help="Inputs in place of those of the protocol: JSON, or a file of JSON or YAML.",
+        ),
+        click.option("--code", default=MLAL, show_default=True, help="The code that runs mlal."),
+        click.option("--pw", default=PW, show_default=True, help="The code that runs pw.x."),
+        click.option("--family", help="Pseudopotential family, for qe."),
+        click.option(
+            "--cutoffs",
+            type=(float, float),
+            metavar="WFC RHO",
+            help="Of plane waves and density in Ry, for qe with a family that recommends none.",
+        ),
+        click.option(
+            "--mpi", type=click.IntRange(1), help="MPI processes of pw.x. [default: no MPI]"
+        ),
+        click.option("--daemon", is_flag=True, help="Submit to the daemon and return at once."),
+    ]
+
+    def decorate(command: Callable[..., None]) -> Callable[..., None]:
+        @wraps(command)
+        def run(**given: Any) -> None:
+            common = {field.name: given.pop(field.name) for field in fields(Wishes)}
+            command(wishes=Wishes(**common), **given)
+
+        return reduce(lambda decorated, option: option(decorated), reversed(options), run)
+
+    return decorate
+
+
+def launch_campaign(build: "Callable[[], ProcessBuilder]", daemon: bool) -> None:
+    """Run what ``build`` returns, or submit it; what is wrong with it ends the command.
+
+    All is checked before anything is stored.
+    """
+    from aiida.common.exceptions import NotExistent
+
+    from aiida_mlal.workflows.ports import check_inputs
+
+    try:
+        builder = build()
+        check_inputs(builder._inputs(prune=True), builder.process_class.spec().inputs)
+    except NotExistent as error:
+        echo.echo_critical(f"{error}; `aiida-mlal setup` makes what is missing")
+    except ValueError as error:
+        echo.echo_critical(str(error))
+    start(builder, daemon)
+
+
+def start(builder: "ProcessBuilder", daemon: bool) -> None:
+    """Run the campaign here, or submit it, and say how to follow it."""
+    from aiida.common.exceptions import InvalidOperation
+    from aiida.engine import run_get_node, submit
+    from aiida.manage import get_manager
+
+    if daemon:
+        if get_manager().get_broker() is None:
+            echo.echo_critical(
+                "the profile has no broker, so there is no daemon: "
+                "`verdi profile configure-broker core.zeromq`, or leave out --daemon"
+            )
+        try:
+            node = submit(builder)
+        except InvalidOperation as error:
+            echo.echo_critical(f"the daemon does not run: `verdi daemon start` ({error})")
+        echo.echo_success(f"submitted campaign {node.pk}")
+        echo.echo(f"  aiida-mlal status {node.pk}", nl=True)
+        return
+    _, node = run_get_node(builder)
+    from aiida_mlal.report.progress import describe, progress
+
+    echo.echo(describe(progress(node)))
+    echo.echo(f"\ncampaign {node.pk}; for its page: aiida-mlal report {node.pk} -o report")
+    if not node.is_finished_ok:
+        echo.echo_critical(f"it did not converge: {node.exit_message or node.exception}")
+
+
+def replace_stops(stops: list[dict[str, Any]], *wanted: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the stops, those ``wanted`` in place of others of the same name or at the end."""
+    new, known = {stop["name"]: stop for stop in wanted}, [stop["name"] for stop in stops]
+    added = [stop for stop in wanted if stop["name"] not in known]
+    return [*(new.get(stop["name"], stop) for stop in stops), *added]
+
+
+def qe_overrides(
+    family: str | None, cutoffs: tuple[float, float] | None, mpi: int | None
+) -> dict[str, Any]:
+    """Return the overrides of the labelling WorkChain of Quantum ESPRESSO."""
+    pw: dict[str, Any] = {"metadata": {"options": {"withmpi": mpi is not None}}}
+    if mpi is not None:
+        resources = {"num_machines": 1, "num_mpiprocs_per_machine": mpi}
+        pw["metadata"]["options"]["resources"] = resources
+    if cutoffs is not None:
+        pw["parameters"] = {"SYSTEM": {"ecutwfc": cutoffs[0], "ecutrho": cutoffs[1]}}
+    found: dict[str, Any] = {"pw": pw}
+    if family is not None:
+        found["pseudo_family"] = family
+    return found
+
+
+def read_overrides(text: str | None) -> dict[str, Any]:
+    """Return overrides from JSON, or from a file of JSON or YAML; none without a text."""
+    import yaml
+
+    if text is None:
+        return {}
+    content = text if text.lstrip().startswith("{") else _content(text)
+    try:
+        found = yaml.safe_load(content)
+    except yaml.YAMLError as error:
+        raise ValueError(f"the overrides are neither JSON nor YAML: {error}") from error
+    if not isinstance(found, dict):
+        raise ValueError(f"expected a mapping of overrides, got {found!r}")
+    return found
+
+
+def _content(path: str) -> str:
+    try:
+        return Path(path).read_text(encoding="utf-8")
+    except OSError as error:
+        raise ValueError(f"the overrides {path!r} cannot be read: {error.strerror}") from error

@@ -1,0 +1,74 @@
+"""Structures that a user names: by a file, or by the PK or UUID of a node."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from aiida.orm import Node, StructureData
+
+    from aiida_mlal.data.dataset import DatasetData
+
+
+def read_structure(text: str) -> tuple["StructureData | DatasetData", list[Any]]:
+    """Return the node of a structure, and the atoms that its file says are fixed.
+
+    Several frames in a file, or a data set, begin several simulations.
+
+    Raises
+    ------
+    ValueError
+        If there is no such file or node, or it is no structure.
+    """
+    from aiida.orm import StructureData
+
+    from aiida_mlal.data.dataset import DatasetData
+    from aiida_mlal.data.structures import to_structure
+    from aiida_mlal.ml.formats.files import read
+
+    if Path(text).is_file():
+        frames = read(text)
+        if len(frames) == 1:
+            return to_structure(frames), fixed_list(frames.fixed)
+        return DatasetData(frames), []
+    node = _load(text)
+    if not isinstance(node, (StructureData, DatasetData)):
+        raise ValueError(f"expected a structure or a data set, got {node}")
+    return node, []
+
+
+def read_dataset(text: str) -> "DatasetData":
+    """Return the data set of a file or of a node, with its labels if it has any.
+
+    Raises
+    ------
+    ValueError
+        If there is no such file or node, or it is no data set.
+    """
+    from aiida_mlal.data.dataset import DatasetData
+    from aiida_mlal.ml.formats.files import read
+
+    if Path(text).is_file():
+        return DatasetData(read(text))
+    node = _load(text)
+    if not isinstance(node, DatasetData):
+        raise ValueError(f"expected a data set, got {node}")
+    return node
+
+
+def fixed_list(mask: Any) -> list[Any]:
+    """Return the input ``fixed`` of a campaign for components of atoms that must not move."""
+    return [
+        i if components.all() else [i, components.tolist()]
+        for i, components in enumerate(mask)
+        if components.any()
+    ]
+
+
+def _load(text: str) -> "Node":
+    from aiida.common.exceptions import NotExistent
+    from aiida.orm import load_node
+
+    try:
+        return load_node(text)
+    except (NotExistent, ValueError) as error:
+        raise ValueError(f"there is neither a file nor a node {text!r}") from error

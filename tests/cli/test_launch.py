@@ -1,0 +1,174 @@
+"""Campaigns that are launched from the command line."""
+
+import json
+import sys
+
+import pytest
+from aiida.orm import QueryBuilder, WorkChainNode
+from ase.build import bulk
+from ase.io import write
+from campaign_fixtures import INPUTS
+from click.testing import CliRunner
+
+from aiida_mlal.cli import root
+from aiida_mlal.cli.campaign import qe_overrides, replace_stops
+
+
+@pytest.fixture
+def run():
+    def run(*arguments):
+        return CliRunner().invoke(root, [str(a) for a in arguments])
+
+    return run
+
+
+@pytest.fixture
+def launched(monkeypatch):
+    """Return the builders of campaigns, which are not run."""
+    found = []
+    monkeypatch.setattr(
+        sys.modules["aiida_mlal.cli.campaign"], "start", lambda builder, _: found.append(builder)
+    )
+    return found
+
+
+@pytest.fixture
+def candidates(frames, tmp_path):
+    path = tmp_path / "candidates.extxyz"
+    write(path, frames)
+    return path
+
+
+def test_launch_runs_a_campaign_to_its_end(run, mlal_code, slab, tmp_path):
+    path = tmp_path / "slab.traj"
+    write(path, slab)
+    overrides = tmp_path / "overrides.json"
+    overrides.write_text(json.dumps(INPUTS))
+    options = ("--protocol", "fast", "--overrides", overrides, "--fmax", 99, "--max-labels", 2)
+    result = run("launch", "offline", path, "--code", mlal_code.full_label, *options)
+    assert result.exit_code == 0, result.output
+    assert "converged" in result.output
+    offline = {"process_type": {"like": "%mlal.offline"}}
+    campaign = max(
+        QueryBuilder().append(WorkChainNode, filters=offline).all(flat=True), key=lambda n: n.pk
+    )
+    assert f"campaign {campaign.pk}" in result.output
+    assert campaign.inputs.fixed.get_list() == [0]
+    assert campaign.inputs.simulation["fmax"] == 99
+    names = [stop["name"] for stop in campaign.inputs.stop.get_list()]
+    assert names == ["oracle_force", "iterations", "labels"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--labels", "emtt"), "did you mean 'emt'"),
+        (("--protocol", "fasst"), "did you mean 'fast'"),
+        (("--fixed", "a"), "expected indices such as 0-3,7"),
+        (("--overrides", '{"trainning": {}}'), "did you mean 'training'"),
+        (("--overrides", "[1]"), "cannot be read"),
+        (("--code", "nothing"), "aiida-mlal setup"),
+        (("--daemon",), "no broker"),
+    ],
+)
+def test_launch_refuses_what_cannot_work(run, mlal_code, slab, tmp_path, arguments, message):
+    path = tmp_path / "slab.traj"
+    write(path, slab)
+    code = () if "--code" in arguments else ("--code", mlal_code.full_label)
+    result = run("launch", "offline", path, *code, *arguments)
+    assert result.exit_code != 0
+    assert message in result.output
+
+
+def test_launch_knows_bootstrapping(run, mlal_code, tmp_path, launched):
+    """What would be run has the protocol of the recipe, and the force and budget asked for."""
+    write(tmp_path / "cells.extxyz", [bulk("Cu"), bulk("Au")])
+    arguments = ["--recipe", "bootstrap", "--protocol", "fast", "--fmax", 0.2, "--max-labels", 9]
+    result = run(
+        "launch", "offline", tmp_path / "cells.extxyz", *arguments, "--code", mlal_code.full_label
+    )
+    assert result.exit_code == 0, result.output
+    (builder,) = launched
+    assert builder.model["architecture"] == "mtp"
+    assert builder.simulation["fmax"] == 0.2
+    stops = [stop["name"] for stop in builder.stop]
+    assert stops == ["uninterrupted", "iterations", "labels"]
+    process = builder.process_class.spec().inputs
+    assert process.validate(process.pre_process(builder._inputs(prune=True))) is None
+
+
+POOL = {
+    **{key: INPUTS[key] for key in ("model", "training")},
+    "query": {"name": "uncertainty", "n": 1},
+    "first_query": {"name": "random", "n": 2},
+}
+
+
+def test_pool_learns_from_the_labels_of_a_file(run, mlal_code, candidates):
+    options = ("--overrides", json.dumps(POOL), "--size", 3, "--test", candidates)
+    result = run("launch", "pool", candidates, "--code", mlal_code.full_label, *options)
+    assert result.exit_code == 0, result.output
+    assert "converged" in result.output
+    pool = {"process_type": {"like": "%mlal.pool"}}
+    campaign = max(
+        QueryBuilder().append(WorkChainNode, filters=pool).all(flat=True), key=lambda n: n.pk
+    )
+    assert f"campaign {campaign.pk}" in result.output
+    assert len(campaign.outputs.dataset) == 3
+    assert "test" in campaign.outputs.curve["rows"][-1]
+
+
+def test_pool_asks_a_calculator_or_pw(run, mlal_code, candidates, launched):
+    code = ("--code", mlal_code.full_label)
+    result = run("launch", "pool", candidates, *code, "--labels", "emt", "--max-labels", 9)
+    assert result.exit_code != 0
+    assert "fewer than the 20 of first_query" in result.output
+    few = ("--overrides", json.dumps(POOL), "--seed", 4)
+    labels = json.dumps({"name": "emt", "options": {"asap_cutoff": True}})
+    result = run("launch", "pool", candidates, *code, *few, "--labels", labels, "--max-labels", 4)
+    assert result.exit_code == 0, result.output
+    (builder,) = launched
+    assert builder.labelling == "mlal.label.ase"
+    assert builder.seed == 4
+    names = {stop["name"]: stop["n"] for stop in builder.stop}
+    assert names == {"size": 200, "iterations": 50, "labels": 4}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--labels", "emtt"), "did you mean 'emt'"),
+        (("--test", "nothing.xyz"), "neither a file nor a node 'nothing.xyz'"),
+        (("--overrides", '{"growht": 0.1}'), "did you mean 'growth'"),
+        (("--code", "nothing"), "aiida-mlal setup"),
+    ],
+)
+def test_pool_refuses_what_cannot_work(run, mlal_code, candidates, arguments, message):
+    code = () if "--code" in arguments else ("--code", mlal_code.full_label)
+    result = run("launch", "pool", candidates, *code, *arguments)
+    assert result.exit_code != 0
+    assert message in result.output
+
+
+def test_a_pool_without_labels_wants_something_that_labels(run, mlal_code, frames, tmp_path):
+    path = tmp_path / "bare.extxyz"
+    write(path, [frame.copy() for frame in frames])
+    result = run("launch", "pool", path, "--code", mlal_code.full_label)
+    assert result.exit_code != 0
+    assert "none has a label" in result.output
+
+
+def test_a_stop_replaces_that_of_its_name():
+    stops = [{"name": "size", "n": 5}, {"name": "iterations", "n": 2}]
+    found = replace_stops(stops, {"name": "labels", "n": 7}, {"name": "size", "n": 3})
+    assert found == [{"name": "size", "n": 3}, stops[1], {"name": "labels", "n": 7}]
+
+
+def test_cutoffs_family_and_processes_go_to_pw():
+    found = qe_overrides("pbe", (30.0, 240.0), 2)
+    assert found["pseudo_family"] == "pbe"
+    assert found["pw"]["parameters"] == {"SYSTEM": {"ecutwfc": 30.0, "ecutrho": 240.0}}
+    options = found["pw"]["metadata"]["options"]
+    assert options["withmpi"]
+    assert options["resources"]["num_mpiprocs_per_machine"] == 2
+    assert not qe_overrides(None, None, None)["pw"]["metadata"]["options"]["withmpi"]

@@ -1,0 +1,56 @@
+"""Structures that a user names."""
+
+import numpy as np
+import pytest
+from aiida.orm import StructureData
+from ase.io import write
+
+from aiida_mlal.cli.structures import fixed_list, read_dataset, read_structure
+from aiida_mlal.data.dataset import DatasetData
+
+
+def test_reads_a_structure_and_what_is_fixed_from_a_file(aiida_profile, slab, tmp_path):
+    path = tmp_path / "slab.traj"
+    write(path, slab)
+    node, fixed = read_structure(str(path))
+    assert isinstance(node, StructureData)
+    assert node.get_formula() == slab.get_chemical_formula()
+    assert fixed == [0]
+
+
+def test_several_frames_are_a_data_set(aiida_profile, frames, tmp_path):
+    path = tmp_path / "frames.extxyz"
+    write(path, frames)
+    node, _ = read_structure(str(path))
+    assert isinstance(node, DatasetData)
+    assert len(node) == len(frames)
+
+
+def test_reads_a_structure_from_the_graph(aiida_profile, slab):
+    stored = StructureData(ase=slab).store()
+    for word in (str(stored.pk), stored.uuid):
+        assert read_structure(word)[0].uuid == stored.uuid
+
+
+@pytest.mark.parametrize("word", ["nothing.xyz", "99999999"])
+def test_a_structure_that_is_nowhere_is_named(aiida_profile, word):
+    with pytest.raises(ValueError, match=f"neither a file nor a node '{word}'"):
+        read_structure(word)
+
+
+def test_partial_constraints_are_kept():
+    mask = np.array([[False] * 3, [True] * 3, [True, False, False]])
+    assert fixed_list(mask) == [1, [2, [True, False, False]]]
+
+
+def test_a_data_set_keeps_the_labels_of_a_file(aiida_profile, frames, tmp_path):
+    path = tmp_path / "frames.extxyz"
+    write(path, frames)
+    node = read_dataset(str(path))
+    assert node.base.attributes.get("n_labelled") == len(frames)
+    assert read_dataset(node.store().uuid).uuid == node.uuid
+
+
+def test_a_structure_is_no_data_set(aiida_profile, slab):
+    with pytest.raises(ValueError, match="expected a data set, got"):
+        read_dataset(StructureData(ase=slab).store().uuid)
