@@ -17,7 +17,7 @@ demo: $(VENV)/.installed
 	AIIDA_PATH="$(CURDIR)/.demo" $(BIN)/aiida-mlal demo
 
 test: $(VENV)/.installed-tests
-	$(ONE_THREAD) $(BIN)/pytest -n $(JOBS) --dist loadfile $(PYTEST_OPTIONS)
+	$(ONE_THREAD) $(BIN)/pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder $(PYTEST_OPTIONS)
 
 docs: $(VENV)/.installed-docs
 	$(ONE_THREAD) AIIDA_PATH="$(CURDIR)/docs/_build/aiida" \

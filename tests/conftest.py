@@ -13,3 +13,9 @@ if find_spec("aiida"):
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     os.environ["AIIDA_PATH"] = str(folder)
     pytest_plugins = ["aiida.tools.pytest_fixtures", "aiida_fixtures", "campaign_fixtures"]
+
+
+def pytest_collection_modifyitems(items: list) -> None:
+    """Begin with the layers on AiiDA: a file runs on one worker, and theirs take longest."""
+    of_ml = Path(__file__).parent / "ml"
+    items.sort(key=lambda item: of_ml in item.path.parents)
