@@ -302,6 +302,7 @@ def _radial(
                 store(flat, (4 + K + mu) * stride + p, w * g + dw * f)
     for mu in range(2 * K):
         store(flat, (4 + mu) * stride + n, splat(0.0))
+    store(flat, (4 + 2 * K) * stride + n, splat(1.0))
     energy = 0.0
     if settings[4] > 0.0:
         low = settings[0]

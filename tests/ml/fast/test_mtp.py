@@ -150,6 +150,17 @@ def test_threads_change_nothing():
     assert (three.rows == one.rows).all()
 
 
+@pytest.mark.parametrize("seed", range(8))
+def test_what_was_in_memory_does_not_matter(seed):
+    elements = ("Ag", "Au", "Cu", "Pd")
+    model, atoms = potential(elements), alloy(elements, seed)
+    evaluator = model.evaluator(0.5)
+    for size in np.geomspace(100, 1e5, 60).astype(int):
+        rubbish = [np.full(size, np.nan) for _ in range(3)]
+        del rubbish
+        assert np.isfinite(evaluate(evaluator, atoms).forces).all()
+
+
 def test_names_the_nearest_atoms():
     model = potential(("Ag", "Pd"))
     atoms = Atoms("AgPdPdAg", [[0, 0, 0], [2.5, 0, 0], [0, 2.4, 0], [0, 0, 30]])
