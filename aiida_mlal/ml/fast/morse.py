@@ -6,12 +6,14 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from aiida_mlal.ml.fast.jit import is_ready, jit
-from aiida_mlal.ml.fast.verlet import Verlet
+from aiida_mlal.ml.fast.jit import jit
+from aiida_mlal.ml.fast.pairs import FastPairs, switched
 
 
-class FastMorse:
-    """A Morse potential between all pairs of elements, for one structure after another.
+def fast_morse(
+    cutoff: float, tables: Float[np.ndarray, "3 elements elements"], switch: float
+) -> FastPairs:
+    """Return the kernel of a Morse potential between all pairs of elements.
 
     Parameters
     ----------
@@ -22,31 +24,7 @@ class FastMorse:
     switch
         Width in Å of the range below the cutoff in which the energy goes to zero; 0 for none.
     """
-
-    n_members = 1
-
-    def __init__(
-        self, cutoff: float, tables: Float[np.ndarray, "3 elements elements"], switch: float
-    ) -> None:
-        self.cutoff, self._switch = float(cutoff), float(switch)
-        self._tables = np.array(tables, dtype=float, order="C")
-
-    @property
-    def is_ready(self) -> bool:
-        """Whether nothing has to be compiled."""
-        return is_ready(_chunk)
-
-    def add(
-        self,
-        verlet: Verlet,
-        energies: Float[np.ndarray, "members atoms"],
-        forces: Float[np.ndarray, "members images 3"],
-    ) -> None:
-        """Add energies (eV) of atoms, and forces (eV/Å) on atoms and ghosts."""
-        _chunk(
-            verlet.positions, verlet.species, verlet.neighbours, verlet.begin, self.cutoff,
-            self._switch, self._tables, energies[0], forces[0],
-        )  # fmt: skip
+    return FastPairs(_chunk, cutoff, np.array(tables, dtype=float, order="C"), float(switch))
 
 
 _jit: Callable[[Callable[..., Any]], Any] = jit(fastmath=True, nogil=True)
@@ -55,7 +33,7 @@ _jit: Callable[[Callable[..., Any]], Any] = jit(fastmath=True, nogil=True)
 @_jit
 def _chunk(
     positions: np.ndarray, species: np.ndarray, neighbours: np.ndarray, begin: np.ndarray,
-    cutoff: float, switch: float, tables: np.ndarray, energies: np.ndarray, forces: np.ndarray,
+    cutoff: float, tables: np.ndarray, switch: float, energies: np.ndarray, forces: np.ndarray,
 ) -> None:  # fmt: skip
     n_species = tables.shape[1]
     for i in range(energies.size):
@@ -75,11 +53,7 @@ def _chunk(
                 decay = np.exp(-width * (r - length))
                 energy = depth * decay * (decay - 2.0)
                 slope = 2.0 * width * depth * decay * (1.0 - decay)
-                if switch > 0.0 and r > cutoff - switch:
-                    t = (r - cutoff) / switch + 1.0
-                    f = 1.0 - t * t * t * (10.0 - 15.0 * t + 6.0 * t * t)
-                    df = -30.0 * t * t * (1.0 - t) * (1.0 - t) / switch
-                    energy, slope = energy * f, slope * f + energy * df
+                energy, slope = switched(r, cutoff, switch, energy, slope)
                 total += energy
                 push = 0.5 * slope / r
                 forces[j, 0] -= push * dx

@@ -6,12 +6,17 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from aiida_mlal.ml.fast.jit import is_ready, jit
-from aiida_mlal.ml.fast.verlet import Verlet
+from aiida_mlal.ml.fast.jit import jit
+from aiida_mlal.ml.fast.pairs import FastPairs, switched
 
 
-class FastZBL:
-    """A screened repulsion between all pairs of elements, for one structure after another.
+def fast_zbl(
+    cutoff: float,
+    tables: Float[np.ndarray, "2 elements elements"],
+    switch: float,
+    screening: Sequence[tuple[float, float]],
+) -> FastPairs:
+    """Return the kernel of a screened repulsion between all pairs of elements.
 
     Parameters
     ----------
@@ -24,36 +29,8 @@ class FastZBL:
     screening
         Heights and decays of exponentials.
     """
-
-    n_members = 1
-
-    def __init__(
-        self,
-        cutoff: float,
-        tables: Float[np.ndarray, "2 elements elements"],
-        switch: float,
-        screening: Sequence[tuple[float, float]],
-    ) -> None:
-        self.cutoff, self._switch = float(cutoff), float(switch)
-        self._tables = np.array(tables, dtype=float, order="C")
-        self._screening = np.array(screening, dtype=float)
-
-    @property
-    def is_ready(self) -> bool:
-        """Whether nothing has to be compiled."""
-        return is_ready(_chunk)
-
-    def add(
-        self,
-        verlet: Verlet,
-        energies: Float[np.ndarray, "members atoms"],
-        forces: Float[np.ndarray, "members images 3"],
-    ) -> None:
-        """Add energies (eV) of atoms, and forces (eV/Å) on atoms and ghosts."""
-        _chunk(
-            verlet.positions, verlet.species, verlet.neighbours, verlet.begin, self.cutoff,
-            self._switch, self._tables, self._screening, energies[0], forces[0],
-        )  # fmt: skip
+    tables = np.array(tables, dtype=float, order="C")
+    return FastPairs(_chunk, cutoff, tables, float(switch), np.array(screening, dtype=float))
 
 
 _jit: Callable[[Callable[..., Any]], Any] = jit(fastmath=True, nogil=True)
@@ -62,7 +39,7 @@ _jit: Callable[[Callable[..., Any]], Any] = jit(fastmath=True, nogil=True)
 @_jit
 def _chunk(
     positions: np.ndarray, species: np.ndarray, neighbours: np.ndarray, begin: np.ndarray,
-    cutoff: float, switch: float, tables: np.ndarray, screening: np.ndarray,
+    cutoff: float, tables: np.ndarray, switch: float, screening: np.ndarray,
     energies: np.ndarray, forces: np.ndarray,
 ) -> None:  # fmt: skip
     n_species = tables.shape[1]
@@ -85,11 +62,7 @@ def _chunk(
                     slope -= part * screening[k, 1] / length
                 energy = charge / r * screened
                 slope = charge / r * (slope - screened / r)
-                if r > cutoff - switch:
-                    t = (r - cutoff) / switch + 1.0
-                    f = 1.0 - t * t * t * (10.0 - 15.0 * t + 6.0 * t * t)
-                    df = -30.0 * t * t * (1.0 - t) * (1.0 - t) / switch
-                    energy, slope = energy * f, slope * f + energy * df
+                energy, slope = switched(r, cutoff, switch, energy, slope)
                 energies[i] += 0.5 * energy
                 push = 0.5 * slope / r
                 for q, d in enumerate((dx, dy, dz)):

@@ -130,12 +130,12 @@ class Morse(Potential):
         """Return the kernel of a single potential."""
         if len(members) != 1 or not isinstance(members[0], Morse):
             return None
-        from aiida_mlal.ml.fast.morse import FastMorse  # numba is slow to import
+        from aiida_mlal.ml.fast.morse import fast_morse  # numba is slow to import
 
         potential = members[0]
         tables = torch.stack([potential.depth, potential.length, potential.width])
         switch = SWITCH if potential.options.smoothing == "smooth" else 0.0
-        return [FastMorse(potential.cutoff, tables.double().numpy(), switch)]
+        return [fast_morse(potential.cutoff, tables.double().numpy(), switch)]
 
     def describe(self) -> dict[str, Any]:
         """Return elements, options and the parameters in use."""

@@ -87,11 +87,11 @@ class ZBL(Potential):
         """Return the kernel of a single potential."""
         if len(members) != 1 or not isinstance(members[0], ZBL):
             return None
-        from aiida_mlal.ml.fast.zbl import FastZBL  # numba is slow to import
+        from aiida_mlal.ml.fast.zbl import fast_zbl  # numba is slow to import
 
         potential = members[0]
         tables = torch.stack([potential.charge, potential.length]).double().numpy()
-        return [FastZBL(potential.cutoff, tables, potential.options.switch, SCREENING)]
+        return [fast_zbl(potential.cutoff, tables, potential.options.switch, SCREENING)]
 
     def describe(self) -> dict[str, Any]:
         """Return elements and options."""
