@@ -429,10 +429,10 @@ def _frozen(array: np.ndarray) -> np.ndarray:
 
 def _torn(values: np.ndarray, owner: np.ndarray, n: int) -> Bool[np.ndarray, " n"]:
     """Return of which structures values are neither all finite nor all NaN."""
-    rows = values.reshape(len(values), -1)
     torn = np.ones(n, bool)
-    for fits in (np.isfinite(rows), np.isnan(rows)):
-        misfits = np.bincount(owner, weights=(~fits).any(axis=1), minlength=n)
+    for fits in (np.isfinite(values), np.isnan(values)):
+        misfit = (~fits).any(axis=tuple(range(1, values.ndim)))
+        misfits = np.bincount(owner, weights=misfit, minlength=n)
         torn &= misfits > 0
     return torn
 

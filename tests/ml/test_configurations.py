@@ -435,3 +435,4 @@ def test_a_label_is_whole_or_missing(label, message):
         torn.check_labels()
     torn.with_info(status=["failed"]).check_labels()
     one.with_labels([-1.0], np.full((2, 3), np.nan)).check_labels()
+    Configurations.empty().check_labels()
