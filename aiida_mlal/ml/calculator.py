@@ -41,6 +41,9 @@ class MLCalculator(Calculator):
         How many atoms are evaluated by torch, over all steps, before kernels are compiled for the
         steps that follow; a tenth of it if they are kept from an earlier process. Short runs are
         over before kernels would pay. 0: kernels from the first step, infinity: never.
+    threads
+        Among how many threads kernels divide the atoms. Sums over these are in another order for
+        another number, which changes results in the last digits.
 
     Attributes
     ----------
@@ -59,8 +62,11 @@ class MLCalculator(Calculator):
         uncertainty: Uncertainty | None = None,
         skin: float = 0.5,
         patience: float = 5000,
+        threads: int = 1,
     ) -> None:
         super().__init__()
+        if threads < 1:
+            raise ValueError(f"expected one thread or more, got {threads}")
         if not skin >= 0:
             raise ValueError(f"expected a skin of 0 Å or more, got {skin}")
         self.potential, self.uncertainty = potential, uncertainty
@@ -68,7 +74,7 @@ class MLCalculator(Calculator):
         self._by_rows = None if uncertainty is None else uncertainty.of_rows(potential)
         self._by_members = None if uncertainty is None else uncertainty.of_members()
         self._by_graph = None if uncertainty is None else uncertainty.of_graph(potential)
-        self._patience = patience
+        self._patience, self._threads = patience, threads
         ways = (self._by_rows, self._by_members, self._by_graph)
         known = uncertainty is None or any(way is not None for way in ways)
         self._wait = 0.1 * patience if known else np.inf
@@ -145,7 +151,7 @@ class MLCalculator(Calculator):
         """Take kernels into use when they are worth their preparation."""
         if self.evaluator is not None or self._done < self._wait:
             return
-        evaluator = self.potential.evaluator(self.neighbourhood.skin)
+        evaluator = self.potential.evaluator(self.neighbourhood.skin, self._threads)
         if evaluator is None or (self._by_rows is not None and not evaluator.has_rows):
             self._wait = np.inf
         elif evaluator.is_ready or self._done >= self._patience:

@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 if TYPE_CHECKING:
-    from aiida_mlal.ml.fast.verlet import Verlet
+    from aiida_mlal.ml.fast.verlet import Part
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,7 +96,7 @@ class Kernel(Protocol):
 
     def add(
         self,
-        verlet: "Verlet",
+        verlet: "Part",
         energies: Float[np.ndarray, "members atoms"],
         forces: Float[np.ndarray, "members images 3"],
     ) -> None:

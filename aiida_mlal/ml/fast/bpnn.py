@@ -33,7 +33,7 @@ from aiida_mlal.ml.fast.simd import (
     vsum,
     vsums,
 )
-from aiida_mlal.ml.fast.verlet import Verlet
+from aiida_mlal.ml.fast.verlet import Part
 
 Vector = Any
 """W doubles; numba knows the type."""
@@ -139,7 +139,7 @@ class FastBPNN:
 
     def add(
         self,
-        verlet: Verlet,
+        verlet: Part,
         energies: Float[np.ndarray, "members atoms"],
         forces: Float[np.ndarray, "members images 3"],
     ) -> None:

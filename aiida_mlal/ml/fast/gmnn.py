@@ -24,7 +24,7 @@ from aiida_mlal.ml.fast.gaussian_moments import (
 )
 from aiida_mlal.ml.fast.jit import is_ready, jit
 from aiida_mlal.ml.fast.simd import W, load, splat, store, vexp
-from aiida_mlal.ml.fast.verlet import Verlet
+from aiida_mlal.ml.fast.verlet import Part
 
 PORTION = 256
 """How many atoms are handled together, so that their slots stay in the caches."""
@@ -78,7 +78,7 @@ class FastGMNN:
 
     def add(
         self,
-        verlet: Verlet,
+        verlet: Part,
         energies: Float[np.ndarray, "members atoms"],
         forces: Float[np.ndarray, "members images 3"],
     ) -> None:

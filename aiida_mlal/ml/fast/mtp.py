@@ -10,7 +10,6 @@ One compilation serves all levels and numbers of species: 15 s of CPU time, then
 """
 
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any
 
@@ -36,7 +35,8 @@ from aiida_mlal.ml.fast.simd import (
 )
 from aiida_mlal.ml.fast.species import Species
 from aiida_mlal.ml.fast.tables import Tables
-from aiida_mlal.ml.fast.verlet import Verlet, fold
+from aiida_mlal.ml.fast.threads import Threads
+from aiida_mlal.ml.fast.verlet import Part, Verlet, fold
 
 Vector = Any
 """W doubles; numba knows the type."""
@@ -79,14 +79,11 @@ class FastMTP:
         skin: float = 0.5,
         threads: int = 1,
     ) -> None:
-        if threads < 1:
-            raise ValueError(f"expected one thread or more, got {threads}")
-        self.elements, self.threads = tuple(elements), threads
+        self.elements, self._threads = tuple(elements), Threads(threads)
         self.n_parameters = radial_coeffs.size + species_coeffs.size + moment_coeffs.size
         self.verlet = Verlet(radial.cutoff, len(self.elements), skin)
         self._species = Species(self.elements)
         self._constants = constants(basis, radial, radial_coeffs, species_coeffs, moment_coeffs)
-        self._pool = ThreadPoolExecutor(threads) if threads > 1 else None
 
     @property
     def is_ready(self) -> bool:
@@ -105,12 +102,12 @@ class FastMTP:
         species, n = self._species.of(numbers), len(numbers)
         verlet = self.verlet
         verlet.update(np.array(positions, dtype=float, order="C"), np.asarray(cell), pbc, species)
-        ghosts = np.zeros((self.threads, *verlet.positions.shape))
+        ghosts = np.zeros((self._threads.n, *verlet.positions.shape))
         energies, found = np.zeros(n), np.zeros((n if rows else 0, self.n_parameters))
         n_species = len(self.elements)
         nearest, squares = np.empty((n, n_species), np.int32), np.empty((n, n_species))
         blocks = -(-n // W)
-        cuts = [blocks * t // self.threads * W for t in range(self.threads)] + [n]
+        cuts = [blocks * t // self._threads.n * W for t in range(self._threads.n)] + [n]
 
         def run(t: int) -> None:
             _chunk(
@@ -118,10 +115,7 @@ class FastMTP:
                 verlet.begin, self._constants, ghosts[t], energies, found, nearest, squares,
             )  # fmt: skip
 
-        if self._pool is None:
-            run(0)
-        else:
-            list(self._pool.map(run, range(self.threads)))
+        self._threads.run(run)
         forces, virial = np.zeros((n, 3)), np.zeros((3, 3))
         fold(verlet.owner, verlet.positions, ghosts, forces, virial)
         contacts = partial(_contacts, verlet.owner, nearest, squares)
@@ -150,7 +144,7 @@ class MTPKernel:
 
     def add(
         self,
-        verlet: Verlet,
+        verlet: Part,
         energies: Float[np.ndarray, "members atoms"],
         forces: Float[np.ndarray, "members images 3"],
     ) -> None:

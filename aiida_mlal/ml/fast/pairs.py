@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import Float
 
 from aiida_mlal.ml.fast.jit import is_ready, jit
-from aiida_mlal.ml.fast.verlet import Verlet
+from aiida_mlal.ml.fast.verlet import Part
 
 
 class FastPairs:
@@ -35,7 +35,7 @@ class FastPairs:
 
     def add(
         self,
-        verlet: Verlet,
+        verlet: Part,
         energies: Float[np.ndarray, "members atoms"],
         forces: Float[np.ndarray, "members images 3"],
     ) -> None:

@@ -1,6 +1,8 @@
 """Neighbours of moving atoms: periodic images are ghost atoms, lists are renewed when need be."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -12,6 +14,35 @@ from aiida_mlal.ml.neighbours import complete_cell
 MAX_GHOSTS = 20_000_000
 
 _jit: Callable[[Callable[..., Any]], Any] = jit()
+
+
+@dataclass(frozen=True, eq=False)
+class Part:
+    """Some of the atoms with their neighbours, as if there were no others: for a thread.
+
+    Attributes
+    ----------
+    atoms
+        Which ones, from and to.
+    positions
+        Of these atoms, then of all others and the ghosts, in Å.
+    species
+        Of these atoms.
+    neighbours, begin, n_species
+        As in ``Verlet``, of these atoms.
+    """
+
+    atoms: tuple[int, int]
+    positions: Float[np.ndarray, "images 3"]
+    species: Int[np.ndarray, " atoms"]
+    neighbours: Int[np.ndarray, " pairs"]
+    begin: Int[np.ndarray, " segments"]
+    n_species: int
+
+    def at_home(self, images: Float[np.ndarray, "... images 3"]) -> Float[np.ndarray, "..."]:
+        """Return values of images in the order of the ``Verlet``."""
+        low = self.atoms[0]
+        return np.roll(images, low, axis=-2) if low else images
 
 
 class Verlet:
@@ -45,6 +76,7 @@ class Verlet:
         self.builds = 0
         self._cell, self._pbc = np.zeros((3, 3)), np.zeros(3, bool)
         self._reference = np.zeros((0, 3))
+        self._divided = (0, 0)
 
     def update(
         self,
@@ -63,6 +95,30 @@ class Verlet:
         if _leaves(positions, self.owner, self._offsets, self.positions, self._reference, limit):
             self._build(positions, cell, pbc, species)
         return None
+
+    def parts(self, n: int) -> list[Part]:
+        """Divide the atoms into ``n`` parts of about the same number."""
+        size, n_images = len(self.species), len(self.positions)
+        if self._divided != (self.builds, n):
+            self._lists = []
+            for low, high in pairwise(size * t // n for t in range(n + 1)):
+                begin = self.begin[low * self.n_species : high * self.n_species + 1]
+                mine = self.neighbours[begin[0] : begin[-1]]
+                turned = np.where(mine < low, mine + n_images, mine) - low
+                lists = turned.astype(np.int32), begin - begin[0]
+                self._lists.append(((low, high), *lists))
+            self._divided = self.builds, n
+        return [
+            Part(
+                (low, high),
+                np.roll(self.positions, -low, axis=0) if low else self.positions,
+                self.species[low:high],
+                neighbours,
+                begin,
+                self.n_species,
+            )
+            for (low, high), neighbours, begin in self._lists
+        ]
 
     def _build(
         self,

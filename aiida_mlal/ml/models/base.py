@@ -264,17 +264,18 @@ class Potential(nn.Module, ABC):
             f"that have are {having}"
         )
 
-    def evaluator(self, skin: float) -> Evaluator | None:
+    def evaluator(self, skin: float, threads: int = 1) -> Evaluator | None:
         """Return what evaluates single structures faster, with the weights of now, if there is.
 
-        It may look for neighbours up to ``skin`` (Å) beyond the cutoff, to keep them for a while.
+        It may look for neighbours up to ``skin`` (Å) beyond the cutoff, to keep them for a while,
+        and divide the atoms among ``threads``.
         """
         kernels = self.kernels([self]) if self.device.type == "cpu" else None
         if kernels is None:
             return None
         from aiida_mlal.ml.fast.sum import FastSum  # numba is slow to import
 
-        return FastSum(self.elements, kernels, skin)
+        return FastSum(self.elements, kernels, skin, threads)
 
     @classmethod
     def kernels(cls, members: Sequence["Potential"]) -> list[Kernel] | None:

@@ -41,6 +41,8 @@ class Relax(Simulation):
         After which a run is over.
     maxstep
         Largest movement of an atom in a step in Å.
+    threads
+        Cores for a potential that has kernels; worth it from some hundred atoms on.
     guard
         What ends a run early.
     """
@@ -52,6 +54,7 @@ class Relax(Simulation):
     maxstep: float = 0.2
     cell: Literal["fixed", "full", "shape", "volume"] = "fixed"
     pressure_GPa: float = 0.0
+    threads: int = 1
     guard: Guard = field(default_factory=Guard)
 
     def __post_init__(self) -> None:
@@ -61,6 +64,8 @@ class Relax(Simulation):
                 raise ValueError(f"expected {name} above 0, got {getattr(self, name)}")
         if self.max_steps < 0:
             raise ValueError(f"expected max_steps of 0 or more, got {self.max_steps}")
+        if self.threads < 1:
+            raise ValueError(f"expected one thread or more, got {self.threads}")
         if self.cell in ("fixed", "shape") and self.pressure_GPa != 0:
             raise ValueError(f"a pressure has no effect with cell '{self.cell}'")
 
@@ -94,7 +99,7 @@ class Relax(Simulation):
 
         algorithm: type[Optimizer] = {"bfgs": BFGS, "fire": FIRE, "lbfgs": LBFGS}[self.optimizer]
         atoms = structure.to_ase()[0]
-        atoms.calc = MLCalculator(potential, measure)
+        atoms.calc = MLCalculator(potential, measure, threads=self.threads)
         moving: Any = atoms
         if self.cell != "fixed":
             moving = FrechetCellFilter(
