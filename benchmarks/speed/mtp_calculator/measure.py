@@ -2,8 +2,8 @@
 
 Both through their ASE calculators, in turns of ten steps in one process as a simulation would make
 them (a step alone would find the caches full of what the other left), energy and forces with the
-neighbour list after random displacements of 0.01 Å; bcc Mo with random coefficients, cutoff 5.2 Å (34
-neighbours); one thread; medians of CPU time. Run as ``OMP_NUM_THREADS=1 python measure.py``.
+neighbour list after random displacements of 0.01 Å; bcc Mo with random coefficients, cutoff 5.2 Å
+(34 neighbours); one thread; medians of CPU time. Run as ``OMP_NUM_THREADS=1 python measure.py``.
 """
 
 import tempfile
