@@ -72,7 +72,7 @@ class MLCalculator(Calculator):
         self.potential, self.uncertainty = potential, uncertainty
         self.neighbourhood = Neighbourhood(potential, skin)
         self._by_rows = None if uncertainty is None else uncertainty.of_rows(potential)
-        self._by_members = None if uncertainty is None else uncertainty.of_members()
+        self._by_members = None if uncertainty is None else uncertainty.of_members(potential)
         self._by_graph = None if uncertainty is None else uncertainty.of_graph(potential)
         self._patience, self._threads = patience, threads
         ways = (self._by_rows, self._by_members, self._by_graph)

@@ -398,16 +398,19 @@ class CampaignWorkChain(WorkChain):
         return code
 
 
-def check_options(given: Mapping[str, Mapping[str, Any]]) -> None:
+def check_options(given: Mapping[str, Mapping[str, Any]], validation: str | None = None) -> None:
     """Raise ``ValueError`` for the first of the options of every campaign that is wrong.
 
     Parameters
     ----------
     given
         JSON values of the inputs in ``OPTIONS``, those without a default at least.
+    validation
+        The file of a validation set, if trainings will have one.
     """
-    training = {key: given.get(key, {}) for key in ("model", "training")}
-    build(parts.find("tasks", "train"), {**training, "uncertainty": given.get("uncertainty")})
+    training: dict[str, Any] = {key: given.get(key, {}) for key in ("model", "training")}
+    training |= {"uncertainty": given.get("uncertainty"), "validation": validation}
+    build(parts.find("tasks", "train"), training)
     parts.make("strategies", given["query"], "query")
     selection = {"strategy": given["query"], "filters": given.get("filters", {})}
     build(parts.find("tasks", "select"), selection)

@@ -9,6 +9,7 @@ from aiida.orm import AbstractCode, Dict, Float, to_aiida_type
 
 from aiida_mlal import protocols
 from aiida_mlal.calculations.evaluate import EvaluateCalculation
+from aiida_mlal.calculations.train import TrainCalculation
 from aiida_mlal.data.dataset import DatasetData
 from aiida_mlal.ml import parts, stops
 from aiida_mlal.ml.options import build
@@ -362,14 +363,14 @@ def validate(inputs: Mapping[str, Any], ports: PortNamespace) -> str | None:
 
 def _check_options(inputs: Mapping[str, Any]) -> None:
     given = {name: inputs[name].get_dict() for name in OPTIONS if name in inputs}
-    check_options(given)
+    validation = build(ValidationOptions, inputs["validation"].get_dict(), "validation")
+    check_options(given, TrainCalculation.VALIDATION if validation.n else None)
     chosen = stops.parse(inputs["stop"].get_list())
     strange = [stop for stop in chosen if isinstance(stop, SIMULATED)]
     if strange:
         name = parts.name_of("stops", type(strange[0]))
         raise ValueError(f"stop {name!r} judges simulations, and a pool has none")
     parts.make("strategies", inputs["first_query"].get_dict(), "first_query")
-    validation = build(ValidationOptions, inputs["validation"].get_dict(), "validation")
     if validation.redraw and "labelling" in inputs:
         raise ValueError(
             "validation.redraw: each set would cost labels, so that others can be drawn only where "

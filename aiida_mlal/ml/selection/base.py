@@ -95,6 +95,8 @@ class Query:
     def uncertainties(self) -> Float[np.ndarray, " pool"]:
         """How uncertain each structure of the pool is: as the simulation found, or found now.
 
+        By the measure that the potential was trained for, else by the spread of a committee.
+
         Raises
         ------
         ValueError
@@ -108,9 +110,12 @@ class Query:
                 "the structures of the pool carry no 'uncertainty', and no potential was given "
                 "that could tell it"
             )
-        from aiida_mlal.ml.uncertainty.committee import ForceStd
+        from aiida_mlal.ml.uncertainty.carried import measure_of, why_none  # they need torch
 
-        values[self.left] = ForceStd().measure(self.potential, self.candidates).values
+        measure = measure_of(self.potential, self.candidates)
+        if measure is None:
+            raise ValueError(f"the structures of the pool carry no 'uncertainty', and {why_none()}")
+        values[self.left] = measure.measure(self.potential, self.candidates).values
         return values
 
     @property

@@ -59,7 +59,8 @@ class Guard:
     uncertainty
         The measure and its options, such as ``{"name": "force_std"}``. By default the one that
         the potential was trained for, such as ``grade`` if it carries an active set; else
-        ``force_std`` for a committee, else none.
+        ``force_std`` for a committee, else none. For limits in eV/Å of the error of a force it is
+        ``{"name": "calibrated"}``.
     select
         Uncertainty from which a frame is a candidate for a label; all are without it.
     break_
@@ -103,32 +104,18 @@ class Guard:
             If the measure does not suit the potential, or a threshold would have nothing to
             compare with.
         """
-        import torch
+        from aiida_mlal.ml.uncertainty.carried import measure_of, why_none  # they need torch
 
-        with torch.no_grad():
-            graph = potential.graph(structures[:1])
-            committee = potential.committee(graph)
-        options = self.uncertainty
-        if options is None:
-            known: dict[str, Any] = {
-                name: parts.find("uncertainties", name) for name in parts.names("uncertainties")
-            }
-            carried = [name for name, kind in known.items() if kind.is_carried_by(potential)]
-            options = {"name": carried[0]} if carried else None
-        if options is None and len(committee.energies) > 1:
-            options = {"name": "force_std"}
-        if options is not None:
-            measure: Uncertainty = parts.make("uncertainties", options, "guard.uncertainty")
-            measure.of(potential, graph, committee)
-            return measure
-        if self.select is not None or self.break_ is not None:
-            raise ValueError(
-                "guard: 'select' and 'break' need an uncertainty, and a single potential has none "
-                "unless it was trained for one: train with the model option 'ensemble' of 2 or "
-                "more, or a moment tensor potential, or with one of "
-                f"{parts.names('uncertainties')} as the option 'uncertainty'"
-            )
-        return None
+        measure: Uncertainty | None
+        if self.uncertainty is None:
+            measure = measure_of(potential, structures)
+        else:
+            measure = parts.make("uncertainties", self.uncertainty, "guard.uncertainty")
+        if measure is not None:
+            measure.of(potential, potential.graph(structures[:1]))
+        elif self.select is not None or self.break_ is not None:
+            raise ValueError(f"guard: 'select' and 'break' need an uncertainty, and {why_none()}")
+        return measure
 
     def wants_label(self, uncertainty: float) -> bool:
         """Return whether a frame is a candidate for a label."""

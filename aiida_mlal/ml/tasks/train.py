@@ -77,11 +77,16 @@ class Train(Task):
                 f"of the training set can be one, got {options.validation:g}"
             )
         if self.uncertainty is not None:
-            parts.make("uncertainties", self.uncertainty, "uncertainty")
+            measure = parts.make("uncertainties", self.uncertainty, "uncertainty")
+            if measure.wants_held_out and self.validation is None and not options.validation:
+                raise ValueError(
+                    f"uncertainty: {self.uncertainty['name']!r} needs labels that are not learned "
+                    "from: give a validation set, or training.validation, a share of the labels"
+                )
 
     def run(self) -> dict[str, Any]:
         """Train, and write the potential."""
-        from aiida_mlal.ml.training.fit import DivergedError, fit
+        from aiida_mlal.ml.training.fit import DivergedError, fit, split
 
         dataset = read(self.dataset, self.elements)
         if not len(dataset):
@@ -107,21 +112,29 @@ class Train(Task):
             if begun:  # the weights are worth beginning with again
                 self._save(potential, {**about, "epochs": epochs})
             raise Interrupted(str(stop), {"epochs": epochs}) from stop
-        record |= self._prepare_uncertainty(potential, dataset.learnable)
+        if validation is not None:
+            held_out = validation.learnable
+        else:
+            held_out = dataset.learnable[
+                split(len(dataset.learnable), options.validation, self.seed)[1]
+            ]
+        record |= self._prepare_uncertainty(potential, dataset.learnable, held_out)
         self._save(potential, {**about, **record})
         epochs = max(len(curve["train"]) for curve in record["curves"])
         return {**record, "epochs": epochs, "message": potential.remarks(dataset.learnable)}
 
-    def _prepare_uncertainty(self, potential: "Potential", known: Configurations) -> dict[str, Any]:
+    def _prepare_uncertainty(
+        self, potential: "Potential", known: Configurations, held_out: Configurations
+    ) -> dict[str, Any]:
         """Let the potential carry what a measure of its uncertainty needs, and tell of it."""
+        from aiida_mlal.ml.uncertainty.carried import carry
+
         options = self.uncertainty
         if options is None and potential.uncertainty is not None:
             options = {"name": potential.uncertainty}
         if options is None:
             return {}
-        fitted = parts.make("uncertainties", options, "uncertainty").fitted(potential, known)
-        potential.extras = {**potential.extras, **fitted.extras}
-        return {"uncertainty": {"name": options["name"], **fitted.about}}
+        return {"uncertainty": carry(potential, options, known, held_out)}
 
     def _potential(
         self, learnable: Configurations, validation: Configurations | None = None

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from jaxtyping import Int
 
 from aiida_mlal.ml import parts
 from aiida_mlal.ml.configurations import Configurations
@@ -109,7 +110,7 @@ def fit(
     if not potential_parameters(potential):
         raise ValueError(f"the potential {potential.describe()['architecture']!r} has no weights")
     if validation is None:
-        train, judges = _split(learnable, options.validation, seed)
+        train, judges = split(len(learnable), options.validation, seed)
     else:
         if options.validation:
             raise ValueError(
@@ -310,10 +311,10 @@ def _errors(predicted: Configurations, labelled: Configurations) -> dict[str, fl
     return errors(labelled, predicted.energies, predicted.forces, predicted.stresses)
 
 
-def _split(
-    configurations: Configurations, share: float, seed: int
-) -> tuple[np.ndarray, np.ndarray]:
-    n = len(configurations)
+def split(
+    n: int, share: float, seed: int
+) -> tuple[Int[np.ndarray, " train"], Int[np.ndarray, " validation"]]:
+    """Return places among ``n`` structures to learn from, and those of a share for validation."""
     order = np.random.default_rng(seed).permutation(n)
     n_validation = min(round(share * n), n - 1)
     return np.sort(order[n_validation:]), np.sort(order[:n_validation])

@@ -89,10 +89,25 @@ class Uncertainty(ABC):
             If the potential is not of the kind that this measure needs.
         """
 
-    def fitted(self, potential: Potential, configurations: Configurations) -> Fitted:
-        """Return what this measure has to know of the training set of a trained potential.
+    wants_held_out: ClassVar[bool] = False
+    """Whether it has to know of labelled structures that were not learned from."""
+
+    def fitted(
+        self,
+        potential: Potential,
+        configurations: Configurations,
+        held_out: Configurations | None = None,
+    ) -> Fitted:
+        """Return what this measure has to know of the labels that a potential was trained with.
 
         A measure that looks at predictions alone has to know nothing.
+
+        Parameters
+        ----------
+        configurations
+            The labelled structures.
+        held_out
+            Those, perhaps among them, that were not learned from.
         """
         return Fitted()
 
@@ -115,7 +130,7 @@ class Uncertainty(ABC):
         """
         return None
 
-    def of_members(self) -> MemberMeasure | None:
+    def of_members(self, potential: Potential) -> MemberMeasure | None:
         """Return what measures one structure by what the members of a committee find for it.
 
         None where that is not enough.

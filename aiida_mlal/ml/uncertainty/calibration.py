@@ -210,16 +210,25 @@ def pairs_of(
         )
     if found.per_atom is not None:
         apart = ((predicted.forces - labelled.forces) ** 2).mean(axis=1)
-        # the uncertainty of a force is that of a vector, the error that of a component
-        size = np.sqrt(3) if found.unit == "eV/Å" else 1.0
         pairs["forces"] = Pairs(
             np.sqrt(apart),
-            _deviations(found.per_atom, is_variance) / size,
+            force_deviations(found, is_variance),
             labelled.owner,
             "eV/Å",
             3,
         )
     return pairs
+
+
+def force_deviations(found: "Uncertainties", is_variance: bool) -> Float[np.ndarray, " atoms"]:
+    """Return what a measure says of a component of the force on each atom, as of a deviation.
+
+    In eV/Å its values are those of vectors.
+    """
+    if found.per_atom is None:
+        raise ValueError(f"the uncertainty {found.kind!r} has no values for atoms")
+    size = np.sqrt(3) if found.unit == "eV/Å" else 1.0
+    return _deviations(found.per_atom, is_variance) / size
 
 
 def _deviations(values: Float[np.ndarray, " values"], are_variances: bool) -> np.ndarray:

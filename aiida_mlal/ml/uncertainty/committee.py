@@ -34,7 +34,7 @@ class Committee(Uncertainty):
             said.energies.double().cpu().numpy(), said.forces.double().cpu().numpy(), owner
         )
 
-    def of_members(self) -> MemberMeasure:
+    def of_members(self, potential: Potential) -> MemberMeasure:
         """Return what measures the spread of the members in one structure."""
 
         def measure(members: Members) -> Uncertainties:

@@ -48,7 +48,12 @@ class Grade(Uncertainty):
         if not self.start > 0:
             raise ValueError(f"expected start above 0, got {self.start}")
 
-    def fitted(self, potential: Potential, configurations: Configurations) -> Fitted:
+    def fitted(
+        self,
+        potential: Potential,
+        configurations: Configurations,
+        held_out: Configurations | None = None,
+    ) -> Fitted:
         """Return the active set."""
         mode = self.mode or "configuration"
         active = ActiveSet.of(potential, configurations, mode, self.threshold, self.start)

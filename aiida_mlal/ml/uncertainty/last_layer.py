@@ -20,7 +20,12 @@ class _LastLayer(Uncertainty):
     ridge: float
     quantity: ClassVar[Literal["energy", "forces"]]
 
-    def fitted(self, potential: Potential, configurations: Configurations) -> Fitted:
+    def fitted(
+        self,
+        potential: Potential,
+        configurations: Configurations,
+        held_out: Configurations | None = None,
+    ) -> Fitted:
         """Return the information matrix of a training set, and the errors that are left in it."""
         design = Design.of(potential, configurations, self.quantity, self.ridge)
         about = {"n_structures": len(configurations), "n_weights": len(design.information.matrix)}

@@ -35,7 +35,12 @@ class OED(Criterion, Uncertainty):
     unit: ClassVar[str] = "1"
     is_variance: ClassVar[bool] = True
 
-    def fitted(self, potential: Potential, configurations: Configurations) -> Fitted:
+    def fitted(
+        self,
+        potential: Potential,
+        configurations: Configurations,
+        held_out: Configurations | None = None,
+    ) -> Fitted:
         """Return the information matrices of a training set, those of the atoms as well."""
         needed: list[Quantity] = sorted({*self.parts, "atoms"})
         designs = {q: Design.of(potential, configurations, q, self.ridge) for q in needed}

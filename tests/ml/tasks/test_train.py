@@ -269,7 +269,7 @@ def test_any_potential_carries_what_its_uncertainty_needs(dataset, folder):
     assert result["uncertainty"]["rank"] > 0
     potential = load_potential("potential.safetensors")
     measure = Guard(select=2.0).measure(potential, dataset)
-    assert measure == Grade()
+    assert measure == Grade(mode="neighbourhood")
     assert measure.measure(potential, dataset).values.max() == pytest.approx(1, abs=1e-3)
 
 

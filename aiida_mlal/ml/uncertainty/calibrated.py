@@ -1,0 +1,219 @@
+"""Another measure in units of the errors that it foretells."""
+
+import copy
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from jaxtyping import Int
+from torch import Tensor
+from torch.utils.weak import WeakIdKeyDictionary
+
+from aiida_mlal.ml import parts
+from aiida_mlal.ml.configurations import Configurations
+from aiida_mlal.ml.graph import Graph
+from aiida_mlal.ml.models.base import Potential, Prediction
+from aiida_mlal.ml.uncertainty.active_set import fingerprint
+from aiida_mlal.ml.uncertainty.base import (
+    Fitted,
+    GraphMeasure,
+    MemberMeasure,
+    RowMeasure,
+    Uncertainties,
+    Uncertainty,
+)
+from aiida_mlal.ml.uncertainty.calibration import (
+    Method,
+    factor,
+    force_deviations,
+    pairs_of,
+)
+
+PREFIX = "calibrated."
+"""Before the names of its tensors, among the extras of a potential."""
+
+_KNOWN = WeakIdKeyDictionary()  # factors in extras that belong to their potential
+
+
+@dataclass(frozen=True)
+class Calibrated(Uncertainty):
+    """The error of a force that another measure stands for: of the least known atom, in eV/Å.
+
+    The factor is found, when a potential was trained, on labelled structures that it did not learn
+    from, and kept with the weights. It holds for structures like those: where they were drawn at
+    random from what will be predicted, a share ``level`` of the atoms has errors up to the
+    conformal uncertainty. Errors of forces are lengths of vectors, with components that count the
+    same: √3 times the root of the mean square of the three.
+
+    Attributes
+    ----------
+    base
+        Name and options of the other measure, which has values for atoms.
+    method
+        How the factor is found: ``conformal``, ``gaussian`` or ``log``.
+    level
+        Share of errors within the conformal uncertainty.
+    """
+
+    kind: ClassVar[str] = "calibrated"
+    unit: ClassVar[str] = "eV/Å"
+    wants_held_out: ClassVar[bool] = True
+
+    base: Mapping[str, Any] = field(default_factory=lambda: {"name": "force_std"})
+    method: Method = "conformal"
+    level: float = 0.95
+
+    def __post_init__(self) -> None:
+        """Let the other measure judge its options."""
+        parts.make("uncertainties", self.base, "base")
+        if self.base["name"] == "calibrated":
+            raise ValueError("base: expected one that is not calibrated yet")
+        if not 0 < self.level < 1:
+            raise ValueError(f"expected a level between 0 and 1, got {self.level}")
+
+    @property
+    def inner(self) -> Uncertainty:
+        """The other measure."""
+        found: Uncertainty = parts.make("uncertainties", self.base, "base")
+        return found
+
+    def fitted(
+        self,
+        potential: Potential,
+        configurations: Configurations,
+        held_out: Configurations | None = None,
+    ) -> Fitted:
+        """Return what the other measure has to know, and the factor.
+
+        Raises
+        ------
+        ValueError
+            If nothing was held out, or its forces have no labels, or the measure says nothing of
+            atoms.
+        """
+        if held_out is None or not len(held_out):
+            raise ValueError(NOTHING_HELD_OUT)
+        inner = self.inner
+        aside = np.isin(configurations.keys, held_out.keys)
+        fitted = inner.fitted(potential, configurations[np.flatnonzero(~aside)])
+        carrier = copy.copy(potential)  # with the same weights
+        carrier.extras = {**potential.extras, **fitted.extras}
+        found = inner.measure(carrier, held_out)
+        if found.per_atom is None:
+            raise ValueError(
+                f"the uncertainty {found.kind!r} has no values for atoms, which errors of forces "
+                "could be compared with"
+            )
+        pairs = pairs_of(found, held_out, potential.predict(held_out), inner.is_variance)["forces"]
+        value = factor(pairs, self.method, self.level)
+        extras = {
+            "factor": torch.tensor(value, dtype=torch.float64),
+            "about": _text(self._about),
+            "fingerprint": _text(fingerprint(potential)),
+        }
+        return Fitted(
+            {**fitted.extras, **{PREFIX + name: tensor for name, tensor in extras.items()}},
+            {
+                "base": {**self.base, **fitted.about},
+                "method": self.method,
+                "level": self.level,
+                "factor": value,
+                "n_held_out": len(held_out),
+            },
+        )
+
+    @classmethod
+    def is_carried_by(cls, potential: Potential) -> bool:
+        """Return whether a potential carries a factor."""
+        return f"{PREFIX}factor" in potential.extras
+
+    def of(
+        self, potential: Potential, graph: Graph, committee: Prediction | None = None
+    ) -> Uncertainties:
+        """Return the expected errors; a potential without this factor raises ``ValueError``."""
+        scale, owner = self._factor(potential), graph.owner.cpu().numpy()
+        found = self.inner.of(potential, graph, committee)
+        return self._scaled(found, scale, owner, len(graph.volumes))
+
+    def of_rows(self, potential: Potential) -> RowMeasure | None:
+        """Return what the other measure does, calibrated."""
+        return self._after(self.inner.of_rows(potential), potential)
+
+    def of_members(self, potential: Potential) -> MemberMeasure | None:
+        """Return what the other measure does, calibrated."""
+        return self._after(self.inner.of_members(potential), potential)
+
+    def of_graph(self, potential: Potential) -> GraphMeasure | None:
+        """Return what the other measure does, calibrated."""
+        if self.inner.of_graph(potential) is None:
+            return None
+
+        def measure(graph: Graph) -> Uncertainties:
+            return self.of(potential, graph)
+
+        return measure
+
+    def _after(
+        self, measure: Callable[[Any], Uncertainties] | None, potential: Potential
+    ) -> Callable[[Any], Uncertainties] | None:
+        """Return a measure of one structure, calibrated."""
+        if measure is None:
+            return None
+        one, scale = measure, self._factor(potential)
+
+        def scaled(of: Any) -> Uncertainties:
+            found = one(of)
+            n = 0 if found.per_atom is None else len(found.per_atom)
+            return self._scaled(found, scale, np.zeros(n, int), 1)
+
+        return scaled
+
+    def _scaled(
+        self, found: Uncertainties, scale: float, owner: Int[np.ndarray, " atoms"], n: int
+    ) -> Uncertainties:
+        per_atom = np.sqrt(3) * scale * force_deviations(found, self.inner.is_variance)
+        values = np.zeros(n)
+        np.maximum.at(values, owner, per_atom)
+        return Uncertainties(self.kind, self.unit, values, per_atom)
+
+    @property
+    def _about(self) -> str:
+        about = {"base": dict(self.base), "method": self.method, "level": self.level}
+        return json.dumps(about, sort_keys=True)
+
+    def _factor(self, potential: Potential) -> float:
+        if not self.is_carried_by(potential):
+            raise ValueError(
+                "the potential carries no factor of calibration: train it with {'name': "
+                f"'calibrated', 'base': {dict(self.base)}}} as the option 'uncertainty'"
+            )
+        tensor = potential.extras[f"{PREFIX}factor"]
+        if tensor not in _KNOWN:  # which takes longer than a step of a simulation
+            if _read(potential.extras[f"{PREFIX}fingerprint"]) != fingerprint(potential):
+                raise ValueError(
+                    "the factor of calibration is of other weights than those of the potential"
+                )
+            _KNOWN[tensor] = _read(potential.extras[f"{PREFIX}about"])
+        if _KNOWN[tensor] != self._about:
+            raise ValueError(
+                f"the factor that the potential carries is of {_KNOWN[tensor]}, not of "
+                f"{self._about}"
+            )
+        return float(tensor)
+
+
+NOTHING_HELD_OUT = (
+    "the uncertainty 'calibrated' needs labels that are not learned from: give a validation set, "
+    "or the training a share 'validation'"
+)
+
+
+def _text(text: str) -> Tensor:
+    return torch.tensor(list(text.encode()), dtype=torch.uint8)
+
+
+def _read(tensor: Tensor) -> str:
+    return bytes(tensor.cpu().numpy()).decode()

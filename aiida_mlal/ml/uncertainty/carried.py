@@ -1,0 +1,81 @@
+"""The measure of uncertainty that a potential was trained for, kept with its weights."""
+
+import json
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from aiida_mlal.ml import parts
+from aiida_mlal.ml.configurations import Configurations
+
+if TYPE_CHECKING:
+    from aiida_mlal.ml.models.base import Potential
+    from aiida_mlal.ml.uncertainty.base import Uncertainty
+
+NAME = "uncertainty"
+"""Of the name and options of the measure, among the extras of a potential."""
+
+
+def carry(
+    potential: "Potential",
+    options: Mapping[str, Any],
+    train: Configurations,
+    held_out: Configurations | None = None,
+) -> dict[str, Any]:
+    """Let a potential carry a measure, with all that it has to know, and tell of it.
+
+    Parameters
+    ----------
+    options
+        Name and options of the measure.
+    train
+        Labelled structures.
+    held_out
+        Those, perhaps among them, that were not learned from.
+    """
+    measure: Uncertainty = parts.make("uncertainties", options, "uncertainty")
+    fitted = measure.fitted(potential, train, held_out)
+    said = json.dumps(dict(options), sort_keys=True)
+    extras = {**fitted.extras, NAME: torch.tensor(list(said.encode()), dtype=torch.uint8)}
+    potential.extras = {**potential.extras, **extras}
+    return {"name": options["name"], **fitted.about}
+
+
+def measure_of(potential: "Potential", structures: Configurations) -> "Uncertainty | None":
+    """Return what measures the uncertainty of a potential unless one is named.
+
+    The measure that it was trained for; if none is known, one that it carries what is needed for,
+    such as an active set; ``force_std`` for a committee; else None.
+
+    Parameters
+    ----------
+    structures
+        Some that the potential can predict.
+    """
+    if NAME in potential.extras:
+        options = json.loads(bytes(potential.extras[NAME].cpu().numpy()).decode())
+        return _make(options)
+    known: dict[str, Any] = {
+        name: parts.find("uncertainties", name) for name in parts.names("uncertainties")
+    }
+    carried = [name for name, kind in known.items() if kind.is_carried_by(potential)]
+    if carried:
+        return _make({"name": carried[0]})
+    with torch.no_grad():
+        n_members = len(potential.committee(potential.graph(structures[:1])).energies)
+    return _make({"name": "force_std"}) if n_members > 1 else None
+
+
+def why_none() -> str:
+    """Say why a potential has no uncertainty, and what would give it one."""
+    return (
+        "a single potential has none unless it was trained for one: train with the model option "
+        "'ensemble' of 2 or more, or a moment tensor potential, or with one of "
+        f"{parts.names('uncertainties')} as the option 'uncertainty'"
+    )
+
+
+def _make(options: Mapping[str, Any]) -> "Uncertainty":
+    measure: Uncertainty = parts.make("uncertainties", options)
+    return measure

@@ -1,0 +1,70 @@
+"""Which measure speaks for a potential."""
+
+import numpy as np
+import pytest
+from ase.build import bulk
+
+from aiida_mlal.ml import load_potential, parts
+from aiida_mlal.ml.configurations import Configurations
+from aiida_mlal.ml.models.checkpoint import Checkpoint
+from aiida_mlal.ml.models.factory import ModelOptions
+from aiida_mlal.ml.selection.select import select
+from aiida_mlal.ml.simulation.guard import Guard
+from aiida_mlal.ml.uncertainty.active_set import ActiveSet
+from aiida_mlal.ml.uncertainty.carried import carry, measure_of
+from aiida_mlal.ml.uncertainty.committee import ForceStd
+from aiida_mlal.ml.uncertainty.grade import Grade
+from aiida_mlal.ml.uncertainty.oed import OED
+
+GMNN = {"architecture": "gmnn", "hidden": [8], "cutoff": 4.0}
+NOTHING = Configurations.empty()
+
+
+@pytest.fixture
+def copper():
+    frames = [bulk("Cu", cubic=True) for _ in range(6)]
+    for i, atoms in enumerate(frames):
+        atoms.rattle(0.02 * (i + 1), seed=i)
+    return Configurations.from_ase(frames)
+
+
+def build(model, seed=0):
+    return ModelOptions.parse(model).build(["Cu"], seed)
+
+
+@pytest.mark.parametrize("options", [{}, {"quantity": "forces"}, {"quantity": "both", "beta": 2.0}])
+def test_a_potential_knows_the_options_that_it_was_trained_for(copper, options, tmp_path):
+    potential = build(GMNN)
+    about = carry(potential, {"name": "oed", **options}, copper[:3])
+    assert about["name"] == "oed"
+    Checkpoint(potential).save(tmp_path / "potential.safetensors")
+    again = load_potential(tmp_path / "potential.safetensors")
+    assert measure_of(again, copper) == OED(**options)
+    assert Guard(select=1.0).measure(again, copper) == OED(**options)
+
+
+@pytest.mark.parametrize("options", [{}, {"quantity": "forces"}])
+def test_the_query_uncertainty_uses_the_matrix_that_is_carried(copper, options):
+    potential = build(GMNN)
+    carry(potential, {"name": "oed", **options}, copper[:2])
+    query = {"name": "uncertainty", "n": 2}
+    found = select(copper, NOTHING, query, potential=potential, taken=[0, 1])
+    values = OED(**options).measure(potential, copper).values
+    assert found.indices == [i for i in np.argsort(-values) if i > 1][:2]
+    scores = [chosen["score"] for chosen in found.selected]
+    np.testing.assert_allclose(scores, values[found.indices])
+    same = parts.make("strategies", {"name": "oed", "n": 2, **options})
+    assert select(copper, NOTHING, same, potential=potential, taken=[0, 1]).indices == found.indices
+
+
+def test_an_active_set_of_nobody_knows_which_training_is_a_grade(copper):
+    potential = build({"architecture": "mtp", "level": 4, "cutoff": 4.0})
+    potential.extras = dict(ActiveSet.of(potential, copper, "configuration").tensors)
+    assert isinstance(measure_of(potential, copper), Grade)
+
+
+def test_a_committee_spreads_and_a_single_potential_knows_nothing(copper):
+    assert measure_of(build({**GMNN, "ensemble": 2}), copper) == ForceStd()
+    assert measure_of(build(GMNN), copper) is None
+    with pytest.raises(ValueError, match="a single potential has none unless it was trained"):
+        select(copper, NOTHING, {"name": "uncertainty"}, potential=build(GMNN))
