@@ -153,7 +153,8 @@ def judge(
     dataset
         All labels to learn from, those of this iteration included.
     selection
-        What was chosen in this iteration.
+        What was chosen in this iteration. A query that chooses what it needs, and needs nothing of
+        what is left, ends the campaign as converged.
     evaluation
         Errors of the potential of this iteration on the test set.
     labelled
@@ -178,6 +179,9 @@ def judge(
         scores=scores_of(selection),
     )
     verdict = stops.decide(stops.parse(stop.get_list()), state)
+    if selection is not None and selection.selection.is_content:
+        wanted = f"the query {query['name']!r} wants none of the {selection.selection.n_left} left"
+        verdict = stops.Verdict("converged", wanted)
     measured = {} if evaluation is None else evaluation.get_dict()
     row = {
         **stops.row(state),

@@ -375,6 +375,18 @@ def test_ends_where_the_pool_is_used_up(make, labelled):
     assert [row["trained_on"] for row in results["curve"]["rows"]] == [3, 4]
 
 
+def test_a_query_that_needs_nothing_more_is_convergence(make):
+    every = {"name": "maxvol", "threshold": 1e9}  # which no grade exceeds
+    mtp = {"architecture": "mtp", "level": 4, "cutoff": 4.0}
+    stop = [{"name": "iterations", "n": 3}]
+    results, node = run_get_node(make(model=mtp, query=every, stop=stop))
+    assert node.is_finished_ok, node.exit_message
+    (row,) = results["curve"]["rows"]
+    assert (row["outcome"], row["labels"]) == ("converged", 3)
+    assert row["reason"] == "the query 'maxvol' wants none of the 7 left"
+    assert results["selections"]["iteration_01"].selection.is_content
+
+
 def test_candidates_whose_label_is_bad_are_not_learned_from(make, labelled):
     status = np.where(np.arange(6) == 2, "unconverged", "ok")
     pool = DatasetData(labelled[:6].with_info(status=status))

@@ -38,6 +38,8 @@ class Selection:
         Of everything random in the choice.
     message
         What the strategy was asked for and could not give; empty if nothing.
+    n_left
+        How many structures the strategy could choose from; None if nobody noted it.
     """
 
     selected: list[dict[str, Any]]
@@ -48,6 +50,14 @@ class Selection:
     filters: dict[str, Any] = field(default_factory=dict)
     seed: int = 0
     message: str = ""
+    n_left: int | None = None
+
+    @property
+    def is_content(self) -> bool:
+        """Whether a strategy that chooses what it needs had something left, and needs nothing."""
+        name = self.strategy.get("name")
+        known: Any = parts.find("strategies", name) if name in parts.names("strategies") else None
+        return known is not None and not known.wants_n and bool(self.n_left) and not self.selected
 
     @property
     def indices(self) -> list[int]:
@@ -152,6 +162,7 @@ def select(
         filters=as_dict(filters),
         seed=seed,
         message=_shortfall(query, chooser, choices, finals),
+        n_left=len(query.left),
     )
 
 

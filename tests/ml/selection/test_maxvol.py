@@ -47,7 +47,9 @@ def test_after_the_choice_nothing_is_extrapolated(potential):
 def test_what_is_known_is_not_chosen(potential):
     train = copper(30)
     assert choose(potential, train[::2], train).indices == []
-    assert choose(potential, copper(50, 0.3, seed=1), train, threshold=1e9).indices == []
+    found = choose(potential, copper(50, 0.3, seed=1), train, threshold=1e9)
+    assert found.indices == []
+    assert (found.is_content, found.n_left) == (True, 50)
 
 
 def test_a_training_set_is_made_small(potential):
@@ -95,6 +97,13 @@ def test_neighbourhoods(potential):
     chosen = choose(potential, pool, train, mode="neighbourhood")
     before = ActiveSet.of(potential, train, "neighbourhood").grades(potential, pool)
     np.testing.assert_allclose([s["score"] for s in chosen.selected], before.values[chosen.indices])
+
+
+def test_it_is_not_content_while_it_wants_some_or_has_nothing_to_choose_from(potential):
+    assert not choose(potential, copper(20)).is_content
+    assert not choose(potential, NOTHING).is_content
+    pool = copper(20)
+    assert not choose(potential, pool, filters=Filters(min_distance=9.0)).is_content
 
 
 def test_no_candidates(potential):
