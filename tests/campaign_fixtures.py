@@ -1,4 +1,4 @@
-"""Small campaigns, run for real; loaded only where AiiDA is installed."""
+"""Small campaigns, run for real, and ways about their graphs; loaded where AiiDA is installed."""
 
 import tempfile
 
@@ -17,29 +17,53 @@ INPUTS = {
 
 @pytest.fixture
 def small_campaign(aiida_profile, mlal_code, slab):
-    """A campaign that converged, run once in a session unless its nodes were deleted since."""
-    return once("small campaign", mlal_code, slab, "emt", INPUTS)
+    """A campaign that converged."""
+    return once("small campaign", lambda: offline(mlal_code, slab, "emt"))
 
 
 @pytest.fixture
 def failed_campaign(aiida_profile, mlal_code, slab):
     """A campaign without any label, since there is no such calculator."""
     labels = {"name": "mine", "factory": "aiida_mlal:no_such_function"}
-    return once("failed campaign", mlal_code, slab, labels, INPUTS)
+    return once("failed campaign", lambda: offline(mlal_code, slab, labels))
 
 
-def once(label, code, atoms, labels, overrides):
-    """Return the campaign of this label, and run it if there is none."""
-    from aiida.engine import run_get_node
-    from aiida.orm import QueryBuilder, StructureData, WorkChainNode
+def offline(code, atoms, labels):
+    from aiida.orm import StructureData
     from aiida.plugins import WorkflowFactory
+
+    return WorkflowFactory("mlal.offline").get_builder_from_protocol(
+        code, StructureData(ase=atoms), "fast", INPUTS, labels, fixed=[0]
+    )
+
+
+def once(label, make_builder):
+    """Run a campaign, unless one of this label was run in this session and is still there.
+
+    A label belongs to one fixture of all tests, which share their profile.
+    """
+    from aiida.engine import run_get_node
+    from aiida.orm import QueryBuilder, WorkChainNode
 
     found = QueryBuilder().append(WorkChainNode, filters={"label": label}).all(flat=True)
     if found:
         return found[0]
-    code.computer.set_workdir(tempfile.mkdtemp())  # which outlives the test
-    builder = WorkflowFactory("mlal.offline").get_builder_from_protocol(
-        code, StructureData(ase=atoms), "fast", overrides, labels, fixed=[0]
-    )
+    builder = make_builder()
     builder.metadata.label = label
+    builder.select.code.computer.set_workdir(tempfile.mkdtemp())  # which outlives the test
     return run_get_node(builder)[1]
+
+
+def ancestors(node):
+    """Return all nodes that a node came from."""
+    from aiida.common.links import LinkType
+
+    found, queue = {}, [node]
+    while queue:
+        links = queue.pop().base.links.get_incoming(
+            link_type=(LinkType.CREATE, LinkType.INPUT_CALC)
+        )
+        new = [other for other in links.all_nodes() if other.pk not in found]
+        found |= {other.pk: other for other in new}
+        queue += new
+    return list(found.values())

@@ -1,7 +1,5 @@
 """Bootstrapping a moment tensor potential from nothing, run for real with labels of EMT."""
 
-import tempfile
-
 import numpy as np
 import pytest
 from aiida import orm
@@ -12,6 +10,7 @@ from ase.build import bulk
 from ase.calculators.emt import EMT
 from ase.filters import FrechetCellFilter
 from ase.optimize import BFGS
+from campaign_fixtures import ancestors, once
 
 from aiida_mlal.data.dataset import DatasetData
 from aiida_mlal.ml.simulation.guard import UNCERTAIN, UNPHYSICAL
@@ -59,27 +58,7 @@ def make(aiida_profile, mlal_code, alloys):
 @pytest.fixture
 def campaign(make):
     """A campaign that converged, run once unless its nodes have been deleted since."""
-    label = "bootstrapping from nothing"
-    found = orm.QueryBuilder().append(orm.WorkChainNode, filters={"label": label}).all(flat=True)
-    if found:
-        return found[0]
-    builder = make()
-    builder.metadata.label = label
-    builder.select.code.computer.set_workdir(tempfile.mkdtemp())
-    return run_get_node(builder)[1]
-
-
-def ancestors(node):
-    """Return all nodes that a node came from."""
-    found, queue = {}, [node]
-    while queue:
-        links = queue.pop().base.links.get_incoming(
-            link_type=(LinkType.CREATE, LinkType.INPUT_CALC)
-        )
-        new = [other for other in links.all_nodes() if other.pk not in found]
-        found |= {other.pk: other for other in new}
-        queue += new
-    return list(found.values())
+    return once("bootstrapping from nothing", make)
 
 
 def called(node, label):

@@ -1,7 +1,5 @@
 """Offline campaigns, run for real with labels of EMT."""
 
-import tempfile
-
 import numpy as np
 import pytest
 from aiida import orm
@@ -11,6 +9,7 @@ from aiida.manage.caching import enable_caching
 from aiida.plugins import WorkflowFactory
 from aiida_fixtures import MODEL
 from ase.calculators.emt import EMT
+from campaign_fixtures import ancestors, once
 
 from aiida_mlal.data.dataset import DatasetData
 
@@ -49,32 +48,12 @@ def make(workflow, mlal_code, structure):
 @pytest.fixture
 def campaign(make):
     """A campaign of two iterations. It is run once, unless its nodes have been deleted since."""
-    found = orm.QueryBuilder().append(orm.WorkChainNode, filters={"label": "the campaign"}).all()
-    if found:
-        return found[0][0]
-    builder = make()
-    builder.metadata.label = "the campaign"
-    computer = builder.select.code.computer  # whose folder must outlive this test
-    computer.set_workdir(tempfile.mkdtemp())
-    return run_get_node(builder)[1]
+    return once("offline campaign", make)
 
 
 def called(node, name):
     """Return the processes of this name that a process called."""
     return [child for child in node.called if child.process_label == name]
-
-
-def ancestors(node):
-    """Return all nodes that a node came from."""
-    found, queue = {}, [node]
-    while queue:
-        links = queue.pop().base.links.get_incoming(
-            link_type=(LinkType.CREATE, LinkType.INPUT_CALC)
-        )
-        new = [other for other in links.all_nodes() if other.pk not in found]
-        found |= {other.pk: other for other in new}
-        queue += new
-    return list(found.values())
 
 
 def labellings(node):

@@ -1,7 +1,5 @@
 """Campaigns over a pool, run for real: with labels of EMT, and with labels that are given."""
 
-import tempfile
-
 import numpy as np
 import pytest
 from aiida import orm
@@ -12,6 +10,7 @@ from aiida.plugins import WorkflowFactory
 from aiida_fixtures import MODEL
 from ase.calculators.emt import EMT
 from ase.calculators.singlepoint import SinglePointCalculator
+from campaign_fixtures import ancestors, once
 
 from aiida_mlal.data.dataset import DatasetData
 from aiida_mlal.ml.configurations import Configurations
@@ -76,7 +75,7 @@ def make(workflow, mlal_code, candidates):
 def campaign(make, held_out):
     """A campaign with given labels. It is run once, unless its nodes have been deleted since."""
     return once(
-        "the campaign",
+        "pool with labels",
         lambda: make(
             test=held_out,
             validation={"n": 2, "redraw": True},
@@ -89,36 +88,12 @@ def campaign(make, held_out):
 def labelling_campaign(make, labelled, aiida_profile):
     """A campaign over structures without labels, which EMT labels."""
     bare = DatasetData(draws.geometry(labelled[:10]))
-    return once("the labelling", lambda: make(bare, "emt", validation={"n": 2}))
-
-
-def once(label, builder):
-    found = orm.QueryBuilder().append(orm.WorkChainNode, filters={"label": label}).all()
-    if found:
-        return found[0][0]
-    made = builder()
-    made.metadata.label = label
-    computer = made.select.code.computer  # whose folder must outlive this test
-    computer.set_workdir(tempfile.mkdtemp())
-    return run_get_node(made)[1]
+    return once("pool that is labelled", lambda: make(bare, "emt", validation={"n": 2}))
 
 
 def called(node, name):
     """Return the processes of this name that a process called."""
     return [child for child in node.called if child.process_label == name]
-
-
-def ancestors(node):
-    """Return all nodes that a node came from."""
-    found, queue = {}, [node]
-    while queue:
-        links = queue.pop().base.links.get_incoming(
-            link_type=(LinkType.CREATE, LinkType.INPUT_CALC)
-        )
-        new = [other for other in links.all_nodes() if other.pk not in found]
-        found |= {other.pk: other for other in new}
-        queue += new
-    return list(found.values())
 
 
 def links(node):
