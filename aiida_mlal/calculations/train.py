@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from aiida.engine.processes.calcjobs.calcjob import CalcJobProcessSpec
-from aiida.orm import Dict, Int, to_aiida_type
+from aiida.orm import Dict, Int, List, to_aiida_type
 
 from aiida_mlal.calculations.base import TaskCalculation, plain
 from aiida_mlal.data.content import ContentData
@@ -72,6 +72,13 @@ class TrainCalculation(TaskCalculation):
             help="Labelled structures that are not learned from: they decide which weights are "
             "kept.",
         )
+        spec.input(
+            "more_elements",
+            valid_type=List,
+            serializer=to_aiida_type,
+            required=False,
+            help="Elements that the potential is to know beside those of the labels.",
+        )
         spec.output(
             "potential",
             valid_type=PotentialData,
@@ -85,8 +92,10 @@ class TrainCalculation(TaskCalculation):
     @classmethod
     def task_options(cls, inputs: Mapping[str, Any]) -> dict[str, Any]:
         """Return model, training, seed and names of files."""
+        more = inputs["more_elements"].get_list() if "more_elements" in inputs else []
         return {
             **plain(inputs, "model", "training", "uncertainty", "seed"),
+            **({"more_elements": more} if more else {}),
             "dataset": cls.DATASET,
             "validation": cls.VALIDATION if "validation" in inputs else None,
             "initial": cls.INITIAL if "initial" in inputs else None,

@@ -45,8 +45,11 @@ OPTIONS = {
 
 TRAIN_INPUTS = tuple(
     f"train.{x}"
-    for x in ("dataset", "model", "training", "uncertainty", "seed", "initial", "validation")
-)
+    for x in (
+        "dataset", "model", "training", "uncertainty", "seed", "initial", "validation",
+        "more_elements",
+    )
+)  # fmt: skip
 RESTARTED = ("train", "simulate")
 """Steps that are a WorkChain of restarts around a job."""
 
@@ -58,7 +61,8 @@ class CampaignWorkChain(WorkChain):
 
     A subclass says where candidates come from, writes the outline from the steps here and its own,
     and judges an iteration. Each pair of steps submits a process and takes what it gave. Whatever
-    way a campaign ends, its outputs are what was achieved.
+    way a campaign ends, its outputs are what was achieved. Potentials know all elements of
+    ``ctx.scope``, structures that they will have to predict, whether or not these have labels yet.
 
     Attributes
     ----------
@@ -233,6 +237,12 @@ class CampaignWorkChain(WorkChain):
             inputs.train.initial = self.ctx.potential
         if "validation" in self.ctx:
             inputs.train.validation = self.ctx.validation
+        if set(elements_of(self.ctx.scope)) - set(elements_of(self.ctx.dataset)):
+            if "elements" not in self.ctx:
+                find: Any = steps.elements
+                metadata = {"call_link_label": "elements"}
+                self.ctx.elements = find(self.ctx.scope, metadata=metadata)
+            inputs.train.more_elements = self.ctx.elements
         self._submit("training", "train", TrainBaseWorkChain, inputs)
 
     def take_potential(self) -> ExitCode | None:
@@ -416,11 +426,22 @@ def check_options(given: Mapping[str, Mapping[str, Any]], validation: str | None
     build(parts.find("tasks", "select"), selection)
 
 
-def check_elements(model: Mapping[str, Any], elements: Sequence[str]) -> None:
-    """Raise ``ValueError`` if there can be no such model of these elements."""
+def check_elements(inputs: Mapping[str, Any], elements: Sequence[str]) -> None:
+    """Raise ``ValueError`` if the model, or the potential given, cannot know these elements."""
     from aiida_mlal.ml.models.factory import ModelOptions
 
-    ModelOptions.parse(model).check(elements)
+    known = {*elements, *(elements_of(inputs["dataset"]) if "dataset" in inputs else ())}
+    ModelOptions.parse(inputs["model"].get_dict()).check(sorted(known))
+    if "potential" in inputs:
+        knows: list[str] = inputs["potential"].elements
+        if strange := sorted(set(elements) - set(knows)):
+            raise ValueError(f"potential: it knows {knows}, but not {strange}")
+
+
+def elements_of(structures: DatasetData) -> list[str]:
+    """Return the elements of structures."""
+    found: list[str] = structures.base.attributes.get("elements")
+    return found
 
 
 def strategy_of(query: Dict) -> Any:

@@ -206,7 +206,7 @@ class OfflineWorkChain(CampaignWorkChain):
             metadata={"call_link_label": "begin"},
             **given,
         )
-        self.ctx.structures = found["structures"]
+        self.ctx.structures = self.ctx.scope = found["structures"]
         for name in ("unlabelled", "query"):
             if name in found:
                 self.ctx[name] = found[name]
@@ -378,7 +378,7 @@ def _check_structures(inputs: Mapping[str, Any]) -> None:
         status, reason = check_geometry(structure, limits)
         if status != OK:
             raise ValueError(f"structures: number {i} ({structure.formulas[0]}): {reason}")
-    check_elements(inputs["model"].get_dict(), start.elements)
+    check_elements(inputs, start.elements)
     n = inputs["query"].get_dict().get("n", 1)
     if n < len(start) and _watches_ends(stops.parse(inputs["stop"].get_list())):
         raise ValueError(
@@ -389,9 +389,6 @@ def _check_structures(inputs: Mapping[str, Any]) -> None:
     if potential is not None:
         if not steps.has_labels(dataset):
             raise ValueError("potential: give the 'dataset' too that it was trained on")
-        strange = sorted(set(start.elements) - set(potential.elements))
-        if strange:
-            raise ValueError(f"potential: it knows {potential.elements}, but not {strange}")
         return
     if "first_query" in inputs:
         return

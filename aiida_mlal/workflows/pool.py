@@ -17,8 +17,10 @@ from aiida_mlal.workflows import draws
 from aiida_mlal.workflows.campaign import (
     OPTIONS,
     CampaignWorkChain,
+    check_elements,
     check_options,
     codes_of,
+    elements_of,
     label_inputs,
     name_campaign,
 )
@@ -192,6 +194,7 @@ class PoolWorkChain(CampaignWorkChain):
             self.ctx.pool = draws.strip(  # type: ignore[call-arg]
                 candidates, metadata={"call_link_label": "strip"}
             )
+        self.ctx.scope = self.ctx.pool
         if "dataset" in self.inputs:
             self.ctx.taken = draws.find(  # type: ignore[call-arg]
                 self.ctx.pool, self.inputs.dataset, metadata={"call_link_label": "find"}
@@ -393,7 +396,12 @@ def _check_candidates(inputs: Mapping[str, Any]) -> None:
         raise ValueError(
             "candidates: none has a label, so that something must label them: give 'labelling'"
         )
+    check_elements(inputs, elements_of(candidates))
     if "test" in inputs:
+        known = {x for node in (candidates, dataset) if node is not None for x in elements_of(node)}
+        strange = sorted(set(elements_of(inputs["test"])) - known)
+        if strange:
+            raise ValueError(f"test: it has {strange}, of which there is nothing to learn from")
         if not inputs["test"].base.attributes.get("n_labelled"):
             raise ValueError("test: there are no labels to compare with")
         if "code" not in inputs.get("evaluate", {}):
@@ -414,9 +422,9 @@ def _check_candidates(inputs: Mapping[str, Any]) -> None:
     limits = stops.parse(inputs["stop"].get_list())
     if first < MANY and stops.labels_left(limits, paid) == 0:
         raise ValueError(f"stop: the budget of labels is spent on the first {paid} structures")
-    known = first if dataset is None else len(dataset.configurations.learnable)
-    if first < MANY and stops.structures_left(limits, known) == 0:
-        raise ValueError(f"stop: {known} structures to learn from are there from the beginning")
+    n_known = first if dataset is None else len(dataset.configurations.learnable)
+    if first < MANY and stops.structures_left(limits, n_known) == 0:
+        raise ValueError(f"stop: {n_known} structures to learn from are there from the beginning")
 
 
 MANY = 10**8

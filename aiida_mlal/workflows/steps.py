@@ -59,6 +59,12 @@ def untrained(model: Dict, seed: Int, structures: DatasetData) -> PotentialData:
 
 
 @calcfunction
+def elements(structures: DatasetData) -> List:
+    """Return the elements that potentials of a campaign have to know."""
+    return List(structures.base.attributes.get("elements"))
+
+
+@calcfunction
 def afford(query: Dict, stop: List, chosen: DatasetData) -> dict[str, Dict]:
     """Return another query if the first labels leave a smaller budget than the one given."""
     return _affordable(query, stop, len(chosen))

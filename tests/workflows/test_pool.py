@@ -13,6 +13,7 @@ from ase.calculators.singlepoint import SinglePointCalculator
 from campaign_fixtures import ancestors, once
 
 from aiida_mlal.data.dataset import DatasetData
+from aiida_mlal.data.potential import PotentialData
 from aiida_mlal.ml.configurations import Configurations
 from aiida_mlal.report.archive import export, problems
 from aiida_mlal.report.numbers import collect
@@ -390,15 +391,49 @@ def test_a_failed_training_leaves_the_labels(make):
     assert sorted(results["selections"]) == ["iteration_00"]
 
 
-def test_a_test_set_of_other_elements_is_told(make, frames):
+def test_a_failed_evaluation_has_its_own_code(make, held_out):
+    builder = make(test=held_out, model=MODEL)
+    builder.evaluate.metadata.options.prepend_text = "exit 1"
+    _, node = run_get_node(builder)
+    assert node.exit_status == 443
+
+
+def changed(structures, symbol):
+    """Return labelled structures with another element in place of C."""
+    frames = structures.to_ase()
     for atoms in frames:
         labels = atoms.calc.results
-        atoms.symbols[3] = "Al"
+        atoms.symbols[3] = symbol
         atoms.calc = SinglePointCalculator(atoms, **labels)
-    strange = DatasetData.from_ase(frames)
-    _, node = run_get_node(make(test=strange, model=MODEL))
-    assert node.exit_status == 443
-    assert "Al" in node.exit_message
+    return Configurations.from_ase(frames)
+
+
+def test_elements_that_cannot_be_known_are_told_before_anything_is_submitted(
+    make, labelled, potential
+):
+    krypton, oxygen = (DatasetData(changed(labelled[:10], x)) for x in ("Kr", "O"))
+    before = orm.QueryBuilder().append(orm.ProcessNode).count()
+    for mistake, message in (
+        ({"candidates": krypton}, r"table of Morse parameters lacks \['Kr'\]"),
+        ({"test": oxygen}, r"test: it has \['O'\], of which there is nothing to learn from"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            run_get_node(make(**mistake))
+    builder = make(oxygen)
+    builder.potential = PotentialData.from_potential(potential)
+    builder.dataset = DatasetData(labelled[:3])
+    with pytest.raises(ValueError, match=r"it knows \['C', 'Cu'\], but not \['O'\]"):
+        run_get_node(builder)
+    assert orm.QueryBuilder().append(orm.ProcessNode).count() == before
+
+
+def test_an_element_that_was_not_drawn_first_is_known(make, labelled):
+    pool = DatasetData(Configurations.concatenate([labelled[:5], changed(labelled[5:7], "O")]))
+    _, node = run_get_node(make(pool, seed=0, stop=[{"name": "size", "n": 4}]))
+    assert node.is_finished_ok, node.exit_message
+    train = called(node, "TrainBaseWorkChain")
+    assert "O" not in train[0].inputs.train.dataset.base.attributes.get("elements")
+    assert train[0].outputs.potential.elements == ["C", "O", "Cu"]
 
 
 @pytest.mark.parametrize(

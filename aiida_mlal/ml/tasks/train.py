@@ -44,6 +44,8 @@ class Train(Task):
         File to write; a moment tensor potential also as ``.mtp`` or ``.almtp``.
     elements
         Of the types 0, 1, ... in files of the MLIP codes.
+    more_elements
+        Those that the potential is to know beside the elements of the labels.
     """
 
     OUTPUT: ClassVar[str] = "potential.safetensors"
@@ -57,6 +59,7 @@ class Train(Task):
     uncertainty: Mapping[str, Any] | None = None
     output: str = OUTPUT
     elements: tuple[str, ...] | None = None
+    more_elements: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         """Let the parts of training judge their options."""
@@ -145,7 +148,7 @@ class Train(Task):
         model = ModelOptions.parse(self.model)
         # of a file of MLIP each type is a species, also where no structure has it
         types = self.elements or () if self.output.endswith(OF_MLIP) else ()
-        others = () if validation is None else validation.elements
+        others = {*self.more_elements, *(() if validation is None else validation.elements)}
         if self.initial is None:
             if not len(learnable):
                 raise ValueError(f"{self.dataset} has no structure with a label of status 'ok'")

@@ -285,3 +285,26 @@ def test_an_empty_training_set_is_said_to_be_so(folder):
     result = execute(TASK)
     assert result["status"] == "invalid_input"
     assert result["message"] == "dataset.safetensors has no structures to learn from"
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        {**MODEL, "hidden": [3], "ensemble": 2},
+        {"architecture": "gmnn", "hidden": [4], "cutoff": 4.0},
+        {"architecture": "mtp", "level": 4, "cutoff": 4.0},
+    ],
+    ids=lambda model: model["architecture"],
+)
+def test_a_potential_knows_elements_that_no_label_has(copper, folder, model):
+    """What was drawn first from a pool may lack an element that the rest of it has."""
+    copper.save("dataset.safetensors")
+    options = {"epochs": 2, "optimizer": {"name": "lbfgs"}}
+    task = {**TASK, "model": model, "training": options, "more_elements": ["Ag", "Cu"]}
+    result = execute(task)
+    assert result["status"] == "ok", result
+    potential = load_potential("potential.safetensors")
+    assert potential.elements == ("Cu", "Ag")
+    said = potential.predict(replace(copper, numbers=np.where(copper.numbers, 47, 47)))
+    assert np.isfinite(said.energies).all()
+    assert np.isfinite(said.forces).all()
