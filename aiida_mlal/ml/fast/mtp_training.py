@@ -23,11 +23,12 @@ from threadpoolctl import ThreadpoolController
 from aiida_mlal.ml.descriptors.moment_tensors import MomentBasis, components
 from aiida_mlal.ml.descriptors.radial_polynomials import RadialBasis
 from aiida_mlal.ml.fast.jit import jit
+from aiida_mlal.ml.fast.simd import W, fill, load, store
 
 _jit: Callable[[Callable[..., Any]], Any] = jit(fastmath=True, nogil=True)
 
-BLOCK = 8
-"""Atoms handled together in the products: the vector length of the inner loops."""
+BLOCK = W
+"""Atoms handled together in the products, as a vector."""
 
 SYMMETRIC = np.array([[0, 5, 4], [5, 1, 3], [4, 3, 2]])
 """Where the kernels keep the elements of a symmetric 3 x 3 matrix."""
@@ -98,8 +99,8 @@ class MTPKernels:
 
     @cached_property
     def _chains(self) -> tuple[np.ndarray, ...]:
-        _, _, _, _, times, _, scalars, _ = self._lists
-        return _chains(times, scalars)
+        times, scalars, traces = self._lists[4], self._lists[6], self._lists[8]
+        return _chains(times, scalars, traces)
 
     def predict(self, at: Structures, of: Coefficients, threads: int = 1) -> Found:
         """Return energies, forces and virials."""
@@ -186,13 +187,19 @@ def _lists(basis: MomentBasis) -> tuple[np.ndarray, ...]:
 
     Basic moments are numbered anew: each radial function has the first of the monomials, in one
     order. Where a basis has gaps, they are filled with moments that nothing needs.
+
+    A moment of rank d is the sum of three of rank d + 2, since vectors of length 1 are multiplied:
+    ``traces`` names each with its three, low ranks first. Gradients of the two highest ranks of
+    each radial function are enough then, with factors to which those of lower ranks are added.
+    ``column`` says where these moments stand among each other; -1 for the others.
     """
     monomials = [k for rank in range(basis.max_rank + 1) for k in components(rank)]
     index = {k: i for i, k in enumerate(monomials)}
     mu = basis.basic[:, 0]
     place = np.array([index[x, y, z] for x, y, z in basis.basic[:, 1:].tolist()])
-    count = np.zeros(basis.n_radial, np.int64)
-    np.maximum.at(count, mu, place + 1)
+    ranks = np.zeros(basis.n_radial, np.int64)
+    np.maximum.at(ranks, mu, basis.basic[:, 1:].sum(axis=1))
+    count = np.array([_below(rank + 1) for rank in ranks.tolist()])
     begin = np.concatenate([[0], np.cumsum(count)])
     number = np.concatenate(
         [begin[mu] + place, np.arange(len(mu), basis.n_moments) - len(mu) + begin[-1]]
@@ -211,16 +218,30 @@ def _lists(basis: MomentBasis) -> tuple[np.ndarray, ...]:
                 lower[i, axis] = index[x, y, z]
                 parent[i] = lower[i, axis], axis
     powers = np.array(monomials, dtype=float)
-    return begin, powers, lower, parent, times, factors, scalars, size
+    traces, column = [], np.full(begin[-1], -1)
+    for first, rank in zip(begin.tolist(), ranks.tolist()):
+        start = _below(rank - 1)
+        for k, (x, y, z) in enumerate(monomials[:start]):
+            higher = ((x + 2, y, z), (x, y + 2, z), (x, y, z + 2))
+            traces.append([first + k, *(first + index[monomial] for monomial in higher)])
+        column[first + start : first + _below(rank + 1)] = 0
+    column[column == 0] = np.arange((column == 0).sum())
+    folds = np.array(traces, np.int64).reshape(-1, 4), column
+    return begin, powers, lower, parent, times, factors, scalars, size, *folds
 
 
-def _chains(times: np.ndarray, scalars: np.ndarray) -> tuple[np.ndarray, ...]:
-    """Return, for each invariant, the products that it needs and the moments in them."""
+def _below(rank: int) -> int:
+    """How many monomials there are of ranks from 0 to below ``rank``."""
+    return rank * (rank + 1) * (rank + 2) // 6 if rank > 0 else 0
+
+
+def _chains(times: np.ndarray, scalars: np.ndarray, traces: np.ndarray) -> tuple[np.ndarray, ...]:
+    """Return for each invariant the products and traces that it needs, and the moments in them."""
     rows: dict[int, list[int]] = {}
     for n, c in enumerate(times[:, 2].tolist()):
         rows.setdefault(c, []).append(n)
     operands = times[:, :2].tolist()
-    chains, touched = [], []
+    chains, touched, folds = [], [], []
     for scalar in scalars.tolist():
         seen, todo = {scalar}, [scalar]
         while todo:
@@ -228,8 +249,14 @@ def _chains(times: np.ndarray, scalars: np.ndarray) -> tuple[np.ndarray, ...]:
             seen |= new
             todo += new
         chains.append([n for c in sorted(seen, reverse=True) for n in rows.get(c, ())])
+        mine = []
+        for n, (low, *higher) in enumerate(traces.tolist()):
+            if low in seen:
+                mine.append(n)
+                seen |= set(higher)
+        folds.append(mine)
         touched.append(sorted(seen))
-    return *_flat(chains), *_flat(touched)
+    return *_flat(chains), *_flat(touched), *_flat(folds)
 
 
 def _flat(groups: Sequence[Sequence[int]]) -> tuple[np.ndarray, np.ndarray]:
@@ -313,9 +340,8 @@ def _forward(times: np.ndarray, factors: np.ndarray, n_basic: int, M: np.ndarray
     """Write all moments that are products."""
     M[n_basic:] = 0.0
     for t in range(times.shape[0]):
-        x, y, z, f = times[t, 0], times[t, 1], times[t, 2], factors[t]
-        for a in range(BLOCK):
-            M[z, a] += f * M[x, a] * M[y, a]
+        x, y, z = times[t, 0] * W, times[t, 1] * W, times[t, 2] * W
+        store(M, z, load(M, z) + load(M, x) * load(M, y) * fill(factors, t))
 
 
 @_jit
@@ -329,11 +355,10 @@ def _backward(
         for a in range(BLOCK):
             G[scalars[k], a] += moment[k]
     for t in range(times.shape[0] - 1, -1, -1):
-        x, y, z, f = times[t, 0], times[t, 1], times[t, 2], factors[t]
-        for a in range(BLOCK):
-            G[x, a] += f * G[z, a] * M[y, a]
-        for a in range(BLOCK):
-            G[y, a] += f * G[z, a] * M[x, a]
+        x, y, z = times[t, 0] * W, times[t, 1] * W, times[t, 2] * W
+        g = load(G, z) * fill(factors, t)
+        store(G, x, load(G, x) + g * load(M, y))
+        store(G, y, load(G, y) + g * load(M, x))
 
 
 @_jit
@@ -345,15 +370,23 @@ def _tangent(
     dM[n_basic:] = 0.0
     dG[:] = 0.0
     for t in range(times.shape[0]):
-        x, y, z, f = times[t, 0], times[t, 1], times[t, 2], factors[t]
-        for a in range(BLOCK):
-            dM[z, a] += f * (dM[x, a] * M[y, a] + M[x, a] * dM[y, a])
+        x, y, z = times[t, 0] * W, times[t, 1] * W, times[t, 2] * W
+        change = load(dM, x) * load(M, y) + load(M, x) * load(dM, y)
+        store(dM, z, load(dM, z) + change * fill(factors, t))
     for t in range(times.shape[0] - 1, -1, -1):
-        x, y, z, f = times[t, 0], times[t, 1], times[t, 2], factors[t]
-        for a in range(BLOCK):
-            dG[x, a] += f * (dG[z, a] * M[y, a] + G[z, a] * dM[y, a])
-        for a in range(BLOCK):
-            dG[y, a] += f * (dG[z, a] * M[x, a] + G[z, a] * dM[x, a])
+        x, y, z = times[t, 0] * W, times[t, 1] * W, times[t, 2] * W
+        f = fill(factors, t)
+        g, dg = load(G, z) * f, load(dG, z) * f
+        store(dG, x, load(dG, x) + dg * load(M, y) + g * load(dM, y))
+        store(dG, y, load(dG, y) + dg * load(M, x) + g * load(dM, x))
+
+
+@_jit
+def _fold(trace: np.ndarray, G: np.ndarray) -> None:
+    """Add the derivative by a moment to those by the three that it is the sum of."""
+    g = load(G, trace[0] * W)
+    for q in range(1, 4):
+        store(G, trace[q] * W, load(G, trace[q] * W) + g)
 
 
 @_jit
@@ -361,13 +394,13 @@ def _gradients_of_moments(
     i: int, structures: Lists, settings: np.ndarray, recurrence: np.ndarray, c: np.ndarray,
     lists: Lists, work: Lists, P: np.ndarray, V: np.ndarray,
 ) -> int:  # fmt: skip
-    """Write the gradients of the basic moments of atom i by the places of its neighbours.
+    """Write the gradients of moments of atom i, those with a column, by the places of neighbours.
 
     ``P[3 n + x]`` is that by component x of the n-th one; ``V[3 n + x]`` what it does to the force
     on the atom and, times the gradient of the energy, to the virial. Returns the number of rows.
     """
     _, species, first, neighbour, vectors = structures
-    begin, powers, lower, parent = lists[0], lists[1], lists[2], lists[3]
+    begin, powers, lower, parent, column = lists[0], lists[1], lists[2], lists[3], lists[9]
     unit, u, Q, dQ = work
     row = 0
     for p in range(first[i], first[i + 1]):
@@ -380,7 +413,9 @@ def _gradients_of_moments(
                 df += c[s, mu, b] * dQ[b]
             f /= r
             for k in range(begin[mu + 1] - begin[mu]):
-                m = begin[mu] + k
+                m = column[begin[mu] + k]
+                if m < 0:
+                    continue
                 along = (df - (powers[k, 0] + powers[k, 1] + powers[k, 2]) * f) * u[k]
                 for x in range(3):
                     P[row + x, m] = along * unit[x] + f * powers[k, x] * u[lower[k, x]]
@@ -434,7 +469,7 @@ def _predict(
 ) -> None:  # fmt: skip
     """Write energies, forces and virials of the structures of the atoms from low to high."""
     owner, species, first, neighbour, vectors = structures
-    begin, powers, lower, parent, times, factors, scalars, size = lists
+    begin, powers, lower, parent, times, factors, scalars, size = lists[:8]
     n_basic, n_mono = begin[-1], powers.shape[0]
     n_species, _, K, R = radial.shape
     M, G = np.zeros((size[0], BLOCK)), np.zeros((size[0], BLOCK))
@@ -500,16 +535,17 @@ def _linear_jacobian(
 ) -> None:  # fmt: skip
     """Write derivatives by the coefficients of species and of moments."""
     owner, species, first, _, _ = structures
-    begin, powers, _, parent, times, factors, scalars, size = lists
-    chain_begin, chain, touched_begin, touched = chains
+    begin, powers, _, parent, times, factors, scalars, size, traces, column = lists
+    chain_begin, chain, touched_begin, touched, fold_begin, folds = chains
     n_basic, n_mono = begin[-1], powers.shape[0]
     n_species, _, _, R = radial.shape
     M, G = np.zeros((size[0], BLOCK)), np.zeros((size[0], BLOCK))
     A = np.empty((n_species, R, n_mono))
-    S = np.zeros((BLOCK, scalars.size, n_basic))
+    n_columns = column.max() + 1
+    S = np.zeros((BLOCK, scalars.size, n_columns))
     work = np.empty(3), np.empty(n_mono), np.empty(R), np.empty(R)
     rows = 3 * _most(first, low, high)
-    P, V, D = np.empty((rows, n_basic)), np.empty((rows, 9)), np.empty((rows, scalars.size))
+    P, V, D = np.empty((rows, n_columns)), np.empty((rows, 9)), np.empty((rows, scalars.size))
     for base in range(low, high, BLOCK):
         n = min(BLOCK, high - base)
         for a in range(n):
@@ -528,16 +564,17 @@ def _linear_jacobian(
                 G[scalars[k], a] = 1.0
             for at in range(chain_begin[k], chain_begin[k + 1]):
                 t = chain[at]
-                x, y, z, f = times[t, 0], times[t, 1], times[t, 2], factors[t]
-                for a in range(BLOCK):
-                    G[x, a] += f * G[z, a] * M[y, a]
-                for a in range(BLOCK):
-                    G[y, a] += f * G[z, a] * M[x, a]
+                x, y, z = times[t, 0] * W, times[t, 1] * W, times[t, 2] * W
+                g = load(G, z) * fill(factors, t)
+                store(G, x, load(G, x) + g * load(M, y))
+                store(G, y, load(G, y) + g * load(M, x))
+            for t in range(fold_begin[k], fold_begin[k + 1]):
+                _fold(traces[folds[t]], G)
             for t in range(touched_begin[k], touched_begin[k + 1]):
                 m = touched[t]
-                if m < n_basic:
+                if m < n_basic and column[m] >= 0:
                     for a in range(BLOCK):
-                        S[a, k, m] = G[m, a]
+                        S[a, k, column[m]] = G[m, a]
         for a in range(n):
             i, c = base + a, radial[species[base + a]]
             m = _gradients_of_moments(
@@ -556,18 +593,19 @@ def _radial_jacobian(
 ) -> None:  # fmt: skip
     """Write derivatives by the radial coefficients: an atom has those of its species only."""
     owner, species, first, neighbour, vectors = structures
-    begin, powers, lower, parent, times, factors, scalars, size = lists
+    begin, powers, lower, parent, times, factors, scalars, size, traces, column = lists
     n_basic, n_mono = begin[-1], powers.shape[0]
     n_species, _, K, R = radial.shape
     per_centre = n_species * K * R
     M, G = np.zeros((size[0], BLOCK)), np.zeros((size[0], BLOCK))
     dM, dG = np.zeros((size[0], BLOCK)), np.zeros((size[0], BLOCK))
     A = np.zeros((BLOCK, n_species, R, n_mono))
-    S = np.zeros((BLOCK, per_centre, n_basic))
+    n_columns = column.max() + 1
+    S = np.zeros((BLOCK, per_centre, n_columns))
     work = np.empty(3), np.empty(n_mono), np.empty(R), np.empty(R)
     unit, u, Q, dQ = work
     rows = 3 * _most(first, low, high)
-    P, V, D = np.empty((rows, n_basic)), np.empty((rows, 9)), np.empty((rows, per_centre))
+    P, V, D = np.empty((rows, n_columns)), np.empty((rows, 9)), np.empty((rows, per_centre))
     for base in range(low, high, BLOCK):
         n = min(BLOCK, high - base)
         for a in range(n):
@@ -579,7 +617,7 @@ def _radial_jacobian(
         for s in range(n_species):
             for mu in range(K):
                 for b in range(R):
-                    column = (s * K + mu) * R + b
+                    which = (s * K + mu) * R + b
                     dM[:n_basic] = 0.0
                     for a in range(n):
                         total = 0.0
@@ -588,11 +626,16 @@ def _radial_jacobian(
                             dM[m, a] = A[a, s, b, k]
                             total += G[m, a] * A[a, s, b, k]
                         i = base + a
-                        energies[owner[i], species[i] * per_centre + column] += total
+                        energies[owner[i], species[i] * per_centre + which] += total
                     _tangent(M, G, dM, times, factors, n_basic, dG)
+                    for t in range(traces.shape[0]):
+                        _fold(traces[t], dG)
                     for m in range(n_basic):
-                        for a in range(BLOCK):
-                            S[a, column, m] = dG[m, a]
+                        if column[m] >= 0:
+                            for a in range(BLOCK):
+                                S[a, which, column[m]] = dG[m, a]
+        for t in range(traces.shape[0]):
+            _fold(traces[t], G)
         for a in range(n):
             i, c = base + a, radial[species[base + a]]
             n_rows = _gradients_of_moments(
@@ -608,6 +651,8 @@ def _radial_jacobian(
                 for mu in range(K):
                     g0, g1, tx, ty, tz = 0.0, 0.0, 0.0, 0.0, 0.0
                     for k in range(begin[mu + 1] - begin[mu]):
+                        if column[begin[mu] + k] < 0:
+                            continue
                         h = g[begin[mu] + k]
                         g0 += h * u[k]
                         g1 += h * u[k] * (powers[k, 0] + powers[k, 1] + powers[k, 2])
@@ -615,12 +660,12 @@ def _radial_jacobian(
                         ty += h * powers[k, 1] * u[lower[k, 1]]
                         tz += h * powers[k, 2] * u[lower[k, 2]]
                     for b in range(R):
-                        column = (s * K + mu) * R + b
+                        which = (s * K + mu) * R + b
                         f = Q[b] / r
                         along = dQ[b] * g0 - f * g1
-                        D[row, column] += along * unit[0] + f * tx
-                        D[row + 1, column] += along * unit[1] + f * ty
-                        D[row + 2, column] += along * unit[2] + f * tz
+                        D[row, which] += along * unit[0] + f * tx
+                        D[row + 1, which] += along * unit[1] + f * ty
+                        D[row + 2, which] += along * unit[2] + f * tz
             start = species[i] * per_centre
             _scatter(i, structures, D[:n_rows], V[:n_rows], start, forces, virials)
 
@@ -637,7 +682,7 @@ def _gradient(
     along certain vectors: one change of the moments gives all derivatives.
     """
     owner, species, first, neighbour, vectors = structures
-    begin, powers, lower, parent, times, factors, scalars, size = lists
+    begin, powers, lower, parent, times, factors, scalars, size = lists[:8]
     n_basic, n_mono = begin[-1], powers.shape[0]
     n_species, _, K, R = radial.shape
     M, G = np.zeros((size[0], BLOCK)), np.zeros((size[0], BLOCK))
