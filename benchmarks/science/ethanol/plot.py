@@ -23,7 +23,7 @@ COLOURS = {
 ERRORS = {"force_mae": "MAE", "force_rmse": "RMSE", "force_max": "MAXE"}
 NOTES = """\
 Errors of forces in eV/Å (1 eV/Å is 23.06 kcal/mol/Å) on all of the 5000 conformations that were not
-learned from; means over the runs. Correlations are Pearson's, of the uncertainty with the mean
+learned from; means over the runs, ± the standard deviation of one of them. Correlations are Pearson's, of the uncertainty with the mean
 absolute error of the forces of a structure (QS1: numerator of equation 14).
 
 - Paper (Zaverkin and Kästner 2021, section 3.1; 5000 epochs at a rate of 1e-3, validation sets of
@@ -31,9 +31,9 @@ absolute error of the forces of a structure (QS1: numerator of equation 14).
   and MAE smaller by factors of 1.15 to 1.23 than with random structures, MAXE by more than 2.
 - Here (`scaled` in run.py): 60 epochs, rates of 0.03 (network, NTK scaling), 0.02 (coefficients),
   0.05 (shifts) and 0.001 (scales) that go linearly to zero, batches of 10, validation sets of 50,
-  steps of a half, single precision, one core of a busy machine, and one run: differences of a few
-  per cent between queries are within what another seed changes. The paper's factors are read from
-  its whole curves, to training sets eight times as large.
+  steps of a half to 225 structures, single precision, one core. Differences of a few per cent
+  between queries are within what another seed changes. The paper's factors are read from its whole
+  curves, to training sets eight times as large.
 - A committee averages three networks, which makes its errors smaller whatever it chooses: compare
   it with its own first row.
 """.splitlines()
@@ -117,7 +117,7 @@ def table(rows: list[dict]) -> str:
                 continue
             errors = {key: mean(rows, query, size, key) for key in ERRORS}
             other = {key: mean(rows, "random", size, key) for key in ERRORS}
-            told = " ".join(f"{errors[key]:.3f} |" for key in ERRORS)
+            told = " ".join(f"{errors[key]:.3f}{_spread(mine, key)} |" for key in ERRORS)
             gains = " ".join(f"{other[k] / errors[k]:.2f} |" for k in ("force_rmse", "force_max"))
             measures = sorted({m for r in mine for m in r["correlation"]})
             linear = ", ".join(
@@ -126,6 +126,11 @@ def table(rows: list[dict]) -> str:
             )
             lines.append(f"| {size} | {query} | {len(mine)} | {told} {gains} {linear} |")
     return "\n".join([*lines, "", *NOTES, ""])
+
+
+def _spread(rows: list[dict], key: str) -> str:
+    """Return the standard deviation over runs."""
+    return f" ± {np.std([r['errors'][key] for r in rows], ddof=1):.3f}" if len(rows) > 1 else ""
 
 
 if __name__ == "__main__":
