@@ -23,8 +23,9 @@ COLOURS = {
 ERRORS = {"force_mae": "MAE", "force_rmse": "RMSE", "force_max": "MAXE"}
 NOTES = """\
 Errors of forces in eV/Å (1 eV/Å is 23.06 kcal/mol/Å) on all of the 5000 conformations that were not
-learned from; means over the runs, ± the standard deviation of one of them. Correlations are Pearson's, of the uncertainty with the mean
-absolute error of the forces of a structure (QS1: numerator of equation 14).
+learned from; means over the runs, ± the standard deviation of one of them. Correlations are
+Pearson's, of the uncertainty with the mean absolute error of the forces of a structure (QS1:
+numerator of equation 14).
 
 - Paper (Zaverkin and Kästner 2021, section 3.1; 5000 epochs at a rate of 1e-3, validation sets of
   200, steps of a tenth, 100 to 1863 structures, three runs): correlations QS1 0.53, QS2 0.60; RMSE

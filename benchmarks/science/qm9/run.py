@@ -43,6 +43,7 @@ LOSS = {"energy": 1.0, "force": 0.0}
 QUERIES = {
     "random": {"name": "random"},
     "QS1": {"name": "oed", "quantity": "energy", "threshold": None},
+    "QS1 in turn": {"name": "oed", "quantity": "energy", "threshold": None, "sequential": True},
     "LCMD": {"name": "lcmd"},
 }
 PROTOCOLS = {
