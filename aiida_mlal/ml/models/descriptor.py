@@ -232,7 +232,8 @@ class Described(Prepared):
         atoms, start = [], 0
         for structure, mine in enumerate(self.species.split(counts)):
             kinds, order = mine.sort(stable=True)
-            groups.setdefault(tuple(kinds.tolist()), []).append(structure)
+            if len(mine):
+                groups.setdefault(tuple(kinds.tolist()), []).append(structure)
             atoms.append(start + order)
             start += len(mine)
         for kinds, members in groups.items():

@@ -105,7 +105,7 @@ def test_derivatives_by_weights_are_those_of_autograd(potential):
     rattled.rattle(0.1, seed=1)
     frames = [make() for make in STRUCTURES.values()]
     mixed = frames[3][[2, 0, 1]]  # the molecule, its atoms in another order
-    graph = potential.graph(of(*frames, rattled, mixed))
+    graph = potential.graph(of(*frames, rattled, mixed, Atoms()))
     periodic = graph.volumes.isfinite()
     for weights in (None, list(potential.parameters())[:2]):
         found = potential.prepare(graph).derivatives(potential, weights)
