@@ -34,7 +34,8 @@ class SelectionState:
     weights
         What the rows are.
     links
-        For each row, which of the configurations it is from and which of its equations it is;
+        For each row, which of the configurations it is from and which of its equations it is,
+        as MLIP-3 numbers them: energy, forces, virial, energies of atoms, with weights or without.
         -1 and -1 for a row of the start, which no configuration has replaced.
     configurations
         The structures that own rows.

@@ -28,6 +28,9 @@ WEIGHTS: dict[str, SelectionWeights] = {
 PREFIX = "active_set."
 """Before the names of its tensors, among the extras of a potential."""
 
+SAME = 1e-5
+"""How much rows, in units of the largest number, differ by what a file rounds off."""
+
 EQUATIONS = 2**32
 """More than a structure has."""
 
@@ -203,6 +206,30 @@ class ActiveSet:
                 "the active set is that of another potential, or of other weights: make it again "
                 "from the training set"
             )
+
+    def verify(self, potential: Potential, n_atoms: int = 2000) -> None:
+        """Compute rows again: those of the first structures, ``n_atoms`` in all or a little more.
+
+        For an active set of which only its file says whose it is.
+
+        Raises
+        ------
+        ValueError
+            If they are others: the active set is that of another potential.
+        """
+        counts = self.configurations.counts
+        some = self.configurations[: int(np.searchsorted(counts.cumsum(), n_atoms)) + 1]
+        (mine,) = np.nonzero((self.volume.owners >= 0) & (self.volume.owners < len(some)))
+        keys = _keys(self.volume.owners, self.equations)
+        for rows in batches(potential, some, self.weights):
+            there = dict(zip(_keys(rows.owners, rows.equations).tolist(), rows.values))
+            for row in mine[np.isin(keys[mine], list(there))]:
+                known = self.volume.matrix[row]
+                if np.abs(there[int(keys[row])] - known).max() > SAME * np.abs(known).max():
+                    raise ValueError(
+                        "the active set is that of another potential, or of other coefficients: "
+                        f"row {row} is not what its structure {self.volume.owners[row]} gives"
+                    )
 
     def extended(
         self,

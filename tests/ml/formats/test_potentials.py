@@ -1,9 +1,14 @@
+import numpy as np
 import pytest
+from ase.build import bulk
 
 from aiida_mlal.ml import load_potential
+from aiida_mlal.ml.configurations import Configurations
 from aiida_mlal.ml.formats import mtp, potentials
 from aiida_mlal.ml.formats.describe import describe, is_potential
 from aiida_mlal.ml.models.factory import single
+from aiida_mlal.ml.uncertainty.active_set import ActiveSet
+from aiida_mlal.ml.uncertainty.rows import SelectionWeights
 
 
 @pytest.fixture
@@ -36,6 +41,72 @@ def test_moment_tensor_potentials(tmp_path, name):
     assert describe(tmp_path / name)["kind"] == "potential"
 
 
+def with_active_set(seed, weights="neighbourhood"):
+    rng, structures = np.random.default_rng(0), []
+    for _ in range(4):
+        atoms = bulk("Cu", "fcc", 3.6, cubic=True)
+        atoms.symbols = rng.choice(["Cu", "O"], len(atoms))
+        atoms.rattle(0.2, rng=rng)
+        structures.append(atoms)
+    potential = single({"architecture": "mtp", "level": 4}, ["Cu", "O"], seed)
+    ActiveSet.of(potential, Configurations.from_ase(structures), weights).store(potential)
+    return potential
+
+
+ALL_WEIGHTS = SelectionWeights(1.0, 0.5, 0.1, 0.2)
+
+
+@pytest.mark.parametrize("weights", ["neighbourhood", "configuration", ALL_WEIGHTS])
+def test_an_active_set_comes_back_with_its_potential(tmp_path, weights):
+    potential = with_active_set(1, weights)
+    potentials.save(potential, tmp_path / "p.almtp")
+    before = ActiveSet.stored(potential)
+    after = ActiveSet.stored(load_potential(tmp_path / "p.almtp"))
+    assert after.equations.tolist() == before.equations.tolist()
+    assert (after.volume.matrix == before.volume.matrix).all()
+
+
+def test_equations_have_the_numbers_of_mlip(tmp_path):
+    """Energy, then 3 N forces, 9 stresses, N atoms: so 22 + i for atom i of four."""
+    potential = with_active_set(1)
+    potentials.save(potential, tmp_path / "p.almtp")
+    ours, links = ActiveSet.stored(potential), mtp.load(tmp_path / "p.almtp").selection.links
+    filled = ours.equations >= 0
+    assert filled.any()
+    assert (links[filled, 1] == 22 + ours.equations[filled]).all()
+    assert (links[~filled] == -1).all()
+
+
+@pytest.mark.parametrize("weights", ["neighbourhood", "configuration"])
+def test_the_active_set_of_another_potential_is_refused(tmp_path, weights):
+    for seed in (1, 2):
+        potentials.save(with_active_set(seed, weights), tmp_path / f"{seed}.almtp")
+    mine, others = ((tmp_path / f"{seed}.almtp").read_bytes().partition(b"#") for seed in (1, 2))
+    (tmp_path / "mixed.almtp").write_bytes(mine[0] + others[1] + others[2])
+    with pytest.raises(ValueError, match=r"mixed.almtp: the active set is that of another"):
+        load_potential(tmp_path / "mixed.almtp")
+
+
+@pytest.mark.parametrize(
+    ("link", "message"),
+    [
+        ([7, 22], "of structure 7 of"),
+        ([0, 1], "is equation 1 of structure 0, which with these weights has none"),
+    ],
+)
+def test_rows_of_nothing_are_refused(tmp_path, link, message):
+    potentials.save(with_active_set(1), tmp_path / "p.almtp")
+    file = mtp.load(tmp_path / "p.almtp")
+    links = file.selection.links.copy()
+    links[np.flatnonzero(links[:, 0] >= 0)[0]] = link
+    parts = ("matrix", "inverse", "weights")
+    kept = {name: getattr(file.selection, name) for name in parts}
+    state = mtp.SelectionState(**kept, links=links, configurations=file.selection.configurations)
+    mtp.write(file.potential, tmp_path / "p.almtp", state)
+    with pytest.raises(ValueError, match=message):
+        load_potential(tmp_path / "p.almtp")
+
+
 def test_formats_of_others_are_refused(tmp_path, morse):
     with pytest.raises(ValueError, match="holds moment tensor potentials"):
         potentials.save(morse, tmp_path / "p.mtp")
@@ -52,8 +123,6 @@ def test_a_missing_file_is_named(tmp_path):
 
 
 def test_structures_are_no_potential(tmp_path):
-    from aiida_mlal.ml.configurations import Configurations
-
     Configurations.empty().save(tmp_path / "p.safetensors")
     with pytest.raises(ValueError, match="expected a file of aiida-mlal/potential"):
         load_potential(tmp_path / "p.safetensors")
