@@ -125,12 +125,19 @@ def select(
     taken
         Indices into ``pool`` of what was chosen before. Nobody looks at these structures again,
         and nothing is noted of them.
+
+    Raises
+    ------
+    ValueError
+        If the strategy cannot choose, such as for elements that the potential does not know.
     """
     filters = filters or Filters()
     if isinstance(strategy, Mapping):
         chooser: Strategy = parts.make("strategies", strategy, "strategy")
     else:
         chooser = strategy
+    if potential is not None:
+        _check_elements(potential, {"the pool": pool, "the training set": train})
     finals = list(last_frames(pool).values()) if chooser.wants_final else []
     free = _free(len(pool), taken)
     rejections = _rejections(filters, pool, free, train, finals, potential)
@@ -164,6 +171,14 @@ def select(
         message=_shortfall(query, chooser, choices, finals),
         n_left=len(query.left),
     )
+
+
+def _check_elements(potential: "Potential", given: Mapping[str, Configurations]) -> None:
+    for name, structures in given.items():
+        try:
+            potential.check_elements(structures.elements)
+        except ValueError as error:
+            raise ValueError(f"{name}: {error}") from error
 
 
 def _free(n: int, taken: Iterable[int]) -> Int[np.ndarray, " free"]:

@@ -46,9 +46,14 @@ class Information:
     def extended(self, rows: Float[np.ndarray, "rows weights"]) -> "Information":
         """Return the information of more rows."""
         rows = np.asarray(rows, float)
-        if not np.isfinite(rows).all():
-            raise ValueError("expected rows of finite numbers")
-        return replace(self, matrix=self.matrix + rows.T @ rows, n_rows=self.n_rows + len(rows))
+        with np.errstate(over="ignore", invalid="ignore"):
+            matrix = self.matrix + rows.T @ rows
+        if not np.isfinite(matrix).all():
+            raise ValueError(
+                "expected derivatives by the last layer, and their squares, of finite numbers; "
+                f"the largest of {len(rows)} rows is {np.abs(rows).max():g}"
+            )
+        return replace(self, matrix=matrix, n_rows=self.n_rows + len(rows))
 
     @cached_property
     def factor(self) -> Float[np.ndarray, "weights weights"]:

@@ -181,3 +181,16 @@ def test_wrong_names_are_explained():
         parts.make("strategies", {"name": "finale"})
     with pytest.raises(ValueError, match="unknown option 'm'"):
         parts.make("strategies", {"name": "final", "m": 2})
+
+
+def test_the_pool_or_the_training_set_with_strange_elements_is_named():
+    potential = single({"architecture": "morse"}, ["Cu"], 0)
+    copper, gold = (
+        Configurations.from_ase(Atoms(x + "2", [[0, 0, 0], [0, 0, 2.5]])) for x in ("Cu", "Au")
+    )
+    for pool, train, message in (
+        (gold, copper, r"the pool: the potential knows \['Cu'\], the structures have \['Au'\]"),
+        (copper, gold, r"the training set: the potential knows \['Cu'\]"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            select(pool, train, {"name": "random"}, OFF, potential=potential)

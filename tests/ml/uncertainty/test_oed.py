@@ -270,6 +270,14 @@ def test_a_deviation_needs_labels():
         measure.measure(potential, mixed())
 
 
+@pytest.mark.parametrize("value", [np.nan, np.inf, 1e200])
+def test_derivatives_whose_squares_are_not_finite_are_told(value):
+    rows = np.ones((3, 2))
+    rows[1, 0] = value
+    with pytest.raises(ValueError, match="derivatives by the last layer, and their squares"):
+        Information.of(rows)
+
+
 def test_gain_is_between_0_and_1():
     np.testing.assert_array_equal(gain(np.array([0.0, 1.0, np.inf])[:2]), [0, 0.5])
 
