@@ -61,8 +61,8 @@ class VariableProjection(Optimizer):
         beyond it they are computed twice.
     """
 
-    TOLERANCE: ClassVar[float] = 1e-6
-    """Small, since the search passes saddles: 1e-5 a step there, 1e-2 a step behind them."""
+    TOLERANCE: ClassVar[float] = 1e-5
+    """Small, since the search passes saddles, where a step gains a hundredth of those behind it."""
 
     ridge: float = 1e-10
     damping: float = 1e-2
