@@ -92,6 +92,16 @@ def labelling_campaign(make, labelled, aiida_profile):
     return once("pool that is labelled", lambda: make(bare, "emt", validation={"n": 2}))
 
 
+def changed(structures, symbol):
+    """Return labelled structures with another element in place of C."""
+    frames = structures.to_ase()
+    for atoms in frames:
+        labels = atoms.calc.results
+        atoms.symbols[3] = symbol
+        atoms.calc = SinglePointCalculator(atoms, **labels)
+    return Configurations.from_ase(frames)
+
+
 def called(node, name):
     """Return the processes of this name that a process called."""
     return [child for child in node.called if child.process_label == name]
@@ -343,12 +353,15 @@ def test_ends_with_the_budget_after_learning_from_the_last_labels(make):
 
 
 def test_ends_where_the_pool_is_used_up(make, labelled):
-    few = DatasetData(labelled[:4])
-    stop = [{"name": "labels", "n": 9}]
-    results, node = run_get_node(make(few, stop=stop, model=MODEL, query={"name": "random"}))
+    few = DatasetData(Configurations.concatenate([labelled[:3], changed(labelled[3:4], "O")]))
+    changes = {"stop": [{"name": "labels", "n": 9}], "query": {"name": "random"}, "seed": 2}
+    results, node = run_get_node(make(few, model=MODEL, **changes))
     assert node.exit_status == 411
     assert len(results["dataset"]) == 4
     assert [row["trained_on"] for row in results["curve"]["rows"]] == [3, 4]
+    first = called(node, "TrainBaseWorkChain")[0]  # of the structures without O
+    assert first.inputs.train.dataset.base.attributes.get("elements") == ["C", "Cu"]
+    assert first.outputs.potential.elements == ["C", "O", "Cu"]
 
 
 def test_a_query_that_needs_nothing_more_is_convergence(make):
@@ -398,16 +411,6 @@ def test_a_failed_evaluation_has_its_own_code(make, held_out):
     assert node.exit_status == 443
 
 
-def changed(structures, symbol):
-    """Return labelled structures with another element in place of C."""
-    frames = structures.to_ase()
-    for atoms in frames:
-        labels = atoms.calc.results
-        atoms.symbols[3] = symbol
-        atoms.calc = SinglePointCalculator(atoms, **labels)
-    return Configurations.from_ase(frames)
-
-
 def test_elements_that_cannot_be_known_are_told_before_anything_is_submitted(
     make, labelled, potential
 ):
@@ -425,15 +428,6 @@ def test_elements_that_cannot_be_known_are_told_before_anything_is_submitted(
     with pytest.raises(ValueError, match=r"it knows \['C', 'Cu'\], but not \['O'\]"):
         run_get_node(builder)
     assert orm.QueryBuilder().append(orm.ProcessNode).count() == before
-
-
-def test_an_element_that_was_not_drawn_first_is_known(make, labelled):
-    pool = DatasetData(Configurations.concatenate([labelled[:5], changed(labelled[5:7], "O")]))
-    _, node = run_get_node(make(pool, seed=0, stop=[{"name": "size", "n": 4}]))
-    assert node.is_finished_ok, node.exit_message
-    train = called(node, "TrainBaseWorkChain")
-    assert "O" not in train[0].inputs.train.dataset.base.attributes.get("elements")
-    assert train[0].outputs.potential.elements == ["C", "O", "Cu"]
 
 
 @pytest.mark.parametrize(
