@@ -22,6 +22,7 @@ from jaxtyping import Float, Int
 from aiida_mlal.ml.fast.jit import is_ready, jit
 from aiida_mlal.ml.fast.simd import (
     W,
+    aligned,
     any_below,
     fill,
     load,
@@ -450,14 +451,6 @@ def _add_forces(
     forces[i, 2] += z
 
 
-@_jit
-def _aligned(n: int) -> np.ndarray:
-    """Return an array of vectors, none of which is on two lines of the processor's cache."""
-    whole = np.empty(n + W)
-    start = -(whole.ctypes.data // 8) % W
-    return whole[start : start + n]
-
-
 @jit(fastmath=True, nogil=True)
 def _chunk(
     n_atoms: int, positions: np.ndarray, species: np.ndarray, neighbours: np.ndarray,
@@ -476,11 +469,11 @@ def _chunk(
     for i in range(n_atoms):
         most = max(most, begin[(i + 1) * n_species] - begin[i * n_species])
     stride = (most + (n_species + 2) * W) // W * W
-    flat = _aligned((5 + 2 * angular.shape[0]) * stride)
+    flat = aligned((5 + 2 * angular.shape[0]) * stride)
     buffer = flat.reshape((5 + 2 * angular.shape[0], stride))
     who, ends = np.empty(stride, np.int32), np.zeros((n_species + 1, 2), np.intp)
-    G, features = _aligned(n_features * W), np.empty(n_features)
-    D2, D4 = _aligned(n_radial * stride), _aligned(n_species * n_angular * 4 * stride)
+    G, features = aligned(n_features * W), np.empty(n_features)
+    D2, D4 = aligned(n_radial * stride), aligned(n_species * n_angular * 4 * stride)
     width = 0
     for n in sizes:
         width = max(width, (n + W - 1) // W * W)
