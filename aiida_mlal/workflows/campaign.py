@@ -426,6 +426,15 @@ def check_options(given: Mapping[str, Mapping[str, Any]], validation: str | None
     build(parts.find("tasks", "select"), selection)
 
 
+def is_measured(given: Mapping[str, Mapping[str, Any]]) -> bool:
+    """Return whether potentials know their uncertainty; ``given`` as for ``check_options``."""
+    model = given["model"]
+    if model.get("ensemble", 1) > 1 or "uncertainty" in given:
+        return True
+    kind: Any = parts.find("models", model["architecture"])
+    return "prior" not in model and kind.uncertainty is not None
+
+
 def check_elements(inputs: Mapping[str, Any], elements: Sequence[str]) -> None:
     """Raise ``ValueError`` if the model, or the potential given, cannot know these elements."""
     from aiida_mlal.ml.models.factory import ModelOptions

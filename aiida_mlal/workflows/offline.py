@@ -23,6 +23,7 @@ from aiida_mlal.workflows.campaign import (
     check_elements,
     check_options,
     codes_of,
+    is_measured,
     label_inputs,
     name_campaign,
 )
@@ -340,7 +341,7 @@ def _check_options(inputs: Mapping[str, Any]) -> None:
             "stop 'uninterrupted' wants simulations that end where the potential is not sure: "
             "give 'break' as simulation.guard.break, or the stop a threshold"
         )
-    if guard is None or guard.uncertainty is not None or _is_measured(given):
+    if guard is None or guard.uncertainty is not None or is_measured(given):
         return
     reasons = {"simulation.guard: 'select' and 'break' need": guard.select or guard.break_}
     reasons[f"query {given['query']['name']!r} needs"] = isinstance(
@@ -352,15 +353,6 @@ def _check_options(inputs: Mapping[str, Any]) -> None:
                 f"{reason} an uncertainty, and a single potential has none by default: give the "
                 "model an 'ensemble' of 2 or more, or name one as 'uncertainty'"
             )
-
-
-def _is_measured(given: Mapping[str, Any]) -> bool:
-    """Return whether potentials know their uncertainty."""
-    model = given["model"]
-    if model.get("ensemble", 1) > 1 or "uncertainty" in given:
-        return True
-    kind: Any = parts.find("models", model["architecture"])
-    return "prior" not in model and kind.uncertainty is not None
 
 
 def _watches_ends(chosen: list[stops.Stop]) -> list[stops.Stop]:

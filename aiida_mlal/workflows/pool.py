@@ -13,6 +13,8 @@ from aiida_mlal.calculations.train import TrainCalculation
 from aiida_mlal.data.dataset import DatasetData
 from aiida_mlal.ml import parts, stops
 from aiida_mlal.ml.options import build
+from aiida_mlal.ml.selection.final_uncertainty import FinalUncertainty
+from aiida_mlal.ml.selection.uncertainty import MostUncertain
 from aiida_mlal.workflows import draws
 from aiida_mlal.workflows.campaign import (
     OPTIONS,
@@ -21,6 +23,7 @@ from aiida_mlal.workflows.campaign import (
     check_options,
     codes_of,
     elements_of,
+    is_measured,
     label_inputs,
     name_campaign,
 )
@@ -374,6 +377,13 @@ def _check_options(inputs: Mapping[str, Any]) -> None:
         name = parts.name_of("stops", type(strange[0]))
         raise ValueError(f"stop {name!r} judges simulations, and a pool has none")
     parts.make("strategies", inputs["first_query"].get_dict(), "first_query")
+    query = parts.make("strategies", given["query"], "query")
+    if isinstance(query, (MostUncertain, FinalUncertainty)) and not is_measured(given):
+        raise ValueError(
+            f"query {given['query']['name']!r} needs an uncertainty, and a single potential has "
+            "none by default: give the model an 'ensemble' of 2 or more, or name one as "
+            "'uncertainty'"
+        )
     if validation.redraw and "labelling" in inputs:
         raise ValueError(
             "validation.redraw: each set would cost labels, so that others can be drawn only where "

@@ -379,7 +379,8 @@ def test_a_query_that_needs_nothing_more_is_convergence(make):
 def test_candidates_whose_label_is_bad_are_not_learned_from(make, labelled):
     status = np.where(np.arange(6) == 2, "unconverged", "ok")
     pool = DatasetData(labelled[:6].with_info(status=status))
-    builder = make(pool, first_query={"name": "random", "n": 6}, model=MODEL)
+    every = {"name": "random", "n": 6}
+    builder = make(pool, first_query=every, query={"name": "random"}, model=MODEL)
     builder.stop = orm.List([{"name": "iterations", "n": 3}])
     results, node = run_get_node(builder)
     assert node.exit_status == 411
@@ -405,7 +406,7 @@ def test_a_failed_training_leaves_the_labels(make):
 
 
 def test_a_failed_evaluation_has_its_own_code(make, held_out):
-    builder = make(test=held_out, model=MODEL)
+    builder = make(test=held_out, model=MODEL, query={"name": "random"})
     builder.evaluate.metadata.options.prepend_text = "exit 1"
     _, node = run_get_node(builder)
     assert node.exit_status == 443
@@ -450,6 +451,7 @@ def test_elements_that_cannot_be_known_are_told_before_anything_is_submitted(
             "'oracle_force' judges simulations, and a pool has none",
         ),
         ("labelling", "mlal.label.asse", "did you mean 'mlal.label.ase'"),
+        ("model", MODEL, "query 'uncertainty' needs an uncertainty, and a single potential"),
     ],
 )
 def test_mistakes_are_found_before_anything_is_submitted(make, path, value, message):
