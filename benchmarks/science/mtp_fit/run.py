@@ -10,6 +10,7 @@ Mo, Cu and Ni: Y. Zuo et al., J. Phys. Chem. A 124, 731 (2020), the training set
 of X.-G. Li et al., Phys. Rev. B 98, 094104 (2018), with their labels. Structures with a distance
 below ``min_dist`` are left out of the training, as in the paper on MLIP, whose authors computed
 labels of Mo of their own; so are those of the test set, which for Cu and Ni are among them.
+The training set of Ni has no molecular dynamics, but 12 of the 31 structures of its test set have.
 Stresses of Cu and Ni do not fit their energies and have no weight. CuPd: 523 structures of the
 self-tests of MLIP-3, one in five at random as the test set.
 """
