@@ -44,7 +44,7 @@ QUERIES = {
     "random": {"name": "random"},
     "QS1": {"name": "oed", "quantity": "energy", "threshold": None},
     "QS1 in turn": {"name": "oed", "quantity": "energy", "threshold": None, "sequential": True},
-    "LCMD": {"name": "lcmd"},
+    "LCMD": {"name": "lcmd", "features": {"name": "last_layer"}},
 }
 PROTOCOLS = {
     "paper": Protocol(
