@@ -160,10 +160,10 @@ def test_an_interrupted_training(copper, tmp_path, monkeypatch, ensemble):
     )
     try:
         start = time.monotonic()
-        while time.monotonic() - start < 30 and not (tmp_path / "progress.json").exists():
+        while time.monotonic() - start < 120 and not (tmp_path / "progress.json").exists():
             time.sleep(0.1)
         process.send_signal(signal.SIGTERM)
-        process.communicate(timeout=20)
+        process.communicate(timeout=60)
     finally:
         process.kill()
         process.communicate()
