@@ -78,6 +78,7 @@ def to_text(configurations: Configurations, elements: Sequence[str] | None = Non
     """Return structures with their labels as a text, with all digits.
 
     ``elements`` are those of the types 0, 1, ..., by default all that there are by atomic number.
+    Features are the numbers and texts of ``info``; its vectors and matrices have no place here.
     """
     elements = list(configurations.elements if elements is None else elements)
     missing = sorted(set(configurations.elements) - set(elements))
@@ -308,7 +309,7 @@ def _text(one: Configurations, types: Mapping[int, int], elements: Sequence[str]
         lines.append(" PlusStress:  " + " ".join(f"{name:>23}" for name in _STRESS))
         lines.append("    " + " ".join(_number(virial[pair]) for pair in pairs))
     for key, value in one.info.items():
-        if str(value[0]) not in ("", "nan"):
+        if not np.ndim(value[0]) and str(value[0]) not in ("", "nan"):
             lines.append(f" Feature   {key}\t{value[0]}")
     lines.append(f" Feature   {ELEMENTS}\t{' '.join(elements)}")
     return "\n".join([*lines, "END_CFG", "", ""])

@@ -1,5 +1,6 @@
 """Structures from any file that ASE knows, and from those of this package."""
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -23,7 +24,7 @@ def read(
     ----------
     path
         A ``.safetensors`` file of this package, a ``.cfg`` file of the MLIP codes (perhaps
-        compressed, ``.cfg.xz``), or whatever ASE can read.
+        compressed, ``.cfg.xz``, or that of a process, ``.cfg.0``), or whatever ASE can read.
     elements
         Chemical symbols of the types 0, 1, ... in ``.cfg`` files, which only number them.
     default
@@ -39,7 +40,7 @@ def read(
         raise ValueError(f"there is no file {path}")
     if path.suffix == SUFFIX:
         return Configurations.load(path)
-    if path.name.endswith((".cfg", ".cfg.xz")):
+    if re.search(r"\.cfg(\.\d+)?(\.xz)?$", path.name):
         return cfg.read(path, elements, default)
     if not path.stat().st_size:
         raise ValueError(f"the file {path} is empty")

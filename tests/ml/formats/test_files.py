@@ -55,6 +55,22 @@ def test_predictions_are_read_too(tmp_path, structures, name):
     assert list(again.info["run"]) == [0, 0, 1]
 
 
+def test_a_cfg_holds_single_values_only(tmp_path, structures):
+    predicted = np.zeros((3, 3, 3))
+    files.write(
+        structures.with_info(predicted_stress=predicted, grade=[1, 2, 3]), tmp_path / "a.cfg"
+    )
+    again = files.read(tmp_path / "a.cfg")
+    assert "predicted_stress" not in again.info
+    assert list(again.info["grade"]) == [1, 2, 3]
+
+
+def test_cfg_of_a_process_of_mlip(tmp_path, structures):
+    files.write(structures, tmp_path / "a.cfg")
+    (tmp_path / "a.cfg").rename(tmp_path / "a.cfg.0")
+    assert files.read(tmp_path / "a.cfg.0").keys == structures.keys
+
+
 def test_cfg_of_mlip(tmp_path, structures):
     files.write(structures, tmp_path / "a.cfg.xz", elements=["Ag", "Cu"])
     again = files.read(tmp_path / "a.cfg.xz", elements=["Ag", "Cu"])
