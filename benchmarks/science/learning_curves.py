@@ -56,6 +56,24 @@ class Protocol:
         return min(self.step or int(self.growth * size), self.size - size)
 
 
+def training_of_paper(loss: dict[str, float]) -> dict[str, Any]:
+    """Return the training of V. Zaverkin and J. Kästner (2021), section 3."""
+    optimizer = {"name": "adam", "learning_rate": 1e-3, "batch_size": 32}
+    return {"epochs": 5000, "loss": loss, "optimizer": optimizer}
+
+
+def scaled_training(loss: dict[str, float], epochs: int) -> dict[str, Any]:
+    """Return a training that gets far in few epochs: larger rates in smaller batches."""
+    optimizer = {
+        "name": "adam",
+        "learning_rate": 0.03,
+        "rates": {"descriptor": 0.02, "shift": 0.05, "scale": 0.001},
+        "batch_size": 10,
+        "schedule": {"name": "linear"},
+    }
+    return {"epochs": epochs, "loss": loss, "optimizer": optimizer}
+
+
 @dataclass(frozen=True)
 class Study(ABC):
     """What all campaigns have in common.

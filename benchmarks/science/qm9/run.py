@@ -29,7 +29,16 @@ from aiida_mlal.ml.uncertainty.oed import OED
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parent))
 
-from learning_curves import Protocol, Step, Study, bare, parser, run  # noqa: E402
+from learning_curves import (  # noqa: E402
+    Protocol,
+    Step,
+    Study,
+    bare,
+    parser,
+    run,
+    scaled_training,
+    training_of_paper,
+)
 
 N_TEST = 10_000
 
@@ -53,11 +62,7 @@ PROTOCOLS = {
         size=25261,
         n_validation=2000,
         model={**MODEL, "layers": "standard"},
-        training={
-            "epochs": 5000,
-            "loss": LOSS,
-            "optimizer": {"name": "adam", "learning_rate": 1e-3, "batch_size": 32},
-        },
+        training=training_of_paper(LOSS),
     ),
     "scaled": Protocol(
         first=1000,
@@ -65,17 +70,7 @@ PROTOCOLS = {
         size=6000,
         n_validation=200,
         model={**MODEL, "layers": "ntk"},
-        training={
-            "epochs": 30,
-            "loss": LOSS,
-            "optimizer": {
-                "name": "adam",
-                "learning_rate": 0.03,
-                "rates": {"descriptor": 0.02, "shift": 0.05, "scale": 0.001},
-                "batch_size": 10,
-                "schedule": {"name": "linear"},
-            },
-        },
+        training=scaled_training(LOSS, 30),
     ),
 }
 
