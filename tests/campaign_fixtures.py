@@ -38,7 +38,7 @@ def offline(code, atoms, labels):
 
 
 def once(label, make_builder):
-    """Run a campaign, unless one of this label was run in this session and is still there.
+    """Run a campaign, unless another test ran one of this label and it is still there.
 
     A label belongs to one fixture of all tests, which share their profile.
     """
