@@ -16,6 +16,7 @@ from time import perf_counter, process_time
 from typing import Any
 
 import numpy as np
+from scipy.stats import spearmanr
 
 from aiida_mlal.ml.configurations import Configurations
 from aiida_mlal.ml.models.base import Potential
@@ -72,6 +73,20 @@ def scaled_training(loss: dict[str, float], epochs: int) -> dict[str, Any]:
         "schedule": {"name": "linear"},
     }
     return {"epochs": epochs, "loss": loss, "optimizer": optimizer}
+
+
+def correlation(scores: np.ndarray, errors: np.ndarray) -> dict[str, float]:
+    """Return the linear correlation of uncertainties with errors, and that of their ranks."""
+    return {
+        "pearson": float(np.corrcoef(scores, errors)[0, 1]),
+        "spearman": float(spearmanr(scores, errors).statistic),
+    }
+
+
+def mean_error(rows: Sequence[dict[str, Any]], query: str, size: int, key: str) -> float:
+    """Return the mean error over the seeds that came to a size; NaN if none did."""
+    found = [r["errors"][key] for r in rows if r["query"] == query and r["size"] == size]
+    return float(np.mean(found)) if found else np.nan
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from scipy.stats import spearmanr
 
 from aiida_mlal.ml.configurations import Configurations
 from aiida_mlal.ml.models.base import Potential
@@ -34,6 +33,7 @@ from learning_curves import (  # noqa: E402
     Step,
     Study,
     bare,
+    correlation,
     parser,
     run,
     scaled_training,
@@ -145,10 +145,7 @@ class Ethanol(Study):
                 values = scores
             if name == "QS1":  # the numerator of equation 14, as in the paper's figure 2
                 scores = scores / (1 - scores)
-            found[name] = {
-                "pearson": float(np.corrcoef(scores, step.errors)[0, 1]),
-                "spearman": float(spearmanr(scores, step.errors).statistic),
-            }
+            found[name] = correlation(scores, step.errors)
             scatter[name] = scores
         path = HERE / f"scatter_{self.name}_{query}.npz"
         np.savez_compressed(path, **{k: v.astype(np.float32) for k, v in scatter.items()})

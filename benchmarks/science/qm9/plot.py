@@ -6,6 +6,7 @@ both, energies in eV.
 
 import argparse
 import json
+import sys
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -13,6 +14,10 @@ import numpy as np
 from matplotlib.ticker import StrMethodFormatter
 
 HERE = Path(__file__).parent
+sys.path.insert(0, str(HERE.parent))
+
+from learning_curves import mean_error  # noqa: E402
+
 COLOURS = {"random": "#8A8A8A", "QS1": "#0072B2", "QS1 in turn": "#D55E00", "LCMD": "#009E73"}
 ERRORS = {"energy_mae": "MAE", "energy_rmse": "RMSE", "energy_max": "MAXE"}
 NOTES = """\
@@ -49,7 +54,7 @@ def main() -> None:
     for axis, (key, name) in zip(axes, ERRORS.items(), strict=False):
         for query, colour in COLOURS.items():
             sizes = sorted({r["size"] for r in rows if r["query"] == query})
-            means = [mean(rows, query, size, key) for size in sizes]
+            means = [mean_error(rows, query, size, key) for size in sizes]
             if sizes:
                 axis.loglog(sizes, means, "o-", color=colour, label=query)
         for scale, places in ((axis.xaxis, "{x:.0f}"), (axis.yaxis, "{x:.3g}")):
@@ -76,12 +81,6 @@ def main() -> None:
     (HERE / "table.md").write_text(table(rows))
 
 
-def mean(rows: list[dict], query: str, size: int, key: str) -> float:
-    """Return the mean error over the seeds that came to a size."""
-    found = [r["errors"][key] for r in rows if r["query"] == query and r["size"] == size]
-    return float(np.mean(found)) if found else np.nan
-
-
 def table(rows: list[dict]) -> str:
     """Return all numbers in Markdown."""
     lines = [
@@ -94,8 +93,8 @@ def table(rows: list[dict]) -> str:
             mine = [r for r in rows if r["query"] == query and r["size"] == size]
             if not mine:
                 continue
-            errors = {key: mean(rows, query, size, key) for key in ERRORS}
-            other = {key: mean(rows, "random", size, key) for key in ERRORS}
+            errors = {key: mean_error(rows, query, size, key) for key in ERRORS}
+            other = {key: mean_error(rows, "random", size, key) for key in ERRORS}
             told = " | ".join(f"{errors[key]:.3f}" for key in ERRORS)
             gains = " | ".join(f"{other[k] / errors[k]:.2f}" for k in ("energy_rmse", "energy_max"))
             linear = np.mean([r["correlation"]["pearson"] for r in mine])

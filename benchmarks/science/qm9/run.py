@@ -18,7 +18,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from scipy.stats import spearmanr
 
 from aiida_mlal.ml.configurations import Configurations
 from aiida_mlal.ml.models.base import Potential
@@ -34,6 +33,7 @@ from learning_curves import (  # noqa: E402
     Step,
     Study,
     bare,
+    correlation,
     parser,
     run,
     scaled_training,
@@ -99,12 +99,7 @@ class QM9(Study):
         measure = OED("energy", threshold=None)
         step.potential.extras = dict(measure.fitted(step.potential, self.pool[step.train]).extras)
         scores = np.sqrt(measure.measure(step.potential, bare(self.test)).values)
-        about: dict[str, Any] = {
-            "correlation": {
-                "pearson": float(np.corrcoef(scores, step.errors)[0, 1]),
-                "spearman": float(spearmanr(scores, step.errors).statistic),
-            }
-        }
+        about: dict[str, Any] = {"correlation": correlation(scores, step.errors)}
         if n < 1:
             return [], about
         begin = process_time()
