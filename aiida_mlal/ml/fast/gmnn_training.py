@@ -121,13 +121,24 @@ class Described:
     def by_coefficients(
         self, slopes: Float[np.ndarray, "features places"]
     ) -> Float[np.ndarray, "elements elements radial basis"]:
+        """Return those by the coefficients of what has these derivatives by the invariants."""
+        program, found = self._program, np.zeros_like(self._first)
+        _by_coefficients(
+            self._edges.species, self._radial.n_radial, program.back.arrays, program.n_inner,
+            slopes, self._sums, self._slots, found,
+        )  # fmt: skip
+        return found[..., : self._radial.n_basis]
+
+    def by_coefficients_along(
+        self, slopes: Float[np.ndarray, "features places"]
+    ) -> Float[np.ndarray, "elements elements radial basis"]:
         """Return derivatives by the coefficients, after ``gradients`` and ``tangents``.
 
         Of the sum of what has these derivatives by the invariants, and of the tangents times what
         was given to ``gradients``.
         """
         program, found = self._program, np.zeros_like(self._first)
-        _by_coefficients(
+        _by_coefficients_along(
             self._edges.species, self._radial.n_radial, program.back.arrays, program.n_inner,
             slopes, self._sums, self._slots, self._dot_sums, self._dots, self._bars, found,
         )  # fmt: skip
@@ -277,15 +288,50 @@ def _move(
             store(flat_features, f * features.shape[1] + block * W, load(dot, (n_inner + f) * W))
 
 
+@_jit
+def _add_by_coefficients(
+    species: np.ndarray, block: int, n_radial: int, bar: np.ndarray, sums: np.ndarray,
+    found: np.ndarray,
+) -> None:  # fmt: skip
+    """Add the derivatives by the coefficients from those by the moments of W atoms."""
+    n_species, width = sums.shape[1], sums.shape[2] // N
+    flat_sums, total = sums.reshape(-1), found.reshape(-1)
+    for i in range(block * W, min(block * W + W, species.size)):
+        for s in range(n_species):
+            at = (i * n_species + s) * N * width
+            for p in range(0, width, W):
+                for radial in range(n_radial):
+                    k = (1 + radial * N) * W + i - block * W
+                    sum0, sum1 = splat(0.0), splat(0.0)
+                    for c in range(0, N, 2):
+                        j = at + c * width + p
+                        sum0 = sum0 + fill(bar, k + c * W) * load(flat_sums, j)
+                        sum1 = sum1 + fill(bar, k + (c + 1) * W) * load(flat_sums, j + width)
+                    place = ((species[i] * n_species + s) * n_radial + radial) * width + p
+                    store(total, place, load(total, place) + sum0 + sum1)
+
+
 @_kernel
 def _by_coefficients(
+    species: np.ndarray, n_radial: int, back: tuple[np.ndarray, ...], n_inner: int,
+    slopes: np.ndarray, sums: np.ndarray, slots: np.ndarray, found: np.ndarray,
+) -> None:  # fmt: skip
+    flat_slopes, bar = slopes.reshape(-1), np.empty(slots.shape[1])
+    for block in range(slots.shape[0]):
+        bar[:] = 0.0
+        for f in range(slopes.shape[0]):
+            store(bar, (n_inner + f) * W, load(flat_slopes, f * slopes.shape[1] + block * W))
+        add_terms_back(back[0], back[1], back[2], back[3], bar, slots[block], bar)
+        _add_by_coefficients(species, block, n_radial, bar, sums, found)
+
+
+@_kernel
+def _by_coefficients_along(
     species: np.ndarray, n_radial: int, back: tuple[np.ndarray, ...], n_inner: int,
     slopes: np.ndarray, sums: np.ndarray, slots: np.ndarray, dot_sums: np.ndarray,
     dots: np.ndarray, bars: np.ndarray, found: np.ndarray,
 ) -> None:  # fmt: skip
-    n_species, width, flat_slopes = sums.shape[1], sums.shape[2] // N, slopes.reshape(-1)
-    flat_sums, flat_dot_sums = sums.reshape(-1), dot_sums.reshape(-1)
-    total, bar_dot = found.reshape(-1), np.empty(slots.shape[1])
+    flat_slopes, bar_dot = slopes.reshape(-1), np.empty(slots.shape[1])
     for block in range(slots.shape[0]):
         bar_dot[:] = 0.0
         for f in range(slopes.shape[0]):
@@ -293,16 +339,5 @@ def _by_coefficients(
         bar = bars[block]
         add_terms_back(back[0], back[1], back[2], back[3], bar, dots[block], bar_dot)
         add_terms_back(back[0], back[1], back[2], back[3], bar_dot, slots[block], bar_dot)
-        for i in range(block * W, min(block * W + W, species.size)):
-            for s in range(n_species):
-                at = (i * n_species + s) * N * width
-                for p in range(0, width, W):
-                    for radial in range(n_radial):
-                        k = (1 + radial * N) * W + i - block * W
-                        sum0, sum1 = splat(0.0), splat(0.0)
-                        for c in range(N):
-                            place = at + c * width + p
-                            sum0 = sum0 + fill(bar_dot, k + c * W) * load(flat_sums, place)
-                            sum1 = sum1 + fill(bar, k + c * W) * load(flat_dot_sums, place)
-                        place = ((species[i] * n_species + s) * n_radial + radial) * width + p
-                        store(total, place, load(total, place) + sum0 + sum1)
+        _add_by_coefficients(species, block, n_radial, bar_dot, sums, found)
+        _add_by_coefficients(species, block, n_radial, bar, dot_sums, found)

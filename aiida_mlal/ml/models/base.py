@@ -85,6 +85,10 @@ class Prepared:
         prediction: Prediction = potential(self.graph)
         return prediction
 
+    def energies(self, potential: Any) -> Float[Tensor, " structures"]:
+        """Return the energies (eV) alone, for less than they cost together with the forces."""
+        return self.graph.sum_over_atoms(potential.atomic_energies(self.graph))
+
     def derivatives(
         self, potential: Any, weights: Sequence[nn.Parameter] | None = None
     ) -> Prediction:

@@ -179,6 +179,10 @@ class Described(Prepared):
         prediction = self._linear(energies, slopes)
         return prediction if learning else prediction.detach()
 
+    def energies(self, potential: DescriptorPotential) -> Float[Tensor, " structures"]:
+        """Return the energies (eV) alone."""
+        return self.graph.sum_over_atoms(potential.read(self.features, self.species))
+
     def derivatives(
         self, potential: DescriptorPotential, weights: Sequence[nn.Parameter] | None = None
     ) -> Prediction:

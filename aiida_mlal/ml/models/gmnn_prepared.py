@@ -56,10 +56,9 @@ class PreparedGMNN(Prepared):
         )
 
     def features(self, potential: "GMNN") -> Float[Tensor, "atoms features"]:
-        """Return the invariants of each atom, which nothing can be differentiated by."""
-        coefficients = potential.descriptor.coefficients.detach().double().numpy()
-        described = Described(self.edges, self.radial, self.program, coefficients)
-        return torch.from_numpy(described.features[:, : len(self.species)].T).to(potential.dtype)
+        """Return the invariants of each atom, which can be differentiated by the coefficients."""
+        features: Tensor = _Features.apply(self, potential.descriptor.coefficients)
+        return features
 
     def tangents(
         self, potential: "GMNN", along: Float[Tensor, "directions edges 3"]
@@ -96,6 +95,13 @@ class PreparedGMNN(Prepared):
         energies = self.graph.sum_over_atoms(energies)
         return Prediction(energies, *forces_and_stresses(self.graph, gradient))
 
+    def energies(self, potential: "GMNN") -> Float[Tensor, " structures"]:
+        """Return the energies (eV) alone."""
+        portions = self._portions()
+        if not torch.is_grad_enabled() and len(portions) > 1:
+            return torch.cat([self.take(portion).energies(potential) for portion in portions])
+        return self.graph.sum_over_atoms(potential.read(self.features(potential), self.species))
+
     def _portions(self) -> list[np.ndarray]:
         """Return successive structures of about PORTION atoms, whose slots stay in the caches."""
         counts = self.graph.counts.numpy()
@@ -107,6 +113,25 @@ class PreparedGMNN(Prepared):
     ) -> Prediction:
         """Return the derivatives of the prediction by each weight, by the model in torch."""
         return Prepared(self.graph).derivatives(potential, weights)
+
+
+class _Features(torch.autograd.Function):
+    """Invariants of atoms, which can be differentiated by the coefficients once."""
+
+    @staticmethod
+    def forward(ctx: Any, prepared: PreparedGMNN, coefficients: Tensor) -> Tensor:
+        described = Described(
+            prepared.edges, prepared.radial, prepared.program, coefficients.double().numpy()
+        )
+        ctx.described, ctx.n_atoms = described, len(prepared.species)
+        return _tensor(described.features[:, : ctx.n_atoms].T, coefficients)
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, by_features: Tensor) -> tuple[Tensor | None, ...]:
+        slopes = np.zeros_like(ctx.described.features)
+        slopes[:, : ctx.n_atoms] = by_features.T.numpy()
+        return None, _tensor(ctx.described.by_coefficients(slopes), by_features)
 
 
 class Gains(NamedTuple):
@@ -153,7 +178,7 @@ class _Predict(torch.autograd.Function):
         start = torch.zeros_like(dots)
         start[0, :n_atoms] = by_energies * scale[species]
         inward, weights = network.gradients(start)
-        coefficients = described.by_coefficients(_array(inward))
+        coefficients = described.by_coefficients_along(_array(inward))
         by_scale = by_energies * ctx.output + dots[0, :n_atoms]
         zero = torch.zeros_like(scale)
         return (

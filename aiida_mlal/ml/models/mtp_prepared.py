@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from jaxtyping import Int
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from aiida_mlal.ml.fast.mtp_training import Coefficients, Found, MTPKernels, Structures
@@ -46,6 +46,10 @@ class PreparedMTP(Prepared):
             self, potential.radial_coeffs, potential.species_coeffs, potential.moment_coeffs
         )
         return Prediction(energies, forces, stresses_of(virials, self.graph.volumes))
+
+    def energies(self, potential: "MTP") -> Float[Tensor, " structures"]:
+        """Return the energies (eV) alone, which are no cheaper: kernels make all together."""
+        return self.predict(potential).energies
 
     def derivatives(
         self, potential: "MTP", weights: Sequence[nn.Parameter] | None = None

@@ -68,6 +68,11 @@ class Loss:
         without = cls(known, weights, targets.energies.new_zeros(0))
         return cls(known, weights, without.weighted(targets))
 
+    @property
+    def only_energies(self) -> bool:
+        """Whether neither forces nor stresses count."""
+        return not bool(self.known.forces.any() or self.known.stresses.any())
+
     def residuals(self, prediction: Prediction) -> Float[Tensor, "*members residuals"]:
         """Return the weighted errors of all labels that are known."""
         return self.weighted(prediction) - self.targets

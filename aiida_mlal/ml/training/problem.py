@@ -37,12 +37,12 @@ class Problem:
 
     def loss(self) -> Float[Tensor, ""]:
         """Return the loss with the weights of the moment."""
-        return self._measure(self.prepared.predict(self.potential))
+        return self._measure(self._predict(self._measure.only_energies))
 
     def mean_absolute_errors(self) -> float:
         """Return the mean absolute error of energies (eV) plus that of forces (eV/Å)."""
         with torch.no_grad():
-            said = self.prepared.predict(self.potential)
+            said = self._predict(not bool(self.targets.forces.isfinite().any()))
         total = 0.0
         for found, wanted in (
             (said.energies, self.targets.energies),
@@ -52,6 +52,13 @@ class Problem:
             total += float(error.mean()) if len(error) else 0.0
         return total
 
+    def _predict(self, only_energies: bool) -> Prediction:
+        """Predict; what is not predicted is as it should be."""
+        if not only_energies:
+            return self.prepared.predict(self.potential)
+        energies = self.prepared.energies(self.potential)
+        return Prediction(energies, self.targets.forces, self.targets.stresses)
+
     @cached_property
     def _measure(self) -> Loss:
         return Loss.of(self.weights, self.prepared.graph, self.targets)
@@ -59,7 +66,7 @@ class Problem:
     def residuals(self) -> Float[Tensor, " residuals"]:
         """Return the weighted errors, of which the loss is half the square."""
         with torch.no_grad():
-            return self._measure.residuals(self.prepared.predict(self.potential))
+            return self._measure.residuals(self._predict(self._measure.only_energies))
 
     def jacobian(
         self, weights: Sequence[nn.Parameter] | None = None

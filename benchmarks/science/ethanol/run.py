@@ -61,7 +61,7 @@ PROTOCOLS = {
     "scaled": Protocol(
         first=100,
         growth=0.5,
-        size=337,
+        size=1863,
         n_validation=50,
         model={**MODEL, "layers": "ntk"},
         training=scaled_training(LOSS, 60),
@@ -147,6 +147,8 @@ class Ethanol(Study):
                 scores = scores / (1 - scores)
             found[name] = correlation(scores, step.errors)
             scatter[name] = scores
+        if query == "QS2" and values is not None:
+            found["QS1-QS2"] = correlation(scatter["QS1"], scatter["QS2"])
         path = HERE / f"scatter_{self.name}_{query}.npz"
         np.savez_compressed(path, **{k: v.astype(np.float32) for k, v in scatter.items()})
         return values, found

@@ -163,6 +163,23 @@ def test_a_batch_says_what_each_structure_says_alone(potential, frames):
         assert_same(potential.predict(of(atoms)), one)
 
 
+def test_energies_alone_are_those_of_a_prediction(potential, frames):
+    prepared = potential.prepare(potential.graph(of(*frames)))
+    weights = [w for w in potential.parameters() if w.requires_grad]
+    alone, whole = prepared.energies(potential), prepared.predict(potential).energies
+    torch.testing.assert_close(alone, whole, rtol=1e-10, atol=1e-11)
+    for said in zip(*(_by_weights(energies, weights) for energies in (alone, whole))):
+        torch.testing.assert_close(*said, rtol=1e-8, atol=1e-9)
+    with torch.no_grad():
+        torch.testing.assert_close(prepared.energies(potential), whole, rtol=1e-10, atol=1e-11)
+
+
+def _by_weights(energies, weights):
+    """Return the derivatives of a sum of squares by weights, of which there may be none."""
+    squares = energies.square().sum()
+    return torch.autograd.grad(squares, weights, materialize_grads=True) if weights else ()
+
+
 def test_no_structures_are_a_batch(potential):
     found = potential.predict(Configurations.empty())
     assert len(found) == 0

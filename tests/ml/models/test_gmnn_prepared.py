@@ -119,6 +119,8 @@ def test_many_structures_are_predicted_in_portions(potential, monkeypatch):
     torch.testing.assert_close(found.energies, expected.energies)
     torch.testing.assert_close(found.forces, expected.forces)
     torch.testing.assert_close(found.stresses, expected.stresses, equal_nan=True)
+    with torch.no_grad():
+        torch.testing.assert_close(prepared.energies(potential), expected.energies)
 
 
 def test_derivatives_by_each_weight_are_those_of_the_model(potential):
