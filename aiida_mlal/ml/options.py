@@ -1,10 +1,11 @@
 """Frozen dataclasses from JSON, with errors that name the key and suggest the right one."""
 
+import contextlib
 import dataclasses
 import difflib
 import types
 import typing
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, TypeVar
 
 T = TypeVar("T")
@@ -42,6 +43,15 @@ def build(cls: type[T], values: Mapping[str, Any], where: str = "") -> T:
     }
     try:
         return cls(**converted)
+    except ValueError as error:
+        raise ValueError(f"{_at(where)}{error}") from error
+
+
+@contextlib.contextmanager
+def within(where: str) -> Iterator[None]:
+    """Say in the message of a ``ValueError`` which part of a larger document is meant."""
+    try:
+        yield
     except ValueError as error:
         raise ValueError(f"{_at(where)}{error}") from error
 

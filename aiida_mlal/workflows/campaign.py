@@ -27,7 +27,10 @@ from aiida_mlal.data.dataset import DatasetData
 from aiida_mlal.data.potential import PotentialData
 from aiida_mlal.data.selection import SelectionData
 from aiida_mlal.ml import parts
-from aiida_mlal.ml.options import build, suggest
+from aiida_mlal.ml.options import build, suggest, within
+from aiida_mlal.ml.selection.final_uncertainty import FinalUncertainty
+from aiida_mlal.ml.selection.oed import OptimalDesign
+from aiida_mlal.ml.selection.uncertainty import MostUncertain
 from aiida_mlal.workflows import steps
 from aiida_mlal.workflows.labelling.base import share
 from aiida_mlal.workflows.labelling.lookup import labelling_class, validate_labelling
@@ -418,21 +421,45 @@ def check_options(given: Mapping[str, Mapping[str, Any]], validation: str | None
     validation
         The file of a validation set, if trainings will have one.
     """
+    from aiida_mlal.ml.models.factory import ModelOptions
+
     training: dict[str, Any] = {key: given.get(key, {}) for key in ("model", "training")}
     training |= {"uncertainty": given.get("uncertainty"), "validation": validation}
     build(parts.find("tasks", "train"), training)
-    parts.make("strategies", given["query"], "query")
+    query = parts.make("strategies", given["query"], "query")
+    with within("query"):
+        query.check_model(ModelOptions.parse(given["model"]))
     selection = {"strategy": given["query"], "filters": given.get("filters", {})}
     build(parts.find("tasks", "select"), selection)
 
 
+def check_first(query: Mapping[str, Any], model: Mapping[str, Any]) -> None:
+    """Raise ``ValueError`` if a query cannot choose before any potential has learned something."""
+    from aiida_mlal.ml.models.factory import ModelOptions
+
+    strategy, options = parts.make("strategies", query, "first_query"), ModelOptions.parse(model)
+    with within("first_query"):
+        strategy.check_model(options)
+        doubts = isinstance(strategy, (MostUncertain, FinalUncertainty)) and options.ensemble == 1
+        if doubts or isinstance(strategy, OptimalDesign):
+            raise ValueError(
+                f"{query['name']!r} asks a potential that has learned something, and there is none "
+                "yet: choose another one, such as 'random'"
+            )
+
+
 def is_measured(given: Mapping[str, Mapping[str, Any]]) -> bool:
     """Return whether potentials know their uncertainty; ``given`` as for ``check_options``."""
-    model = given["model"]
-    if model.get("ensemble", 1) > 1 or "uncertainty" in given:
-        return True
-    kind: Any = parts.find("models", model["architecture"])
-    return "prior" not in model and kind.uncertainty is not None
+    return given["model"].get("ensemble", 1) > 1 or trained_for(given) is not None
+
+
+def trained_for(given: Mapping[str, Mapping[str, Any]]) -> Any:
+    """Return the measure that potentials are trained for, or None; ``given`` as above."""
+    from aiida_mlal.ml.models.factory import ModelOptions
+
+    usual = ModelOptions.parse(given["model"]).uncertainty
+    options = given.get("uncertainty") or (usual and {"name": usual})
+    return parts.make("uncertainties", options, "uncertainty") if options else None
 
 
 def check_elements(inputs: Mapping[str, Any], elements: Sequence[str]) -> None:

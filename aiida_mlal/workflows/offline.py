@@ -13,7 +13,7 @@ from aiida_mlal.data.structures import STRUCTURES
 from aiida_mlal.ml import parts, stops
 from aiida_mlal.ml.configurations import OK
 from aiida_mlal.ml.labelling.checks import Limits, check_geometry
-from aiida_mlal.ml.options import build, suggest
+from aiida_mlal.ml.options import build, suggest, within
 from aiida_mlal.ml.selection.final_uncertainty import FinalUncertainty
 from aiida_mlal.ml.selection.uncertainty import MostUncertain
 from aiida_mlal.workflows import steps
@@ -21,11 +21,13 @@ from aiida_mlal.workflows.campaign import (
     OPTIONS,
     CampaignWorkChain,
     check_elements,
+    check_first,
     check_options,
     codes_of,
     is_measured,
     label_inputs,
     name_campaign,
+    trained_for,
 )
 from aiida_mlal.workflows.labelling.lookup import check_label, labelling_of
 from aiida_mlal.workflows.ports import check_names, fill, names
@@ -318,6 +320,8 @@ def validate(inputs: Mapping[str, Any], ports: PortNamespace) -> str | None:
 
 
 def _check_options(inputs: Mapping[str, Any]) -> None:
+    from aiida_mlal.ml.models.factory import ModelOptions  # which needs torch
+
     given = {name: inputs[name].get_dict() for name in (*OPTIONS, "simulation") if name in inputs}
     check_options(given)
     simulation = parts.make("simulations", given["simulation"], "simulation")
@@ -333,7 +337,7 @@ def _check_options(inputs: Mapping[str, Any]) -> None:
             f"{given['query']['name']!r} does not label: choose one of {good}"
         )
     if "first_query" in inputs:
-        parts.make("strategies", inputs["first_query"].get_dict(), "first_query")
+        check_first(inputs["first_query"].get_dict(), given["model"])
     guard: Any = getattr(simulation, "guard", None)
     ending = [stop for stop in chosen if isinstance(stop, stops.Uninterrupted)]
     if ending and guard is not None and guard.break_ is None and ending[0].threshold is None:
@@ -341,6 +345,9 @@ def _check_options(inputs: Mapping[str, Any]) -> None:
             "stop 'uninterrupted' wants simulations that end where the potential is not sure: "
             "give 'break' as simulation.guard.break, or the stop a threshold"
         )
+    if guard is not None:
+        with within("simulation"):
+            guard.check_model(ModelOptions.parse(given["model"]), trained_for(given))
     if guard is None or guard.uncertainty is not None or is_measured(given):
         return
     reasons = {"simulation.guard: 'select' and 'break' need": guard.select or guard.break_}

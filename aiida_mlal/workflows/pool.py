@@ -20,6 +20,7 @@ from aiida_mlal.workflows.campaign import (
     OPTIONS,
     CampaignWorkChain,
     check_elements,
+    check_first,
     check_options,
     codes_of,
     elements_of,
@@ -376,7 +377,7 @@ def _check_options(inputs: Mapping[str, Any]) -> None:
     if strange:
         name = parts.name_of("stops", type(strange[0]))
         raise ValueError(f"stop {name!r} judges simulations, and a pool has none")
-    parts.make("strategies", inputs["first_query"].get_dict(), "first_query")
+    check_first(inputs["first_query"].get_dict(), given["model"])
     query = parts.make("strategies", given["query"], "query")
     if isinstance(query, (MostUncertain, FinalUncertainty)) and not is_measured(given):
         raise ValueError(

@@ -36,8 +36,6 @@ class Protocol:
         Structures of the first and of the last training set.
     growth
         Share of the training set that is chosen in a step, rounded down.
-    step
-        How many are chosen instead, if not 0.
     n_validation
         Structures, drawn anew in each step, that decide which weights are kept.
     model, training
@@ -46,15 +44,14 @@ class Protocol:
 
     first: int
     size: int
+    growth: float
     n_validation: int
     model: dict[str, Any]
     training: dict[str, Any]
-    growth: float = 0.0
-    step: int = 0
 
     def more(self, size: int) -> int:
         """Return how many structures are chosen when so many were learned from."""
-        return min(self.step or int(self.growth * size), self.size - size)
+        return min(int(self.growth * size), self.size - size)
 
 
 def training_of_paper(loss: dict[str, float]) -> dict[str, Any]:

@@ -257,6 +257,14 @@ def broken(path, value):
     return overrides
 
 
+MADE_FOR_MTP = (
+    "query.name",
+    "first_query.name",
+    "uncertainty.name",
+    "simulation.guard.uncertainty",
+)
+
+
 @pytest.mark.parametrize(
     ("path", "value", "message"),
     [
@@ -277,6 +285,28 @@ def broken(path, value):
         ("stop", [{"name": "labels", "n": 1}], "budget of labels is spent on the 1 structures"),
         ("query", {"name": "random"}, "stop 'oracle_force' judges the last frames"),
         ("model", {"architecture": "bpnn"}, "'select' and 'break' need an uncertainty"),
+        ("model", {"architecture": "morse"}, "'morse' has no weights to be trained"),
+        ("query.name", "oed", "query: a potential of the model 'mtp' has no last layer"),
+        ("query.name", "latent_distance", "query: a potential of the model 'mtp' has no last"),
+        ("query.name", "qbc", "query: the uncertainty 'force_std' is the spread of a committee"),
+        ("first_query.name", "oed", "first_query: a potential of the model 'mtp' has no last"),
+        ("first_query.name", "uncertainty", "'uncertainty' asks a potential that has learned"),
+        ("uncertainty.name", "last_layer_force", "uncertainty: .*'mtp' has no last layer"),
+        (
+            "simulation.guard.uncertainty",
+            {"name": "force_std"},
+            r"simulation: guard\.uncertainty: .*'ensemble' of 2 or more",
+        ),
+        (
+            "simulation.guard.uncertainty",
+            {"name": "grade", "mode": "neighbourhood"},
+            r"guard\.uncertainty: .* carries an active set of the mode 'neighbourhood', as",
+        ),
+        (
+            "simulation.guard.uncertainty",
+            {"name": "grade", "mod": None},
+            r"simulation\.guard: uncertainty: unknown option 'mod', did you mean 'mode'",
+        ),
         ("query", {"name": "final_uncertainty"}, "query 'final_uncertainty' needs an uncertainty"),
         ("label", {"ase": {"calculator": {"name": "etm"}}}, "did you mean 'emt'"),
         ("labelling", "mlal.label.asse", "did you mean 'mlal.label.ase'"),
@@ -289,6 +319,9 @@ def test_mistakes_are_found_before_anything_is_submitted(make, path, value, mess
         changes["simulation"] = {"name": "relax", "guard": {"break": 0.5}}
     if path == "query" and "uncertainty" in value["name"]:
         changes["model"] = MODEL
+    if path in MADE_FOR_MTP:
+        changes = {"model": {"architecture": "mtp", "level": 6}, **changes}
+        changes["stop"] = [{"name": "iterations", "n": 2}, {"name": "labels", "n": 10}]
     before = orm.QueryBuilder().append(orm.ProcessNode).count()
     with pytest.raises(ValueError, match=message):
         run_get_node(make(**changes))

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from aiida_mlal.ml.graph import Graph
     from aiida_mlal.ml.models.base import Potential
+    from aiida_mlal.ml.models.factory import ModelOptions
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,9 @@ class FeatureMap(ABC):
 
     batch: ClassVar[int] = 2000
     """Of how many atoms features are computed at a time."""
+
+    def check_model(self, model: "ModelOptions") -> None:  # noqa: B027
+        """Raise ``ValueError`` for a model whose potentials have no such features."""
 
     @abstractmethod
     def sums(self, potential: "Potential", graph: "Graph") -> "Tensor":

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
 
     from aiida_mlal.ml.graph import Graph
     from aiida_mlal.ml.models.base import Potential
+    from aiida_mlal.ml.models.factory import ModelOptions
 
 
 @dataclass(frozen=True)
@@ -23,6 +24,10 @@ class Descriptor(FeatureMap):
     """
 
     by_element: bool = True
+
+    def check_model(self, model: "ModelOptions") -> None:
+        """Want descriptors of atoms."""
+        model.check_able("features")
 
     def sums(self, potential: "Potential", graph: "Graph") -> "Tensor":
         """Return the row of each structure; ``ValueError`` if there are no descriptors."""

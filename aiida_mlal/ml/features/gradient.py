@@ -45,11 +45,6 @@ class Gradient(FeatureMap):
         import torch
 
         n_weights = sum(w.numel() for w in potential.parameters() if w.requires_grad)
-        if not n_weights:
-            raise ValueError(
-                f"a potential of the model {potential.describe()['architecture']!r} has no weights "
-                "to differentiate by"
-            )
         exact = self.size is None or n_weights <= self.size
         layers = [] if exact else potential.layer_gradients(graph)
         if layers and self.size is not None:

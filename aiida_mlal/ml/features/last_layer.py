@@ -10,11 +10,16 @@ if TYPE_CHECKING:
 
     from aiida_mlal.ml.graph import Graph
     from aiida_mlal.ml.models.base import Potential
+    from aiida_mlal.ml.models.factory import ModelOptions
 
 
 @dataclass(frozen=True)
 class LastLayer(FeatureMap):
     """Derivatives of the energy by the weights of the last layer: its latent space."""
+
+    def check_model(self, model: "ModelOptions") -> None:
+        """Want a network."""
+        model.check_able("last_layer")
 
     def sums(self, potential: "Potential", graph: "Graph") -> "Tensor":
         """Return the row of each structure; ``ValueError`` if there is no last layer."""

@@ -21,6 +21,9 @@ from aiida_mlal.ml.models.layers import LayerGradient
 PREDICTED = 20_000
 """Of how many atoms energies and forces are predicted at a time."""
 
+ABILITIES = {"last_layer": "last layer", "features": "descriptors of atoms"}
+"""Methods that only some potentials have, and what these have then."""
+
 
 @dataclass(frozen=True, eq=False)
 class Prediction:
@@ -127,6 +130,9 @@ class Potential(nn.Module, ABC):
     uncertainty: ClassVar[str | None] = None
     """The measure that such a potential is trained for, unless another one is asked for."""
 
+    is_learned: ClassVar[bool] = True
+    """Whether it has weights that training may change."""
+
     _species: Tensor
 
     extras: Mapping[str, Tensor] = MappingProxyType({})
@@ -200,10 +206,22 @@ class Potential(nn.Module, ABC):
         return Prepared(graph)
 
     def energy_rows(self, graph: Graph) -> Float[Tensor, "atoms parameters"]:
-        """Return the derivative of the energy of each atom by the weights that are not fixed."""
+        """Return the derivative of the energy of each atom by the weights that are not fixed.
+
+        Raises
+        ------
+        ValueError
+            If there is no such weight.
+        """
+        weights = [w for w in self.parameters() if w.requires_grad]
+        if not weights:
+            raise ValueError(
+                f"a potential of the model {self.describe()['architecture']!r} has no weights to "
+                "differentiate by"
+            )
         with torch.enable_grad():
             energies = self.atomic_energies(graph)
-        return _by_each(energies, [w for w in self.parameters() if w.requires_grad]).T
+        return _by_each(energies, weights).T
 
     def last_layer(self, graph: Graph) -> Float[Tensor, "atoms weights"]:
         """Return the derivative of the energy of each atom by the weights of the last layer.
@@ -216,12 +234,12 @@ class Potential(nn.Module, ABC):
         ValueError
             If the potential is no network.
         """
-        raise self._lacks("last layer", "last_layer")
+        raise lacking(self.describe()["architecture"], "last_layer")
 
     @property
     def last_weights(self) -> Float[Tensor, " weights"]:
         """What the columns of ``last_layer`` are multiplied with in an energy."""
-        raise self._lacks("last layer", "last_layer")
+        raise lacking(self.describe()["architecture"], "last_layer")
 
     def last_layer_tangents(
         self, graph: Graph, along: Float[Tensor, "directions edges 3"]
@@ -244,7 +262,7 @@ class Potential(nn.Module, ABC):
 
     def features(self, graph: Graph) -> Float[Tensor, "atoms features"]:
         """Describe each atom by what its energy is read off; ``ValueError`` if nothing does."""
-        raise self._lacks("descriptors of atoms", "features")
+        raise lacking(self.describe()["architecture"], "features")
 
     def layer_gradients(self, graph: Graph) -> list[LayerGradient]:
         """Return derivatives of atomic energies by the weights of linear layers, as products.
@@ -252,21 +270,6 @@ class Potential(nn.Module, ABC):
         Empty for a potential that is no network.
         """
         return []
-
-    def _lacks(self, what: str, method: str) -> ValueError:
-        from aiida_mlal.ml.parts import find, names  # which know the models of others as well
-
-        models: dict[str, Any] = {name: find("models", name) for name in names("models")}
-        made = {name: model for name, model in models.items() if model.Options is not None}
-        having = [
-            name
-            for name, model in made.items()
-            if getattr(model, method) is not getattr(Potential, method)
-        ]
-        return ValueError(
-            f"a potential of the model {self.describe()['architecture']!r} has no {what}, models "
-            f"that have are {having}"
-        )
 
     def evaluator(self, skin: float, threads: int = 1) -> Evaluator | None:
         """Return what evaluates single structures faster, with the weights of now, if there is.
@@ -366,6 +369,24 @@ class Potential(nn.Module, ABC):
 
     def _floats(self) -> list[Tensor]:
         return [t for t in (*self.parameters(), *self.buffers()) if t.is_floating_point()]
+
+
+def is_able(model: type[Potential], ability: str) -> bool:
+    """Return whether potentials of a class have one of ``ABILITIES``."""
+    return getattr(model, ability) is not getattr(Potential, ability)
+
+
+def lacking(architecture: str, ability: str) -> ValueError:
+    """Return the error of a model that has not one of ``ABILITIES``; it names those that have."""
+    from aiida_mlal.ml.parts import find, names  # which know the models of others as well
+
+    models: dict[str, Any] = {name: find("models", name) for name in names("models")}
+    made = {name: model for name, model in models.items() if model.Options is not None}
+    having = [name for name, model in made.items() if is_able(model, ability)]
+    return ValueError(
+        f"a potential of the model {architecture!r} has no {ABILITIES[ability]}, models that have "
+        f"are {having}"
+    )
 
 
 def common_elements(potentials: Sequence[Potential]) -> tuple[str, ...]:

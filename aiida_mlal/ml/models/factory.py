@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from aiida_mlal.ml import parts
-from aiida_mlal.ml.models.base import Potential
+from aiida_mlal.ml.models.base import Potential, is_able, lacking
 from aiida_mlal.ml.models.ensemble import Ensemble, member_seed
 from aiida_mlal.ml.models.sum import Sum
 from aiida_mlal.ml.options import build
@@ -42,6 +42,44 @@ class ModelOptions:
             if part is not None:
                 _options(part, where)
         return cls(values, prior, ensemble)
+
+    def learner(self) -> str:
+        """Return the architecture that is trained: the only one of these that has weights.
+
+        Raises
+        ------
+        ValueError
+            If none has weights, or both have.
+        """
+        models = _made()
+        given = [part["architecture"] for part in (self.architecture, self.prior) if part]
+        found = [name for name in given if models[name].is_learned]
+        if not found:
+            raise ValueError(
+                f"model: {' on '.join(map(repr, given))} has no weights to be trained: choose an "
+                f"architecture from {[name for name in models if models[name].is_learned]}, it can "
+                "be on a 'prior' without weights"
+            )
+        if len(found) > 1:
+            raise ValueError(
+                "model.prior: expected an architecture without weights, one of "
+                f"{[name for name in models if not models[name].is_learned]}, got {given[1]!r}"
+            )
+        return found[0]
+
+    def check_able(self, ability: str) -> None:
+        """Raise ``ValueError`` if what is trained has not one of ``ABILITIES``."""
+        learner = self.learner()
+        if not is_able(parts.find("models", learner), ability):
+            raise lacking(learner, ability)
+
+    @property
+    def uncertainty(self) -> str | None:
+        """The measure that such potentials are trained for, unless another one is asked for."""
+        if self.ensemble > 1 or self.prior is not None:
+            return None
+        found: str | None = _options(self.architecture, "model")[0].uncertainty
+        return found
 
     def check(self, elements: Sequence[str]) -> None:
         """Raise ``ValueError`` if there can be no such potential of these elements."""
@@ -91,9 +129,7 @@ def _options(values: Mapping[str, Any], where: str) -> tuple[Any, Any]:
     if not isinstance(values, Mapping):
         raise ValueError(f"{where}: expected a mapping of options, got {values!r}")
     if "architecture" not in values:
-        raise ValueError(
-            f"{where}: option 'architecture' is missing, choose from {_architectures()}"
-        )
+        raise ValueError(f"{where}: option 'architecture' is missing, choose from {list(_made())}")
     try:
         cls: Any = parts.find("models", values["architecture"])
     except ValueError as error:
@@ -101,13 +137,13 @@ def _options(values: Mapping[str, Any], where: str) -> tuple[Any, Any]:
     if cls.Options is None:
         raise ValueError(
             f"{where}: the architecture {values['architecture']!r} comes of the options 'prior' "
-            f"and 'ensemble', choose from {_architectures()}"
+            f"and 'ensemble', choose from {list(_made())}"
         )
     options = {key: value for key, value in values.items() if key != "architecture"}
     return cls, build(cls.Options, options, where)
 
 
-def _architectures() -> list[str]:
-    """Return the names of the potentials that are not made of others."""
+def _made() -> dict[str, Any]:
+    """Return the potentials that are not made of others, by name."""
     named: dict[str, Any] = {name: parts.find("models", name) for name in parts.names("models")}
-    return [name for name, cls in named.items() if cls.Options is not None]
+    return {name: cls for name, cls in named.items() if cls.Options is not None}

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 from math import log
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from jaxtyping import Float
@@ -97,6 +97,7 @@ class Morse(Potential):
     """
 
     Options = MorseOptions
+    is_learned: ClassVar[bool] = False
 
     depth: Tensor
     length: Tensor

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from ase.data import atomic_numbers
@@ -60,6 +60,7 @@ class ZBL(Potential):
     """
 
     Options = ZBLOptions
+    is_learned: ClassVar[bool] = False
 
     charge: Tensor
     length: Tensor

@@ -15,6 +15,7 @@ from aiida_mlal.ml.configurations import Configurations
 
 if TYPE_CHECKING:
     from aiida_mlal.ml.models.base import Potential
+    from aiida_mlal.ml.models.factory import ModelOptions
 
 
 @dataclass(frozen=True)
@@ -154,6 +155,9 @@ class Strategy(ABC):
         """Refuse to choose less than one."""
         if self.n < 1:
             raise ValueError(f"expected a number n of structures above 0, got {self.n}")
+
+    def check_model(self, model: "ModelOptions") -> None:  # noqa: B027
+        """Raise ``ValueError`` for a model whose potentials lack what this strategy looks at."""
 
     def choose(self, query: Query) -> list[Choice]:
         """Return up to ``n`` different structures, most wanted first; fewer if fewer are left."""

@@ -3,7 +3,7 @@
 from abc import abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from jaxtyping import Float
@@ -12,6 +12,9 @@ from aiida_mlal.ml import parts
 from aiida_mlal.ml.features.base import FeatureMap
 from aiida_mlal.ml.selection.base import Choice, Query, Strategy, by_content
 from aiida_mlal.ml.selection.transforms import posterior, scaled
+
+if TYPE_CHECKING:
+    from aiida_mlal.ml.models.factory import ModelOptions
 
 
 @dataclass(frozen=True)
@@ -40,6 +43,10 @@ class ByFeatures(Strategy):
         parts.make("features", self.features, "features")
         if self.sigma is not None and not self.sigma > 0:
             raise ValueError(f"expected sigma above 0 or null, got {self.sigma}")
+
+    def check_model(self, model: "ModelOptions") -> None:
+        """Let the feature map judge the model."""
+        parts.make("features", self.features, "features").check_model(model)
 
     def _choose(self, query: Query, n: int) -> list[Choice]:
         pool, train = self.rows(query)

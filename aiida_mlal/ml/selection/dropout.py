@@ -1,9 +1,13 @@
 """The structures of which a network says something else when nodes are left out."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
+from aiida_mlal.ml import parts
 from aiida_mlal.ml.selection.base import Choice, Query, Strategy, measured
+
+if TYPE_CHECKING:
+    from aiida_mlal.ml.models.factory import ModelOptions
 
 
 @dataclass(frozen=True)
@@ -18,6 +22,10 @@ class Dropout(Strategy):
     """
 
     uncertainty: Literal["dropout_energy", "dropout_force"] = "dropout_energy"
+
+    def check_model(self, model: "ModelOptions") -> None:
+        """Let the measure judge the model."""
+        parts.make("uncertainties", {"name": self.uncertainty}).check_model(model)
 
     def _choose(self, query: Query, n: int) -> list[Choice]:
         return measured(query, n, self.uncertainty, "dropout")

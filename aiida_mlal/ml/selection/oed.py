@@ -11,6 +11,7 @@ from aiida_mlal.ml.uncertainty.criterion import Criterion, Quantity
 
 if TYPE_CHECKING:
     from aiida_mlal.ml.models.base import Potential
+    from aiida_mlal.ml.models.factory import ModelOptions
     from aiida_mlal.ml.uncertainty.design import Design
     from aiida_mlal.ml.uncertainty.oed import OED
 
@@ -41,6 +42,10 @@ class OptimalDesign(Criterion, Strategy):
         """Refuse limits that are none."""
         Criterion.__post_init__(self)
         Strategy.__post_init__(self)
+
+    def check_model(self, model: "ModelOptions") -> None:
+        """Want a network."""
+        model.check_able("last_layer")
 
     def _choose(self, query: Query, n: int) -> list[Choice]:
         if query.potential is None:

@@ -9,11 +9,12 @@ from ase.data import chemical_symbols, covalent_radii
 from jaxtyping import Bool, Float, Int
 
 from aiida_mlal.ml import parts
-from aiida_mlal.ml.options import suggest
+from aiida_mlal.ml.options import within
 
 if TYPE_CHECKING:
     from aiida_mlal.ml.configurations import Configurations
     from aiida_mlal.ml.models.base import Potential
+    from aiida_mlal.ml.models.factory import ModelOptions
     from aiida_mlal.ml.uncertainty.base import Uncertainty
 
 UNCERTAIN, UNPHYSICAL = "uncertain", "unphysical"
@@ -83,9 +84,7 @@ class Guard:
     def __post_init__(self) -> None:
         """Refuse limits that nothing or everything fulfils, and an unknown measure."""
         if self.uncertainty is not None:
-            name, known = self.uncertainty.get("name"), parts.names("uncertainties")
-            if name not in known:  # its options are checked by ``measure``, which needs torch
-                raise ValueError(f"unknown uncertainty {name!r}{suggest(str(name), known)}")
+            parts.make("uncertainties", self.uncertainty, "uncertainty")
         for name in ("select", "break_", "min_distance", "max_force"):
             value = getattr(self, name)
             if value is not None and not value > 0:
@@ -94,6 +93,21 @@ class Guard:
             raise ValueError(
                 f"expected select not above break, got {self.select} and {self.break_}"
             )
+
+    def check_model(self, model: "ModelOptions", trained: "Uncertainty | None") -> None:
+        """Raise ``ValueError`` unless the measure suits a model.
+
+        Parameters
+        ----------
+        trained
+            What the potentials are trained for.
+        """
+        if self.uncertainty is None:
+            return
+        measure: Uncertainty = parts.make("uncertainties", self.uncertainty, "guard.uncertainty")
+        with within("guard.uncertainty"):
+            measure.check_model(model)
+            measure.check_carried(trained)
 
     def measure(self, potential: "Potential", structures: "Configurations") -> "Uncertainty | None":
         """Return what measures the uncertainty of a potential, or None if nothing can.

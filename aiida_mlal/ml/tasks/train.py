@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from aiida_mlal.ml import parts
 from aiida_mlal.ml.configurations import Configurations
 from aiida_mlal.ml.formats.files import read
-from aiida_mlal.ml.options import as_dict, build
+from aiida_mlal.ml.options import as_dict, build, within
 from aiida_mlal.ml.tasks.base import Interrupted, Progress, Task, plain
 from aiida_mlal.ml.training.options import TrainingOptions
 
@@ -66,6 +66,7 @@ class Train(Task):
         from aiida_mlal.ml.models.factory import ModelOptions
 
         model = ModelOptions.parse(self.model)
+        model.learner()
         if self.output.endswith(OF_MLIP):
             single = model.prior is None and model.ensemble == 1
             if not (single and model.architecture["architecture"] == "mtp"):
@@ -81,6 +82,8 @@ class Train(Task):
             )
         if self.uncertainty is not None:
             measure = parts.make("uncertainties", self.uncertainty, "uncertainty")
+            with within("uncertainty"):
+                measure.check_model(model)
             if measure.wants_held_out and self.validation is None and not options.validation:
                 raise ValueError(
                     f"uncertainty: {self.uncertainty['name']!r} needs labels that are not learned "

@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from jaxtyping import Float
@@ -13,6 +13,9 @@ from aiida_mlal.ml.configurations import Configurations
 from aiida_mlal.ml.evaluator import Members
 from aiida_mlal.ml.graph import Graph
 from aiida_mlal.ml.models.base import Potential, Prediction
+
+if TYPE_CHECKING:
+    from aiida_mlal.ml.models.factory import ModelOptions
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,6 +77,9 @@ class Uncertainty(ABC):
     is_variance: ClassVar[bool] = False
     """Whether it grows like the square of an error."""
 
+    def check_model(self, model: "ModelOptions") -> None:  # noqa: B027
+        """Raise ``ValueError`` for a model whose potentials are not of the kind that this needs."""
+
     @abstractmethod
     def of(
         self, potential: Potential, graph: Graph, committee: Prediction | None = None
@@ -88,6 +94,25 @@ class Uncertainty(ABC):
         ValueError
             If the potential is not of the kind that this measure needs.
         """
+
+    @property
+    def carried(self) -> frozenset[str]:
+        """What potentials carry that were trained for this measure, in words."""
+        return frozenset()
+
+    @property
+    def needed(self) -> frozenset[str]:
+        """What of that, or of what another measure lets them carry, this one cannot do without."""
+        return self.carried
+
+    def check_carried(self, trained: "Uncertainty | None") -> None:
+        """Raise ``ValueError`` unless training for another measure, or none, is enough for this."""
+        missing = sorted(self.needed - (frozenset() if trained is None else trained.carried))
+        if missing:
+            raise ValueError(
+                f"the uncertainty {self.kind!r} needs a potential that carries {missing[0]}, as "
+                "training leaves it with the same name and options as the option 'uncertainty'"
+            )
 
     wants_held_out: ClassVar[bool] = False
     """Whether it has to know of labelled structures that were not learned from."""

@@ -4,7 +4,7 @@ import copy
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import torch
@@ -31,6 +31,9 @@ from aiida_mlal.ml.uncertainty.calibration import (
     force_deviations,
     pairs_of,
 )
+
+if TYPE_CHECKING:
+    from aiida_mlal.ml.models.factory import ModelOptions
 
 PREFIX = "calibrated."
 """Before the names of its tensors, among the extras of a potential."""
@@ -79,6 +82,20 @@ class Calibrated(Uncertainty):
         """The other measure."""
         found: Uncertainty = parts.make("uncertainties", self.base, "base")
         return found
+
+    def check_model(self, model: "ModelOptions") -> None:
+        """Let the other measure judge the model."""
+        self.inner.check_model(model)
+
+    @property
+    def carried(self) -> frozenset[str]:
+        """The factor, and what the other measure needs."""
+        return frozenset({f"a factor of calibration for {self._about}"}) | self.inner.carried
+
+    @property
+    def needed(self) -> frozenset[str]:
+        """The factor, and what the other measure needs."""
+        return frozenset({f"a factor of calibration for {self._about}"}) | self.inner.needed
 
     def fitted(
         self,

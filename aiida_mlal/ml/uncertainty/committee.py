@@ -2,7 +2,7 @@
 
 from abc import abstractmethod
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 import torch
@@ -13,6 +13,9 @@ from aiida_mlal.ml.graph import Graph
 from aiida_mlal.ml.models.base import Potential, Prediction
 from aiida_mlal.ml.uncertainty.base import MemberMeasure, Uncertainties, Uncertainty
 
+if TYPE_CHECKING:
+    from aiida_mlal.ml.models.factory import ModelOptions
+
 
 @dataclass(frozen=True)
 class Committee(Uncertainty):
@@ -20,6 +23,10 @@ class Committee(Uncertainty):
 
     Variances are those of the members themselves (divided by their number, not by one less).
     """
+
+    def check_model(self, model: "ModelOptions") -> None:
+        """Want two members or more."""
+        self._check_size(model.ensemble)
 
     def of(
         self, potential: Potential, graph: Graph, committee: Prediction | None = None
@@ -49,12 +56,15 @@ class Committee(Uncertainty):
         forces: Float[np.ndarray, "members atoms 3"],
         owner: Int[np.ndarray, " atoms"],
     ) -> Uncertainties:
-        if len(energies) < 2:
+        self._check_size(len(energies))
+        return Uncertainties(self.kind, self.unit, *self._spread(energies, forces, owner))
+
+    def _check_size(self, n_members: int) -> None:
+        if n_members < 2:
             raise ValueError(
                 f"the uncertainty {self.kind!r} is the spread of a committee, and this potential "
                 "has one member: train with the model option 'ensemble' of 2 or more"
             )
-        return Uncertainties(self.kind, self.unit, *self._spread(energies, forces, owner))
 
     @abstractmethod
     def _spread(

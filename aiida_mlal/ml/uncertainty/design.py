@@ -19,6 +19,9 @@ from aiida_mlal.ml.uncertainty.sensitivities import energy_sensitivities, force_
 PREFIXES = ("oed", "last_layer")
 """Before the names of its tensors, among the extras of a potential: the measure it is made for."""
 
+MATRIX = "an information matrix of the quantity {!r}"
+"""What potentials carry, in words."""
+
 N_ATOMS = {"energy": 2000, "atoms": 2000, "forces": 64}
 """Of how many atoms sensitivities are computed at a time."""
 

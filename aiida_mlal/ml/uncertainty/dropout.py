@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from functools import partial
-from typing import ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 import numpy as np
 
@@ -10,6 +10,9 @@ from aiida_mlal.ml.graph import Graph
 from aiida_mlal.ml.models.base import Potential, Prediction
 from aiida_mlal.ml.uncertainty.base import GraphMeasure, Uncertainties, Uncertainty
 from aiida_mlal.ml.uncertainty.design import sensitivities
+
+if TYPE_CHECKING:
+    from aiida_mlal.ml.models.factory import ModelOptions
 
 
 @dataclass(frozen=True)
@@ -36,6 +39,10 @@ class _Dropout(Uncertainty):
         """Refuse to leave out nothing or everything."""
         if not 0 < self.rate < 1:
             raise ValueError(f"expected a rate between 0 and 1, got {self.rate}")
+
+    def check_model(self, model: "ModelOptions") -> None:
+        """Want a network."""
+        model.check_able("last_layer")
 
     def of_graph(self, potential: Potential) -> GraphMeasure:
         """Return what needs no prediction."""

@@ -14,6 +14,9 @@ from aiida_mlal.ml.uncertainty.base import Fitted, RowMeasure, Uncertainties, Un
 from aiida_mlal.ml.uncertainty.maxvol import START, SWAP
 from aiida_mlal.ml.uncertainty.rows import rows_of
 
+ANY = "an active set"
+"""What is carried, of whatever mode."""
+
 
 @dataclass(frozen=True)
 class Grade(Uncertainty):
@@ -47,6 +50,16 @@ class Grade(Uncertainty):
             raise ValueError(f"expected a threshold above 1, got {self.threshold}")
         if not self.start > 0:
             raise ValueError(f"expected start above 0, got {self.start}")
+
+    @property
+    def carried(self) -> frozenset[str]:
+        """An active set of a mode."""
+        return frozenset({ANY, f"{ANY} of the mode {self.mode or 'configuration'!r}"})
+
+    @property
+    def needed(self) -> frozenset[str]:
+        """The active set of this mode, or any."""
+        return frozenset({ANY}) if self.mode is None else self.carried
 
     def fitted(
         self,

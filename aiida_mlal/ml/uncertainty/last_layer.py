@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from functools import partial
-from typing import ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 import numpy as np
 
@@ -10,8 +10,11 @@ from aiida_mlal.ml.configurations import Configurations
 from aiida_mlal.ml.graph import Graph
 from aiida_mlal.ml.models.base import Potential, Prediction
 from aiida_mlal.ml.uncertainty.base import Fitted, GraphMeasure, Uncertainties, Uncertainty
-from aiida_mlal.ml.uncertainty.design import Design, sensitivities
+from aiida_mlal.ml.uncertainty.design import MATRIX, Design, sensitivities
 from aiida_mlal.ml.uncertainty.information import RIDGE
+
+if TYPE_CHECKING:
+    from aiida_mlal.ml.models.factory import ModelOptions
 
 
 class _LastLayer(Uncertainty):
@@ -19,6 +22,15 @@ class _LastLayer(Uncertainty):
 
     ridge: float
     quantity: ClassVar[Literal["energy", "forces"]]
+
+    def check_model(self, model: "ModelOptions") -> None:
+        """Want a network."""
+        model.check_able("last_layer")
+
+    @property
+    def carried(self) -> frozenset[str]:
+        """The information matrix."""
+        return frozenset({MATRIX.format(self.quantity)})
 
     def fitted(
         self,

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 from jaxtyping import Float
@@ -13,8 +13,11 @@ from aiida_mlal.ml.graph import Graph
 from aiida_mlal.ml.models.base import Potential, Prediction
 from aiida_mlal.ml.uncertainty.base import Fitted, GraphMeasure, Uncertainties, Uncertainty
 from aiida_mlal.ml.uncertainty.criterion import Criterion, Quantity
-from aiida_mlal.ml.uncertainty.design import Design, over_structures, sensitivities
+from aiida_mlal.ml.uncertainty.design import MATRIX, Design, over_structures, sensitivities
 from aiida_mlal.ml.uncertainty.information import gain
+
+if TYPE_CHECKING:
+    from aiida_mlal.ml.models.factory import ModelOptions
 
 
 @dataclass(frozen=True)
@@ -34,6 +37,20 @@ class OED(Criterion, Uncertainty):
     kind: ClassVar[str] = "oed"
     unit: ClassVar[str] = "1"
     is_variance: ClassVar[bool] = True
+
+    def check_model(self, model: "ModelOptions") -> None:
+        """Want a network."""
+        model.check_able("last_layer")
+
+    @property
+    def carried(self) -> frozenset[str]:
+        """The information matrices."""
+        return frozenset(map(MATRIX.format, {*self.parts, "atoms"}))
+
+    @property
+    def needed(self) -> frozenset[str]:
+        """Those that are looked at: of atoms where energies are asked for."""
+        return self.carried if "energy" in self.parts else frozenset(map(MATRIX.format, self.parts))
 
     def fitted(
         self,

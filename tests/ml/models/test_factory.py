@@ -1,6 +1,7 @@
 import pytest
 import torch
 
+from aiida_mlal.ml import parts
 from aiida_mlal.ml.models.bpnn import BPNN
 from aiida_mlal.ml.models.ensemble import Ensemble
 from aiida_mlal.ml.models.factory import ModelOptions, restore, single
@@ -57,6 +58,31 @@ def test_repeats_with_neighbouring_seeds_share_no_members():
     one, other = (build({**BPNN_OPTIONS, "ensemble": 3}, seed).members for seed in (0, 1))
     found = {tuple(weights(member).tolist()) for member in (*one, *other)}
     assert len(found) == 6
+
+
+def test_what_is_trained_has_weights_and_a_prior_has_none():
+    morse = {"architecture": "morse"}
+    assert ModelOptions.parse(BPNN_OPTIONS).learner() == "bpnn"
+    assert ModelOptions.parse({**BPNN_OPTIONS, "prior": morse}).learner() == "bpnn"
+    for model, message in (
+        (morse, r"^model: 'morse' has no weights to be trained.*\['bpnn', 'gmnn', 'mtp'\]"),
+        ({**morse, "prior": {"architecture": "zbl"}}, "^model: 'morse' on 'zbl' has no weights"),
+        (
+            {**BPNN_OPTIONS, "prior": {"architecture": "mtp"}},
+            r"^model\.prior: expected an .* one of \['morse', 'zbl'\], got 'mtp'",
+        ),
+        ({**BPNN_OPTIONS, "prior": BPNN_OPTIONS}, r"^model\.prior: expected .* got 'bpnn'"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            ModelOptions.parse(model).learner()
+
+
+@pytest.mark.parametrize("name", parts.names("models"))
+def test_models_say_whether_they_have_weights(name):
+    kind = parts.find("models", name)
+    if kind.Options is not None:
+        potential = single({"architecture": name}, ["C", "Cu"], seed=0)
+        assert bool(list(potential.parameters())) == kind.is_learned
 
 
 def test_parsing_leaves_the_options_alone():

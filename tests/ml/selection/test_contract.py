@@ -1,5 +1,6 @@
 """What holds for every query strategy; a new one joins by entering ``STRATEGIES``."""
 
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -37,6 +38,15 @@ STRATEGIES = {
     "random": {},
     "uncertainty": {},
 }
+
+SMALL = {"architecture": "bpnn", "hidden": [3], "cutoff": 3.0}
+MODELS = (
+    SMALL,
+    {**SMALL, "ensemble": 2, "prior": {"architecture": "morse"}},
+    {"architecture": "mtp", "level": 4},
+    {"architecture": "mtp", "level": 4, "ensemble": 2, "prior": {"architecture": "zbl"}},
+    {"architecture": "gmnn", "hidden": [3], "cutoff": 3.0},
+)
 
 
 def water(n, seed=0):
@@ -166,6 +176,22 @@ def test_a_strategy_that_needs_a_potential_says_so(options, train):
         return
     with pytest.raises(ValueError, match="potential"):
         select(water(3), train, {**options, "n": 2}, OFF)
+
+
+@pytest.mark.parametrize("model", MODELS, ids=str)
+def test_a_model_without_what_is_looked_at_is_known_by_its_options(options, kind, model):
+    """So that it is refused before anything is trained."""
+    if not kind.wants_potential or "uncertainty" in options["name"]:
+        return  # the pool of a simulation says how uncertain it is
+    told = ModelOptions.parse(model)
+    pool = water(3)
+    try:
+        select(pool, water(2, seed=1), options, OFF, potential=told.build(pool.elements, 0))
+    except ValueError as error:
+        with pytest.raises(ValueError, match=re.escape(str(error))):
+            parts.make("strategies", options).check_model(told)
+    else:
+        parts.make("strategies", options).check_model(told)
 
 
 def test_positions_that_are_no_numbers_are_filtered_or_refused(options, potential, train):

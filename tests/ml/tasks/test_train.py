@@ -286,6 +286,22 @@ def test_an_uncertainty_that_there_is_not_is_refused():
         parse({**TASK, "uncertainty": {"name": "grade", "modes": 1}})
 
 
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"model": {"architecture": "morse"}}, "^model: 'morse' has no weights to be trained"),
+        ({"uncertainty": {"name": "force_std"}}, "^uncertainty: .*'ensemble' of 2 or more"),
+        (
+            {"model": {"architecture": "mtp"}, "uncertainty": {"name": "oed"}},
+            r"^uncertainty: .*'mtp' has no last layer, models that have are \['bpnn', 'gmnn'\]",
+        ),
+    ],
+)
+def test_what_a_model_cannot_be_trained_for_is_known_by_the_options(changes, message):
+    with pytest.raises(ValueError, match=message):
+        parse({**TASK, **changes})
+
+
 def test_an_empty_training_set_is_said_to_be_so(folder):
     Configurations.empty().save("dataset.safetensors")
     result = execute(TASK)

@@ -68,3 +68,53 @@ def test_a_committee_spreads_and_a_single_potential_knows_nothing(copper):
     assert measure_of(build(GMNN), copper) is None
     with pytest.raises(ValueError, match="a single potential has none unless it was trained"):
         select(copper, NOTHING, {"name": "uncertainty"}, potential=build(GMNN))
+
+
+MEASURES = (
+    {"name": "grade"},
+    {"name": "grade", "mode": "neighbourhood"},
+    {"name": "last_layer_energy"},
+    {"name": "last_layer_force"},
+    {"name": "oed"},
+    {"name": "oed", "quantity": "forces"},
+    {"name": "dropout_force"},
+    {"name": "calibrated", "base": {"name": "dropout_force"}},
+    {"name": "calibrated", "base": {"name": "last_layer_force"}},
+)
+
+
+@pytest.mark.parametrize("trained", [None, *MEASURES], ids=str)
+def test_what_training_leaves_out_is_known_before(copper, trained):
+    """A measure says beforehand whether the potential will carry what it needs."""
+    labelled = build(GMNN, seed=1).predict(copper)
+    potential = build({**GMNN, "hidden": [2], "cutoff": 3.0})
+    if trained is not None:
+        carry(potential, trained, labelled[:4], labelled[4:])
+    made = None if trained is None else parts.make("uncertainties", trained)
+    for options in MEASURES:
+        measure = parts.make("uncertainties", options)
+        try:
+            measure.measure(potential, copper)
+        except ValueError:
+            with pytest.raises(ValueError, match="needs a potential that carries"):
+                measure.check_carried(made)
+        else:
+            measure.check_carried(made)
+
+
+@pytest.mark.parametrize("options", [*MEASURES, {"name": "force_std"}], ids=str)
+@pytest.mark.parametrize(
+    "model", [GMNN, {**GMNN, "ensemble": 2}, {"architecture": "mtp", "level": 4}], ids=str
+)
+def test_a_model_that_a_measure_does_not_suit_is_known_by_its_options(copper, model, options):
+    labelled = build(GMNN, seed=1).predict(copper)
+    small = {**model, "hidden": [2], "cutoff": 3.0} if model["architecture"] == "gmnn" else model
+    potential, measure = build(small), parts.make("uncertainties", options)
+    try:
+        carry(potential, options, labelled[:4], labelled[4:])
+        measure.measure(potential, copper)
+    except ValueError:
+        with pytest.raises(ValueError, match=r"has no last layer|spread of a committee"):
+            measure.check_model(ModelOptions.parse(model))
+    else:
+        measure.check_model(ModelOptions.parse(model))
