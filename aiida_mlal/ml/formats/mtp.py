@@ -225,6 +225,7 @@ def _read_text(text: str) -> tuple[dict[str, str], list[tuple[str, np.ndarray]]]
         elif re.fullmatch(r"\d+-\d+", line):
             blocks.append((line, []))
         elif line.startswith("{") and blocks:
+            _check_braces("radial_coeffs", line.rstrip(","))
             blocks[-1][1].append([_float(x) for x in line.strip("{},").split(",")])
         elif line and line != "radial_coeffs":
             raise ValueError(f"cannot read the line {line[:60]!r}")
@@ -363,9 +364,17 @@ def _float(text: str) -> float:
         raise ValueError(f"expected a number, got {text[:40]!r}") from error
 
 
+def _check_braces(name: str, text: str) -> None:
+    """Refuse a list without its end, of which the last number may have lost digits."""
+    whole = text.startswith("{") and text.endswith("}") and text.count("{") == text.count("}")
+    if not whole:
+        raise ValueError(f"{name}: expected numbers in braces, but the list breaks off")
+
+
 def _rows(values: dict[str, str], name: str, width: int, dtype: type = int) -> np.ndarray:
     if name not in values:
         raise ValueError(f"{name} is missing")
+    _check_braces(name, values[name])
     words = re.sub(r"[{},]", " ", values[name]).split()
     try:
         numbers: np.ndarray = np.array(words, dtype=dtype)
