@@ -95,8 +95,8 @@ def fit(
     Raises
     ------
     ValueError
-        If there is nothing to learn from, a label is not finite, or two validation sets are asked
-        for.
+        If there is nothing to learn from, a label is not finite, two validation sets are asked
+        for, or there is no such device here.
     DivergedError
         If the loss stops being finite.
     """
@@ -120,6 +120,11 @@ def fit(
         train = np.arange(len(learnable))
         learnable = Configurations.concatenate([learnable, validation.learnable])
         judges = np.arange(len(train), len(learnable))
+    if options.device == "cuda" and not torch.cuda.is_available():
+        raise ValueError(
+            f"training.device: 'cuda' is asked for, and torch {torch.__version__} finds no CUDA "
+            "device here: choose 'cpu', or a computer that has one, with a torch built for CUDA"
+        )
     precision = options.precision
     potential.to(options.device, _PRECISIONS[precision] if precision else potential.dtype)
     learner, targets = _beyond_priors(potential, learnable)

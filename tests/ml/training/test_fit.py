@@ -423,3 +423,9 @@ def test_the_mean_absolute_error_may_decide(structures):
     expected = n_atoms * errors["energy_mae"] + errors["force_mae"]
     assert curve.validation[curve.best] == pytest.approx(expected, rel=1e-10)
     assert curve.validation[curve.best] == min(curve.validation)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
+def test_a_device_that_is_not_there_is_an_error(structures):
+    with pytest.raises(ValueError, match="finds no CUDA device here: choose 'cpu'"):
+        fit(untrained(), structures, options(device="cuda"), 0)
