@@ -7,12 +7,15 @@ from pathlib import Path
 import ase.io
 import numpy as np
 from ase import Atoms
-from ase.io.formats import UnknownFileTypeError
+from ase.io.formats import UnknownFileTypeError, filetype, get_ioformat
 
 from aiida_mlal.ml.configurations import Configurations
-from aiida_mlal.ml.formats import cfg
+from aiida_mlal.ml.formats import cfg, extxyz
+from aiida_mlal.ml.formats.place import check_place
 
 SUFFIX = ".safetensors"
+CFG = (".cfg", ".cfg.xz")
+"""Ends of names of files of MLIP that are written."""
 
 
 def read(
@@ -65,27 +68,43 @@ def write(
         If ASE does not know the format, or cannot write these structures in it.
     """
     path = Path(path)
+    check_target(path)
     if path.suffix == SUFFIX:
         configurations.save(path)
-    elif path.name.endswith((".cfg", ".cfg.xz")):
+    elif path.name.endswith(CFG):
         cfg.write(configurations, path, elements)
+    elif _format(path) == "extxyz":
+        extxyz.write(configurations, path)
     else:
         try:
-            ase.io.write(path, [_without_blanks(atoms) for atoms in configurations.to_ase()])
-        except UnknownFileTypeError as error:
-            raise ValueError(f"{path}: ASE does not know this format: {error}") from error
+            ase.io.write(path, configurations.to_ase())
         except Exception as error:
             raise ValueError(f"{path}: ASE could not write it: {error!r}") from error
 
 
-def _without_blanks(atoms: Atoms) -> Atoms:
-    """Take empty texts away: in extended XYZ such a key would swallow the next one."""
-    atoms.info = {key: value for key, value in atoms.info.items() if not _is_blank(value)}
-    return atoms
+def check_target(path: str | Path) -> None:
+    """Refuse a file that ``write`` could not write, whatever the structures.
+
+    Raises
+    ------
+    ValueError
+        If its folder is missing or not writable, or ASE does not know the format.
+    """
+    check_place(path)
+    path = Path(path)
+    if path.suffix != SUFFIX and not path.name.endswith(CFG):
+        _format(path)
 
 
-def _is_blank(value: object) -> bool:
-    return isinstance(value, str) and not value
+def _format(path: Path) -> str:
+    """Return ASE's name of the format that the end of a name stands for."""
+    try:
+        form = get_ioformat(filetype(str(path), read=False))
+    except UnknownFileTypeError as error:
+        raise ValueError(f"{path}: ASE does not know this format: {error}") from error
+    if not form.can_write:
+        raise ValueError(f"{path}: ASE reads the format {form.name!r} only")
+    return str(form.name)
 
 
 def _arrays(frames: list[Atoms]) -> dict[str, np.ndarray]:

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from aiida_mlal.ml.formats import mtp
+from aiida_mlal.ml.formats.place import check_place
 from aiida_mlal.ml.models.base import Potential
 from aiida_mlal.ml.models.checkpoint import Checkpoint
 from aiida_mlal.ml.models.mtp import MTP
@@ -35,9 +36,11 @@ def save(potential: Potential, path: str | Path) -> None:
     Raises
     ------
     ValueError
-        If there is no such format, or the potential is not of the kind that it holds.
+        If there is no such format, the potential is not of the kind that it holds, or its folder
+        is missing.
     """
     path = Path(path)
+    check_place(path)
     if path.suffix == ".safetensors":
         Checkpoint(potential).save(path)
     elif path.suffix in (".mtp", ".almtp"):

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from aiida_mlal.ml import load_potential, parts
 from aiida_mlal.ml.configurations import Configurations
-from aiida_mlal.ml.formats.files import read, write
+from aiida_mlal.ml.formats.files import check_target, read, write
 from aiida_mlal.ml.metrics import correlations, errors, structure_errors
 from aiida_mlal.ml.tasks.base import Task
 
@@ -54,6 +54,8 @@ class Evaluate(Task):
         """Predict, compare, and write."""
         from aiida_mlal.ml.formats.potentials import types
 
+        if self.output is not None:
+            check_target(self.output)
         potential = load_potential(self.potential, self.elements)
         dataset = read(self.dataset, self.elements, types(potential))
         predicted = potential.predict(dataset)

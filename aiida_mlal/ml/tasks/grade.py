@@ -4,8 +4,11 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
 from aiida_mlal.ml import load_potential
-from aiida_mlal.ml.formats.files import read, write
+from aiida_mlal.ml.formats.files import check_target, read, write
+from aiida_mlal.ml.formats.place import check_place
 from aiida_mlal.ml.tasks.base import Task
+
+WITH_ACTIVE_SET = (".almtp", ".safetensors")
 
 
 @dataclass(frozen=True)
@@ -47,15 +50,25 @@ class Grade(Task):
     output: str = OUTPUT
 
     def __post_init__(self) -> None:
-        """Refuse a threshold that every swap meets."""
+        """Refuse a threshold that every swap meets, and a format without an active set."""
         if not self.threshold > 1:
             raise ValueError(f"expected a threshold above 1, got {self.threshold}")
+        if not self.start > 0:
+            raise ValueError(f"expected start above 0, got {self.start}")
+        if self.save_potential is not None and not self.save_potential.endswith(WITH_ACTIVE_SET):
+            raise ValueError(
+                f"{self.save_potential}: expected a format that holds an active set, choose from "
+                f"{list(WITH_ACTIVE_SET)}"
+            )
 
     def run(self) -> dict[str, Any]:
         """Grade, and write the structures with ``grade`` and the labels that they had."""
         from aiida_mlal.ml.formats import potentials
         from aiida_mlal.ml.uncertainty.active_set import ActiveSet
 
+        check_target(self.output)
+        if self.save_potential is not None:
+            check_place(self.save_potential)
         potential = load_potential(self.potential, self.elements)
         types = potentials.types(potential)
         dataset = read(self.dataset, self.elements, types)

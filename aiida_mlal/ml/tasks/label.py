@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 from aiida_mlal.ml.configurations import Configurations
-from aiida_mlal.ml.formats.files import read, write
+from aiida_mlal.ml.formats.files import check_target, read, write
 from aiida_mlal.ml.labelling.calculators import CalculatorOptions
 from aiida_mlal.ml.labelling.checks import Limits
 from aiida_mlal.ml.labelling.label import fingerprint, label
@@ -41,6 +41,7 @@ class Label(Task):
 
     def run(self) -> dict[str, Any]:
         """Label every structure, and write them in the same order."""
+        check_target(self.output)
         calculator, limits = self._parts()
         try:
             labelled = label(read(self.dataset), calculator, limits, Progress())

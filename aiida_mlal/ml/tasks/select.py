@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 
 from aiida_mlal.ml import load_potential, parts
 from aiida_mlal.ml.configurations import Configurations
-from aiida_mlal.ml.formats.files import read, write
+from aiida_mlal.ml.formats.files import check_target, read, write
 from aiida_mlal.ml.options import build
 from aiida_mlal.ml.selection.filters import Filters
 from aiida_mlal.ml.selection.select import select
@@ -57,6 +57,7 @@ class Select(Task):
 
         With a potential they carry what it says of them, to be compared with their labels.
         """
+        check_target(self.output)
         potential, types = None, self.elements
         if self.potential is not None:
             from aiida_mlal.ml.formats.potentials import types as types_of

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from aiida_mlal.ml import load_potential, parts
-from aiida_mlal.ml.formats.files import read, write
+from aiida_mlal.ml.formats.files import check_target, read, write
 from aiida_mlal.ml.options import as_dict
 from aiida_mlal.ml.tasks.base import Interrupted, Progress, Task
 
@@ -46,6 +46,7 @@ class Simulate(Task):
         simulation = parts.make("simulations", self.simulation, "simulation")
         from aiida_mlal.ml.formats.potentials import types
 
+        check_target(self.output)
         potential = load_potential(self.potential, self.elements)
         structures = read(self.dataset, self.elements, types(potential))
         try:

@@ -36,7 +36,7 @@ def test_what_is_written_is_read(tmp_path, structures, name):
     for key in ("numbers", "cells", "pbc"):
         np.testing.assert_allclose(getattr(again, key), getattr(structures, key), atol=1e-12)
     for key in ("positions", "energies", "forces", "stresses"):
-        np.testing.assert_allclose(getattr(again, key), getattr(structures, key), atol=1e-7)
+        np.testing.assert_allclose(getattr(again, key), getattr(structures, key), rtol=1e-15)
     np.testing.assert_array_equal(again.fixed, structures.fixed)
 
 
@@ -103,8 +103,12 @@ def test_a_missing_file_is_named(tmp_path):
 
 
 def test_formats_that_cannot_be_written(tmp_path, structures):
-    with pytest.raises(ValueError, match=r"a\.zzz"):
+    with pytest.raises(ValueError, match=r"a\.zzz: ASE does not know this format"):
         files.write(structures, tmp_path / "a.zzz")
+    with pytest.raises(ValueError, match="ASE reads the format 'cp2k-dcd' only"):
+        files.write(structures, tmp_path / "a.dcd")
+    with pytest.raises(ValueError, match="there is no folder"):
+        files.write(structures, tmp_path / "nowhere" / "a.extxyz")
 
 
 def test_summary_of_mixed_structures(structures):

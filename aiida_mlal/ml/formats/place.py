@@ -1,0 +1,22 @@
+"""Where files are to be written."""
+
+import os
+from pathlib import Path
+
+
+def check_place(path: str | Path) -> None:
+    """Refuse a place where no file can be written: better before the work than after it.
+
+    Raises
+    ------
+    ValueError
+        If the folder is missing or not writable, or the file is there and is not.
+    """
+    path = Path(path)
+    if not path.parent.is_dir():
+        raise ValueError(f"{path}: there is no folder {path.parent} to write to")
+    if path.is_dir():
+        raise ValueError(f"{path} is a folder, a file is to be written")
+    target = path if path.exists() else path.parent
+    if not os.access(target, os.W_OK):
+        raise ValueError(f"{path}: {target} is not writable")
