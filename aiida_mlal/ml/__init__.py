@@ -22,8 +22,8 @@ def load_potential(path: str | Path, elements: Sequence[str] | None = None) -> "
         A checkpoint of this package, ``.safetensors``, or a trained potential of the MLIP codes,
         ``.mtp`` or ``.almtp`` (perhaps compressed, ``.xz``).
     elements
-        Chemical symbols of the types 0, 1, ... in formats that only number them. For a format
-        that names its elements, those that the potential must know.
+        Chemical symbols of the types 0, 1, ... in files that only number them. For a file that
+        names its elements, those that the potential must know.
 
     Raises
     ------

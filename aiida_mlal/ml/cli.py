@@ -183,12 +183,16 @@ A moment tensor potential is best trained as
     help="What the potential is to know its uncertainty by: what that needs of DATASET is written "
     "with it. [default: that of the model; grade for mtp]",
 )
-@click.option("--elements", help="Of the types 0, 1, ... in files of the MLIP codes, such as Cu,O.")
+@click.option(
+    "--elements",
+    type=Elements(),
+    help="Of the types 0, 1, ... in files of the MLIP codes, such as Cu,O; DATASET has no others.",
+)
 @SEED
 @output("potential.safetensors")
-def train(elements: str | None, **options: Any) -> None:
+def train(**options: Any) -> None:
     """Train a potential on the labelled structures of DATASET."""
-    _do("train", {**options, "elements": elements.split(",") if elements else None})
+    _do("train", options)
 
 
 @mlal.command()

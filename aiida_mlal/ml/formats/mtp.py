@@ -78,8 +78,8 @@ def read(path: str | Path, elements: Sequence[str] | None = None) -> MTP:
 def load(path: str | Path, elements: Sequence[str] | None = None) -> MTPFile:
     """Read a file, compressed if its name ends in ``.xz``.
 
-    ``elements`` says which element each type is. By default this is what the file says, where we
-    wrote it or its types are atomic numbers; else type t stands for the element of number t + 1.
+    The file says which element each type is where we wrote it, or its types are atomic numbers; it
+    must then have all the ``elements``. Else these are those of its types, by default H, He, ...
     """
     try:
         return parse(cfg.read_bytes(path), elements)
@@ -245,20 +245,26 @@ def _types(n: int, labels: list[str], tag: str, elements: Sequence[str] | None) 
         raise ValueError(f"radial_coeffs has the pairs {labels}, which are not all of {numbers}")
     if pairs and len(numbers) != n:
         raise ValueError(f"species_count is {n}, but radial_coeffs has {len(numbers)} species")
+    absolute = bool(numbers) and numbers != list(range(n))
+    if absolute and not all(0 < z < len(chemical_symbols) for z in numbers):
+        raise ValueError(f"the species {numbers} are no atomic numbers")
+    words, counted = tag.split(), chemical_symbols[1 : n + 1]
+    if absolute:
+        named = [chemical_symbols[z] for z in numbers]
+    elif len(words) == n and set(words) <= set(chemical_symbols[1:]):
+        named = words
+    else:
+        named = counted
     if elements is None:
-        words = tag.split()
-        if len(words) == n and set(words) <= set(chemical_symbols[1:]):
-            return words
-        absolute = bool(numbers) and numbers != list(range(n))
-        if absolute and not all(0 < z < len(chemical_symbols) for z in numbers):
-            raise ValueError(f"the species {numbers} are no atomic numbers")
-        return [
-            chemical_symbols[z] if absolute else chemical_symbols[z + 1]
-            for z in numbers or range(n)
-        ]
-    if len(elements) != n:
-        raise ValueError(f"the potential has {n} species, got the elements {list(elements)}")
-    return list(elements)
+        return named
+    if named == counted:  # nobody has named them
+        if len(elements) != n:
+            raise ValueError(f"the potential has {n} species, got the elements {list(elements)}")
+        return list(elements)
+    missing = sorted(set(elements) - set(named))
+    if missing:
+        raise ValueError(f"the potential knows {named}, not {missing}")
+    return named
 
 
 def _parameter_order(potential: MTP, types: Sequence[str]) -> Int[np.ndarray, " parameters"]:

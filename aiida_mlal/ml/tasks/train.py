@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from aiida_mlal.ml import parts
 from aiida_mlal.ml.configurations import Configurations
 from aiida_mlal.ml.formats.files import read
+from aiida_mlal.ml.formats.place import check_place
 from aiida_mlal.ml.options import as_dict, build, within
 from aiida_mlal.ml.tasks.base import Interrupted, Progress, Task, plain
 from aiida_mlal.ml.training.options import TrainingOptions
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from aiida_mlal.ml.models.base import Potential
 
 OF_MLIP = (".mtp", ".almtp")
+FORMATS = (".safetensors", *OF_MLIP)
 
 
 @dataclass(frozen=True)
@@ -67,6 +69,11 @@ class Train(Task):
 
         model = ModelOptions.parse(self.model)
         model.learner()
+        if not self.output.endswith(FORMATS):
+            raise ValueError(
+                f"{self.output}: the end of the name is of no format of potentials, choose from "
+                f"{list(FORMATS)}"
+            )
         if self.output.endswith(OF_MLIP):
             single = model.prior is None and model.ensemble == 1
             if not (single and model.architecture["architecture"] == "mtp"):
@@ -94,10 +101,14 @@ class Train(Task):
         """Train, and write the potential."""
         from aiida_mlal.ml.training.fit import DivergedError, fit, split
 
+        check_place(self.output)
         dataset = read(self.dataset, self.elements)
         if not len(dataset):
             raise ValueError(f"{self.dataset} has no structures to learn from")
+        self._check_elements(dataset, self.dataset)
         validation = None if self.validation is None else read(self.validation, self.elements)
+        if validation is not None:
+            self._check_elements(validation, str(self.validation))
         options = build(TrainingOptions, self.training, "training")
         about = {"model": self.model, "options": as_dict(options), "seed": self.seed}
         potential = self._potential(dataset.learnable, validation)
@@ -145,7 +156,6 @@ class Train(Task):
     def _potential(
         self, learnable: Configurations, validation: Configurations | None = None
     ) -> "Potential":
-        from aiida_mlal.ml.formats import potentials
         from aiida_mlal.ml.models.factory import ModelOptions
 
         model = ModelOptions.parse(self.model)
@@ -156,7 +166,7 @@ class Train(Task):
             if not len(learnable):
                 raise ValueError(f"{self.dataset} has no structure with a label of status 'ok'")
             return model.build(sorted({*learnable.elements, *others, *types}), self.seed)
-        start = potentials.load(self.initial, self.elements)
+        start = self._start(self.initial)
         elements = {*start.elements, *learnable.elements, *others, *types}
         potential = model.build(sorted(elements), self.seed).to(start.dtype)
         try:
@@ -166,6 +176,27 @@ class Train(Task):
                 f"{self.initial} is not of the model that is to be trained: {error}"
             ) from error
         return potential
+
+    def _start(self, path: str) -> "Potential":
+        """Return the potential to begin with, which may lack some of the elements."""
+        from aiida_mlal.ml.formats import potentials
+
+        try:
+            return potentials.load(path, self.elements)
+        except ValueError as error:
+            start = potentials.load(path)
+            if not set(start.elements) < set(self.elements or ()):
+                raise error
+            return start
+
+    def _check_elements(self, structures: Configurations, path: str) -> None:
+        """Refuse structures of elements that are not among those that are named."""
+        others = sorted(set(structures.elements) - set(self.elements or structures.elements))
+        if others:
+            raise ValueError(
+                f"{path} has structures with {others}, which are not among the elements "
+                f"{list(self.elements or ())}"
+            )
 
     def _save(self, potential: "Potential", about: Mapping[str, Any]) -> None:
         from aiida_mlal.ml.formats import potentials

@@ -110,6 +110,21 @@ def test_species_without_elements_are_to_be_named_where_that_matters():
         parse(LEVEL_6).predict(structures)
 
 
+def test_a_file_that_names_its_elements_is_believed():
+    for named in (
+        LEVEL_6.replace("potential_tag =", "potential_tag = Ag Pd"),
+        LEVEL_6.replace("0-0", "47-47")
+        .replace("0-1", "47-46")
+        .replace("1-0", "46-47")
+        .replace("\t\t1-1", "\t\t46-46"),
+    ):
+        assert parse(named).types == ("Ag", "Pd")
+        assert parse(named, ["Pd", "Ag"]).types == ("Ag", "Pd")
+        assert parse(named, ["Pd"]).types == ("Ag", "Pd")
+        with pytest.raises(ValueError, match=r"knows \['Ag', 'Pd'\], not \['Au', 'Cu'\]"):
+            parse(named, ["Cu", "Au"])
+
+
 def test_without_elements_species_count_from_hydrogen():
     assert parse(LEVEL_6).elements == ("H", "He")
 
@@ -204,7 +219,11 @@ def test_columns_of_an_active_set_follow_the_elements():
         ("0.04, 0.05", "0.04", "expected 5 moment_coeffs, got 4"),
         ("0.04, 0.05", "0.04, nan", "not finite"),
         ("{0.4, 0.5, 0.6}", "{0.4, 0.5}", "differ in length"),
-        ("0.04, 0.05}", "0.04, 0.0", "moment_coeffs: expected numbers in braces, but the list breaks"),
+        (
+            "0.04, 0.05}",
+            "0.04, 0.0",
+            "moment_coeffs: expected numbers in braces, but the list breaks",
+        ),
         ("{0.4, 0.5, 0.6}", "{0.4, 0.5, 0.6", "radial_coeffs: expected numbers in braces"),
         ("{0, 5, 1, 7}}", "{0, 5, 1, 7}", "alpha_index_times: expected numbers in braces"),
         ("moment_coeffs", "moments", "expected radial_coeffs, species_coeffs and moment_coeffs"),

@@ -254,6 +254,32 @@ def test_new_elements_are_added(dataset, copper, folder):
     assert Checkpoint.load("potential.safetensors").potential.elements == ("Ni", "Cu")
 
 
+@pytest.mark.parametrize("name", ["first.almtp", "first.safetensors"])
+def test_new_elements_are_added_to_a_potential_that_names_its_own(dataset, folder, name):
+    model = {"architecture": "mtp", "level": 4, "radial_basis_size": 4}
+    task = {**TASK, "model": model, "training": {"epochs": 1}}
+    execute({**task, "output": name})
+    more = {**task, "initial": name, "output": "more.mtp", "elements": ["Au", "Cu"]}
+    result = execute(more)
+    assert result["status"] == "ok", result
+    assert load_potential("more.mtp").types == ("Au", "Cu")
+
+
+def test_elements_that_are_named_are_all(dataset, folder):
+    model = {"architecture": "mtp", "level": 2}
+    result = execute({**TASK, "model": model, "output": "p.mtp", "elements": ["Au", "Ag"]})
+    assert result["status"] == "invalid_input"
+    assert "structures with ['Cu'], which are not among the elements" in result["message"]
+
+
+@pytest.mark.parametrize("output", ["p.foo", "nowhere/p.safetensors", "nowhere/p.almtp"])
+def test_where_nothing_can_be_written_nothing_is_trained(dataset, folder, output):
+    task = {**TASK, "model": {"architecture": "mtp", "level": 2}, "training": {"epochs": 10**6}}
+    result = execute({**task, "output": output})
+    assert result["status"] == "invalid_input"
+    assert output in result["message"]
+
+
 def test_types_keep_their_numbers(copper, folder):
     """Type 0 of the structures is a copper atom, type 1 does not occur."""
     files.write(copper, "train.cfg", ["Cu", "Al"])
