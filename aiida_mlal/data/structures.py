@@ -28,6 +28,8 @@ def to_configurations(
 ) -> Configurations:
     """Return the structures of one node or of several, without labels.
 
+    What tells sites of an element apart, names of their kinds and their masses, is not kept.
+
     Parameters
     ----------
     structures

@@ -1,6 +1,6 @@
 """Labels from Quantum ESPRESSO: a self-consistent calculation of each structure."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 from uuid import UUID
 
@@ -19,6 +19,7 @@ from aiida.orm import (
     load_code,
 )
 from aiida_quantumespresso.calculations.pw import PwCalculation
+from aiida_quantumespresso.common.types import SpinType
 from aiida_quantumespresso.workflows.pw.base import PwBaseWorkChain
 from ase.data import atomic_numbers
 from ase.units import GPa
@@ -93,10 +94,17 @@ class QuantumEspressoLabelWorkChain(LabellingWorkChain):
             ``pseudo_family``.
         kwargs
             Passed on, such as ``electronic_type`` or ``spin_type``.
+
+        Raises
+        ------
+        ValueError
+            For unknown overrides, and for magnetic moments of several kinds of an element.
         """
         values = dict(overrides or {})
         check_names(values, names(cls.spec().inputs) | META, "overrides")
         own = {key: values.pop(key) for key in OWN if key in values}
+        if isinstance(structure, StructureData) and _is_magnetic(values, kwargs):
+            _check_kinds(structure)
         dataset = structure if isinstance(structure, DatasetData) else None
         example = _example(to_configurations(structure) if dataset is None else dataset)
         inner = PwBaseWorkChain.get_builder_from_protocol(
@@ -358,11 +366,60 @@ def validate_parameters(node: Dict, _: Any) -> str | None:
 
 
 def validate(inputs: Mapping[str, Any], ports: PortNamespace) -> str | None:
-    """Want one way of choosing k-points, and no unknown input."""
+    """Want one way of choosing k-points, parameters of all elements, and no unknown input."""
     given = [key for key in ("kpoints", "kpoints_distance") if key in inputs]
     if len(given) != 1:
         return f"expected one of 'kpoints' and 'kpoints_distance', got {given or 'neither'}"
-    return validate_names(inputs, ports)
+    problem = validate_names(inputs, ports)
+    if problem is None and "dataset" in inputs and "pw" in inputs:
+        return _lacking(inputs["pw"], inputs["dataset"].base.attributes.get("elements"))
+    return problem
+
+
+def _lacking(pw: Mapping[str, Any], elements: Sequence[str]) -> str | None:
+    """Return which elements have no pseudopotential, or which parameters are of none of them."""
+    if missing := sorted(set(elements) - set(pw.get("pseudos", {}))):
+        return f"pw.pseudos: there is none for {missing}, which the structures have"
+    parameters = pw["parameters"].get_dict() if "parameters" in pw else {}
+    for key, values in _system(parameters).items():
+        strange = sorted(set(values) - set(elements)) if isinstance(values, Mapping) else []
+        if strange:
+            return (
+                f"pw.parameters.SYSTEM.{key}: {strange} are not among the elements of the "
+                f"structures, {sorted(elements)}, which are their only kinds"
+            )
+    return None
+
+
+def _system(parameters: Mapping[str, Any]) -> dict[str, Any]:
+    found = [values for key, values in parameters.items() if key.upper() == "SYSTEM"]
+    return {key.lower(): value for values in found for key, value in values.items()}
+
+
+def _is_magnetic(overrides: Mapping[str, Any], wanted: Mapping[str, Any]) -> bool:
+    """Return whether the overrides and options of a builder ask for magnetic moments."""
+    system = _system(overrides.get("pw", {}).get("parameters", {}))
+    spin = wanted.get("spin_type") or SpinType.NONE
+    return (
+        spin != SpinType.NONE
+        or bool(wanted.get("initial_magnetic_moments"))
+        or system.get("nspin", 1) != 1
+        or bool(system.get("noncolin"))
+    )
+
+
+def _check_kinds(structure: StructureData) -> None:
+    """Refuse several kinds of an element, since simulations only know elements."""
+    kinds: dict[str, list[str]] = {}
+    for kind in structure.kinds:
+        kinds.setdefault(kind.symbol, []).append(kind.name)
+    for element, found in kinds.items():
+        if len(found) > 1:
+            raise ValueError(
+                f"structure: {element} is of the kinds {sorted(found)}, which could have magnetic "
+                "moments of their own. They are not kept, since simulations only know elements: "
+                "make it one kind for each element, or leave out spin_type and magnetic moments"
+            )
 
 
 def _describe_kpoints(parts: Mapping[str, Any]) -> dict[str, Any]:

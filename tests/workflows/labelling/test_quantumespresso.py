@@ -8,7 +8,7 @@ import pytest
 from aiida import orm
 from aiida.engine import run_get_node
 from aiida.plugins import WorkflowFactory
-from aiida_quantumespresso.common.types import ElectronicType
+from aiida_quantumespresso.common.types import ElectronicType, SpinType
 from ase import Atoms
 from ase.build import bulk
 from ase.io import read
@@ -16,6 +16,7 @@ from ase.units import GPa
 
 from aiida_mlal.data.dataset import DatasetData
 from aiida_mlal.ml.configurations import Configurations
+from aiida_mlal.workflows.ports import check_inputs
 
 PSEUDOS = Path("/usr/share/espresso/pseudo")
 PW = shutil.which("pw.x")
@@ -250,6 +251,32 @@ def test_kinds_that_ase_makes_of_tags_are_no_obstacle(workflow, pseudos, pw_code
     }
     builder = workflow.get_builder_from_protocol(pw_code, structure, overrides=overrides)
     assert set(builder.pw.pseudos) == {"Si"}
+    moments = {"initial_magnetic_moments": {"Si1": 1.0, "Si2": -1.0}}
+    nspin = {"pw": {"parameters": {"system": {"nspin": 2}}}}
+    for magnetic in ({"spin_type": SpinType.COLLINEAR}, moments, {"overrides": nspin}):
+        with pytest.raises(ValueError, match=r"Si is of the kinds \['Si1', 'Si2'\].* not kept"):
+            workflow.get_builder_from_protocol(
+                pw_code, structure, **{"overrides": overrides, **magnetic}
+            )
+
+
+@needs_pw
+def test_parameters_and_pseudopotentials_are_those_of_the_elements(builder, silicon):
+    ports = builder.process_class.spec().inputs
+    parameters = builder.pw.parameters.get_dict()
+    parameters["SYSTEM"]["starting_magnetization"] = {"Si1": 0.5}
+    builder.pw.parameters = orm.Dict(parameters)
+    with pytest.raises(
+        ValueError, match=r"SYSTEM\.starting_magnetization: \['Si1'\] are not among"
+    ):
+        check_inputs(builder._inputs(prune=True), ports)
+    parameters["SYSTEM"]["starting_magnetization"] = {"Si": 0.5}
+    builder.pw.parameters = orm.Dict(parameters)
+    check_inputs(builder._inputs(prune=True), ports)
+    silicon[0].symbols[0] = "Ge"
+    builder.dataset = DatasetData.from_ase(silicon)
+    with pytest.raises(ValueError, match=r"pw\.pseudos: there is none for \['Ge'\]"):
+        check_inputs(builder._inputs(prune=True), ports)
 
 
 @needs_pw
