@@ -360,7 +360,7 @@ def cut(
 
     with _plainly():
         clusters = cut_neighbourhoods(files.read(structures, elements), radius, threshold)
-        files.write(clusters, output, elements)
+        files.write(clusters, output, elements or files.named_types(structures))
     click.echo(f"{len(clusters)} clusters written to {output}")
 
 
@@ -384,7 +384,7 @@ def convert(source: str, target: str, elements: list[str] | None) -> None:
             click.echo(f"potential written to {target}")
         else:
             configurations = files.read(source, elements)
-            files.write(configurations, target, elements)
+            files.write(configurations, target, elements or files.named_types(source))
             click.echo(f"{len(configurations)} structures written to {target}")
 
 
@@ -456,7 +456,7 @@ def _do(name: str, options: dict[str, Any]) -> None:
 def _plainly() -> Iterator[None]:
     try:
         yield
-    except ValueError as error:
+    except (ValueError, OSError) as error:
         raise click.ClickException(str(error)) from error
 
 

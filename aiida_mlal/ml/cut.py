@@ -24,6 +24,8 @@ def cut_neighbourhoods(
     """
     if not radius > 0:
         raise ValueError(f"expected a radius above 0 Å, got {radius}")
+    if not len(configurations):
+        return configurations
     name = next((key for key in ("grade", "nbh_grades") if key in configurations.arrays), None)
     if name is None:
         raise ValueError(

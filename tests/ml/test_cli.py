@@ -131,6 +131,32 @@ def test_convert_keeps_labels(folder):
     np.testing.assert_allclose(first.stresses, last.stresses, atol=1e-7)
 
 
+def test_types_keep_their_numbers(folder):
+    """Files of MLIP for MLIP, which knows numbers only, have those of the file or potential."""
+    run("convert", "cu.extxyz", "a.cfg", "--elements", "Zn,Cu")
+    run("convert", "a.cfg", "b.cfg")
+    training = '{"epochs": 1}'
+    model = '{"architecture": "mtp", "level": 2}'
+    run("train", "a.cfg", "-m", model, "-t", training, "--elements", "Zn,Cu", "-o", "p.almtp")
+    run("relax", "p.almtp", "start.xyz", "-s", '{"name": "relax", "max_steps": 1}', "-o", "c.cfg")
+    grade = ("grade", "p.almtp", "a.cfg", "--train", "a.cfg", "--mode", "neighbourhood")
+    run(*grade, "-o", "d.cfg")
+    run("cut", "d.cfg", "--threshold", "0.1", "-o", "e.cfg")
+    for name in "abcde":
+        text = (folder / f"{name}.cfg").read_text()
+        assert "\n     1   1 " in text
+        assert "Feature   elements\tZn Cu" in text
+
+
+@pytest.mark.parametrize("target", ["nowhere/a.cfg", "nowhere/a.extxyz", "nowhere/a.safetensors"])
+def test_a_missing_folder_is_one_sentence(folder, target):
+    message = "there is no folder nowhere"
+    assert message in run("convert", "cu.extxyz", target, status=1).stderr
+    result = run("train", "cu.extxyz", "-m", "bpnn", "-o", "nowhere/p.safetensors", status=1)
+    assert message in result.stderr
+    assert "Traceback" not in result.output
+
+
 def test_convert_potentials(folder):
     run("train", "cu.extxyz", "-m", '{"architecture": "mtp", "level": 2}', "-t", '{"epochs": 1}')
     run("convert", "potential.safetensors", "pot.almtp")

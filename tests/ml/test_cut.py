@@ -48,6 +48,10 @@ def test_none_is_extrapolated():
     assert len(cut_neighbourhoods(graded(), threshold=3.1)) == 0
 
 
+def test_of_nothing_nothing_is_cut():
+    assert len(cut_neighbourhoods(Configurations.empty())) == 0
+
+
 def test_grades_of_atoms_are_needed():
     with pytest.raises(ValueError, match="have no grades"):
         cut_neighbourhoods(Configurations.from_ase(Atoms("Cu")))

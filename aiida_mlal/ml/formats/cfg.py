@@ -1,6 +1,7 @@
 """Structures in the format of the MLIP codes (``.cfg``)."""
 
 import lzma
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,9 @@ from aiida_mlal.ml.configurations import Configurations
 
 ELEMENTS = "elements"
 """The feature in which we write the element of each type, beside what MLIP knows."""
+
+GRADE, GRADES = "grade", "nbh_grades"
+"""The grades of atoms, and MLIP's column of them."""
 
 _STRESS = ("xx", "yy", "zz", "yz", "xz", "xy")
 _SIGNS = {"PlusStress:": -1.0, "Virial:": -1.0, "Stress:": 1.0}
@@ -50,10 +54,10 @@ def parse(
     text
         The content of a file.
     elements
-        The elements of the types 0, 1, ...; types may also be atomic numbers of these. By default
-        what the file says, if we wrote it; else type t stands for the element of number t + 1.
+        The elements of the types 0, 1, ...; types may also be atomic numbers of these. A file that
+        says it itself, as ours do, may have no others. By default H, He, ...
     default
-        The same, for a file that does not say.
+        The same, for a file that does not say, if there are no ``elements``.
 
     Raises
     ------
@@ -79,6 +83,7 @@ def to_text(configurations: Configurations, elements: Sequence[str] | None = Non
 
     ``elements`` are those of the types 0, 1, ..., by default all that there are by atomic number.
     Features are the numbers and texts of ``info``; its vectors and matrices have no place here.
+    Of ``arrays`` the columns that MLIP knows have one, and ``grade``, which is its ``nbh_grades``.
     """
     elements = list(configurations.elements if elements is None else elements)
     missing = sorted(set(configurations.elements) - set(elements))
@@ -86,6 +91,16 @@ def to_text(configurations: Configurations, elements: Sequence[str] | None = Non
         raise ValueError(f"there is no type for {missing}, only for {elements}")
     types = {atomic_numbers[element]: t for t, element in enumerate(elements)}
     return "".join(_text(one, types, elements) for one in configurations)
+
+
+def named_types(path: str | Path) -> list[str] | None:
+    """Return the elements of the types that a file names, as ours do; None if it does not.
+
+    None too where its structures name different ones.
+    """
+    text = read_bytes(path).decode(errors="replace")
+    found = set(re.findall(rf"^\s*Feature\s+{ELEMENTS}\s+(.*?)\s*$", text, re.MULTILINE))
+    return found.pop().split() if len(found) == 1 else None
 
 
 def read_bytes(path: str | Path) -> bytes:
@@ -151,8 +166,10 @@ def _structure(
     try:
         fields = _fields(lines)
         return _configuration(fields, elements, default)
-    except (ValueError, IndexError) as error:
+    except ValueError as error:
         raise ValueError(f"configuration {number}: {error}") from error
+    except IndexError as error:
+        raise ValueError(f"configuration {number}: a value is missing") from error
 
 
 def _fields(lines: list[str]) -> dict[str, Any]:
@@ -218,11 +235,14 @@ def _configuration(
 ) -> Configurations:
     columns, n = fields["columns"], fields["size"]
     features = dict(fields["features"])
-    ours = features.pop(ELEMENTS, None)
-    if elements is None:
-        elements = default if ours is None else ours.split()
+    named = features.pop(ELEMENTS, "").split()
     types = columns.get("type", np.zeros(n)).astype(int).tolist()
-    element = element_of_types(types, elements)
+    element = element_of_types(types, named or elements or default)
+    others = sorted(set(element.values()) - set(elements or element.values()))
+    if others and named == chemical_symbols[1 : len(named) + 1]:  # nobody has named them
+        element = element_of_types(types, elements)
+    elif others:
+        raise ValueError(f"it has {others} by its own words, got the elements {elements}")
     cell = np.zeros((3, 3))
     vectors = np.array(fields["cell"]).reshape(-1, 3)
     cell[: len(vectors)] = vectors
@@ -272,7 +292,11 @@ def _vectors(columns: Mapping[str, np.ndarray], name: str) -> np.ndarray:
         raise ValueError(f"the column {error} is missing in AtomData") from error
 
 
-def _value(text: str) -> float | str:
+def _value(text: str) -> bool | int | float | str:
+    if text in ("True", "False"):
+        return text == "True"
+    if text.isdigit():  # a long one, or with zeros before it, is a name
+        return int(text) if text == str(int(text)) and len(text) < 19 else text
     try:
         return float(text)
     except ValueError:
@@ -294,9 +318,12 @@ def _text(one: Configurations, types: Mapping[int, int], elements: Sequence[str]
     if np.isfinite(one.forces).all():
         names += ["fx", "fy", "fz"]
         rows = [row + list(map(_number, force)) for row, force in zip(rows, one.forces)]
-    for name in sorted(_KNOWN & set(one.arrays)):
+    arrays = dict(one.arrays)
+    if GRADE in arrays:
+        arrays.setdefault(GRADES, arrays[GRADE])
+    for name in sorted(_KNOWN & set(arrays)):
         names.append(name)
-        column = one.arrays[name]
+        column = arrays[name]
         words = [str(bool(x)).lower() if name == "ghost" else _number(x) for x in column]
         rows = [[*row, word] for row, word in zip(rows, words)]
     lines.append(" AtomData:  " + " ".join(names))

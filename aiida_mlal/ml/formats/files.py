@@ -29,7 +29,8 @@ def read(
         A ``.safetensors`` file of this package, a ``.cfg`` file of the MLIP codes (perhaps
         compressed, ``.cfg.xz``, or that of a process, ``.cfg.0``), or whatever ASE can read.
     elements
-        Chemical symbols of the types 0, 1, ... in ``.cfg`` files, which only number them.
+        Chemical symbols of the types 0, 1, ... in ``.cfg`` files that only number them; one that
+        names them may have no others.
     default
         The same, for a file that does not say; such as the types of a potential.
 
@@ -43,7 +44,7 @@ def read(
         raise ValueError(f"there is no file {path}")
     if path.suffix == SUFFIX:
         return Configurations.load(path)
-    if re.search(r"\.cfg(\.\d+)?(\.xz)?$", path.name):
+    if _is_cfg(path):
         return cfg.read(path, elements, default)
     if not path.stat().st_size:
         raise ValueError(f"the file {path} is empty")
@@ -94,6 +95,15 @@ def check_target(path: str | Path) -> None:
     path = Path(path)
     if path.suffix != SUFFIX and not path.name.endswith(CFG):
         _format(path)
+
+
+def named_types(path: str | Path) -> list[str] | None:
+    """Return the elements of the types in a file that numbers them, if it names them too."""
+    return cfg.named_types(path) if _is_cfg(Path(path)) else None
+
+
+def _is_cfg(path: Path) -> bool:
+    return bool(re.search(r"\.cfg(\.\d+)?(\.xz)?$", path.name))
 
 
 def _format(path: Path) -> str:

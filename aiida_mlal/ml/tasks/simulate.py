@@ -44,19 +44,20 @@ class Simulate(Task):
     def run(self) -> dict[str, Any]:
         """Simulate, and write all frames of all runs."""
         simulation = parts.make("simulations", self.simulation, "simulation")
-        from aiida_mlal.ml.formats.potentials import types
+        from aiida_mlal.ml.formats import potentials
 
         check_target(self.output)
         potential = load_potential(self.potential, self.elements)
-        structures = read(self.dataset, self.elements, types(potential))
+        types = potentials.types(potential)
+        structures = read(self.dataset, self.elements, types)
         try:
             result = simulation.run(potential, structures, Progress())
         except Interrupted as stop:
-            raise Interrupted(str(stop), self._keep(stop.computed)) from stop
-        return self._keep(result)
+            raise Interrupted(str(stop), self._keep(stop.computed, types)) from stop
+        return self._keep(result, types)
 
-    def _keep(self, result: "SimulationResult | None") -> dict[str, Any]:
+    def _keep(self, result: "SimulationResult | None", types: tuple[str, ...]) -> dict[str, Any]:
         if result is None:
             return {}
-        write(result.trajectory, self.output)
+        write(result.trajectory, self.output, types)
         return {"runs": [as_dict(run) for run in result.runs]}

@@ -117,6 +117,11 @@ def test_what_is_written_is_read_again(tmp_path, name):
         ("xx yy", "xx xx", "expected the components"),
         ("    2 1", "    2 5", r"the types \[0, 5\] are neither indices nor atomic numbers"),
         (" Size\n    2\n", "", "AtomData comes before Size"),
+        (
+            TEXT[TEXT.index("    -3.5") : TEXT.index("END_CFG")],
+            "",
+            "configuration 1: a value is mis",
+        ),
     ],
 )
 def test_refuses(old, new, message):
@@ -134,6 +139,49 @@ def test_says_which_file_is_bad(tmp_path):
         cfg.read(path)
     with pytest.raises(ValueError, match="no such file"):
         cfg.read(tmp_path / "nowhere.cfg")
+
+
+def test_a_file_that_names_its_elements_is_believed(tmp_path):
+    structures = labelled()
+    cfg.write(structures, tmp_path / "a.cfg", ["Cu", "Au"])
+    assert cfg.named_types(tmp_path / "a.cfg") == ["Cu", "Au"]
+    again = cfg.read(tmp_path / "a.cfg", ["Au", "Cu", "Ag"])
+    assert again.numbers.tolist() == structures.numbers.tolist()
+    with pytest.raises(ValueError, match=r"it has \['Cu'\] by its own words, got the elements"):
+        cfg.read(tmp_path / "a.cfg", ["Au", "Ag"])
+    hydrogen = Configurations.from_ase(Atoms("H"))
+    cfg.write(hydrogen, tmp_path / "h.cfg")
+    assert cfg.read(tmp_path / "h.cfg", ["Cu", "H"]).elements == ("H",)
+
+
+def test_elements_that_only_count_types_are_no_names(tmp_path):
+    cfg.write(cfg.parse(TEXT), tmp_path / "a.cfg")
+    assert cfg.read(tmp_path / "a.cfg", ["Ag", "Cu"]).numbers.tolist() == [47, 29]
+
+
+def test_a_file_may_not_name_its_elements(tmp_path):
+    (tmp_path / "a.cfg").write_text(TEXT)
+    assert cfg.named_types(tmp_path / "a.cfg") is None
+    both = cfg.to_text(labelled(), ["Cu", "Au"]) + cfg.to_text(labelled(), ["Au", "Cu"])
+    (tmp_path / "b.cfg.xz").write_bytes(lzma.compress(both.encode()))
+    assert cfg.named_types(tmp_path / "b.cfg.xz") is None
+    assert cfg.read(tmp_path / "b.cfg.xz").formulas == 2 * labelled().formulas
+
+
+@pytest.mark.parametrize("value", [3, 10**17, -2, 2.5, True, False, "VASP 5.4", "007", "1" * 30])
+def test_features_keep_their_kind(tmp_path, value):
+    cfg.write(cfg.parse(TEXT).with_info(feature=[value]), tmp_path / "a.cfg")
+    found = cfg.read(tmp_path / "a.cfg").info["feature"].tolist()[0]
+    assert found == value
+    assert isinstance(found, float if value == -2 else type(value))
+
+
+def test_grades_of_atoms_stand_in_the_column_of_mlip(tmp_path):
+    structures = labelled()
+    grades = np.arange(len(structures.numbers)) / 3
+    cfg.write(structures.with_arrays(grade=grades), tmp_path / "a.cfg")
+    assert "nbh_grades" in (tmp_path / "a.cfg").read_text()
+    assert cfg.read(tmp_path / "a.cfg").arrays["nbh_grades"].tolist() == grades.tolist()
 
 
 def test_refuses_to_write_an_element_without_a_type():
