@@ -92,7 +92,7 @@ class Relax(Simulation):
         record: Callable[[Frame], None],
     ) -> Ending:
         """Relax one structure."""
-        from ase.filters import FrechetCellFilter
+        from ase.filters import FrechetCellFilter, UnitCellFilter
         from ase.optimize import BFGS, FIRE, LBFGS
 
         from aiida_mlal.ml.calculator import MLCalculator
@@ -102,7 +102,9 @@ class Relax(Simulation):
         atoms.calc = MLCalculator(potential, measure, threads=self.threads)
         moving: Any = atoms
         if self.cell != "fixed":
-            moving = FrechetCellFilter(
+            # only the slower one, which takes several times as long as a kernel, keeps the volume
+            of_cell = FrechetCellFilter if self.cell == "shape" else UnitCellFilter
+            moving = of_cell(
                 atoms,
                 hydrostatic_strain=self.cell == "volume",
                 constant_volume=self.cell == "shape",
