@@ -240,10 +240,10 @@ def select(**options: Any) -> None:
     """Choose which CANDIDATES are worth a label.
 
     `--strategy maxvol` chooses those that extend the active set of the training set (select-add
-    of MLIP); without a training set it makes CANDIDATES small. What is written carries `grade`
-    and the `index` among the candidates.
+    of MLIP); without a training set it makes CANDIDATES small. What is written carries `grade`,
+    the `index` among the candidates, and the labels that these have.
     """
-    _do("select", _files(options, "pool"))
+    _do("select", {"keep_labels": True, **_files(options, "pool")})
 
 
 @mlal.command()

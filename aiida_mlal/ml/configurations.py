@@ -270,6 +270,25 @@ class Configurations:
         """Only the structures whose label is good to learn from."""
         return self[self.status == OK]
 
+    def check_geometry(self) -> None:
+        """Refuse positions and cells that are not finite.
+
+        Raises
+        ------
+        ValueError
+            Which names the first structure and what is wrong with it.
+        """
+        lost = ~np.isfinite(self.positions).all(axis=1)
+        shapeless = ~np.isfinite(self.cells).all(axis=(1, 2))
+        wrong = np.unique([*self.owner[lost], *np.flatnonzero(shapeless)])
+        if not len(wrong):
+            return
+        i = int(wrong[0])
+        what = "its cell"
+        if not shapeless[i]:
+            what = f"the position of atom {int(np.flatnonzero(lost)[0] - self.offsets[i])}"
+        raise ValueError(f"structure {i} ({self[i].formulas[0]}): {what} is not finite")
+
     def check_labels(self) -> None:
         """Refuse labels of status ``ok`` that are there in part only, or infinite.
 

@@ -26,6 +26,7 @@ def cut_neighbourhoods(
         raise ValueError(f"expected a radius above 0 Å, got {radius}")
     if not len(configurations):
         return configurations
+    configurations.check_geometry()
     name = next((key for key in ("grade", "nbh_grades") if key in configurations.arrays), None)
     if name is None:
         raise ValueError(

@@ -21,7 +21,13 @@ def smallest_distances(configurations: Configurations) -> dict[str, Any]:
     dict
         ``mindist`` of all, None where there are no two atoms near each other; ``pairs``, the same
         for each two elements; ``structures``, the same for each structure.
+
+    Raises
+    ------
+    ValueError
+        If a position or cell is not finite.
     """
+    configurations.check_geometry()
     pairs: dict[str, float] = {}
     each = []
     for one in configurations:

@@ -44,7 +44,11 @@ class Graph:
         dtype: torch.dtype = torch.float64,
         device: torch.device | str = "cpu",
     ) -> "Graph":
-        """Return the graph of all pairs closer than ``cutoff`` (Å), periodic images included."""
+        """Return the graph of all pairs closer than ``cutoff`` (Å), periodic images included.
+
+        A position or cell that is not finite raises ``ValueError``.
+        """
+        configurations.check_geometry()
         pairs, vectors = [np.zeros((2, 0), int)], [np.zeros((0, 3))]
         for i in range(len(configurations)):
             atoms = slice(configurations.offsets[i], configurations.offsets[i + 1])

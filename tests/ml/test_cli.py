@@ -157,6 +157,18 @@ def test_a_missing_folder_is_one_sentence(folder, target):
     assert "Traceback" not in result.output
 
 
+def test_a_training_set_that_is_made_small_keeps_its_labels(folder):
+    run("train", "cu.extxyz", "-m", '{"architecture": "mtp", "level": 2}', "-t", '{"epochs": 1}')
+    found = answer(
+        "select", "potential.safetensors", "cu.extxyz", "-s", "maxvol", "-o", "few.extxyz"
+    )
+    few, many = (ase.io.read(name, ":") for name in ("few.extxyz", "cu.extxyz"))
+    assert [atoms.info["index"] for atoms in few] == [s["index"] for s in found["selected"]]
+    for atoms in few:
+        assert atoms.get_potential_energy() == many[atoms.info["index"]].get_potential_energy()
+    assert "no labels" in run("errors", "potential.safetensors", "start.xyz", status=1).stderr
+
+
 def test_convert_potentials(folder):
     run("train", "cu.extxyz", "-m", '{"architecture": "mtp", "level": 2}', "-t", '{"epochs": 1}')
     run("convert", "potential.safetensors", "pot.almtp")

@@ -417,6 +417,18 @@ def test_summaries(configurations):
     assert json.dumps(configurations.formulas)
 
 
+def test_a_geometry_is_finite():
+    atoms = [Atoms("H"), Atoms("CO", cell=np.eye(3), pbc=True)]
+    Configurations.from_ase(atoms).check_geometry()
+    Configurations.empty().check_geometry()
+    atoms[1].positions[1, 2] = np.nan
+    with pytest.raises(ValueError, match=r"structure 1 \(CO\): the position of atom 1 is not fin"):
+        Configurations.from_ase(atoms).check_geometry()
+    atoms[1].cell[0, 0] = np.inf
+    with pytest.raises(ValueError, match=r"structure 1 \(CO\): its cell is not finite"):
+        Configurations.from_ase(atoms).check_geometry()
+
+
 @pytest.mark.parametrize(
     ("label", "message"),
     [

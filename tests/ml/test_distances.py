@@ -24,3 +24,8 @@ def test_images_count_also_where_they_are_far():
 def test_of_one_atom_there_is_none():
     found = smallest_distances(Configurations.from_ase(Atoms("Ar")))
     assert found == {"mindist": None, "pairs": {}, "structures": [None]}
+
+
+def test_positions_must_be_finite():
+    with pytest.raises(ValueError, match=r"structure 0 .* is not finite"):
+        smallest_distances(Configurations.from_ase(Atoms("Ar2", [[0, 0, 0], [0, 0, float("nan")]])))

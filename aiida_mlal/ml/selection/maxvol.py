@@ -78,7 +78,8 @@ class MaxVol(Strategy):
         train = query.train.with_info(place=np.full(len(query.train), -1))
         candidates = query.pool[query.order].with_info(place=query.order)
         known = self._empty(potential).extended(potential, train, self.train_threshold)
-        grades = known.grades(potential, candidates).values
+        found = known.grades(potential, candidates)
+        grades = found.values
         if not grades.max() > self.threshold:
             return []
         active = known.extended(
@@ -90,8 +91,13 @@ class MaxVol(Strategy):
         owned = Counter(places[active.volume.owners[active.volume.owners >= 0]].tolist())
         filled = f"{active.rank} filled rows (of {len(active.equations)}) of the active set"
         choices = [
-            Choice(int(i), float(grade), f"grade {grade:.4g}; owns {owned[i]} of the {filled}")
-            for i, grade in zip(query.order.tolist(), grades)
+            Choice(
+                int(i),
+                float(grade),
+                f"{'outside of the active set' if outside else f'grade {grade:.4g}'}; owns "
+                f"{owned[i]} of the {filled}",
+            )
+            for i, grade, outside in zip(query.order.tolist(), grades, found.outside)
             if i in owned
         ]
         return sorted(choices, key=lambda choice: -choice.score)[:n]  # by content where equal

@@ -67,20 +67,28 @@ class Selection:
     def of(self, pool: Configurations) -> Configurations:
         """Return the chosen structures, most wanted first, without labels.
 
-        Of its ``info``, ``index`` is its place in the pool, ``reason`` says why it was chosen, and
-        if the strategy has a name for its scores (``grade``, ``informativeness``), they are there.
+        They are those of ``chosen_from``, to be labelled.
         """
-        chosen = pool[np.array(self.indices, int)]
+        chosen = self.chosen_from(pool)
+        n, n_atoms = len(chosen), len(chosen.numbers)
+        return chosen.with_labels(np.full(n, np.nan), np.full((n_atoms, 3), np.nan)).with_info(
+            status=np.full(n, UNLABELLED), fingerprint=np.full(n, "", dtype=str)
+        )
+
+    def chosen_from(self, pool: Configurations) -> Configurations:
+        """Return the chosen structures, most wanted first, with the labels that they have.
+
+        Of their ``info``, ``index`` is the place in the pool, ``reason`` says why one was chosen,
+        and if the strategy has a name for its scores (``grade``, ``informativeness``), they are
+        there.
+        """
         scores = {}
         name = self.strategy.get("name")
         known: Any = parts.find("strategies", name) if name in parts.names("strategies") else None
         if known is not None and known.score:
             scores[known.score] = np.array([s["score"] for s in self.selected], float)
-        n, n_atoms = len(chosen), len(chosen.numbers)
-        return chosen.with_labels(np.full(n, np.nan), np.full((n_atoms, 3), np.nan)).with_info(
-            status=np.full(n, UNLABELLED),
+        return pool[np.array(self.indices, int)].with_info(
             reason=np.array([s["reason"] for s in self.selected], dtype=str),
-            fingerprint=np.full(n, "", dtype=str),
             index=np.array(self.indices, int),
             **scores,
         )

@@ -64,6 +64,8 @@ class Evaluate(Task):
             kept = dataset.with_predictions(predicted) if self.keep_labels else predicted
             write(kept, self.output, types(potential))
         remarks = potential.remarks(dataset)
+        if self.output is None and not found:
+            raise ValueError(f"{self.dataset} has no labels to compare with")
         told = {} if self.uncertainty is None else self._measure(potential, dataset, predicted)
         return {"message": remarks, "n_structures": len(dataset), "errors": found, **told}
 

@@ -33,6 +33,9 @@ class Select(Task):
         Places in the pool of what was chosen before, and is no candidate any more.
     elements
         Of the types 0, 1, ... in files that only number them.
+    keep_labels
+        Whether what is written has the labels of the candidates, where these have any. Otherwise
+        it has none, to be labelled.
     """
 
     OUTPUT: ClassVar[str] = "selected.safetensors"
@@ -45,6 +48,7 @@ class Select(Task):
     seed: int = 0
     taken: tuple[int, ...] = ()
     elements: tuple[str, ...] | None = None
+    keep_labels: bool = False
     output: str = OUTPUT
 
     def __post_init__(self) -> None:
@@ -77,7 +81,7 @@ class Select(Task):
             potential,
             self.taken,
         )
-        chosen = selection.of(pool)
+        chosen = selection.chosen_from(pool) if self.keep_labels else selection.of(pool)
         new_to_it = len(chosen) and "predicted_energy" not in pool.info
         if potential is not None and len(train) and new_to_it:  # else it has learned nothing
             chosen = chosen.with_predictions(potential.predict(chosen))

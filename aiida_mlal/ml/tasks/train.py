@@ -138,7 +138,14 @@ class Train(Task):
         record |= self._prepare_uncertainty(potential, dataset.learnable, held_out)
         self._save(potential, {**about, **record})
         epochs = max(len(curve["train"]) for curve in record["curves"])
-        return {**record, "epochs": epochs, "message": potential.remarks(dataset.learnable)}
+        left_out = len(dataset) - len(dataset.learnable)
+        remarks = [
+            f"{left_out} of {len(dataset)} structures have no good label, and were not learned from"
+            if left_out
+            else "",
+            potential.remarks(dataset.learnable),
+        ]
+        return {**record, "epochs": epochs, "message": "; ".join(filter(None, remarks))}
 
     def _prepare_uncertainty(
         self, potential: "Potential", known: Configurations, held_out: Configurations

@@ -79,7 +79,10 @@ def test_labelled_structures_may_come_back(potential):
 
 def test_says_why_and_how_full_the_active_set_is(potential):
     chosen = choose(potential, copper(3))
-    assert "owns 1 of the 3 filled rows (of 7) of the active set" in chosen.selected[0]["reason"]
+    reason = "outside of the active set; owns 1 of the 3 filled rows (of 7) of the active set"
+    assert [s["reason"] for s in chosen.selected] == 3 * [reason]
+    known = choose(potential, copper(50, 0.3, seed=1), copper(30))
+    assert known.selected[0]["reason"].startswith(f"grade {known.selected[0]['score']:.4g}; owns ")
     info = chosen.of(copper(3)).info
     assert info["index"].tolist() == chosen.indices
     assert info["grade"].tolist() == [s["score"] for s in chosen.selected]

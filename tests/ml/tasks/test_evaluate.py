@@ -28,6 +28,18 @@ def test_structures_without_labels_are_predicted_all_the_same(start, potential):
     result = execute({"task": "evaluate", "dataset": "structures.safetensors"})
     assert result["status"] == "ok"
     assert result["errors"] == {}
+    result = execute({"task": "evaluate", "dataset": "structures.safetensors", "output": None})
+    assert result["status"] == "invalid_input"
+    assert result["message"] == "structures.safetensors has no labels to compare with"
+
+
+def test_positions_that_are_not_finite_are_refused(start, potential):
+    positions = start.positions.copy()
+    positions[5, 1] = np.inf
+    replace(start, positions=positions).save("dataset.safetensors")
+    result = execute({"task": "evaluate"})
+    assert result["status"] == "invalid_input"
+    assert "structure 1 (Cu4): the position of atom 1 is not finite" in result["message"]
 
 
 def test_says_how_uncertainties_go_with_errors(dataset, potential):

@@ -26,6 +26,15 @@ def test_writes_what_was_chosen_in_the_order_of_the_choice(pool):
     assert np.isnan(chosen.energies).all()
 
 
+def test_labels_are_kept_where_that_is_asked_for(pool):
+    task = {"task": "select", "strategy": {"name": "final_uncertainty", "n": 3}, "train": None}
+    execute({**task, "keep_labels": True})
+    chosen = Configurations.load("selected.safetensors")
+    assert len(chosen) == 3
+    np.testing.assert_array_equal(chosen.energies, pool.energies[chosen.info["index"]])
+    assert set(chosen.status) == {"ok"}
+
+
 def test_too_few_are_said(pool):
     pool[[0]].save("train.safetensors")
     result = execute({"task": "select", "strategy": {"name": "random", "n": 9}})

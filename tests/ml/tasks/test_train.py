@@ -89,6 +89,7 @@ def test_only_good_labels_are_learned_from(copper, folder):
     bad.save("dataset.safetensors")
     result = execute(TASK)
     assert result["n_structures"] == 3
+    assert "1 of 4 structures have no good label" in result["message"]
     assert result["errors"]["train"]["energy_max"] < 0.1
 
 
