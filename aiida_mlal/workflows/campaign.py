@@ -31,6 +31,7 @@ from aiida_mlal.ml.options import build, suggest, within
 from aiida_mlal.ml.selection.final_uncertainty import FinalUncertainty
 from aiida_mlal.ml.selection.oed import OptimalDesign
 from aiida_mlal.ml.selection.uncertainty import MostUncertain
+from aiida_mlal.ml.tasks.base import check_seed
 from aiida_mlal.workflows import steps
 from aiida_mlal.workflows.labelling.base import share
 from aiida_mlal.workflows.labelling.lookup import labelling_class, validate_labelling
@@ -116,6 +117,7 @@ class CampaignWorkChain(WorkChain):
             valid_type=Int,
             serializer=to_aiida_type,
             default=lambda: Int(0),
+            validator=validate_seed,
             help="Of everything random.",
         )
         spec.input(
@@ -460,6 +462,15 @@ def trained_for(given: Mapping[str, Mapping[str, Any]]) -> Any:
     usual = ModelOptions.parse(given["model"]).uncertainty
     options = given.get("uncertainty") or (usual and {"name": usual})
     return parts.make("uncertainties", options, "uncertainty") if options else None
+
+
+def validate_seed(node: Int | None, _: Any) -> str | None:
+    """Want a number that random numbers can begin with."""
+    try:
+        check_seed(0 if node is None else node.value)
+    except ValueError as error:
+        return str(error)
+    return None
 
 
 def check_elements(inputs: Mapping[str, Any], elements: Sequence[str]) -> None:

@@ -130,6 +130,8 @@ def test_values_survive_json_and_come_back():
             r"^task.layers\[1\]: expected a depth of 0 or more, got -1",
         ),
         ({"rate": 1, "maybe": {"dept": 1}}, "^task.maybe: unknown option 'dept', did you mean"),
+        ({"rate": float("nan")}, "^task.rate: expected a finite number, got nan"),
+        ({"rate": float("inf")}, "^task.rate: expected a finite number, got inf"),
         ([1], r"^task: expected a mapping of options, got \[1\]"),
     ],
 )

@@ -12,6 +12,9 @@ from aiida_mlal.ml.models.ensemble import Ensemble, member_seed
 from aiida_mlal.ml.models.sum import Sum
 from aiida_mlal.ml.options import build
 
+LONGEST = 100.0
+"""Largest cutoff in Å that can be meant: the number of neighbours grows like its cube."""
+
 
 @dataclass(frozen=True)
 class ModelOptions:
@@ -140,7 +143,13 @@ def _options(values: Mapping[str, Any], where: str) -> tuple[Any, Any]:
             f"and 'ensemble', choose from {list(_made())}"
         )
     options = {key: value for key, value in values.items() if key != "architecture"}
-    return cls, build(cls.Options, options, where)
+    made = build(cls.Options, options, where)
+    cutoff = getattr(made, "cutoff", LONGEST)
+    if not 0 < cutoff <= LONGEST:
+        raise ValueError(
+            f"{where}.cutoff: expected a cutoff above 0 Å and not above {LONGEST:g} Å, got {cutoff}"
+        )
+    return cls, made
 
 
 def _made() -> dict[str, Any]:

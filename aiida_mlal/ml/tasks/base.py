@@ -83,6 +83,12 @@ class Progress:
             write_json(self._path, {"time": time.time(), **values})
 
 
+def check_seed(seed: int) -> None:
+    """Raise ``ValueError`` for a number that nothing random can begin with."""
+    if seed < 0:
+        raise ValueError(f"expected a seed of 0 or more, got {seed}")
+
+
 def write_json(path: str | Path, values: Mapping[str, Any]) -> None:
     """Write JSON so that a reader never sees half a file."""
     partial = Path(f"{path}.partial")

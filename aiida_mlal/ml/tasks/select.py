@@ -10,7 +10,7 @@ from aiida_mlal.ml.formats.files import check_target, read, write
 from aiida_mlal.ml.options import build
 from aiida_mlal.ml.selection.filters import Filters
 from aiida_mlal.ml.selection.select import select
-from aiida_mlal.ml.tasks.base import Task
+from aiida_mlal.ml.tasks.base import Task, check_seed
 
 
 @dataclass(frozen=True)
@@ -53,6 +53,7 @@ class Select(Task):
 
     def __post_init__(self) -> None:
         """Let the strategy and the filters judge their options."""
+        check_seed(self.seed)
         parts.make("strategies", self.strategy, "strategy")
         build(Filters, self.filters, "filters")
 

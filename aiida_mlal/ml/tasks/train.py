@@ -9,7 +9,7 @@ from aiida_mlal.ml.configurations import Configurations
 from aiida_mlal.ml.formats.files import read
 from aiida_mlal.ml.formats.place import check_place
 from aiida_mlal.ml.options import as_dict, build, within
-from aiida_mlal.ml.tasks.base import Interrupted, Progress, Task, plain
+from aiida_mlal.ml.tasks.base import Interrupted, Progress, Task, check_seed, plain
 from aiida_mlal.ml.training.options import TrainingOptions
 
 if TYPE_CHECKING:
@@ -67,6 +67,7 @@ class Train(Task):
         """Let the parts of training judge their options."""
         from aiida_mlal.ml.models.factory import ModelOptions
 
+        check_seed(self.seed)
         model = ModelOptions.parse(self.model)
         model.learner()
         if not self.output.endswith(FORMATS):

@@ -23,6 +23,11 @@ class _LastLayer(Uncertainty):
     ridge: float
     quantity: ClassVar[Literal["energy", "forces"]]
 
+    def __post_init__(self) -> None:
+        """Refuse a ridge below 0."""
+        if not self.ridge >= 0:
+            raise ValueError(f"expected a ridge of 0 or more, got {self.ridge}")
+
     def check_model(self, model: "ModelOptions") -> None:
         """Want a network."""
         model.check_able("last_layer")

@@ -105,6 +105,12 @@ def test_parsing_leaves_the_options_alone():
         ({**BPNN_OPTIONS, "hidden": [3.5]}, r"^model.hidden\[0\]: expected int"),
         ({**BPNN_OPTIONS, "hidden": [0]}, "^model: expected widths of hidden layers above 0"),
         ({**BPNN_OPTIONS, "descriptor": {"g2_eta": []}}, "^model.descriptor: unknown .*'g2_etas'"),
+        ({**BPNN_OPTIONS, "cutoff": 0}, r"^model\.cutoff: expected a cutoff above 0 Å .* got 0"),
+        ({**BPNN_OPTIONS, "cutoff": 500}, r"^model\.cutoff: .* not above 100 Å, got 500"),
+        (
+            {**BPNN_OPTIONS, "prior": {"architecture": "morse", "cutoff": 1e9}},
+            r"^model\.prior\.cutoff: .* not above 100 Å",
+        ),
         ({**BPNN_OPTIONS, "ensemble": 0}, "^model.ensemble: expected a number of members above 0"),
         ({**BPNN_OPTIONS, "ensemble": True}, "^model.ensemble: .*got True"),
         ({**BPNN_OPTIONS, "ensemble": 2.0}, "^model.ensemble: .*got 2.0"),
@@ -137,7 +143,7 @@ def test_wrong_elements_are_refused(elements, message):
 
 @pytest.mark.parametrize("cutoff", [0.0, -1.0, float("nan")])
 def test_a_cutoff_must_reach_somewhere(cutoff):
-    with pytest.raises(ValueError, match="expected a cutoff above 0 Å"):
+    with pytest.raises(ValueError, match=r"expected a (cutoff above 0 Å|finite number)"):
         single({**BPNN_OPTIONS, "cutoff": cutoff}, ["Cu"], seed=0)
 
 

@@ -5,6 +5,7 @@ from aiida_mlal.ml.configurations import Configurations
 from aiida_mlal.ml.models.checkpoint import Checkpoint
 from aiida_mlal.ml.models.factory import ModelOptions
 from aiida_mlal.ml.tasks.runner import execute
+from aiida_mlal.ml.tasks.select import Select
 
 
 @pytest.fixture
@@ -136,3 +137,8 @@ def test_wrong_options_are_explained(pool, strategy, message):
     result = execute({"task": "select", "strategy": strategy})
     assert result["status"] == "invalid_input"
     assert message in result["message"]
+
+
+def test_a_seed_is_not_negative():
+    with pytest.raises(ValueError, match="expected a seed of 0 or more, got -1"):
+        Select({"name": "random"}, seed=-1)

@@ -316,6 +316,11 @@ def test_an_uncertainty_that_there_is_not_is_refused():
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
+        ({"seed": -1}, "expected a seed of 0 or more, got -1"),
+        (
+            {"uncertainty": {"name": "last_layer_energy", "ridge": -1}},
+            "^uncertainty: expected a ridge of 0 or more",
+        ),
         ({"model": {"architecture": "morse"}}, "^model: 'morse' has no weights to be trained"),
         ({"uncertainty": {"name": "force_std"}}, "^uncertainty: .*'ensemble' of 2 or more"),
         (
