@@ -9,7 +9,7 @@ import numpy as np
 
 from aiida_mlal.ml.configurations import Configurations
 from aiida_mlal.ml.formats.files import SUFFIX, read
-from aiida_mlal.ml.tensorfile import read_header
+from aiida_mlal.ml.tensorfile import unpack
 
 MTP = (".mtp", ".almtp", ".mtp.xz", ".almtp.xz")
 """Ends of names of potentials of the MLIP codes."""
@@ -17,9 +17,14 @@ MTP = (".mtp", ".almtp", ".mtp.xz", ".almtp.xz")
 POTENTIAL, VERSION = "aiida-mlal/potential", 1
 """Kind and version of the files of potentials; as in ``ml.models.checkpoint``."""
 
+_ACTIVE_SET = "extras.active_set."
+"""Before the names of its arrays in such a file; as in ``ml.uncertainty.active_set``."""
+
 
 def describe(path: str | Path) -> dict[str, Any]:
     """Return what a file of structures or a potential holds.
+
+    Of an active set these are its mode, and how many of its rows are filled.
 
     Raises
     ------
@@ -31,13 +36,22 @@ def describe(path: str | Path) -> dict[str, Any]:
         from aiida_mlal.ml.formats import mtp
 
         file = mtp.load(path)
-        return {"kind": "potential", "trained": file.trained, **file.potential.describe()}
+        about = {"trained": file.trained, **_short(file.potential.describe())}
+        state = file.selection
+        if state is not None and state.links is not None:
+            about["active_set"] = _active_set(state.links[:, 0], state.weights.mode)
+        return {"kind": "potential", **about}
     if POTENTIAL in _metadata(path):
         try:
-            header = read_header(path.read_bytes(), POTENTIAL, VERSION)
+            header, arrays = unpack(path.read_bytes(), POTENTIAL, VERSION)
         except ValueError as error:
             raise ValueError(f"{path}: {error}") from error
-        return {"kind": "potential", **header}
+        about = {**header, "potential": _short(header.get("potential"))}
+        if f"{_ACTIVE_SET}owners" in arrays:
+            *_, site, _ = arrays[f"{_ACTIVE_SET}weights"]
+            mode = "neighbourhood" if site else "configuration"
+            about["active_set"] = _active_set(arrays[f"{_ACTIVE_SET}owners"], mode)
+        return {"kind": "potential", **about}
     return {"kind": "structures", **summary(read(path))}
 
 
@@ -65,6 +79,18 @@ def is_potential(path: str | Path) -> bool:
     """Return whether a file holds a potential, not structures."""
     path = Path(path)
     return POTENTIAL in _metadata(path) or path.name.endswith(MTP)
+
+
+def _short(description: Any) -> Any:
+    """Return a description without the lists of a basis, but with their lengths."""
+    if not isinstance(description, dict) or "basis" not in description:
+        return description
+    lengths = {name: len(rows) for name, rows in description["basis"].items()}
+    return {**description, "basis": lengths}
+
+
+def _active_set(owners: np.ndarray, mode: str) -> dict[str, Any]:
+    return {"mode": mode, "rank": int((owners >= 0).sum()), "n_parameters": len(owners)}
 
 
 def _range(values: np.ndarray) -> list[float] | None:

@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
+import numpy as np
+
 from aiida_mlal.ml import load_potential, parts
 from aiida_mlal.ml.configurations import Configurations
 from aiida_mlal.ml.formats.files import check_target, read, write
@@ -63,7 +65,7 @@ class Evaluate(Task):
         if self.output is not None:
             kept = dataset.with_predictions(predicted) if self.keep_labels else predicted
             write(kept, self.output, types(potential))
-        remarks = potential.remarks(dataset)
+        remarks = "; ".join(filter(None, [_lost(predicted), potential.remarks(dataset)]))
         if self.output is None and not found:
             raise ValueError(f"{self.dataset} has no labels to compare with")
         told = {} if self.uncertainty is None else self._measure(potential, dataset, predicted)
@@ -87,3 +89,14 @@ class Evaluate(Task):
                 "calibration": reports(pairs_of(found, dataset, predicted, measure.is_variance)),
             }
         }
+
+
+def _lost(predicted: Configurations) -> str:
+    """Say which predictions are not finite: in files of many formats they are just missing."""
+    lost = ~np.isfinite(predicted.energies) | ~np.isfinite(predicted.max_forces)
+    if not lost.any():
+        return ""
+    return (
+        f"the predictions for {int(lost.sum())} of {len(lost)} structures, the first is "
+        f"{int(lost.argmax())}, are not finite"
+    )

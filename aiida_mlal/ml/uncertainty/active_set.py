@@ -251,6 +251,11 @@ class ActiveSet:
             The largest number of swaps.
         exact
             As in ``maxvol``.
+
+        Raises
+        ------
+        ValueError
+            If it is the active set of another potential, or derivatives are not finite.
         """
         self.check(potential)
         n_old = len(self.configurations)
@@ -259,6 +264,12 @@ class ActiveSet:
         while True:
             before, n_batches = volume.swaps, 0
             for rows in batches(potential, configurations, self.weights):
+                lost = rows.owners[~np.isfinite(rows.values).all(axis=1)]
+                if len(lost):
+                    raise ValueError(
+                        f"structure {lost[0]} ({configurations[int(lost[0])].formulas[0]}) has "
+                        "derivatives that are not finite, as of two atoms at the same place"
+                    )
                 left = None if limit is None else limit - (volume.swaps - start)
                 keys = _keys(rows.owners + n_old, rows.equations)
                 volume = maxvol(volume, rows.values, keys, threshold, left, exact)
@@ -282,6 +293,8 @@ class ActiveSet:
         found = np.abs(self.volume.coordinates(rows.values))
         largest = found.max(axis=1, initial=0.0)
         outer = found[:, self.volume.owners < 0].max(axis=1, initial=0.0)
+        lost = ~np.isfinite(rows.values).all(axis=1)  # such as of two atoms at one place
+        largest[lost], outer[lost] = np.inf, np.inf
         values, outside = np.zeros(n), np.zeros(n)
         np.maximum.at(values, rows.owners, largest)
         np.maximum.at(outside, rows.owners, outer)

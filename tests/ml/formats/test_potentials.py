@@ -66,6 +66,20 @@ def test_an_active_set_comes_back_with_its_potential(tmp_path, weights):
     assert (after.volume.matrix == before.volume.matrix).all()
 
 
+@pytest.mark.parametrize("weights", ["neighbourhood", "configuration"])
+@pytest.mark.parametrize("name", ["p.almtp", "p.safetensors"])
+def test_a_potential_is_described_with_its_active_set(tmp_path, name, weights):
+    potential = with_active_set(1, weights)
+    potentials.save(potential, tmp_path / name)
+    found = describe(tmp_path / name)["active_set"]
+    rank = ActiveSet.stored(potential).rank
+    assert found == {"mode": weights, "rank": rank, "n_parameters": potential.n_parameters}
+    potentials.save(potential, tmp_path / "p.mtp")
+    described = describe(tmp_path / "p.mtp")
+    assert "active_set" not in described
+    assert described["basis"] == {"basic": 1, "times": 1, "mapping": 2}
+
+
 def test_equations_have_the_numbers_of_mlip(tmp_path):
     """Energy, then 3 N forces, 9 stresses, N atoms: so 22 + i for atom i of four."""
     potential = with_active_set(1)

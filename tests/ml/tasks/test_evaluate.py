@@ -33,6 +33,15 @@ def test_structures_without_labels_are_predicted_all_the_same(start, potential):
     assert result["message"] == "structures.safetensors has no labels to compare with"
 
 
+def test_predictions_that_are_not_finite_are_said(copper, folder):
+    Checkpoint(single({"architecture": "mtp", "level": 2}, ["Cu"], 0)).save("potential.safetensors")
+    positions = copper.positions.copy()
+    positions[9] = positions[8]
+    replace(copper, positions=positions).save("dataset.safetensors")
+    message = execute({"task": "evaluate"})["message"]
+    assert "the predictions for 1 of 4 structures, the first is 2, are not finite; 1 of" in message
+
+
 def test_positions_that_are_not_finite_are_refused(start, potential):
     positions = start.positions.copy()
     positions[5, 1] = np.inf

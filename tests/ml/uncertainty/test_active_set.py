@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -133,6 +135,20 @@ def test_an_active_set_that_is_not_full_says_so(potential):
     assert not known.outside.any()
     assert known.message == ""
     np.testing.assert_allclose(known.values, 1.0)
+
+
+@pytest.mark.parametrize("mode", ["configuration", "neighbourhood"])
+def test_two_atoms_at_one_place_are_outside_of_everything(potential, mode):
+    strange = alloys(3)
+    positions = strange.positions.copy()
+    positions[strange.offsets[1] + 1] = positions[strange.offsets[1]]
+    strange = replace(strange, positions=positions)
+    active = ActiveSet.of(potential, alloys(12), mode)
+    found = active.grades(potential, strange)
+    assert np.isinf(found.values).tolist() == [False, True, False]
+    assert found.outside[1]
+    with pytest.raises(ValueError, match=r"structure 1 \(.*\) has derivatives that are not finite"):
+        active.extended(potential, strange)
 
 
 def test_grades_of_atoms(potential):
