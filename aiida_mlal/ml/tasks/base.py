@@ -2,6 +2,7 @@
 
 import json
 import os
+import sys
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
@@ -70,7 +71,10 @@ class Interrupted(BaseException):
 
 
 class Progress:
-    """Writes how far a long task is to ``progress.json``, at most once in ``every`` seconds."""
+    """Writes how far a long task is to ``progress.json``, at most once in ``every`` seconds.
+
+    Where somebody looks on, it says so on the terminal as well.
+    """
 
     def __init__(self, every: float = 5.0, path: str | Path = PROGRESS) -> None:
         self._every, self._path, self._last = every, Path(path), -np.inf
@@ -81,6 +85,9 @@ class Progress:
         if now - self._last >= self._every:
             self._last = now
             write_json(self._path, {"time": time.time(), **values})
+            if sys.stderr.isatty():
+                words = {k: f"{v:.6g}" if isinstance(v, float) else v for k, v in values.items()}
+                print(", ".join(f"{k} {word}" for k, word in words.items()), file=sys.stderr)
 
 
 def check_seed(seed: int) -> None:

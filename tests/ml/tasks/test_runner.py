@@ -184,6 +184,15 @@ def test_progress_is_written_now_and_then(tmp_path):
     assert json.loads((tmp_path / "progress.json").read_text())["step"] == 3
 
 
+def test_progress_is_shown_on_a_terminal_only(tmp_path, monkeypatch, capsys):
+    progress = Progress(every=0, path=tmp_path / "progress.json")
+    progress(epoch=1, epochs=9, loss=0.25)
+    assert capsys.readouterr().err == ""
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    progress(epoch=2, loss=0.125, status="ok")
+    assert capsys.readouterr().err == "epoch 2, loss 0.125, status ok\n"
+
+
 SLEEPER = """
 import multiprocessing, sys, time
 from concurrent.futures import ProcessPoolExecutor
