@@ -75,6 +75,13 @@ ELEMENTS = click.option(
     help="Of the types 0, 1, ... in .mtp and .cfg files, such as Ag,Pd. By default what the files "
     "say, and for a .cfg that does not, what the potential says.",
 )
+TYPES = click.option(
+    "--elements",
+    type=Elements(),
+    help="Of the types 0, 1, ... in .mtp and .cfg files, such as Ag,Pd. By default what the files "
+    "say, and H, He, ... where they do not.",
+)
+COUNTED = "{} does not say which elements its types are: they count as H, He, ..., see --elements"
 TRAINING_SET = click.option(
     "--train", type=FILE, help="The training set: what the potential has learned from."
 )
@@ -329,7 +336,7 @@ def errors(**options: Any) -> None:
 
 @mlal.command()
 @click.argument("structures", type=FILE)
-@ELEMENTS
+@TYPES
 def mindist(structures: str, elements: list[str] | None) -> None:
     """Print the smallest distances in STRUCTURES, in Å: of all pairs, and of each two elements."""
     from aiida_mlal.ml.distances import smallest_distances
@@ -345,7 +352,7 @@ def mindist(structures: str, elements: list[str] | None) -> None:
 @click.option(
     "--threshold", default=1.1, show_default=True, help="Grade from which an atom is cut out."
 )
-@ELEMENTS
+@TYPES
 @output("cut.extxyz")
 def cut(
     structures: str, radius: float, threshold: float, elements: list[str] | None, output: str
@@ -359,15 +366,16 @@ def cut(
     from aiida_mlal.ml.formats import files
 
     with _plainly():
-        clusters = cut_neighbourhoods(files.read(structures, elements), radius, threshold)
-        files.write(clusters, output, elements or files.named_types(structures))
+        found = files.read(structures, elements)
+        clusters = cut_neighbourhoods(found, radius, threshold)
+        files.write(clusters, output, elements or files.types(structures, found))
     click.echo(f"{len(clusters)} clusters written to {output}")
 
 
 @mlal.command()
 @click.argument("source", type=FILE)
 @click.argument("target", type=click.Path(dir_okay=False))
-@ELEMENTS
+@TYPES
 def convert(source: str, target: str, elements: list[str] | None) -> None:
     """Read the structures or the potential of SOURCE and write them to TARGET.
 
@@ -384,8 +392,10 @@ def convert(source: str, target: str, elements: list[str] | None) -> None:
             click.echo(f"potential written to {target}")
         else:
             configurations = files.read(source, elements)
-            files.write(configurations, target, elements or files.named_types(source))
+            files.write(configurations, target, elements or files.types(source, configurations))
             click.echo(f"{len(configurations)} structures written to {target}")
+            if elements is None and files.only_numbers(source):
+                click.echo(COUNTED.format(source))
 
 
 @mlal.command("fit-morse")

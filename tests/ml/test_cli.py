@@ -148,6 +148,27 @@ def test_types_keep_their_numbers(folder):
         assert "Feature   elements\tZn Cu" in text
 
 
+def test_types_without_names_keep_their_numbers_too(folder):
+    run("convert", "cu.extxyz", "a.cfg", "--elements", "Ag,Zn,Cu")
+    text = (folder / "a.cfg").read_text()
+    (folder / "a.cfg").write_text(text.replace(" Feature   elements\tAg Zn Cu\n", ""))
+    said = run("convert", "a.cfg", "b.cfg").output
+    assert "a.cfg does not say which elements its types are: they count as H, He" in said
+    assert "\n     1   2 " in (folder / "b.cfg").read_text()
+    run("convert", "b.cfg", "c.extxyz", "--elements", "Ag,Zn,Cu")
+    assert answer("show", "c.extxyz")["elements"] == ["Cu"]
+    training = (
+        "train",
+        "a.cfg",
+        "-m",
+        '{"architecture": "mtp", "level": 2}',
+        "-t",
+        '{"epochs": 1}',
+    )
+    assert "a.cfg does not say which elements its types are" in answer(*training)["message"]
+    assert answer(*training, "--elements", "Ag,Zn,Cu")["message"] == ""
+
+
 @pytest.mark.parametrize("target", ["nowhere/a.cfg", "nowhere/a.extxyz", "nowhere/a.safetensors"])
 def test_a_missing_folder_is_one_sentence(folder, target):
     message = "there is no folder nowhere"

@@ -94,13 +94,13 @@ def to_text(configurations: Configurations, elements: Sequence[str] | None = Non
 
 
 def named_types(path: str | Path) -> list[str] | None:
-    """Return the elements of the types that a file names, as ours do; None if it does not.
+    """Return the elements of the types that a file names, as ours do: none if it does not.
 
-    None too where its structures name different ones.
+    None where its structures name different ones.
     """
     text = read_bytes(path).decode(errors="replace")
     found = set(re.findall(rf"^\s*Feature\s+{ELEMENTS}\s+(.*?)\s*$", text, re.MULTILINE))
-    return found.pop().split() if len(found) == 1 else None
+    return None if len(found) > 1 else "".join(found).split()
 
 
 def read_bytes(path: str | Path) -> bytes:

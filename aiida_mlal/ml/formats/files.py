@@ -7,6 +7,7 @@ from pathlib import Path
 import ase.io
 import numpy as np
 from ase import Atoms
+from ase.data import chemical_symbols
 from ase.io.formats import UnknownFileTypeError, filetype, get_ioformat
 
 from aiida_mlal.ml.configurations import Configurations
@@ -97,9 +98,20 @@ def check_target(path: str | Path) -> None:
         _format(path)
 
 
-def named_types(path: str | Path) -> list[str] | None:
-    """Return the elements of the types in a file that numbers them, if it names them too."""
+def types(path: str | Path, configurations: Configurations) -> list[str] | None:
+    """Return the elements of the types in a file, from which some configurations were read.
+
+    They are what the file says or, as for ``only_numbers``, H, He, ...; None for a file that has
+    no types, or whose structures say different things.
+    """
+    if only_numbers(path):
+        return chemical_symbols[1 : configurations.numbers.max(initial=0) + 1]
     return cfg.named_types(path) if _is_cfg(Path(path)) else None
+
+
+def only_numbers(path: str | Path) -> bool:
+    """Return whether a file numbers the types of its atoms, and does not name them."""
+    return _is_cfg(Path(path)) and cfg.named_types(path) == []
 
 
 def _is_cfg(path: Path) -> bool:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from aiida_mlal.ml import parts
 from aiida_mlal.ml.configurations import Configurations
-from aiida_mlal.ml.formats.files import read
+from aiida_mlal.ml.formats.files import only_numbers, read
 from aiida_mlal.ml.formats.place import check_place
 from aiida_mlal.ml.options import as_dict, build, within
 from aiida_mlal.ml.tasks.base import Interrupted, Progress, Task, check_seed, plain
@@ -139,14 +139,24 @@ class Train(Task):
         record |= self._prepare_uncertainty(potential, dataset.learnable, held_out)
         self._save(potential, {**about, **record})
         epochs = max(len(curve["train"]) for curve in record["curves"])
-        left_out = len(dataset) - len(dataset.learnable)
-        remarks = [
-            f"{left_out} of {len(dataset)} structures have no good label, and were not learned from"
-            if left_out
-            else "",
-            potential.remarks(dataset.learnable),
-        ]
+        remarks = [self._remark(dataset), potential.remarks(dataset.learnable)]
         return {**record, "epochs": epochs, "message": "; ".join(filter(None, remarks))}
+
+    def _remark(self, dataset: Configurations) -> str:
+        """Say what of the dataset may not be as it was meant."""
+        said = []
+        if self.elements is None and only_numbers(self.dataset):
+            said.append(
+                f"{self.dataset} does not say which elements its types are, and none were given: "
+                "they count as H, He, ..."
+            )
+        left_out = len(dataset) - len(dataset.learnable)
+        if left_out:
+            said.append(
+                f"{left_out} of {len(dataset)} structures have no good label, and were not "
+                "learned from"
+            )
+        return "; ".join(said)
 
     def _prepare_uncertainty(
         self, potential: "Potential", known: Configurations, held_out: Configurations

@@ -161,7 +161,7 @@ def test_elements_that_only_count_types_are_no_names(tmp_path):
 
 def test_a_file_may_not_name_its_elements(tmp_path):
     (tmp_path / "a.cfg").write_text(TEXT)
-    assert cfg.named_types(tmp_path / "a.cfg") is None
+    assert cfg.named_types(tmp_path / "a.cfg") == []
     both = cfg.to_text(labelled(), ["Cu", "Au"]) + cfg.to_text(labelled(), ["Au", "Cu"])
     (tmp_path / "b.cfg.xz").write_bytes(lzma.compress(both.encode()))
     assert cfg.named_types(tmp_path / "b.cfg.xz") is None
