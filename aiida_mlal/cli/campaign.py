@@ -43,7 +43,12 @@ class Wishes:
         """What makes the labels, as builders want it."""
         if self.has_pw:
             return QE
-        return json.loads(self.labels) if self.labels.lstrip().startswith("{") else self.labels
+        if not self.labels.lstrip().startswith("{"):
+            return self.labels
+        try:
+            return json.loads(self.labels)
+        except ValueError as error:
+            raise ValueError(f"--labels: this is not JSON ({error}): {self.labels}") from error
 
     @property
     def codes(self) -> dict[str, str]:

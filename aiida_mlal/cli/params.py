@@ -18,7 +18,12 @@ def parse_indices(text: str) -> list[int]:
     for part in filter(None, (part.strip() for part in text.split(","))):
         first, dash, last = part.partition("-")
         try:
-            found += range(int(first), int(last if dash else first) + 1)
+            some = range(int(first), int(last if dash else first) + 1)
         except ValueError as error:
             raise ValueError(f"expected indices such as 0-3,7, got {text!r}") from error
+        if not some:
+            raise ValueError(
+                f"expected indices such as 0-3,7, got {part!r}, which begins at its end"
+            )
+        found += some
     return sorted(set(found))

@@ -33,11 +33,22 @@ def edge_vectors(
 
 
 def complete_cell(cell: Float[np.ndarray, "3 3"], pbc: np.ndarray) -> Float[np.ndarray, "3 3"]:
-    """Return the cell with missing, non-periodic lattice vectors replaced by perpendicular ones."""
+    """Return the cell with missing, non-periodic lattice vectors replaced by perpendicular ones.
+
+    Raises
+    ------
+    ValueError
+        If a vector is zero along which the structure is periodic, or vectors depend on each other.
+    """
     for axis in range(3):
         if pbc[axis] and not cell[axis].any():
             raise ValueError(f"periodic along lattice vector {axis}, which is zero")
     kept = [axis for axis in range(3) if cell[axis].any()]
+    if np.linalg.matrix_rank(cell[kept]) < len(kept):
+        raise ValueError(
+            f"the lattice vectors {np.asarray(cell)[kept].tolist()} depend on each other, so that "
+            "they span no cell"
+        )
     if len(kept) == 3:
         return cell
     complete = np.array(cell, dtype=float)

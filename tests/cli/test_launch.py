@@ -64,7 +64,9 @@ def test_launch_runs_a_campaign_to_its_end(run, mlal_code, slab, tmp_path):
     [
         (("--labels", "emtt"), "did you mean 'emt'"),
         (("--protocol", "fasst"), "did you mean 'fast'"),
+        (("--labels", '{"name":'), "--labels: this is not JSON (Expecting value"),
         (("--fixed", "a"), "expected indices such as 0-3,7"),
+        (("--seed", "-1"), "expected a seed of 0 or more, got -1"),
         (("--overrides", '{"trainning": {}}'), "did you mean 'training'"),
         (("--overrides", "[1]"), "cannot be read"),
         (("--code", "nothing"), "aiida-mlal setup"),

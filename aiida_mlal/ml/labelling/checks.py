@@ -7,7 +7,7 @@ from ase.data import chemical_symbols
 from jaxtyping import Float
 
 from aiida_mlal.ml.configurations import OK, Configurations
-from aiida_mlal.ml.neighbours import closest_approach
+from aiida_mlal.ml.neighbours import closest_approach, complete_cell
 
 FAILED, UNCONVERGED, UNPHYSICAL = "failed", "unconverged", "unphysical"
 
@@ -45,6 +45,12 @@ def check_geometry(structure: Configurations, limits: Limits) -> tuple[str, str]
     """Return status ``ok`` or ``unphysical``, and why, of a structure that has no label yet."""
     if not (np.isfinite(structure.positions).all() and np.isfinite(structure.cells).all()):
         return UNPHYSICAL, "positions or cell are not finite"
+    if not len(structure.numbers):
+        return UNPHYSICAL, "there are no atoms"
+    try:
+        complete_cell(structure.cells[0], structure.pbc[0])
+    except ValueError as error:
+        return UNPHYSICAL, str(error)
     if limits.min_distance is not None:
         closest = closest_approach(
             structure.numbers, structure.positions, structure.cells[0], structure.pbc[0]

@@ -106,6 +106,26 @@ def test_a_geometry_that_is_not_finite_is_unphysical():
     assert check_geometry(one, Limits())[0] == "unphysical"
 
 
+@pytest.mark.parametrize(
+    ("cell", "pbc", "reason"),
+    [
+        ([[3, 0, 0], [0, 3, 0], [0, 6, 0]], True, "depend on each other, so that they span no"),
+        ([[3, 0, 0], [0, 3, 0], [3, 3, 0]], False, "depend on each other"),
+        ([3, 3, 0], True, "periodic along lattice vector 2, which is zero"),
+    ],
+)
+def test_a_cell_that_is_none_is_unphysical(cell, pbc, reason):
+    structure = Configurations.from_ase(Atoms("Cu", cell=cell, pbc=pbc))
+    status, found = check_geometry(structure, Limits(min_distance=None))
+    assert status == "unphysical"
+    assert reason in found
+
+
+def test_nothing_is_unphysical():
+    nothing = Configurations.from_ase(Atoms(cell=[3, 3, 3], pbc=True))
+    assert check_geometry(nothing, Limits()) == ("unphysical", "there are no atoms")
+
+
 def test_molecules_compare_without_a_cell():
     assert status(
         Atoms("CO", [[0, 0, 0], [0, 0, 1.1]]),
