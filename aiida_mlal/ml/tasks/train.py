@@ -1,12 +1,13 @@
 """Train a potential on labelled structures."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from aiida_mlal.ml import parts
 from aiida_mlal.ml.configurations import Configurations
 from aiida_mlal.ml.formats.files import only_numbers, read
+from aiida_mlal.ml.formats.files import types as types_of
 from aiida_mlal.ml.formats.place import check_place
 from aiida_mlal.ml.options import as_dict, build, within
 from aiida_mlal.ml.tasks.base import Interrupted, Progress, Task, check_seed, plain
@@ -103,16 +104,22 @@ class Train(Task):
         from aiida_mlal.ml.training.fit import DivergedError, fit, split
 
         check_place(self.output)
-        dataset = read(self.dataset, self.elements)
+        start = None if self.initial is None else self._start(self.initial)
+        known = None if start is None else _types(start)
+        dataset = read(self.dataset, self.elements, known)
         if not len(dataset):
             raise ValueError(f"{self.dataset} has no structures to learn from")
         self._check_elements(dataset, self.dataset)
-        validation = None if self.validation is None else read(self.validation, self.elements)
-        if validation is not None:
-            self._check_elements(validation, str(self.validation))
+        types = self.elements or types_of(self.dataset, dataset) or ()
+        if known is not None and not self.elements and only_numbers(self.dataset):
+            types = known
+        validation = None
+        if self.validation is not None:
+            validation = read(self.validation, self.elements, types or known)
+            self._check_elements(validation, self.validation)
         options = build(TrainingOptions, self.training, "training")
         about = {"model": self.model, "options": as_dict(options), "seed": self.seed}
-        potential = self._potential(dataset.learnable, validation)
+        potential = self._potential(dataset.learnable, start, types, validation)
         progress, begun, epochs = Progress(), False, 0
 
         def report(epoch: int, loss: float) -> None:
@@ -127,9 +134,13 @@ class Train(Task):
         except DivergedError as error:
             raise FloatingPointError(str(error)) from error
         except Interrupted as stop:
+            said = str(stop)
             if begun:  # the weights are worth beginning with again
                 self._save(potential, {**about, "epochs": epochs})
-            raise Interrupted(str(stop), {"epochs": epochs}) from stop
+                said += (
+                    f"; {self.output} has the weights after {epochs} epochs, to begin with again"
+                )
+            raise Interrupted(said, {"epochs": epochs}) from stop
         if validation is not None:
             held_out = validation.learnable
         else:
@@ -145,7 +156,7 @@ class Train(Task):
     def _remark(self, dataset: Configurations) -> str:
         """Say what of the dataset may not be as it was meant."""
         said = []
-        if self.elements is None and only_numbers(self.dataset):
+        if self.elements is None and self.initial is None and only_numbers(self.dataset):
             said.append(
                 f"{self.dataset} does not say which elements its types are, and none were given: "
                 "they count as H, He, ..."
@@ -172,27 +183,36 @@ class Train(Task):
         return {"uncertainty": carry(potential, options, known, held_out)}
 
     def _potential(
-        self, learnable: Configurations, validation: Configurations | None = None
+        self,
+        learnable: Configurations,
+        start: "Potential | None",
+        types: Sequence[str],
+        validation: Configurations | None,
     ) -> "Potential":
         from aiida_mlal.ml.models.factory import ModelOptions
+        from aiida_mlal.ml.models.mtp import MTP
 
         model = ModelOptions.parse(self.model)
-        # of a file of MLIP each type is a species, also where no structure has it
-        types = self.elements or () if self.output.endswith(OF_MLIP) else ()
-        others = {*self.more_elements, *(() if validation is None else validation.elements)}
-        if self.initial is None:
+        elements = {*learnable.elements, *self.more_elements}
+        elements |= set() if validation is None else {*validation.elements}
+        if self.output.endswith(OF_MLIP):  # each type is a species, also where no structure has it
+            elements |= {*types}
+        if start is None:
             if not len(learnable):
                 raise ValueError(f"{self.dataset} has no structure with a label of status 'ok'")
-            return model.build(sorted({*learnable.elements, *others, *types}), self.seed)
-        start = self._start(self.initial)
-        elements = {*start.elements, *learnable.elements, *others, *types}
-        potential = model.build(sorted(elements), self.seed).to(start.dtype)
-        try:
-            potential.adopt(start)
-        except ValueError as error:
-            raise ValueError(
-                f"{self.initial} is not of the model that is to be trained: {error}"
-            ) from error
+            potential = model.build(sorted(elements), self.seed)
+        else:
+            elements |= {*start.elements}
+            potential = model.build(sorted(elements), self.seed).to(start.dtype)
+            try:
+                potential.adopt(start)
+            except ValueError as error:
+                raise ValueError(
+                    f"{self.initial} is not of the model that is to be trained: {error}"
+                ) from error
+        if isinstance(potential, MTP):  # whose numbers of types are those of the files
+            order = dict.fromkeys([*types, *(_types(start) if start else ()), *potential.elements])
+            potential.types = tuple(element for element in order if element in elements)
         return potential
 
     def _start(self, path: str) -> "Potential":
@@ -219,11 +239,14 @@ class Train(Task):
     def _save(self, potential: "Potential", about: Mapping[str, Any]) -> None:
         from aiida_mlal.ml.formats import potentials
         from aiida_mlal.ml.models.checkpoint import Checkpoint
-        from aiida_mlal.ml.models.mtp import MTP
 
-        if isinstance(potential, MTP) and set(self.elements or ()) == set(potential.elements):
-            potential.types = self.elements or potential.types
         if self.output.endswith(OF_MLIP):
             potentials.save(potential, self.output)
         else:
             Checkpoint(potential, plain(about)).save(self.output)
+
+
+def _types(potential: "Potential") -> tuple[str, ...]:
+    from aiida_mlal.ml.formats import potentials
+
+    return potentials.types(potential)

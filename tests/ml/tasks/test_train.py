@@ -172,7 +172,8 @@ def test_an_interrupted_training(copper, tmp_path, monkeypatch, ensemble):
     assert result["status"] == "interrupted"
     if ensemble == 1:
         assert result["epochs"] > 0
-    again = parse({**task, "initial": str(tmp_path / "potential.safetensors")})._potential(many)
+        assert "potential.safetensors has the weights after" in result["message"]
+    again = load_potential(tmp_path / "potential.safetensors")
     assert again.elements == ("Cu",)
     assert np.isfinite(again.predict(many).forces).all()
     if all_begun:
@@ -290,6 +291,25 @@ def test_types_keep_their_numbers(copper, folder):
     predicted = load_potential("potential.mtp", ["Cu", "Al"]).predict(copper)
     mae = abs((predicted.energies - copper.energies) / 4).mean()
     assert result["errors"]["train"]["energy_mae"] == pytest.approx(mae, rel=1e-4)
+
+
+def test_types_are_those_of_the_files(copper, folder):
+    """What is not said of a file is that of the file it goes with."""
+    task = {"task": "train", "model": MTP, "training": {"epochs": 1}}
+    files.write(copper, "named.cfg", ["Cu", "Al"])
+    text = (folder / "named.cfg").read_text()
+    (folder / "nameless.cfg").write_text(text.replace(" Feature   elements\tCu Al\n", ""))
+    named = {**task, "dataset": "named.cfg", "validation": "nameless.cfg"}
+    assert execute({**named, "output": "first.mtp"})["status"] == "ok"
+    assert load_potential("first.mtp").types == ("Cu", "Al")
+    again = {**task, "dataset": "nameless.cfg", "initial": "first.mtp"}
+    result = execute({**again, "output": "second.mtp"})
+    assert (result["status"], result["message"]) == ("ok", "")
+    assert load_potential("second.mtp").types == ("Cu", "Al")
+    more = replace(copper, numbers=np.where(copper.owner > 1, 28, copper.numbers))
+    more.save("dataset.safetensors")
+    assert execute({**task, "initial": "first.mtp", "output": "third.mtp"})["status"] == "ok"
+    assert load_potential("third.mtp").types == ("Cu", "Al", "Ni")
 
 
 def test_any_potential_carries_what_its_uncertainty_needs(dataset, folder):
