@@ -379,21 +379,28 @@ def cut(
 def convert(source: str, target: str, elements: list[str] | None) -> None:
     """Read the structures or the potential of SOURCE and write them to TARGET.
 
-    The formats follow from the ends of the names.
+    The formats follow from the ends of the names. What TARGET has no place for is named.
     """
-    from aiida_mlal.ml.formats import files
+    from aiida_mlal.ml.formats import cfg, files
     from aiida_mlal.ml.formats.describe import is_potential
 
     with _plainly():
         if is_potential(source):
             from aiida_mlal.ml.formats import potentials
+            from aiida_mlal.ml.uncertainty.active_set import ActiveSet
 
-            potentials.save(potentials.load(source, elements), target)
+            potential = potentials.load(source, elements)
+            potentials.save(potential, target)
             click.echo(f"potential written to {target}")
+            if target.endswith(".mtp") and ActiveSet.is_in(potential):
+                click.echo("left out, as .mtp has no place for it: the active set")
         else:
             configurations = files.read(source, elements)
             files.write(configurations, target, elements or files.types(source, configurations))
             click.echo(f"{len(configurations)} structures written to {target}")
+            lost = cfg.left_out(configurations) if target.endswith(files.CFG) else []
+            if lost:
+                click.echo(f"left out, as .cfg has no place for it: {', '.join(lost)}")
             if elements is None and files.only_numbers(source):
                 click.echo(COUNTED.format(source))
 

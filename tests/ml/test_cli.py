@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from ase.build import bulk
 from ase.calculators.emt import EMT
+from ase.constraints import FixAtoms
 from click.testing import CliRunner
 
 from aiida_mlal.ml import load_potential, parts
@@ -188,6 +189,22 @@ def test_a_training_set_that_is_made_small_keeps_its_labels(folder):
     for atoms in few:
         assert atoms.get_potential_energy() == many[atoms.info["index"]].get_potential_energy()
     assert "no labels" in run("errors", "potential.safetensors", "start.xyz", status=1).stderr
+
+
+def test_what_conversion_leaves_out_is_said(folder):
+    frame = ase.io.read("cu.extxyz", "0")
+    assert "left out" not in run("convert", "cu.extxyz", "cu.cfg", "--elements", "Cu").output
+    frame.set_constraint(FixAtoms([0]))
+    frame.set_array("colour", np.arange(4.0))
+    frame.pbc = [True, True, False]
+    ase.io.write("fixed.extxyz", frame)
+    said = run("convert", "fixed.extxyz", "fixed.cfg").output
+    wanted = "fixed atoms, lattice vectors without periodicity, stresses without a periodic cell, c"
+    assert f"left out, as .cfg has no place for it: {wanted}olour\n" in said
+    training = ("-m", '{"architecture": "mtp", "level": 2}', "-t", '{"epochs": 1}')
+    run("train", "cu.extxyz", *training, "-o", "a.almtp")
+    assert "has no place for it: the active set" in run("convert", "a.almtp", "a.mtp").output
+    assert "left out" not in run("convert", "a.almtp", "b.safetensors").output
 
 
 def test_convert_potentials(folder):

@@ -93,6 +93,19 @@ def to_text(configurations: Configurations, elements: Sequence[str] | None = Non
     return "".join(_text(one, types, elements) for one in configurations)
 
 
+def left_out(configurations: Configurations) -> list[str]:
+    """Return what of structures a file has no place for."""
+    whole = configurations.pbc.all(axis=1)
+    losses = {
+        "fixed atoms": configurations.fixed.any(),
+        "lattice vectors without periodicity": configurations.cells[~configurations.pbc].any(),
+        "stresses without a periodic cell": np.isfinite(configurations.stresses[~whole]).any(),
+    }
+    names = [key for key, values in configurations.info.items() if values.ndim > 1]
+    names += [key for key in configurations.arrays if key not in {*_KNOWN, GRADE}]
+    return [name for name, lost in losses.items() if lost] + names
+
+
 def named_types(path: str | Path) -> list[str] | None:
     """Return the elements of the types that a file names, as ours do: none if it does not.
 

@@ -67,21 +67,31 @@ def write(
     Raises
     ------
     ValueError
-        If ASE does not know the format, or cannot write these structures in it.
+        If ASE does not know the format, or cannot write these structures in it, or the system
+        writes no file.
     """
     path = Path(path)
     check_target(path)
-    if path.suffix == SUFFIX:
-        configurations.save(path)
-    elif path.name.endswith(CFG):
-        cfg.write(configurations, path, elements)
-    elif _format(path) == "extxyz":
-        extxyz.write(configurations, path)
-    else:
-        try:
-            ase.io.write(path, configurations.to_ase())
-        except Exception as error:
-            raise ValueError(f"{path}: ASE could not write it: {error!r}") from error
+    try:
+        if path.suffix == SUFFIX:
+            configurations.save(path)
+        elif path.name.endswith(CFG):
+            cfg.write(configurations, path, elements)
+        elif _format(path) == "extxyz":
+            extxyz.write(configurations, path)
+        else:
+            _write_with_ase(configurations, path)
+    except OSError as error:
+        raise ValueError(f"{path} could not be written: {error.strerror or error}") from error
+
+
+def _write_with_ase(configurations: Configurations, path: Path) -> None:
+    try:
+        ase.io.write(path, configurations.to_ase())
+    except OSError:
+        raise
+    except Exception as error:  # writers of ASE fail in all ways there are
+        raise ValueError(f"{path}: ASE could not write it: {error!r}") from error
 
 
 def check_target(path: str | Path) -> None:

@@ -63,13 +63,15 @@ class MaxVol(Strategy):
     score: ClassVar[str] = "grade"
 
     def __post_init__(self) -> None:
-        """Refuse thresholds that every swap meets."""
+        """Refuse thresholds that every swap meets, and a limit that none does."""
         super().__post_init__()
         for name in ("threshold", "swap_threshold", "train_threshold"):
             if not getattr(self, name) > 1:
                 raise ValueError(f"expected {name} above 1, got {getattr(self, name)}")
         if not self.start > 0:
             raise ValueError(f"expected start above 0, got {self.start}")
+        if self.swap_limit is not None and self.swap_limit < 1:
+            raise ValueError(f"expected swap_limit above 0 or null, got {self.swap_limit}")
 
     def _choose(self, query: Query, n: int) -> list[Choice]:
         potential = query.potential

@@ -136,3 +136,19 @@ def test_an_empty_text_swallows_nothing(tmp_path):
     structures = Configurations.from_ase(bulk("Cu")).with_info(blank=[""], next=[3])
     files.write(structures, tmp_path / "a.extxyz")
     assert files.read(tmp_path / "a.extxyz").info["next"].tolist() == [3]
+
+
+@pytest.mark.parametrize("name", ["a.extxyz", "a.cfg", "a.traj", "a.safetensors"])
+def test_a_full_disk_is_one_sentence(tmp_path, structures, name, monkeypatch):
+    def full(*arguments, **options):
+        raise OSError(28, "No space left on device")
+
+    for module, function in (
+        (files.cfg, "write"),
+        (files.extxyz, "write"),
+        (files.ase.io, "write"),
+        (Configurations, "save"),
+    ):
+        monkeypatch.setattr(module, function, full)
+    with pytest.raises(ValueError, match=f"{name} could not be written: No space left on device"):
+        files.write(structures, tmp_path / name)

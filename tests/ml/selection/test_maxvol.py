@@ -124,3 +124,8 @@ def test_needs_a_potential():
 def test_options_that_cannot_be(options):
     with pytest.raises(ValueError, match="above"):
         MaxVol(**options)
+
+
+def test_a_limit_of_no_swaps_is_refused():
+    with pytest.raises(ValueError, match="expected swap_limit above 0 or null, got 0"):
+        MaxVol(swap_limit=0)
