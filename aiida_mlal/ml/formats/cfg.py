@@ -1,8 +1,9 @@
 """Structures in the format of the MLIP codes (``.cfg``)."""
 
+import contextlib
 import lzma
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -64,9 +65,15 @@ def parse(
     ValueError
         For anything that is not such a text, and a type without an element.
     """
-    return Configurations.concatenate(
-        [_structure(lines, elements, default, n) for n, lines in enumerate(_blocks(text), 1)]
-    )
+    found, structures = [], []
+    for number, lines in enumerate(_blocks(text), 1):
+        with _of_configuration(number):
+            found.append(_fields(lines))
+    types = {t for fields in found for t in fields["types"]}
+    for number, fields in enumerate(found, 1):
+        with _of_configuration(number):
+            structures.append(_configuration(fields, types, elements, default))
+    return Configurations.concatenate(structures)
 
 
 def write(
@@ -127,7 +134,7 @@ def read_bytes(path: str | Path) -> bytes:
         raise ValueError(f"this is not an intact .xz file ({error})") from error
 
 
-def element_of_types(types: Sequence[int], elements: Sequence[str] | None) -> dict[int, str]:
+def element_of_types(types: Iterable[int], elements: Sequence[str] | None) -> dict[int, str]:
     """Return the element of each type, which is an index or an atomic number (see ``parse``)."""
     found = sorted(set(types))
     if elements is None:
@@ -170,15 +177,10 @@ def _blocks(text: str) -> Iterator[list[str]]:
         raise ValueError("the last configuration has no END_CFG")
 
 
-def _structure(
-    lines: list[str],
-    elements: Sequence[str] | None,
-    default: Sequence[str] | None,
-    number: int,
-) -> Configurations:
+@contextlib.contextmanager
+def _of_configuration(number: int) -> Iterator[None]:
     try:
-        fields = _fields(lines)
-        return _configuration(fields, elements, default)
+        yield
     except ValueError as error:
         raise ValueError(f"configuration {number}: {error}") from error
     except IndexError as error:
@@ -223,6 +225,8 @@ def _fields(lines: list[str]) -> dict[str, Any]:
             raise ValueError(f"unknown field {word[:40]!r}")
     if "columns" not in fields:
         raise ValueError("there is no AtomData")
+    types = fields["columns"].get("type", np.zeros(fields["size"]))
+    fields["types"] = types.astype(int).tolist()
     return fields
 
 
@@ -244,16 +248,22 @@ def _columns(names: list[str], rows: list[str], n: int) -> dict[str, np.ndarray]
 
 
 def _configuration(
-    fields: Mapping[str, Any], elements: Sequence[str] | None, default: Sequence[str] | None
+    fields: Mapping[str, Any],
+    every: Iterable[int],
+    elements: Sequence[str] | None,
+    default: Sequence[str] | None,
 ) -> Configurations:
-    columns, n = fields["columns"], fields["size"]
+    """Return a configuration of a file that has ``every`` one of these types."""
+    columns, n, types = fields["columns"], fields["size"], fields["types"]
     features = dict(fields["features"])
     named = features.pop(ELEMENTS, "").split()
-    types = columns.get("type", np.zeros(n)).astype(int).tolist()
-    element = element_of_types(types, named or elements or default)
-    others = sorted(set(element.values()) - set(elements or element.values()))
+    if named:
+        element = element_of_types(types, named)
+    else:
+        element = element_of_types(every, elements or default)
+    others = sorted({element[t] for t in types} - set(elements or element.values()))
     if others and named == chemical_symbols[1 : len(named) + 1]:  # nobody has named them
-        element = element_of_types(types, elements)
+        element = element_of_types(every, elements)
     elif others:
         raise ValueError(f"it has {others} by its own words, got the elements {elements}")
     cell = np.zeros((3, 3))

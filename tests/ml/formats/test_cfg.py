@@ -71,6 +71,14 @@ def test_types_may_be_atomic_numbers():
     assert cfg.parse(absolute, ["Cu", "Ag"]).numbers.tolist() == [47, 29]
 
 
+def test_types_mean_the_same_in_all_of_a_file():
+    """Type 1 alone might be an index or hydrogen, but not beside a type 6."""
+    one = "BEGIN_CFG\nSize\n1\nAtomData: id type cartes_x cartes_y cartes_z\n1 {} 0 0 1\nEND_CFG\n"
+    found = cfg.parse(one.format(1) + one.format(6), ["H", "C"])
+    assert found.numbers.tolist() == [1, 6]
+    assert cfg.parse(one.format(1) + one.format(0), ["H", "C"]).numbers.tolist() == [6, 1]
+
+
 def test_without_elements_types_count_from_hydrogen():
     assert cfg.parse(TEXT).numbers.tolist() == [1, 2]
 

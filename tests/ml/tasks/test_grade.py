@@ -94,7 +94,7 @@ def test_types_are_those_of_the_potential(folder):
         ({"train": "empty.safetensors"}, "has no structures"),
         ({"threshold": 0.5}, "above 1"),
         ({"start": 0.0}, "expected start above 0, got 0.0"),
-        ({"start": float("nan")}, "expected start above 0, got nan"),
+        ({"start": float("nan")}, "expected a finite number, got nan"),
         ({"save_potential": "with.mtp"}, "expected a format that holds an active set"),
         ({"save_potential": "nowhere/with.almtp"}, "there is no folder nowhere"),
         ({"output": "nowhere/graded.cfg"}, "there is no folder nowhere"),
