@@ -132,8 +132,9 @@ def _files(options: dict[str, Any], name: str) -> dict[str, Any]:
 def mlal() -> None:
     """Train and use interatomic potentials: the work of aiida-mlal without AiiDA.
 
-    Structures are read from any file that ASE knows, or from .safetensors files of this package.
-    Energies are in eV, lengths in Å, stresses in eV/Å³, positive in tension.
+    Structures are read from .cfg files of MLIP, any file that ASE knows, or .safetensors files of
+    this package; potentials from .mtp, .almtp or .safetensors. Energies are in eV, lengths in Å,
+    stresses in eV/Å³, positive in tension.
 
     Where an option wants JSON it takes a text '{...}', a file ending in .json, or, to leave all
     else at its default, a bare name. Each command prints its result as JSON.
