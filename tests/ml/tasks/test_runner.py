@@ -232,11 +232,11 @@ def test_a_signal_ends_the_task_but_not_the_result(tmp_path, number, workers):
         time.sleep(0.5)  # until the workers are there
         start = time.monotonic()
         process.send_signal(number)
-        process.communicate(timeout=20)
+        process.communicate(timeout=60)
     finally:
         process.kill()
         process.communicate()
-    assert time.monotonic() - start < 10
+    assert time.monotonic() - start < 30
     assert process.returncode == 1
     result = json.loads((tmp_path / "result.json").read_text())
     assert result["status"] == "interrupted"

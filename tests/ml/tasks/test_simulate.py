@@ -66,11 +66,11 @@ def test_what_was_simulated_before_an_interrupt_is_kept(start, potential, folder
     )
     try:
         begin = time.monotonic()
-        while time.monotonic() - begin < 30 and not (folder / "progress.json").exists():
+        while time.monotonic() - begin < 120 and not (folder / "progress.json").exists():
             time.sleep(0.1)
         time.sleep(1)
         process.send_signal(signal.SIGTERM)
-        process.communicate(timeout=20)
+        process.communicate(timeout=60)
     finally:
         process.kill()
         process.communicate()
