@@ -12,6 +12,7 @@ from aiida.engine.processes.calcjobs.calcjob import CalcJobProcessSpec
 from aiida.engine.processes.ports import PortNamespace
 from aiida.orm import Dict
 
+from aiida_mlal.calculations.codes import code_validator
 from aiida_mlal.data.content import ContentData
 from aiida_mlal.ml import parts
 from aiida_mlal.ml.options import build
@@ -42,6 +43,7 @@ class TaskCalculation(CalcJob):
         """Declare what all tasks have in common."""
         super().define(spec)
         spec.inputs["code"].help = "The command `mlal`."
+        spec.inputs["code"].validator = code_validator("mlal")
         usual = spec.inputs.validator
 
         def validate(inputs: Mapping[str, Any], ports: PortNamespace) -> str | None:

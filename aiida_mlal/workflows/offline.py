@@ -164,6 +164,8 @@ class OfflineWorkChain(CampaignWorkChain):
         overrides = dict(overrides or {})
         known = names(cls.spec().inputs) | {"label": None}  # which is for its own builder to check
         check_names(overrides, known, "overrides")
+        if "structures" in overrides:
+            raise ValueError("overrides.structures: they are an argument of their own")
         label_overrides = overrides.pop("label", {})
 
         if recipe not in cls.RECIPES:

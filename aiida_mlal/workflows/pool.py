@@ -160,6 +160,8 @@ class PoolWorkChain(CampaignWorkChain):
         overrides = dict(overrides or {})
         known = names(cls.spec().inputs) | {"label": None}  # which is for its own builder to check
         check_names(overrides, known, "overrides")
+        if "candidates" in overrides:
+            raise ValueError("overrides.candidates: they are an argument of their own")
         label_overrides = overrides.pop("label", {})
 
         inputs = protocols.inputs("pool", protocol, overrides)

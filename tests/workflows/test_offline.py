@@ -268,6 +268,7 @@ MADE_FOR_MTP = (
 @pytest.mark.parametrize(
     ("path", "value", "message"),
     [
+        ("structures", {}, r"overrides\.structures: they are an argument of their own"),
         ("modle", {}, "unknown input 'overrides.modle', did you mean 'model'"),
         ("train.train.metdata", {}, r"train\.metdata', did you mean 'metadata'"),
         ("train.train.metadata.options.resuorces", {}, "did you mean 'resources'"),
@@ -361,6 +362,22 @@ def test_a_potential_needs_the_data_that_it_learned_from(campaign, make):
     builder.potential = campaign.outputs.potential
     with pytest.raises(ValueError, match="give the 'dataset' too"):
         run_get_node(builder)
+
+
+def test_codes_that_cannot_work_are_told_before_anything_is_submitted(
+    workflow, mlal_code, structure, aiida_code_installed
+):
+    pw = aiida_code_installed(
+        label="pw", default_calc_job_plugin="quantumespresso.pw", filepath_executable="/bin/true"
+    )
+    gone = aiida_code_installed(label="gone", filepath_executable="/nowhere/mlal")
+    for code, message in (
+        (pw, "pw@localhost is set up for 'quantumespresso.pw': expected one for 'mlal'"),
+        (gone, "gone@localhost is not installed on its computer: there is no file /nowhere/mlal"),
+    ):
+        for codes in ({"mlal": mlal_code, "train": code}, {"mlal": mlal_code, "label": code}):
+            with pytest.raises(ValueError, match=message):
+                run_get_node(workflow.get_builder_from_protocol(codes, structure, "fast", INPUTS))
 
 
 def test_fixed_atoms_must_be_there(workflow, mlal_code, structure):

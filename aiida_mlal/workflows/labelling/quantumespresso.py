@@ -24,6 +24,7 @@ from aiida_quantumespresso.workflows.pw.base import PwBaseWorkChain
 from ase.data import atomic_numbers
 from ase.units import GPa
 
+from aiida_mlal.calculations.codes import code_validator
 from aiida_mlal.data.dataset import DatasetData
 from aiida_mlal.data.structures import to_configurations, to_structure
 from aiida_mlal.ml.configurations import OK, Configurations
@@ -64,6 +65,7 @@ class QuantumEspressoLabelWorkChain(LabellingWorkChain):
         spec.inputs["dataset"].validator = validate_cells
         spec.expose_inputs(PwBaseWorkChain, exclude=("pw.structure", "pw.parent_folder"))
         spec.inputs["pw"]["parameters"].validator = validate_parameters
+        spec.inputs["pw"]["code"].validator = code_validator("quantumespresso.pw")
         spec.inputs.validator = validate
         step: Any = cls
         spec.outline(
