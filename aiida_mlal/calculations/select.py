@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from aiida.engine.processes.calcjobs.calcjob import CalcJobProcessSpec
-from aiida.orm import Dict, Int, List, to_aiida_type
+from aiida.orm import ArrayData, Dict, Int, to_aiida_type
 
 from aiida_mlal.calculations.base import TaskCalculation, plain
 from aiida_mlal.data.content import ContentData
@@ -61,10 +61,10 @@ class SelectCalculation(TaskCalculation):
         )
         spec.input(
             "taken",
-            valid_type=List,
+            valid_type=ArrayData,
             serializer=to_aiida_type,
             required=False,
-            help="Places in the pool of what was chosen before, and is no candidate any more.",
+            help="Array of the places in the pool of what was chosen before, and is no candidate.",
         )
         spec.output(
             "selected",
@@ -81,7 +81,7 @@ class SelectCalculation(TaskCalculation):
         """Return strategy, filters, seed and names of files."""
         given = plain(inputs, "query", "filters", "seed")
         if "taken" in inputs:
-            given["taken"] = inputs["taken"].get_list()
+            given["taken"] = inputs["taken"].get_array().tolist()
         return {
             "strategy": given.pop("query"),
             **given,

@@ -91,8 +91,8 @@ class DatasetData(ContentData):
 
     def subset(self, which: Iterable[int]) -> "DatasetData":
         """Return a new node with some of the structures, in the order of their indices."""
-        index = [int(i) for i in which]
-        return type(self)(self.configurations[index], [self.sources[i] for i in index])
+        index, sources = [int(i) for i in which], self.sources
+        return type(self)(self.configurations[index], [sources[i] for i in index])
 
     @cached_property
     def configurations(self) -> Configurations:

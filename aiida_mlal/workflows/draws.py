@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 from aiida.engine import calcfunction
-from aiida.orm import Data, Dict, Float, Int, List
+from aiida.orm import ArrayData, Data, Dict, Float, Int, List
 from jaxtyping import Int as Integers
 
 from aiida_mlal.data.dataset import DatasetData
@@ -51,22 +51,21 @@ def strip(candidates: DatasetData) -> DatasetData:
 
 
 @calcfunction
-def find(candidates: DatasetData, dataset: DatasetData) -> List:
+def find(candidates: DatasetData, dataset: DatasetData) -> ArrayData:
     """Return the places of candidates that are in a data set already."""
     known = set(dataset.configurations.keys)
-    return List([i for i, key in enumerate(candidates.configurations.keys) if key in known])
+    return _array(i for i, key in enumerate(candidates.configurations.keys) if key in known)
 
 
 @calcfunction
-def take(selection: SelectionData, taken: List | None = None) -> List:
+def take(selection: SelectionData, taken: ArrayData | None = None) -> ArrayData:
     """Return the places of all candidates that have been chosen so far."""
-    before = [] if taken is None else taken.get_list()
-    return List(sorted({*before, *selection.indices}))
+    return _array({*_gone(taken), *selection.indices})
 
 
 @calcfunction
 def draw(
-    candidates: DatasetData, validation: Dict, seed: Int, taken: List | None = None
+    candidates: DatasetData, validation: Dict, seed: Int, taken: ArrayData | None = None
 ) -> dict[str, Data]:
     """Return structures to be labelled for validation, and all places that are taken with them."""
     places = _places(len(candidates), validation, seed, taken)
@@ -75,16 +74,12 @@ def draw(
         status=np.full(len(places), UNLABELLED),
         reason=np.full(len(places), "drawn for validation"),
     )
-    before = [] if taken is None else taken.get_list()
-    return {
-        "drawn": DatasetData(drawn),
-        "taken": List(sorted({*before, *places.tolist()})),
-    }
+    return {"drawn": DatasetData(drawn), "taken": _array({*_gone(taken), *places})}
 
 
 @calcfunction
 def redraw(
-    candidates: DatasetData, validation: Dict, seed: Int, taken: List | None = None
+    candidates: DatasetData, validation: Dict, seed: Int, taken: ArrayData | None = None
 ) -> DatasetData:
     """Return structures for validation with the labels that are given."""
     places = _places(len(candidates), validation, seed, taken)
@@ -244,14 +239,24 @@ def _next_query(query: Dict, stop: List, growth: Float | None, n: int, paid: int
 
 
 def _places(
-    n: int, validation: Dict, seed: Int, taken: List | None
+    n: int, validation: Dict, seed: Int, taken: ArrayData | None
 ) -> Integers[np.ndarray, " drawn"]:
     """Return places of candidates that are free, others after each time that some were taken."""
-    gone = [] if taken is None else taken.get_list()
-    free = np.setdiff1d(np.arange(n), np.array(gone, int))
+    gone = _gone(taken)
+    free = np.setdiff1d(np.arange(n), gone)
     wanted = build(ValidationOptions, validation.get_dict(), "validation").n
     drawn = np.random.default_rng([seed.value, len(gone)]).permutation(free)[:wanted]
     return np.sort(drawn)
+
+
+def _array(places: Iterable[int]) -> ArrayData:
+    """Return places as a node. AiiDA would copy a ``List`` in a context again and again."""
+    return ArrayData(np.array(sorted(places), dtype=np.int64))
+
+
+def _gone(taken: ArrayData | None) -> Integers[np.ndarray, " taken"]:
+    found: np.ndarray = np.zeros(0, np.int64) if taken is None else taken.get_array()
+    return found
 
 
 def _sources(candidates: DatasetData, places: Integers[np.ndarray, " places"]) -> list[str]:

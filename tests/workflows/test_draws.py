@@ -59,44 +59,48 @@ def test_labels_of_other_structures_are_not_taken(aiida_profile, configurations,
 
 def test_what_was_labelled_before_is_found_in_the_pool(aiida_profile, configurations):
     known = DatasetData(configurations[[4, 1]])
-    assert draws.find(DatasetData(configurations), known).get_list() == [1, 4]
+    assert draws.find(DatasetData(configurations), known).get_array().tolist() == [1, 4]
 
 
 def test_places_are_taken_once(aiida_profile, configurations):
     first = SelectionData(select(configurations, configurations[:0], Random(n=3)))
     taken = draws.take(first)
-    assert taken.get_list() == sorted(first.indices)
-    assert draws.take(first, orm.List([*taken.get_list(), 5])).get_list() == sorted(
-        {*first.indices, 5}
-    )
+    assert taken.get_array().tolist() == sorted(first.indices)
+    more = draws.take(first, orm.ArrayData(np.array([*taken.get_array(), 5])))
+    assert more.get_array().tolist() == sorted({*first.indices, 5})
 
 
 def test_other_structures_validate_after_others_were_taken(aiida_profile, configurations):
     node, seed = DatasetData(configurations), orm.Int(1)
     seen = set()
     for taken in ([], [0], [0, 1], [0, 1, 2]):
-        drawn = draws.redraw(node, orm.Dict(VALIDATION), seed, orm.List(taken))
+        drawn = draws.redraw(node, orm.Dict(VALIDATION), seed, orm.ArrayData(np.array(taken, int)))
         places = drawn.configurations.info["index"].tolist()
         assert not set(places) & set(taken)
         assert drawn.configurations.keys == configurations[places].keys
         seen.add(tuple(places))
     assert len(seen) > 1
-    again = draws.redraw(node, orm.Dict(VALIDATION), seed, orm.List([0, 1, 2]))
+    again = draws.redraw(node, orm.Dict(VALIDATION), seed, orm.ArrayData(np.array([0, 1, 2])))
     assert again.sha256 == drawn.sha256
 
 
 def test_fewer_validate_where_fewer_are_left(aiida_profile, configurations):
     drawn = draws.redraw(
-        DatasetData(configurations), orm.Dict(VALIDATION), orm.Int(0), orm.List([0, 1, 2, 3, 5])
+        DatasetData(configurations),
+        orm.Dict(VALIDATION),
+        orm.Int(0),
+        orm.ArrayData(np.array([0, 1, 2, 3, 5])),
     )
     assert drawn.configurations.info["index"].tolist() == [4]
 
 
 def test_what_is_drawn_to_be_kept_has_no_labels_yet(aiida_profile, configurations):
-    found = draws.draw(DatasetData(configurations), orm.Dict({"n": 2}), orm.Int(0), orm.List([0]))
+    found = draws.draw(
+        DatasetData(configurations), orm.Dict({"n": 2}), orm.Int(0), orm.ArrayData(np.array([0]))
+    )
     drawn = found["drawn"].configurations
     assert np.isnan(drawn.energies).all()
-    assert set(found["taken"].get_list()) == {0, *drawn.info["index"].tolist()}
+    assert set(found["taken"].get_array()) == {0, *drawn.info["index"].tolist()}
 
 
 @pytest.mark.parametrize(

@@ -193,7 +193,7 @@ def test_only_the_pool_itself_is_as_large_as_the_pool(campaign):
 
 def test_nothing_is_chosen_twice(campaign):
     asked = [link for name, link in links(campaign).items() if name.startswith("select_")]
-    taken = [job.inputs.taken.get_list() for job in asked if "taken" in job.inputs]
+    taken = [job.inputs.taken.get_array() for job in asked if "taken" in job.inputs]
     assert sorted(map(len, taken)) == [3, 5]
     places = [i for s in campaign.outputs.selections.values() for i in s.indices]
     assert len(places) == len(set(places)) == 6
