@@ -66,7 +66,7 @@ PROTOCOLS = {
     ),
     "scaled": Protocol(
         first=5000,
-        growth=0.1,
+        growth=0.25,
         size=25261,
         n_validation=500,
         model={**MODEL, "layers": "ntk"},
