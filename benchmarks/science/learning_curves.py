@@ -86,6 +86,16 @@ def mean_error(rows: Sequence[dict[str, Any]], query: str, size: int, key: str) 
     return float(np.mean(found)) if found else np.nan
 
 
+def label_few(axis: Any) -> None:
+    """Label logarithmic axes at 1, 2 and 5 times powers of ten."""
+    from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
+
+    for scale, places in ((axis.xaxis, "{x:.0f}"), (axis.yaxis, "{x:.3g}")):
+        scale.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        scale.set_major_formatter(StrMethodFormatter(places))
+        scale.set_minor_formatter(NullFormatter())
+
+
 @dataclass(frozen=True)
 class Study(ABC):
     """What all campaigns have in common.

@@ -11,12 +11,11 @@ from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
-from matplotlib.ticker import StrMethodFormatter
 
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parent))
 
-from learning_curves import mean_error  # noqa: E402
+from learning_curves import label_few, mean_error  # noqa: E402
 
 COLOURS = {
     "random": "#8A8A8A",
@@ -71,10 +70,7 @@ def curves(rows: list[dict]) -> None:
             means = [mean_error(rows, query, size, key) for size in sizes]
             if sizes:
                 axis.loglog(sizes, means, "o-", color=colour, label=query)
-        for scale, places in ((axis.xaxis, "{x:.0f}"), (axis.yaxis, "{x:.3g}")):
-            scale.set_major_formatter(StrMethodFormatter(places))
-            scale.set_minor_formatter(StrMethodFormatter(places))
-            scale.set_tick_params(which="both", labelsize=7)
+        label_few(axis)
         axis.set_xlabel("training structures")
         axis.set_title(f"{name} of forces, eV/Å", loc="left", fontsize=10)
         axis.grid(True, which="both", color="#E6E6E6", lw=0.6)
