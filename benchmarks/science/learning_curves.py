@@ -87,11 +87,11 @@ def mean_error(rows: Sequence[dict[str, Any]], query: str, size: int, key: str) 
 
 
 def label_few(axis: Any) -> None:
-    """Label logarithmic axes at 1, 2 and 5 times powers of ten."""
+    """Label logarithmic axes at 1, 2, 3, 5 and 7 times powers of ten."""
     from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
     for scale, places in ((axis.xaxis, "{x:.0f}"), (axis.yaxis, "{x:.3g}")):
-        scale.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        scale.set_major_locator(LogLocator(subs=(1, 2, 3, 5, 7)))
         scale.set_major_formatter(StrMethodFormatter(places))
         scale.set_minor_formatter(NullFormatter())
 
