@@ -90,6 +90,15 @@ def test_tangents_are_the_derivatives_along_a_direction(both):
 def test_derivatives_by_the_coefficients_are_those_of_torch(both):
     descriptor, graph, species, described = both
     features = descriptor(graph, species)
+    slopes = random(*features.shape)
+    (expected,) = torch.autograd.grad(features, descriptor.coefficients, slopes)
+    found = described.by_coefficients(filled(slopes, described.features))
+    np.testing.assert_allclose(found, expected, rtol=1e-9, atol=1e-9)
+
+
+def test_derivatives_along_a_direction_by_the_coefficients_are_those_of_torch(both):
+    descriptor, graph, species, described = both
+    features = descriptor(graph, species)
     slopes, last, along = (
         random(*features.shape),
         random(*features.shape).flip(0),
@@ -100,5 +109,5 @@ def test_derivatives_by_the_coefficients_are_those_of_torch(both):
     (expected,) = torch.autograd.grad(total, descriptor.coefficients)
     described.gradients(filled(slopes, described.features))
     described.tangents(along.numpy())
-    found = described.by_coefficients(filled(last, described.features))
+    found = described.by_coefficients_along(filled(last, described.features))
     np.testing.assert_allclose(found, expected, rtol=1e-9, atol=1e-9)
