@@ -42,10 +42,8 @@ def build(cls: type[T], values: Mapping[str, Any], where: str = "") -> T:
         )
         for key, value in values.items()
     }
-    try:
+    with within(where):
         return cls(**converted)
-    except ValueError as error:
-        raise ValueError(f"{_at(where)}{error}") from error
 
 
 @contextlib.contextmanager

@@ -11,6 +11,7 @@ import numpy as np
 from ase.data import atomic_numbers, chemical_symbols
 
 from aiida_mlal.ml.configurations import Configurations
+from aiida_mlal.ml.options import within
 
 ELEMENTS = "elements"
 """The feature in which we write the element of each type, beside what MLIP knows."""
@@ -179,12 +180,11 @@ def _blocks(text: str) -> Iterator[list[str]]:
 
 @contextlib.contextmanager
 def _of_configuration(number: int) -> Iterator[None]:
-    try:
-        yield
-    except ValueError as error:
-        raise ValueError(f"configuration {number}: {error}") from error
-    except IndexError as error:
-        raise ValueError(f"configuration {number}: a value is missing") from error
+    with within(f"configuration {number}"):
+        try:
+            yield
+        except IndexError as error:
+            raise ValueError("a value is missing") from error
 
 
 def _fields(lines: list[str]) -> dict[str, Any]:
