@@ -213,8 +213,18 @@ class Neighbourhood:
             self._key, self._positions = key, positions.copy()
         there = torch.tensor(positions, device=self._pairs.device)
         centre, neighbour = self._pairs
-        vectors = (there[neighbour] - there[centre] + self._shifts).to(self._potential.dtype)
-        graph = Graph(self._numbers, self._owner, self._pairs, vectors, self._volumes)
+        moved = there[neighbour] - there[centre] + self._translations
+        graph = Graph(
+            numbers=self._numbers,
+            owner=self._owner,
+            pairs=self._pairs,
+            vectors=moved.to(self._potential.dtype),
+            shifts=self._shifts,
+            positions=there,
+            cells=self._cells,
+            pbc=self._pbc,
+            volumes=self._volumes,
+        )
         return graph.within(self._potential.cutoff)
 
     def _moved(self, positions: np.ndarray) -> float:
@@ -229,7 +239,10 @@ class Neighbourhood:
         pairs, shifts = neighbours(atoms.positions, cell, atoms.pbc, reach)
         volume = abs(np.linalg.det(cell)) if atoms.pbc.all() else np.nan
         self._pairs = torch.tensor(pairs, device=device)
-        self._shifts = torch.tensor(shifts @ cell, device=device)
+        self._shifts = torch.tensor(shifts, device=device)
+        self._translations = torch.tensor(shifts @ cell, device=device)
+        self._cells = torch.tensor(cell[None], device=device)
+        self._pbc = torch.tensor(atoms.pbc[None], device=device)
         self._numbers = torch.tensor(atoms.numbers, dtype=torch.int64, device=device)
         self._owner = torch.zeros_like(self._numbers)
         self._volumes = torch.tensor([volume], dtype=self._potential.dtype, device=device)

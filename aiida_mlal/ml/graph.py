@@ -5,7 +5,7 @@ from functools import cached_property
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from aiida_mlal.ml.configurations import Configurations
@@ -26,14 +26,32 @@ class Graph:
         The central atom of each edge and its neighbour; sorted by the central atom.
     vectors
         From the central atom to (the periodic image of) the neighbour, in Å.
+    shifts
+        How many lattice vectors the image of the neighbour is away from the neighbour.
+    positions
+        Cartesian coordinates of each atom, in Å.
+    cells
+        Lattice vectors of each structure as rows, in Å; a row of zeros where there is none.
+    pbc
+        Along which lattice vectors each structure is periodic.
     volumes
         Volume of the cell of each structure in Å³; NaN where it is not periodic in all directions.
+
+    Notes
+    -----
+    Local models differentiate by ``vectors`` alone, which are
+    ``positions[j] - positions[i] + shifts @ cell``. What is not a sum over neighbours, such as an
+    energy from another code, reads positions and cells.
     """
 
     numbers: Int[Tensor, " atoms"]
     owner: Int[Tensor, " atoms"]
     pairs: Int[Tensor, "2 edges"]
     vectors: Float[Tensor, "edges 3"]
+    shifts: Int[Tensor, "edges 3"]
+    positions: Float[Tensor, "atoms 3"]
+    cells: Float[Tensor, "structures 3 3"]
+    pbc: Bool[Tensor, "structures 3"]
     volumes: Float[Tensor, " structures"]
 
     @classmethod
@@ -50,18 +68,20 @@ class Graph:
         """
         configurations.check_geometry()
         pairs, vectors = [np.zeros((2, 0), int)], [np.zeros((0, 3))]
+        shifts = [np.zeros((0, 3), int)]
         for i in range(len(configurations)):
             atoms = slice(configurations.offsets[i], configurations.offsets[i + 1])
-            found, shifts = neighbours(
+            found, images = neighbours(
                 configurations.positions[atoms],
                 configurations.cells[i],
                 configurations.pbc[i],
                 cutoff,
             )
             pairs.append(found + configurations.offsets[i])
+            shifts.append(images)
             vectors.append(
                 edge_vectors(
-                    configurations.positions[atoms], configurations.cells[i], found, shifts
+                    configurations.positions[atoms], configurations.cells[i], found, images
                 )
             )
         cells, periodic = configurations.cells, configurations.pbc.all(axis=1)
@@ -71,6 +91,10 @@ class Graph:
             owner=torch.tensor(configurations.owner, device=device),
             pairs=torch.tensor(np.concatenate(pairs, axis=1), device=device),
             vectors=torch.tensor(np.concatenate(vectors), dtype=dtype, device=device),
+            shifts=torch.tensor(np.concatenate(shifts), device=device),
+            positions=torch.tensor(configurations.positions, device=device),
+            cells=torch.tensor(cells, device=device),
+            pbc=torch.tensor(configurations.pbc, device=device),
             volumes=torch.tensor(volumes, dtype=dtype, device=device),
         )
 
@@ -84,7 +108,9 @@ class Graph:
         near = self.distances < cutoff
         if bool(near.all()):
             return self
-        return replace(self, pairs=self.pairs[:, near], vectors=self.vectors[near])
+        return replace(
+            self, pairs=self.pairs[:, near], vectors=self.vectors[near], shifts=self.shifts[near]
+        )
 
     def take(self, structures: Int[np.ndarray, " chosen"]) -> "Graph":
         """Return the graph of some of the structures, which may repeat."""
@@ -97,6 +123,10 @@ class Graph:
             owner=torch.arange(len(index), device=atoms.device).repeat_interleave(counts),
             pairs=self.pairs[:, edges] + moved.repeat_interleave(n_edges),
             vectors=self.vectors[edges],
+            shifts=self.shifts[edges],
+            positions=self.positions[atoms],
+            cells=self.cells[index],
+            pbc=self.pbc[index],
             volumes=self.volumes[index],
         )
 

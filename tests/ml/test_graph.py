@@ -1,3 +1,4 @@
+from dataclasses import fields
 from itertools import product
 
 import numpy as np
@@ -67,7 +68,7 @@ def edges(graph):
 def same(one, other):
     return all(
         torch.equal(torch.nan_to_num(getattr(one, name)), torch.nan_to_num(getattr(other, name)))
-        for name in ("numbers", "owner", "pairs", "vectors", "volumes")
+        for name in (f.name for f in fields(Graph))
     )
 
 
@@ -95,6 +96,15 @@ def frames():
 @pytest.fixture
 def graph(frames):
     return Graph.of(Configurations.from_ase(frames), CUTOFF)
+
+
+def test_vectors_join_positions_by_shifts_of_cells(graph):
+    centre, neighbour = graph.pairs
+    cells = graph.cells[graph.owner[centre]]
+    translations = torch.einsum("es,esx->ex", graph.shifts.double(), cells)
+    joined = graph.positions[neighbour] - graph.positions[centre] + translations
+    torch.testing.assert_close(graph.vectors, joined, rtol=0, atol=1e-10)
+    assert not graph.shifts[~graph.pbc[graph.owner[centre]]].any()
 
 
 def test_structures_of_a_batch_do_not_see_each_other(frames, graph):

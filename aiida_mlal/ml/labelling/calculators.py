@@ -7,9 +7,16 @@ from importlib import import_module, metadata
 from typing import Any
 
 import ase
+import numpy as np
+from ase import Atoms
 from ase.calculators import emt
-from ase.calculators.calculator import BaseCalculator, get_calculator_class
+from ase.calculators.calculator import (
+    BaseCalculator,
+    PropertyNotImplementedError,
+    get_calculator_class,
+)
 from ase.calculators.calculator import names as ase_names
+from jaxtyping import Float
 
 from aiida_mlal.ml.options import suggest
 
@@ -120,6 +127,39 @@ class CalculatorOptions:
                 f"module {module!r} has no function {function!r}{suggest(function, here)}"
             ) from error
         return found
+
+
+@dataclass(frozen=True, eq=False)
+class Computed:
+    """What a calculator found for one structure.
+
+    Attributes
+    ----------
+    energy
+        In eV: the one that forces are derivatives of, where the calculator knows it.
+    forces
+        In eV/Å, without the effect of constraints.
+    stress
+        In eV/Å³, positive in tension; NaN where there is none.
+    """
+
+    energy: float
+    forces: Float[np.ndarray, "atoms 3"]
+    stress: Float[np.ndarray, "3 3"]
+
+
+def compute(atoms: Atoms) -> Computed:
+    """Let the calculator of ``atoms`` compute them; whatever it raises passes through."""
+    # the most demanding property first, so that a code that computes what it is asked runs once
+    stress = np.full((3, 3), np.nan)
+    if atoms.pbc.all() and "stress" in getattr(atoms.calc, "implemented_properties", ()):
+        stress = atoms.get_stress(voigt=False, apply_constraint=False)
+    forces = atoms.get_forces(apply_constraint=False)
+    try:
+        energy = atoms.get_potential_energy(force_consistent=True, apply_constraint=False)
+    except (PropertyNotImplementedError, NotImplementedError):
+        energy = atoms.get_potential_energy(apply_constraint=False)
+    return Computed(energy, forces, stress)
 
 
 _SIMPLE = ("emt", "lj", "morse", "tip3p", "tip4p")

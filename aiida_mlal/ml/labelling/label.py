@@ -6,10 +6,10 @@ from hashlib import sha256
 from typing import Any
 
 import numpy as np
-from ase.calculators.calculator import BaseCalculator, PropertyNotImplementedError
+from ase.calculators.calculator import BaseCalculator
 
 from aiida_mlal.ml.configurations import OK, UNLABELLED, Configurations
-from aiida_mlal.ml.labelling.calculators import CalculatorOptions
+from aiida_mlal.ml.labelling.calculators import CalculatorOptions, compute
 from aiida_mlal.ml.labelling.checks import (
     FAILED,
     UNCONVERGED,
@@ -97,20 +97,11 @@ def _labelled(
 
 def _calculated(structure: Configurations, code: BaseCalculator) -> Configurations:
     atoms = structure.to_ase()[0]
-    atoms.set_constraint()
     atoms.calc = code
     if hasattr(code, "reset"):
         code.reset()
-    # The most demanding property first, so that a code that computes what it is asked runs once.
-    stress = np.full((3, 3), np.nan)
-    if atoms.pbc.all() and "stress" in getattr(code, "implemented_properties", ()):
-        stress = atoms.get_stress(voigt=False)
-    forces = atoms.get_forces()
-    try:
-        energy = atoms.get_potential_energy(force_consistent=True)
-    except (PropertyNotImplementedError, NotImplementedError):
-        energy = atoms.get_potential_energy()
-    return structure.with_labels(np.array([energy]), forces, stress[None])
+    found = compute(atoms)
+    return structure.with_labels(np.array([found.energy]), found.forces, found.stress[None])
 
 
 def _outcome(structure: Configurations, status: str, reason: str, mark: str) -> Configurations:

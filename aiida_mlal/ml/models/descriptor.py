@@ -152,6 +152,7 @@ class Described(Prepared):
             graph,
             pairs=torch.stack([key // n_atoms, key % n_atoms]),
             vectors=merged.new_full((len(key), 3), torch.nan),
+            shifts=key.new_zeros(len(key), 3),
         )
         species = potential.species(graph.numbers)
         return cls(graph, species, features.detach(), merged, virials)

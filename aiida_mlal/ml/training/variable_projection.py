@@ -98,6 +98,8 @@ class VariableProjection(Optimizer):
         """Return a better point and the next damping, or nothing if there is none."""
         import torch
 
+        if not now.loss:  # nothing is left to learn
+            return None
         directions, jacobian, rest = search.linearise()
         curvature = jacobian.T @ jacobian
         scale = curvature.diagonal().clamp(min=1e-12 * float(curvature.diagonal().max()))

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from itertools import product
 from math import acos, cos, exp, pi
 
@@ -176,7 +177,7 @@ def graph_and_functions(atoms, options=WIDE):
 
 
 def moved(graph, vectors):
-    return Graph(graph.numbers, graph.owner, graph.pairs, vectors, graph.volumes)
+    return replace(graph, vectors=vectors)
 
 
 def test_derivatives():

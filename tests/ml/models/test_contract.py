@@ -25,6 +25,8 @@ GMNN = {
     "descriptor": {"n_radial": 2, "n_basis": 3},
 }
 MORSE = {"architecture": "morse", "cutoff": CUTOFF}
+LENNARD_JONES = {"name": "lj", "options": {"sigma": 2.2, "epsilon": 0.3, "rc": 5.0, "smooth": True}}
+ASE = {"architecture": "ase", "calculator": LENNARD_JONES, "cutoff": CUTOFF}
 ZBL = {"architecture": "zbl", "cutoff": CUTOFF, "switch": 2.0}
 MTP = {
     "architecture": "mtp",
@@ -34,6 +36,7 @@ MTP = {
     "radial_basis_size": 4,
 }
 POTENTIALS = {
+    "ase": ASE,
     "bpnn": BPNN,
     "bpnn of one layer": {**BPNN, "hidden": []},
     "gmnn": GMNN,
@@ -46,6 +49,8 @@ POTENTIALS = {
     "mtp": MTP,
     "zbl": ZBL,
     "sum": {**BPNN, "prior": MORSE},
+    "sum of ase and bpnn": {**BPNN, "prior": ASE},
+    "sum of ase and mtp": {**MTP, "prior": ASE},
     "sum of zbl and gmnn": {**GMNN, "prior": ZBL},
     "sum with a farther prior": {**MTP, "prior": {**MORSE, "cutoff": CUTOFF + 1}},
     "ensemble": {**BPNN, "ensemble": 3},

@@ -17,6 +17,10 @@ def graph():
         owner=torch.arange(len(COUNTS)).repeat_interleave(torch.tensor(COUNTS)),
         pairs=torch.zeros(2, 0, dtype=torch.long),
         vectors=torch.zeros(0, 3, dtype=torch.float64),
+        shifts=torch.zeros(0, 3, dtype=torch.long),
+        positions=torch.zeros(sum(COUNTS), 3, dtype=torch.float64),
+        cells=torch.zeros(len(COUNTS), 3, 3, dtype=torch.float64),
+        pbc=torch.ones(len(COUNTS), 3, dtype=torch.bool),
         volumes=torch.tensor(VOLUMES, dtype=torch.float64),
     )
 

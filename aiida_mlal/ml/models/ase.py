@@ -1,0 +1,102 @@
+"""Any calculator of ASE as a potential without weights, such as a prior to learn the rest of."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, ClassVar
+
+import torch
+from ase import Atoms
+from ase.calculators.calculator import BaseCalculator
+from ase.data import chemical_symbols
+from jaxtyping import Float
+from torch import Tensor
+
+from aiida_mlal.ml.graph import Graph
+from aiida_mlal.ml.labelling.calculators import CalculatorOptions, compute
+from aiida_mlal.ml.models.base import Potential, Prediction
+from aiida_mlal.ml.options import as_dict, build
+
+
+@dataclass(frozen=True)
+class ASEOptions:
+    """Which calculator.
+
+    Attributes
+    ----------
+    calculator
+        Name and options as for labels, ``{"name": "lj", "options": {"sigma": 2.3}}``, or a
+        ``factory``.
+    cutoff
+        Up to which distance in Å what watches a simulation sees neighbours. The calculator has a
+        reach of its own.
+    """
+
+    calculator: CalculatorOptions
+    cutoff: float = 4.0
+
+
+class ASEPotential(Potential):
+    """What a calculator of ASE computes: energies, forces and, in a crystal, stresses.
+
+    The calculator gets the atoms, not the edges of the graph, and its derivatives are its own: it
+    runs simulations and is a term of a sum, computed once for structures that are learned from,
+    but nothing is differentiated through it. Stresses are NaN where it has none.
+    """
+
+    Options = ASEOptions
+    is_learned: ClassVar[bool] = False
+
+    def __init__(self, elements: Sequence[str], options: ASEOptions) -> None:
+        super().__init__(elements, options.cutoff)
+        self.options = options
+        # without weights or tables, this is what has the floating-point type of predictions
+        self.register_buffer("_like", torch.zeros(0, dtype=torch.float64))
+
+    @classmethod
+    def check_possible(cls, elements: Sequence[str], options: ASEOptions) -> None:
+        """Raise ``ValueError`` for elements that the calculator is known to lack."""
+        options.calculator.check(elements)
+
+    def forward(self, graph: Graph) -> Prediction:
+        """Compute each structure."""
+        self.check_elements(chemical_symbols[z] for z in graph.numbers.unique().tolist())
+        like = graph.vectors
+        energies = like.new_zeros(len(graph.volumes))
+        forces = like.new_zeros(len(graph.numbers), 3)
+        stresses = like.new_zeros(len(graph.volumes), 3, 3)
+        numbers, positions, cells, pbc = (
+            values.numpy(force=True)
+            for values in (graph.numbers, graph.positions, graph.cells, graph.pbc)
+        )
+        end = 0
+        for i, count in enumerate(graph.counts.tolist()):
+            mine, end = slice(end, end + count), end + count
+            atoms = Atoms(numbers[mine], positions[mine], cell=cells[i], pbc=pbc[i])
+            atoms.calc = self._calculator
+            found = compute(atoms)
+            energies[i] = found.energy
+            forces[mine] = torch.from_numpy(found.forces)
+            stresses[i] = torch.from_numpy(found.stress)
+        return Prediction(energies, forces, stresses)
+
+    def atomic_energies(self, graph: Graph) -> Float[Tensor, " atoms"]:
+        """Return the energy of each atom in eV: an equal share of that of its structure."""
+        return (self.forward(graph).energies / graph.counts)[graph.owner]
+
+    @cached_property
+    def _calculator(self) -> BaseCalculator:
+        return self.options.calculator.build()
+
+    def describe(self) -> dict[str, Any]:
+        """Return elements and the calculator."""
+        return {
+            "architecture": "ase",
+            "elements": list(self.elements),
+            "options": as_dict(self.options),
+        }
+
+    @classmethod
+    def restore(cls, description: Mapping[str, Any]) -> "ASEPotential":
+        """Build the potential of a description."""
+        return cls(description["elements"], build(ASEOptions, description["options"]))
