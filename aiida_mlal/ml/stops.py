@@ -1,11 +1,12 @@
 """When a campaign ends: each stop looks at the state after an iteration and gives a verdict."""
 
 from abc import ABC, abstractmethod
+from bisect import bisect_left
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 from jaxtyping import Float
@@ -17,7 +18,17 @@ from aiida_mlal.ml.selection.base import last_frames
 from aiida_mlal.ml.selection.filters import SAME, Twins
 from aiida_mlal.ml.simulation.guard import UNCERTAIN, UNPHYSICAL
 
+if TYPE_CHECKING:
+    from aiida_mlal.ml.simulation.base import Simulation
+
 Outcome = Literal["go on", "converged", "exhausted"]
+
+Aspect = Literal["counts", "runs", "ends", "scores"]
+"""Numbers of iterations, labels and structures; how simulations went; labels of their last
+frames; scores of what was chosen."""
+
+MANY = 10**8
+"""More structures than any campaign labels."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +59,9 @@ class State:
         For each simulation its result: ``converged``, ``reason``, ``steps`` and so on.
     scores
         What the structures that were chosen were chosen by, where there was such a number.
+    foreseen
+        The number of structures to learn from, where a stop is asked about a larger ``dataset``
+        than there is yet.
     """
 
     iteration: int
@@ -57,6 +71,19 @@ class State:
     dataset: Configurations
     runs: Sequence[Mapping[str, Any]] = ()
     scores: Sequence[float] = ()
+    foreseen: int | None = None
+
+    @classmethod
+    def ahead(cls, **known: Any) -> "State":
+        """Return a state before the first iteration, of which only some things are known."""
+        nothing = Configurations.empty()
+        usual = {"iteration": 0, "n_labels": 0}
+        return cls(**{**usual, **dict.fromkeys(("trajectory", "new", "dataset"), nothing), **known})
+
+    @cached_property
+    def n_learnable(self) -> int:
+        """Number of structures with a label to learn from."""
+        return len(self.dataset.learnable) if self.foreseen is None else self.foreseen
 
     @cached_property
     def finals(self) -> list["Final"]:
@@ -89,18 +116,66 @@ class Final:
 
 
 @dataclass(frozen=True)
+class Allowance:
+    """How much more a stop lets a campaign do; None where it sets no limit.
+
+    Attributes
+    ----------
+    labels
+        Structures that may be labelled, or tried in vain.
+    structures
+        Structures to learn from that may be added.
+    """
+
+    labels: int | None = None
+    structures: int | None = None
+
+
+@dataclass(frozen=True)
 class Stop(ABC):
     """A reason to end a campaign. A subclass is a frozen dataclass, its fields the options."""
 
     bounds: ClassVar[bool] = False
     """Whether it ends every campaign sooner or later."""
 
-    wants_labels: ClassVar[bool] = True
-    """Whether it looks at what was labelled, not at how simulations went alone."""
+    looks_at: ClassVar[frozenset[Aspect]] = frozenset()
+    """What it judges by. One that judges by scores alone, or by runs alone, is asked as soon as
+    these are known, before anything is labelled; one that doesn't say, after an iteration."""
 
     @abstractmethod
     def judge(self, state: State) -> Verdict:
         """Return whether the campaign ends here."""
+
+    def allowance(self, state: State) -> Allowance:
+        """Return how much more this stop allows, so that no query asks for more than that.
+
+        By default a stop that ``bounds`` campaigns is asked to judge the same state with more
+        labels (``n_labels``) and with more structures to learn from (``n_learnable``), down to the
+        smallest number with which it ends the campaign. It is asked before the first iteration
+        too, when nothing else is known (``State.ahead``).
+        """
+        if not self.bounds:
+            return Allowance()
+        return Allowance(
+            labels=self._first_end(lambda n: replace(state, n_labels=state.n_labels + n)),
+            structures=self._first_end(lambda n: replace(state, foreseen=state.n_learnable + n)),
+        )
+
+    def check_simulation(self, simulation: "Simulation | None") -> None:
+        """Raise ``ValueError`` if it cannot judge such simulations; None: there are none."""
+        if simulation is None and self.looks_at & {"runs", "ends"}:
+            name = parts.name_of("stops", type(self))
+            raise ValueError(f"stop {name!r} judges simulations, and a pool has none")
+
+    def _first_end(self, more: Callable[[int], State]) -> int | None:
+        """Return the smallest number with which the campaign ends; None if there is none."""
+
+        def ends(n: int) -> bool:
+            return self.judge(more(n)).outcome != "go on"
+
+        if not ends(MANY):
+            return None
+        return bisect_left(range(MANY), True, key=ends)
 
 
 @dataclass(frozen=True)
@@ -114,6 +189,8 @@ class OracleForce(Stop):
     """
 
     fmax: float = 0.05
+
+    looks_at: ClassVar[frozenset[Aspect]] = frozenset({"ends"})
 
     def __post_init__(self) -> None:
         """Refuse a limit that nothing can meet."""
@@ -147,6 +224,8 @@ class Agreement(Stop):
 
     energy: float = 0.005
     force: float = 0.05
+
+    looks_at: ClassVar[frozenset[Aspect]] = frozenset({"ends"})
 
     def __post_init__(self) -> None:
         """Refuse limits that nothing can meet."""
@@ -185,12 +264,22 @@ class Uninterrupted(Stop):
 
     threshold: float | None = None
 
-    wants_labels: ClassVar[bool] = False
+    looks_at: ClassVar[frozenset[Aspect]] = frozenset({"runs"})
 
     def __post_init__(self) -> None:
         """Refuse a limit that nothing can meet."""
         if self.threshold is not None:
             _positive("threshold", self.threshold)
+
+    def check_simulation(self, simulation: "Simulation | None") -> None:
+        """Want simulations that something interrupts, or a threshold instead."""
+        super().check_simulation(simulation)
+        guard = getattr(simulation, "guard", None)
+        if guard is not None and guard.break_ is None and self.threshold is None:
+            raise ValueError(
+                "stop 'uninterrupted' wants simulations that end where the potential is not sure: "
+                "give 'break' as simulation.guard.break, or the stop a threshold"
+            )
 
     def judge(self, state: State) -> Verdict:
         """Count simulations that were ended."""
@@ -218,6 +307,7 @@ class Iterations(Stop):
     n: int = 25
 
     bounds: ClassVar[bool] = True
+    looks_at: ClassVar[frozenset[Aspect]] = frozenset({"counts"})
 
     def __post_init__(self) -> None:
         """Refuse a limit that nothing can meet."""
@@ -236,6 +326,7 @@ class Labels(Stop):
     n: int
 
     bounds: ClassVar[bool] = True
+    looks_at: ClassVar[frozenset[Aspect]] = frozenset({"counts"})
 
     def __post_init__(self) -> None:
         """Refuse a limit that nothing can meet."""
@@ -254,6 +345,7 @@ class Size(Stop):
     n: int
 
     bounds: ClassVar[bool] = True
+    looks_at: ClassVar[frozenset[Aspect]] = frozenset({"counts"})
 
     def __post_init__(self) -> None:
         """Refuse a limit that nothing can meet."""
@@ -261,7 +353,7 @@ class Size(Stop):
 
     def judge(self, state: State) -> Verdict:
         """Count good labels."""
-        found = len(state.dataset.learnable)
+        found = state.n_learnable
         outcome: Outcome = "converged" if found >= self.n else "go on"
         return Verdict(outcome, f"{found} of {self.n} structures to learn from")
 
@@ -279,6 +371,8 @@ class Informativeness(Stop):
     """
 
     below: float = 1.0
+
+    looks_at: ClassVar[frozenset[Aspect]] = frozenset({"scores"})
 
     def __post_init__(self) -> None:
         """Refuse a limit that nothing can meet."""
@@ -326,18 +420,14 @@ def decide(stops: Sequence[Stop], state: State) -> Verdict:
 
 def are_met_by(stops: Sequence[Stop], runs: Sequence[Mapping[str, Any]]) -> bool:
     """Return whether simulations went so well that no label is wanted of what they met."""
-    nothing = Configurations.empty()
-    state = State(0, 0, nothing, nothing, nothing, runs)
-    bare = [stop for stop in stops if not stop.wants_labels]
-    return bool(bare) and decide(bare, state).outcome == "converged"
+    asked = [stop for stop in stops if stop.looks_at == {"runs"}]
+    return bool(asked) and decide(asked, State.ahead(runs=runs)).outcome == "converged"
 
 
 def are_worth_labels(stops: Sequence[Stop], scores: Sequence[float]) -> bool:
     """Return whether what was chosen by these scores is worth its labels."""
-    nothing = Configurations.empty()
-    state = State(0, 0, nothing, nothing, nothing, scores=scores)
-    limits = [stop for stop in stops if isinstance(stop, Informativeness)]
-    return not limits or decide(limits, state).outcome == "go on"
+    asked = [stop for stop in stops if stop.looks_at == {"scores"}]
+    return not asked or decide(asked, State.ahead(scores=scores)).outcome == "go on"
 
 
 def interrupted(run: Mapping[str, Any]) -> bool:
@@ -345,16 +435,23 @@ def interrupted(run: Mapping[str, Any]) -> bool:
     return run.get("reason") in (UNCERTAIN, UNPHYSICAL)
 
 
-def labels_left(stops: Sequence[Stop], n_labels: int) -> int | None:
+def labels_left(stops: Iterable[Stop], n_labels: int) -> int | None:
     """Return how many more structures the budget allows; ``None`` where there is no limit."""
-    limits = [stop.n for stop in stops if isinstance(stop, Labels)]
-    return max(0, min(limits) - n_labels) if limits else None
+    return allowance(stops, State.ahead(n_labels=n_labels)).labels
 
 
-def structures_left(stops: Sequence[Stop], n_learnable: int) -> int | None:
+def structures_left(stops: Iterable[Stop], n_learnable: int) -> int | None:
     """Return how many more structures are to be learned from; ``None`` where there is no limit."""
-    limits = [stop.n for stop in stops if isinstance(stop, Size)]
-    return max(0, min(limits) - n_learnable) if limits else None
+    return allowance(stops, State.ahead(foreseen=n_learnable)).structures
+
+
+def allowance(stops: Iterable[Stop], state: State) -> Allowance:
+    """Return what all stops together allow."""
+    allowed = [stop.allowance(state) for stop in stops]
+    return Allowance(
+        labels=min((a.labels for a in allowed if a.labels is not None), default=None),
+        structures=min((a.structures for a in allowed if a.structures is not None), default=None),
+    )
 
 
 def row(state: State) -> dict[str, Any]:
@@ -377,7 +474,7 @@ def row(state: State) -> dict[str, Any]:
     return {
         "iteration": state.iteration,
         "labels": state.n_labels,
-        "learnable": len(state.dataset.learnable),
+        "learnable": state.n_learnable,
         "statuses": dict(sorted(Counter(state.new.status.tolist()).items())),
         "errors": prediction_errors(good, good),
         "uncertainty_mean": float(uncertainty.mean()) if len(uncertainty) else None,

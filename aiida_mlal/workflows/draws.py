@@ -125,7 +125,7 @@ def plan(
     options = build(ValidationOptions, validation.get_dict(), "validation")
     paid = (0 if initial is None else len(initial)) + (0 if options.redraw else options.n)
     known = 0 if dataset is None else len(dataset.configurations.learnable)
-    return _next_query(query, stop, growth, known, paid)
+    return _next_query(query, stop, growth, stops.State.ahead(n_labels=paid, foreseen=known))
 
 
 @calcfunction
@@ -187,7 +187,7 @@ def judge(
         "outcome": verdict.outcome,
         "reason": verdict.reason,
     }
-    asked = _next_query(query, stop, growth, len(known.learnable), state.n_labels)
+    asked = _next_query(query, stop, growth, state)
     return {"row": Dict(row), "query": asked}
 
 
@@ -217,25 +217,23 @@ def scores_of(selection: SelectionData | None) -> tuple[float, ...]:
 
 
 def next_n(
-    query: Mapping[str, Any], limits: Iterable[stops.Stop], growth: float | None, n: int, paid: int
+    query: Mapping[str, Any], limits: Iterable[stops.Stop], growth: float | None, state: stops.State
 ) -> int:
-    """Return how many structures are asked for, when ``n`` are known and ``paid`` labels are.
+    """Return how many structures are asked for after a state.
 
-    ``growth`` is a share of what is known, rounded down. The stops that bound the training set or
-    the labels may not allow as many.
+    ``growth`` is a share of what is known, rounded down. The stops may not allow as many.
     """
     wanted: int = parts.make("strategies", query).n
-    if growth is not None:
-        wanted = max(1, int(growth * n + 1e-9))  # with a tenth, 31 times: from 100 to 1863
-    chosen = list(limits)
-    left = (stops.labels_left(chosen, paid), stops.structures_left(chosen, n))
-    return min([wanted, *(room for room in left if room)])
+    if growth is not None:  # with a tenth, 31 times: from 100 to 1863
+        wanted = max(1, int(growth * state.n_learnable + 1e-9))
+    left = stops.allowance(limits, state)
+    return min([wanted, *(room for room in (left.labels, left.structures) if room)])
 
 
-def _next_query(query: Dict, stop: List, growth: Float | None, n: int, paid: int) -> Dict:
+def _next_query(query: Dict, stop: List, growth: Float | None, state: stops.State) -> Dict:
     asked = query.get_dict()
     share = None if growth is None else growth.value
-    return Dict({**asked, "n": next_n(asked, stops.parse(stop.get_list()), share, n, paid)})
+    return Dict({**asked, "n": next_n(asked, stops.parse(stop.get_list()), share, state)})
 
 
 def _places(

@@ -341,12 +341,8 @@ def _check_options(inputs: Mapping[str, Any]) -> None:
     if "first_query" in inputs:
         check_first(inputs["first_query"].get_dict(), given["model"])
     guard: Any = getattr(simulation, "guard", None)
-    ending = [stop for stop in chosen if isinstance(stop, stops.Uninterrupted)]
-    if ending and guard is not None and guard.break_ is None and ending[0].threshold is None:
-        raise ValueError(
-            "stop 'uninterrupted' wants simulations that end where the potential is not sure: "
-            "give 'break' as simulation.guard.break, or the stop a threshold"
-        )
+    for stop in chosen:
+        stop.check_simulation(simulation)
     if guard is not None:
         with within("simulation"):
             guard.check_model(ModelOptions.parse(given["model"]), trained_for(given))
@@ -366,7 +362,7 @@ def _check_options(inputs: Mapping[str, Any]) -> None:
 
 def _watches_ends(chosen: list[stops.Stop]) -> list[stops.Stop]:
     """Return the stops that need labels of the last frames."""
-    return [stop for stop in chosen if isinstance(stop, (stops.OracleForce, stops.Agreement))]
+    return [stop for stop in chosen if "ends" in stop.looks_at]
 
 
 def _check_structures(inputs: Mapping[str, Any]) -> None:

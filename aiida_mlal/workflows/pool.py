@@ -375,10 +375,8 @@ def _check_options(inputs: Mapping[str, Any]) -> None:
     validation = build(ValidationOptions, inputs["validation"].get_dict(), "validation")
     check_options(given, TrainCalculation.VALIDATION if validation.n else None)
     chosen = stops.parse(inputs["stop"].get_list())
-    strange = [stop for stop in chosen if isinstance(stop, SIMULATED)]
-    if strange:
-        name = parts.name_of("stops", type(strange[0]))
-        raise ValueError(f"stop {name!r} judges simulations, and a pool has none")
+    for stop in chosen:
+        stop.check_simulation(None)
     check_first(inputs["first_query"].get_dict(), given["model"])
     query = parts.make("strategies", given["query"], "query")
     if isinstance(query, (MostUncertain, FinalUncertainty)) and not is_measured(given):
@@ -395,10 +393,6 @@ def _check_options(inputs: Mapping[str, Any]) -> None:
     growth = inputs.get("growth")
     if growth is not None and not growth.value > 0:
         raise ValueError(f"growth: expected a share above 0, got {growth.value:g}")
-
-
-SIMULATED = (stops.OracleForce, stops.Agreement, stops.Uninterrupted)
-"""Stops that look at simulations."""
 
 
 def _check_candidates(inputs: Mapping[str, Any]) -> None:

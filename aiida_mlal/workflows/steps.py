@@ -42,9 +42,10 @@ def begin(
         found["unlabelled"] = DatasetData(
             start[new].with_info(status=[UNLABELLED] * len(new), reason=["initial"] * len(new))
         )
+    n_known = 0 if known is None else len(known.learnable)
     if first_query is not None and new:
-        return {**found, **_affordable(first_query, stop, 0, "first_query")}
-    return {**found, **_affordable(query, stop, len(new))}
+        return {**found, **_affordable(first_query, stop, ahead(0, n_known), "first_query")}
+    return {**found, **_affordable(query, stop, ahead(len(new), n_known))}
 
 
 @calcfunction
@@ -67,7 +68,7 @@ def elements(structures: DatasetData) -> List:
 @calcfunction
 def afford(query: Dict, stop: List, chosen: DatasetData) -> dict[str, Dict]:
     """Return another query if the first labels leave a smaller budget than the one given."""
-    return _affordable(query, stop, len(chosen))
+    return _affordable(query, stop, ahead(len(chosen), 0))
 
 
 @calcfunction
@@ -131,7 +132,7 @@ def check(
     )
     verdict = stops.decide(stops.parse(stop.get_list()), state)
     row = {**stops.row(state), "outcome": verdict.outcome, "reason": verdict.reason}
-    return {"row": Dict(row), **_affordable(query, stop, state.n_labels)}
+    return {"row": Dict(row), **_affordable(query, stop, state)}
 
 
 @calcfunction
@@ -214,9 +215,22 @@ def has_labels(dataset: DatasetData | None) -> bool:
     return dataset is not None and bool((dataset.configurations.status == OK).any())
 
 
-def _affordable(query: Dict, stop: List, n_labels: int, name: str = "query") -> dict[str, Dict]:
-    """Return a query for fewer structures, if the budget allows no more."""
-    left = stops.labels_left(stops.parse(stop.get_list()), n_labels)
+def ahead(n_labels: int, n_known: int) -> stops.State:
+    """Return the state when so many structures were labelled, beside those known before."""
+    return stops.State.ahead(n_labels=n_labels, foreseen=n_known + n_labels)
+
+
+def room(stop: List, state: stops.State) -> int | None:
+    """Return how many structures the stops let one choose; None where they set no limit."""
+    allowed = stops.allowance(stops.parse(stop.get_list()), state)
+    return min((n for n in (allowed.labels, allowed.structures) if n is not None), default=None)
+
+
+def _affordable(
+    query: Dict, stop: List, state: stops.State, name: str = "query"
+) -> dict[str, Dict]:
+    """Return a query for fewer structures, if the stops allow no more."""
+    left = room(stop, state)
     if left is None or not 0 < left < parts.make("strategies", query.get_dict()).n:
         return {}
     return {name: Dict({**query.get_dict(), "n": left})}

@@ -1,4 +1,6 @@
 import json
+from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -9,13 +11,17 @@ from aiida_mlal.ml import parts
 from aiida_mlal.ml.configurations import Configurations
 from aiida_mlal.ml.stops import (
     Agreement,
+    Allowance,
     Informativeness,
     Iterations,
     Labels,
     OracleForce,
     Size,
     State,
+    Stop,
     Uninterrupted,
+    Verdict,
+    allowance,
     are_met_by,
     are_worth_labels,
     decide,
@@ -286,3 +292,72 @@ def test_structures_left():
     assert structures_left([Size(9), Size(7), Labels(3)], 5) == 2
     assert structures_left([Size(9)], 12) == 0
     assert structures_left([Labels(3)], 5) is None
+
+
+@dataclass(frozen=True)
+class Cost(Stop):
+    """A stop as a user writes it: it judges, and says that it bounds campaigns."""
+
+    price: float
+    budget: float
+
+    bounds: ClassVar[bool] = True
+
+    def judge(self, state):
+        paid = self.price * state.n_labels
+        return Verdict("exhausted" if paid >= self.budget else "go on", f"paid {paid:g}")
+
+
+@dataclass(frozen=True)
+class Enough(Stop):
+    """The same of structures to learn from, and as convergence."""
+
+    n: int
+
+    bounds: ClassVar[bool] = True
+
+    def judge(self, state):
+        return Verdict("converged" if state.n_learnable >= self.n else "go on", "")
+
+
+@dataclass(frozen=True)
+class Batches(Stop):
+    """A stop that says itself what it allows."""
+
+    bounds: ClassVar[bool] = True
+
+    def judge(self, state):
+        return Verdict("go on", "")
+
+    def allowance(self, state):
+        return Allowance(labels=8 - state.n_labels % 8)
+
+
+@pytest.mark.parametrize(
+    ("stop", "n_labels", "n_learnable", "allowed"),
+    [
+        (Labels(5), 3, 2, Allowance(labels=2)),
+        (Cost(1.0, 5.0), 3, 2, Allowance(labels=2)),
+        (Cost(0.3, 1.0), 0, 0, Allowance(labels=4)),
+        (Cost(1.0, 5.0), 7, 7, Allowance(0, 0)),
+        (Size(5), 3, 2, Allowance(structures=3)),
+        (Enough(5), 3, 2, Allowance(structures=3)),
+        (Iterations(5), 3, 2, Allowance()),
+        (OracleForce(), 3, 2, Allowance()),
+        (Batches(), 3, 2, Allowance(labels=5)),
+    ],
+)
+def test_a_stop_of_a_users_allows_as_much_as_one_of_ours(stop, n_labels, n_learnable, allowed):
+    assert stop.allowance(State.ahead(n_labels=n_labels, foreseen=n_learnable)) == allowed
+
+
+def test_several_stops_allow_what_the_strictest_allows():
+    state = State.ahead(n_labels=3, foreseen=2)
+    stops = [Iterations(1), Labels(9), Cost(1.0, 5.0), Enough(4), Size(8)]
+    assert allowance(stops, state) == Allowance(labels=2, structures=2)
+    assert allowance([Iterations(1)], state) == Allowance()
+
+
+def test_structures_without_a_good_label_are_not_counted_as_known():
+    known = labelled(frames(3)).with_info(status=["ok", "failed", "ok"])
+    assert State.ahead(dataset=known).n_learnable == 2

@@ -8,7 +8,7 @@ from aiida_mlal.data.dataset import DatasetData
 from aiida_mlal.data.selection import SelectionData
 from aiida_mlal.ml.selection.random import Random
 from aiida_mlal.ml.selection.select import select
-from aiida_mlal.ml.stops import Labels, Size
+from aiida_mlal.ml.stops import Labels, Size, State
 from aiida_mlal.workflows import draws
 
 UUID = "01234567-89ab-cdef-0123-456789abcdef"
@@ -116,15 +116,16 @@ def test_what_is_drawn_to_be_kept_has_no_labels_yet(aiida_profile, configuration
     ],
 )
 def test_as_much_is_asked_as_the_stops_allow(growth, known, paid, n):
-    limits = [Size(150), Labels(200)]
-    assert draws.next_n({"name": "random", "n": 7}, limits, growth, known, paid) == n
+    limits, state = [Size(150), Labels(200)], State.ahead(n_labels=paid, foreseen=known)
+    assert draws.next_n({"name": "random", "n": 7}, limits, growth, state) == n
 
 
 def test_a_tenth_more_each_time_is_the_protocol_of_the_paper():
     """Zaverkin and Kästner (2021), section 3.1: 31 additions lead from 100 structures to 1863."""
     n = 100
     for _ in range(31):
-        n += draws.next_n({"name": "random"}, [Size(5000)], 0.1, n, n)
+        state = State.ahead(n_labels=n, foreseen=n)
+        n += draws.next_n({"name": "random"}, [Size(5000)], 0.1, state)
     assert n == 1863
 
 

@@ -59,9 +59,16 @@ def test_a_structure_whose_label_failed_is_tried_again(aiida_profile, labelled):
 
 @pytest.mark.parametrize(("budget", "n"), [(6, 4), (5, 4), (4, 3), (2, 1)])
 def test_no_more_is_asked_than_the_budget_allows(aiida_profile, labelled, budget, n):
-    limit = stop({"name": "labels", "n": budget})
-    found = begin(DatasetData(labelled[[0]]), stop=limit)
-    assert found.get("query", orm.Dict(QUERY)).get_dict() == {**QUERY, "n": n}
+    for name in ("labels", "size"):
+        found = begin(DatasetData(labelled[[0]]), stop=stop({"name": name, "n": budget}))
+        assert found.get("query", orm.Dict(QUERY)).get_dict() == {**QUERY, "n": n}
+
+
+def test_what_is_known_counts_for_the_size_and_not_for_the_budget(aiida_profile, labelled):
+    start, known = DatasetData(labelled[[0]]), DatasetData(labelled[[1, 2]])
+    for name, n in (("labels", 4), ("size", 2)):
+        found = begin(start, stop=stop({"name": name, "n": 5}), dataset=known)
+        assert found.get("query", orm.Dict(QUERY)).get_dict() == {**QUERY, "n": n}
 
 
 def test_labels_of_one_kind_are_joined_with_their_sources(aiida_profile, labelled):
