@@ -1,37 +1,90 @@
 """Compilation of kernels, whose machine code is kept on disk where it can be."""
 
+import contextlib
+import hashlib
+import inspect
+import time
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
-from numba import njit
+from numba import config, njit
+from numba.core.caching import FunctionCache, IndexDataCacheFile
+
+KEPT = 30 * 86400
+"""Machine code of other sources is removed when it has not been written to for so many seconds."""
+
+SETTINGS = ("OPT", "BOUNDSCHECK", "LOOP_VECTORIZE", "SLP_VECTORIZE")
+"""Variables of numba that change machine code and are not among the keys of its own cache."""
 
 
 def jit(**options: Any) -> Callable[[Callable[..., Any]], Any]:
     """Compile a function when it is first called, with numba's ``options``.
 
-    Machine code is kept beside the source or in the user's cache. Where nothing can be written
-    each process compiles anew, and ``is_ready`` says so. Divisions by zero are as in numpy unless
+    Machine code is kept beside the source or in the user's cache, as numba does (the variable
+    ``NUMBA_CACHE_DIR`` names another folder), for the sources that it was made of. Where nothing
+    can be written each process compiles anew. Divisions by zero are as in numpy unless
     ``error_model`` says otherwise.
     """
     options = {"error_model": "numpy"} | options
 
     def decorate(function: Callable[..., Any]) -> Any:
-        try:
-            return njit(cache=True, **options)(function)
-        except RuntimeError:  # how numba says that no folder can be written
-            return njit(**options)(function)
+        kernel: Any = njit(**options)(function)
+        with contextlib.suppress(RuntimeError):  # how numba says that no folder can be written
+            kernel._cache = KernelCache(function)
+        return kernel
 
     return decorate
 
 
+class KernelCache(FunctionCache):
+    """Machine code of a function in files whose names have the hash of all sources of kernels.
+
+    Kernels are inlined into those of other files, so numba's own rule, to compile what stands in
+    a file that has changed, is not enough. That processes which run different sources never share
+    a file is why the hash is in the name and not only in the index.
+    """
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        super().__init__(function)
+        source = inspect.getfile(function)
+        stamp = sources_hash(source)
+        self._kernel = f"{Path(source).stem}.{function.__qualname__}-"
+        self._own = f"{self._impl.filename_base}.{stamp[:16]}"
+        self._cache_file = IndexDataCacheFile(self._cache_path, self._own, stamp)
+
+    def load_overload(self, sig: Any, target_context: Any) -> Any:
+        """Return the machine code for a signature; None if it is not there or cannot be read."""
+        with contextlib.suppress(OSError):
+            return super().load_overload(sig, target_context)
+        return None
+
+    def save_overload(self, sig: Any, data: Any) -> None:
+        """Keep machine code, and remove what is old; a full disk only costs the next process."""
+        with contextlib.suppress(OSError):
+            super().save_overload(sig, data)
+            self._clean()
+
+    def _clean(self) -> None:
+        for path in Path(self._cache_path).glob(f"{self._kernel}*.nb[ic]"):
+            if not path.name.startswith(self._own) and time.time() - path.stat().st_mtime > KEPT:
+                path.unlink(missing_ok=True)
+
+
+@cache
+def sources_hash(path: str) -> str:
+    """Return a hash of what machine code depends on: all files beside this one, and one more.
+
+    And of ``SETTINGS``.
+    """
+    settings = [getattr(config, name) for name in SETTINGS]
+    found = hashlib.sha256(repr(settings).encode())
+    for source in [*sorted(Path(__file__).parent.glob("*.py")), Path(path)]:
+        found.update(source.name.encode() + b"\0" + hashlib.sha256(source.read_bytes()).digest())
+    return found.hexdigest()
+
+
 def is_ready(kernel: Any) -> bool:
-    """Return whether a kernel is compiled, or was so by an earlier process."""
-    if kernel.signatures:
-        return True
-    folder, source = kernel.stats.cache_path, Path(kernel.py_func.__code__.co_filename)
-    if folder is None:
-        return False
-    made = source.stat().st_mtime
-    indices = Path(folder).glob(f"{source.stem}.{kernel.py_func.__qualname__}-*.nbi")
-    return any(index.stat().st_mtime >= made for index in indices)
+    """Return whether a kernel is compiled."""
+    return bool(kernel.signatures)

@@ -5,9 +5,6 @@ LLVM splits or joins it to the registers of the machine (W = 8: two AVX2 or one 
 ``get`` and ``put`` do the same with one number, since numba's own access looks for indices < 0;
 + - * / work on two vectors and on a vector and a number. The kernel of moment tensor potentials is
 4 times faster with it than with the same loops left to LLVM's vectoriser.
-
-Numba keeps compiled functions by the file they stand in: after a change here, those of the files
-that import this one must be removed from ``__pycache__``.
 """
 
 import operator
