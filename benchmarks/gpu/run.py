@@ -2,8 +2,8 @@
 
     python benchmarks/gpu/run.py [--device cuda] [--minutes 4] [--out FOLDER]
 
-It takes some minutes, needs no other file, and writes ``results.json`` and ``table.md`` (beside this
-file unless ``--out`` says where). Models are the architectures of the package, a sum with a prior
+It takes some minutes, needs no other file, and writes ``results.json`` and ``table.md`` beside this
+file, or in the folder ``--out``. Models are the architectures of the package, a sum with a prior
 and an ensemble, in double and single precision. For each: the largest differences of energies,
 forces and stresses between the devices; predictions and training in structures per second; the
 loss after the same few epochs on both. At the end a Gaussian-moment network is trained by the
