@@ -4,6 +4,7 @@ import ast
 import subprocess
 import sys
 from collections.abc import Iterator
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -37,14 +38,18 @@ def files_outside_ml() -> list[Path]:
     return [path for path in sorted(ROOT.rglob("*.py")) if not path.is_relative_to(ML)]
 
 
-def imports(path: Path, everywhere: bool) -> Iterator[str]:
-    """Yield the modules that a file imports: when it is loaded, or ``everywhere`` in it."""
-    module = ".".join(path.relative_to(ROOT.parent).with_suffix("").parts)
-    package = (
-        module.removesuffix(".__init__")
-        if path.stem == "__init__"
-        else module[: -len(path.stem) - 1]
-    )
+def module_of(path: Path) -> str:
+    return ".".join(path.relative_to(ROOT.parent).with_suffix("").parts).removesuffix(".__init__")
+
+
+def imports(path: Path, everywhere: bool, annotations: bool | None = None) -> Iterator[str]:
+    """Yield the modules that a file imports: when it is loaded, or ``everywhere`` in it.
+
+    What only annotations need is among the latter, unless ``annotations`` says otherwise.
+    """
+    annotations = everywhere if annotations is None else annotations
+    module = module_of(path)
+    package = module if path.stem == "__init__" else module.rpartition(".")[0]
     pending: list[ast.AST] = list(ast.parse(path.read_text()).body)
     while pending:
         node = pending.pop()
@@ -60,11 +65,8 @@ def imports(path: Path, everywhere: bool) -> Iterator[str]:
         elif everywhere or not isinstance(
             node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)
         ):
-            if (
-                not everywhere
-                and isinstance(node, ast.If)
-                and "TYPE_CHECKING" in ast.dump(node.test)
-            ):
+            for_types = isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node.test)
+            if for_types and not annotations:
                 pending.extend(node.orelse)
             else:
                 pending.extend(ast.iter_child_nodes(node))
@@ -85,6 +87,21 @@ def test_imports_of_ml_stay_in_ml(path):
     found = {m for m in imports(path, everywhere=True) if belongs(m, "aiida_mlal")}
     found -= {"aiida_mlal", "aiida_mlal.__version__", "aiida_mlal.ml"}
     assert [m for m in sorted(found) if not belongs(m, "aiida_mlal.ml")] == []
+
+
+def test_no_modules_import_each_other_in_a_circle():
+    """Neither when they are loaded nor inside of functions; imports for annotations alone may."""
+    files = {module_of(path): path for path in sorted(ROOT.rglob("*.py"))}
+    wanted = {
+        module: {m for m in imports(path, everywhere=True, annotations=False) if m in files}
+        for module, path in files.items()
+    }
+    # a package is loaded before what is in it, which is no circle
+    graph = {m: {n for n in names if n != m and not belongs(m, n)} for m, names in wanted.items()}
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as error:
+        pytest.fail(" imports ".join(error.args[1][::-1]))
 
 
 def test_the_package_itself_imports_nothing():

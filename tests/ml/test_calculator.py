@@ -286,7 +286,7 @@ def test_the_last_layer_is_measured_beside_kernels(architecture):
     potential.extras = dict(OED().fitted(potential, train).extras)
     found = []
     for patience in (0, np.inf):
-        calculator = potential.calculator(OED(), patience=patience)
+        calculator = MLCalculator(potential, OED(), patience=patience)
         moved = atoms.copy()
         moved.calc = calculator
         moved.get_forces()

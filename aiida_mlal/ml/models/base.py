@@ -293,12 +293,6 @@ class Potential(nn.Module, ABC):
         """
         return None
 
-    def calculator(self, uncertainty: Any = None, **options: Any) -> Any:
-        """Return an ``MLCalculator``, an ASE calculator, with its further ``options``."""
-        from aiida_mlal.ml.calculator import MLCalculator  # which imports this module
-
-        return MLCalculator(self, uncertainty, **options)
-
     def initialise(self, prepared: "Prepared", targets: Prediction, seed: int) -> None:
         """Set scales, shifts and first weights from what is to be learned, before training.
 

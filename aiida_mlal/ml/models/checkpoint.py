@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from aiida_mlal.ml.models.base import Potential
-from aiida_mlal.ml.models.factory import restore
+from aiida_mlal.ml.models.registry import restore
 from aiida_mlal.ml.tensorfile import pack, unpack
 
 FORMAT = "aiida-mlal/potential"

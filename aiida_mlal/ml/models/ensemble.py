@@ -12,6 +12,7 @@ from aiida_mlal.ml.evaluator import Kernel
 from aiida_mlal.ml.graph import Graph
 from aiida_mlal.ml.models.base import Potential, Prediction, common_elements
 from aiida_mlal.ml.models.layers import LayerGradient
+from aiida_mlal.ml.models.registry import restore
 
 
 class Ensemble(Potential):
@@ -88,8 +89,6 @@ class Ensemble(Potential):
     @classmethod
     def restore(cls, description: Mapping[str, Any]) -> "Ensemble":
         """Restore each member."""
-        from aiida_mlal.ml.models.factory import restore
-
         return cls([restore(member) for member in description["members"]])
 
 

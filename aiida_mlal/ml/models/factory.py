@@ -111,23 +111,6 @@ def single(values: Mapping[str, Any], elements: Sequence[str], seed: int) -> Pot
     return potential
 
 
-def restore(description: Mapping[str, Any]) -> Potential:
-    """Build the potential that ``Potential.describe`` described, its weights not yet set.
-
-    Raises
-    ------
-    ValueError
-        If the architecture is unknown, or cannot be built from this description.
-    """
-    architecture = description.get("architecture")
-    cls: Any = parts.find("models", architecture)  # type: ignore[arg-type]
-    try:
-        potential: Potential = cls.restore(description)
-    except (KeyError, TypeError) as error:
-        raise ValueError(f"the description of a {architecture!r} lacks {error}") from error
-    return potential
-
-
 def _options(values: Mapping[str, Any], where: str) -> tuple[Any, Any]:
     if not isinstance(values, Mapping):
         raise ValueError(f"{where}: expected a mapping of options, got {values!r}")

@@ -13,6 +13,7 @@ from aiida_mlal.ml.evaluator import Kernel
 from aiida_mlal.ml.graph import Graph
 from aiida_mlal.ml.models.base import Potential, Prediction, common_elements
 from aiida_mlal.ml.models.layers import LayerGradient
+from aiida_mlal.ml.models.registry import restore
 
 
 class Sum(Potential):
@@ -105,8 +106,6 @@ class Sum(Potential):
     @classmethod
     def restore(cls, description: Mapping[str, Any]) -> "Sum":
         """Restore each term."""
-        from aiida_mlal.ml.models.factory import restore
-
         return cls([restore(term) for term in description["terms"]])
 
 

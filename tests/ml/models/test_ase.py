@@ -3,6 +3,7 @@ import pytest
 from ase.build import add_adsorbate, bulk, fcc100
 from ase.calculators.emt import EMT
 
+from aiida_mlal.ml.calculator import MLCalculator
 from aiida_mlal.ml.configurations import Configurations
 from aiida_mlal.ml.models.factory import ModelOptions
 from aiida_mlal.ml.options import build
@@ -57,7 +58,7 @@ def test_says_what_the_calculator_says():
 def test_moves_atoms_as_the_calculator_does():
     atoms = structures()[0]
     moved = atoms.copy()
-    moved.calc = potential(**EMT_PRIOR).calculator()
+    moved.calc = MLCalculator(potential(**EMT_PRIOR))
     np.testing.assert_allclose(moved.get_forces(), atoms.get_forces(), atol=1e-12)
     for one in (moved, atoms):
         one.rattle(0.05, seed=1)

@@ -14,7 +14,8 @@ from scipy.spatial.transform import Rotation
 from aiida_mlal.ml import parts
 from aiida_mlal.ml.configurations import Configurations
 from aiida_mlal.ml.models.checkpoint import Checkpoint
-from aiida_mlal.ml.models.factory import ModelOptions, restore
+from aiida_mlal.ml.models.factory import ModelOptions
+from aiida_mlal.ml.models.registry import restore
 
 CUTOFF = 4.0
 BPNN = {"architecture": "bpnn", "hidden": [5], "cutoff": CUTOFF}

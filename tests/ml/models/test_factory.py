@@ -4,8 +4,9 @@ import torch
 from aiida_mlal.ml import parts
 from aiida_mlal.ml.models.bpnn import BPNN
 from aiida_mlal.ml.models.ensemble import Ensemble
-from aiida_mlal.ml.models.factory import ModelOptions, restore, single
+from aiida_mlal.ml.models.factory import ModelOptions, single
 from aiida_mlal.ml.models.morse import Morse
+from aiida_mlal.ml.models.registry import restore
 from aiida_mlal.ml.models.sum import Sum
 
 BPNN_OPTIONS = {"architecture": "bpnn", "hidden": [3]}
@@ -69,7 +70,7 @@ def test_what_is_trained_has_weights_and_a_prior_has_none():
         ({**morse, "prior": {"architecture": "zbl"}}, "^model: 'morse' on 'zbl' has no weights"),
         (
             {**BPNN_OPTIONS, "prior": {"architecture": "mtp"}},
-            r"^model\.prior: expected an .* one of \['morse', 'zbl'\], got 'mtp'",
+            r"^model\.prior: expected an .* one of \['ase', 'morse', 'zbl'\], got 'mtp'",
         ),
         ({**BPNN_OPTIONS, "prior": BPNN_OPTIONS}, r"^model\.prior: expected .* got 'bpnn'"),
     ):
@@ -77,11 +78,15 @@ def test_what_is_trained_has_weights_and_a_prior_has_none():
             ModelOptions.parse(model).learner()
 
 
+NEEDED = {"ase": {"calculator": {"name": "emt"}}}
+"""Options without a default."""
+
+
 @pytest.mark.parametrize("name", parts.names("models"))
 def test_models_say_whether_they_have_weights(name):
     kind = parts.find("models", name)
     if kind.Options is not None:
-        potential = single({"architecture": name}, ["C", "Cu"], seed=0)
+        potential = single({"architecture": name, **NEEDED.get(name, {})}, ["C", "Cu"], seed=0)
         assert bool(list(potential.parameters())) == kind.is_learned
 
 
@@ -96,10 +101,10 @@ def test_parsing_leaves_the_options_alone():
     ("values", "message"),
     [
         ("bpnn", "^model: expected a mapping of options, got 'bpnn'"),
-        ({}, r"^model: option 'architecture' is missing, choose from \['bpnn', 'gmnn'"),
+        ({}, r"^model: option 'architecture' is missing, choose from \['ase', 'bpnn', 'gmnn'"),
         ({"architecture": "bpn"}, "^model: unknown model 'bpn', did you mean 'bpnn'"),
         ({"architecture": None}, "^model: unknown model None"),
-        ({"architecture": "sum"}, r"^model: .*'prior' and 'ensemble', choose from \['bpnn'"),
+        ({"architecture": "sum"}, r"^model: .*'prior' and 'ensemble', choose from \['ase', 'bpnn'"),
         ({"architecture": "ensemble"}, "^model: the architecture 'ensemble' comes of"),
         ({**BPNN_OPTIONS, "widths": [3]}, "^model: unknown option 'widths'"),
         ({**BPNN_OPTIONS, "hidden": [3.5]}, r"^model.hidden\[0\]: expected int"),

@@ -5,6 +5,7 @@ import pytest
 from ase.build import bulk
 
 from aiida_mlal.ml import load_potential, parts
+from aiida_mlal.ml.calculator import MLCalculator
 from aiida_mlal.ml.configurations import Configurations
 from aiida_mlal.ml.models.checkpoint import Checkpoint
 from aiida_mlal.ml.models.factory import ModelOptions
@@ -80,7 +81,7 @@ def test_is_the_same_beside_kernels(base):
     expected = measure.measure(potential, Configurations.from_ase(atoms))
     for patience in (0, np.inf):
         moved = atoms.copy()
-        moved.calc = potential.calculator(measure, patience=patience)
+        moved.calc = MLCalculator(potential, measure, patience=patience)
         moved.get_forces()
         assert (moved.calc.evaluator is None) == (patience > 0)
         results = moved.calc.results

@@ -3,6 +3,7 @@ import pytest
 import torch
 from ase.build import bulk
 
+from aiida_mlal.ml.calculator import MLCalculator
 from aiida_mlal.ml.configurations import Configurations
 from aiida_mlal.ml.models.factory import single
 from aiida_mlal.ml.simulation.guard import Guard
@@ -43,7 +44,7 @@ def test_the_calculator_finds_it_with_the_fast_evaluator(potential):
     structures = copper(3, 0.2, seed=2)
     wanted = ActiveSet.stored(potential).grades(potential, structures)
     for i, atoms in enumerate(structures.to_ase()):
-        atoms.calc = potential.calculator(Grade(), patience=0)
+        atoms.calc = MLCalculator(potential, Grade(), patience=0)
         atoms.get_forces()
         assert atoms.calc.evaluator is not None
         assert atoms.calc.results["uncertainty"] == pytest.approx(wanted.values[i], rel=1e-6)
@@ -58,7 +59,7 @@ def test_rows_of_forces_need_the_model_itself():
     active = ActiveSet.of(potential, copper(10), SelectionWeights(1.0, force_weight=0.1))
     active.store(potential)
     atoms = copper(1, 0.2, seed=2).to_ase()[0]
-    atoms.calc = potential.calculator(Grade(), patience=0)
+    atoms.calc = MLCalculator(potential, Grade(), patience=0)
     atoms.get_forces()
     assert atoms.calc.evaluator is None
     wanted = active.grades(potential, copper(1, 0.2, seed=2)).values[0]
@@ -84,7 +85,7 @@ def test_without_an_active_set():
     with pytest.raises(ValueError, match="carries no active set"):
         Grade().measure(bare, copper(1))
     with pytest.raises(ValueError, match="carries no active set"):
-        bare.calculator(Grade())
+        MLCalculator(bare, Grade())
 
 
 def test_what_training_keeps_is_the_active_set(potential):
