@@ -6,7 +6,7 @@ import difflib
 import math
 import types
 import typing
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
 T = TypeVar("T")
@@ -91,22 +91,24 @@ def convert(hint: Any, value: Any, where: str) -> Any:
         return value
     if isinstance(hint, type) and dataclasses.is_dataclass(hint):
         return value if isinstance(value, hint) else build(hint, value, where)
-    if origin is tuple:
-        if isinstance(value, str) or not isinstance(value, Iterable):
+    if origin in (*_LISTS, tuple) or hint in (*_LISTS, tuple):
+        if isinstance(value, (str, Mapping)) or not isinstance(value, Iterable):
             raise ValueError(f"{_at(where)}expected a list, got {value!r}")
         value = list(value)
-        if len(arguments) == 2 and arguments[1] is Ellipsis:
-            arguments = (arguments[0],) * len(value)
-        if len(value) != len(arguments):
-            raise ValueError(f"{_at(where)}expected {len(arguments)} values, got {value!r}")
-        return tuple(
-            convert(a, v, f"{where}[{i}]")
-            for i, (a, v) in enumerate(zip(arguments, value, strict=True))
-        )
-    if origin in (dict, Mapping) or hint in (dict, Mapping):
+        each = arguments or (Any, ...)
+        if origin in _LISTS or each[-1] is Ellipsis:
+            each = (each[0],) * len(value)
+        if len(value) != len(each):
+            raise ValueError(f"{_at(where)}expected {len(each)} values, got {value!r}")
+        found = [convert(a, v, f"{where}[{i}]") for i, (a, v) in enumerate(zip(each, value))]
+        return found if list in (origin, hint) else tuple(found)
+    if origin in _MAPPINGS or hint in _MAPPINGS:
         if not isinstance(value, Mapping):
             raise ValueError(f"{_at(where)}expected a mapping, got {value!r}")
-        return dict(value)
+        of = arguments[1] if arguments else Any
+        return {key: convert(of, item, f"{where}.{key}") for key, item in value.items()}
+    if not isinstance(hint, type):
+        raise ValueError(f"{_at(where)}its type {hint} is none that an option can have")
     if hint is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
     if hint is float and isinstance(value, float) and not math.isfinite(value):
@@ -114,6 +116,9 @@ def convert(hint: Any, value: Any, where: str) -> Any:
     if not isinstance(value, hint) or (isinstance(value, bool) and hint is not bool):
         raise ValueError(f"{_at(where)}expected {hint.__name__}, got {value!r}")
     return value
+
+
+_LISTS, _MAPPINGS = (list, Sequence), (dict, Mapping)
 
 
 def _plain(value: Any) -> Any:

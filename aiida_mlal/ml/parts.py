@@ -4,6 +4,9 @@ Parts are entry points, those of this package like those of a user's, so that ad
 writing a class and one line of packaging metadata.
 """
 
+import dataclasses
+import inspect
+import typing
 from collections.abc import Mapping
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
@@ -22,6 +25,18 @@ Group = Literal[
     "uncertainties",
 ]
 
+BASES: Mapping[Group, str] = {
+    "models": "aiida_mlal.ml.models.base:Potential",
+    "strategies": "aiida_mlal.ml.selection.base:Strategy",
+    "features": "aiida_mlal.ml.features.base:FeatureMap",
+    "simulations": "aiida_mlal.ml.simulation.base:Simulation",
+    "stops": "aiida_mlal.ml.stops:Stop",
+    "optimizers": "aiida_mlal.ml.training.optimizers:Optimizer",
+    "tasks": "aiida_mlal.ml.tasks.base:Task",
+    "uncertainties": "aiida_mlal.ml.uncertainty.base:Uncertainty",
+}
+"""What the parts of a group are derived from: the interface that the rest relies on."""
+
 
 def names(group: Group) -> list[str]:
     """Return the names of all installed parts of a group."""
@@ -29,18 +44,39 @@ def names(group: Group) -> list[str]:
 
 
 def find(group: Group, name: str) -> type:
-    """Return the class of the part called ``name``; an unknown name raises ``ValueError``."""
+    """Return the class of the part called ``name``.
+
+    Raises
+    ------
+    ValueError
+        For an unknown name, a name that two packages claim, a part that cannot be imported, and
+        one that lacks something of the interface of its group.
+    """
     installed = _installed(group)
     if not isinstance(name, str) or name not in installed:
         raise ValueError(f"unknown {_singular(group)} {name!r}{suggest(name, installed)}")
-    part: type = installed[name].load()
-    return part
+    points = installed[name]
+    if len(points) > 1:
+        claims = " and ".join(place(point) for point in points)
+        raise ValueError(f"two packages have {_article(group)} {name!r}: {claims}")
+    return _load(group, points[0])
+
+
+def usable(group: Group) -> dict[str, Any]:
+    """Return the classes of all parts of a group by name, without those that ``find`` refuses."""
+    found = {}
+    for name in names(group):
+        try:
+            found[name] = find(group, name)
+        except ValueError:  # whoever asks for it by name is told
+            continue
+    return found
 
 
 def name_of(group: Group, cls: type) -> str:
     """Return the name that a class is installed under, or that of the class if it is not."""
-    for name, point in _installed(group).items():
-        if point.value == f"{cls.__module__}:{cls.__qualname__}":
+    for name, points in _installed(group).items():
+        if any(point.value == f"{cls.__module__}:{cls.__qualname__}" for point in points):
             return name
     return cls.__name__
 
@@ -61,9 +97,71 @@ def make(group: Group, values: Mapping[str, Any], where: str = "") -> Any:
     return build(cls, options, where or f"{_singular(group)} {values['name']!r}")
 
 
+def load(point: EntryPoint, what: str) -> Any:
+    """Return what an entry point stands for; whatever its import raises is a ``ValueError``."""
+    try:
+        return point.load()
+    except Exception as error:  # of a module that anybody may have written
+        raise ValueError(f"{what} cannot be loaded: {type(error).__name__}: {error}") from error
+
+
+def place(point: EntryPoint) -> str:
+    """Return where an entry point leads, and of which package it is."""
+    return f"{point.value} of the package {point.dist.name}" if point.dist else point.value
+
+
 @cache
-def _installed(group: Group) -> dict[str, EntryPoint]:
-    return {point.name: point for point in entry_points(group=f"aiida_mlal.{group}")}
+def _installed(group: Group) -> dict[str, list[EntryPoint]]:
+    """Return the entry points of each name; more than one where packages are at odds."""
+    found: dict[str, dict[str, EntryPoint]] = {}
+    for point in entry_points(group=f"aiida_mlal.{group}"):
+        found.setdefault(point.name, {}).setdefault(point.value, point)
+    return {name: list(points.values()) for name, points in found.items()}
+
+
+@cache
+def _load(group: Group, point: EntryPoint) -> type:
+    what = f"{_singular(group)} {point.name!r} ({place(point)})"
+    part: type = load(point, what)
+    problem = _misfit(group, part)
+    if problem:
+        raise ValueError(f"{what} {problem}")
+    return part
+
+
+def _misfit(group: Group, part: Any) -> str:
+    """Say what a class lacks that a part of this group must have; empty if nothing."""
+    base: type = EntryPoint("base", BASES[group], "").load()
+    if not (isinstance(part, type) and issubclass(part, base)):
+        return f"is not derived from {base.__module__}.{base.__qualname__}"
+    if inspect.isabstract(part):
+        missing = sorted(getattr(part, "__abstractmethods__", ()))
+        return f"lacks {missing}, which each {_singular(group)} has"
+    if group != "models":
+        return _unusable(part)
+    options: Any = getattr(part, "Options", Any)
+    if options is Any:
+        return "lacks the attribute 'Options', the dataclass of its options"
+    return "" if options is None else _unusable(options)
+
+
+def _unusable(options: Any) -> str:
+    """Say why a class cannot be built from JSON; empty if it can."""
+    advice = "decorate it with @dataclass(frozen=True), its fields are its options"
+    if not dataclasses.is_dataclass(options):
+        return f"has options that are no dataclass: {advice}"
+    try:
+        hints = typing.get_type_hints(options)
+    except NameError as error:
+        return f"has options of types that are not known when it runs: {error}"
+    own = inspect.get_annotations(typing.cast(type, options))
+    known = {field.name for field in dataclasses.fields(options)}
+    bare = [name for name in own if name not in known and not _of_class(hints[name])]
+    return f"has {bare} that are no fields: {advice}" if bare else ""
+
+
+def _of_class(hint: Any) -> bool:
+    return hint is typing.ClassVar or typing.get_origin(hint) is typing.ClassVar
 
 
 def _singular(group: Group) -> str:

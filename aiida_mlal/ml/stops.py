@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_args
 
 import numpy as np
 from jaxtyping import Float
@@ -37,6 +37,13 @@ class Verdict:
 
     outcome: Outcome
     reason: str
+
+    def __post_init__(self) -> None:
+        """Refuse an outcome that nobody would understand, so that no campaign runs for ever."""
+        if self.outcome not in get_args(Outcome):
+            raise ValueError(
+                f"the outcome of a stop is one of {list(get_args(Outcome))}, got {self.outcome!r}"
+            )
 
 
 @dataclass(frozen=True, eq=False)

@@ -332,8 +332,8 @@ def _check_options(inputs: Mapping[str, Any]) -> None:
 
     if not query.wants_final and (watching := _watches_ends(chosen)):
         name = parts.name_of("stops", type(watching[0]))
-        known: dict[str, Any] = {s: parts.find("strategies", s) for s in parts.names("strategies")}
-        good = [s for s, strategy in known.items() if strategy.wants_final]
+        known = parts.usable("strategies")
+        good = [name for name, strategy in known.items() if strategy.wants_final]
         raise ValueError(
             f"stop {name!r} judges the last frames of simulations, which the query "
             f"{given['query']['name']!r} does not label: choose one of {good}"

@@ -1,5 +1,5 @@
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -150,3 +150,39 @@ def test_suggestions_name_all_choices():
         ", did you mean 'adam'? Choose from ['adam', 'lbfgs']"
     )
     assert suggest(3, ["lbfgs"]) == ", choose from ['lbfgs']"
+
+
+@dataclass(frozen=True)
+class Collections:
+    numbers: list[float] = field(default_factory=list)
+    words: Sequence[str] = ()
+    by_element: dict[str, int] = field(default_factory=dict)
+    bare: list = field(default_factory=list)
+
+
+def test_lists_and_mappings_hold_what_they_say():
+    values = {"numbers": [1, 2.5], "words": ["a"], "by_element": {"Cu": 3}, "bare": [1, "b"]}
+    assert build(Collections, values) == Collections([1.0, 2.5], ("a",), {"Cu": 3}, [1, "b"])
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"numbers": [1, "x"]}, r"^numbers\[1\]: expected float, got 'x'"),
+        ({"numbers": {"a": 1}}, "^numbers: expected a list, got"),
+        ({"words": "abc"}, "^words: expected a list, got 'abc'"),
+        ({"by_element": {"Cu": 1.5}}, "^by_element.Cu: expected int, got 1.5"),
+    ],
+)
+def test_what_is_wrong_in_a_list_or_mapping_is_said(values, message):
+    with pytest.raises(ValueError, match=message):
+        build(Collections, values)
+
+
+def test_a_type_that_no_option_can_have_is_said():
+    @dataclass(frozen=True)
+    class Strange:
+        call: Callable[[int], int] = abs
+
+    with pytest.raises(ValueError, match=r"^call: its type .* is none that an option can have"):
+        build(Strange, {"call": 1})

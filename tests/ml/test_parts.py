@@ -1,32 +1,96 @@
-from dataclasses import dataclass
+import re
 from importlib.metadata import EntryPoint, entry_points
+from typing import get_args
 
 import pytest
 
 from aiida_mlal.ml import parts
 from aiida_mlal.ml.training.optimizers import LBFGS, Adam
 
-GROUPS = ("models", "strategies", "simulations", "stops", "optimizers", "tasks", "uncertainties")
+GROUPS = get_args(parts.Group)
+
+STOPS = """
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+from aiida_mlal.ml.stops import Stop, Verdict
 
 
 @dataclass(frozen=True)
-class Foreign:
+class Foreign(Stop):
     size: int = 1
+    sizes: list[int] = field(default_factory=list)
+    bounds: ClassVar[bool] = True
+
+    def judge(self, state):
+        return Verdict("go on", "")
+
+
+class Unjudging(Stop):
+    pass
+
+
+class Alone:
+    pass
+
+
+class Undecorated(Foreign):
+    length: float = 1.0
+    bounds: ClassVar[bool] = False
+
+
+@dataclass(frozen=True)
+class Unknown(Foreign):
+    path: "Path" = None
+"""
+
+MODELS = """
+from aiida_mlal.ml.models.base import Potential
+
+
+class Optionless(Potential):
+    atomic_energies = describe = restore = None
+
+
+class Loose(Optionless):
+    class Options:
+        width = 1.0
+"""
+
+ENTRY_POINTS = """
+[aiida_mlal.stops]
+foreign = their_package.stops:Foreign
+unjudging = their_package.stops:Unjudging
+alone = their_package.stops:Alone
+undecorated = their_package.stops:Undecorated
+unknown = their_package.stops:Unknown
+needy = their_package.needy:Foreign
+renamed = their_package.stops:Foreigner
+iterations = their_package.stops:Foreign
+
+[aiida_mlal.models]
+optionless = their_package.models:Optionless
+loose = their_package.models:Loose
+"""
 
 
 @pytest.fixture
-def foreign(monkeypatch):
-    """As if another package had installed a stop."""
-
-    def installed(group):
-        own = EntryPoint("foreign", f"{__name__}:Foreign", group)
-        return [*entry_points(group=group), own] if group == "aiida_mlal.stops" else []
-
-    monkeypatch.setattr(parts, "entry_points", installed)
-    monkeypatch.setattr(EntryPoint, "load", lambda self: Foreign)
+def foreign(tmp_path, monkeypatch):
+    """A package of somebody else, as ``pip`` leaves it."""
+    package, metadata = tmp_path / "their_package", tmp_path / "their_package-1.0.dist-info"
+    for folder in (package, metadata):
+        folder.mkdir()
+    (package / "__init__.py").touch()
+    (package / "stops.py").write_text(STOPS)
+    (package / "models.py").write_text(MODELS)
+    (package / "needy.py").write_text("import a_package_that_is_not_there")
+    (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: their-package\nVersion: 1.0\n")
+    (metadata / "entry_points.txt").write_text(ENTRY_POINTS)
+    monkeypatch.syspath_prepend(tmp_path)
     parts._installed.cache_clear()
     yield
     parts._installed.cache_clear()
+    parts._load.cache_clear()
 
 
 @pytest.mark.parametrize("group", GROUPS)
@@ -51,11 +115,59 @@ def test_what_was_given_is_left_alone():
 
 def test_a_part_of_another_package_is_found(foreign):
     assert "foreign" in parts.names("stops")
-    assert parts.make("stops", {"name": "foreign", "size": 2}) == Foreign(2)
+    made = parts.make("stops", {"name": "foreign", "size": 2, "sizes": [1, 2]})
+    assert (made.size, made.sizes) == (2, [1, 2])
+    assert parts.name_of("stops", type(made)) == "foreign"
+
+
+@pytest.mark.parametrize(
+    ("group", "name", "message"),
+    [
+        (
+            "stops",
+            "needy",
+            "stop 'needy' (their_package.needy:Foreign of the package their-package) cannot be "
+            "loaded: ModuleNotFoundError: No module named 'a_package_that_is_not_there'",
+        ),
+        ("stops", "renamed", "cannot be loaded: AttributeError: module 'their_package.stops' has"),
+        ("stops", "alone", "is not derived from aiida_mlal.ml.stops.Stop"),
+        ("stops", "unjudging", "lacks ['judge'], which each stop has"),
+        ("stops", "undecorated", "has ['length'] that are no fields: decorate it with @dataclass"),
+        ("stops", "unknown", "types that are not known when it runs: name 'Path' is not defined"),
+        ("stops", "iterations", "two packages have a stop 'iterations': "),
+        ("models", "optionless", "lacks the attribute 'Options'"),
+        ("models", "loose", "has options that are no dataclass: decorate it with @dataclass"),
+    ],
+)
+def test_what_is_wrong_with_a_part_of_another_package_is_said(foreign, group, name, message):
+    with pytest.raises(ValueError, match=re.escape(message)) as caught:
+        parts.find(group, name)
+    assert "did you mean" not in str(caught.value)
+    with pytest.raises(ValueError, match=f"^here: .*{re.escape(message)}"):
+        parts.make(group, {"name": name}, "here")
+
+
+def test_wrong_options_of_another_package_are_told_as_ours(foreign):
+    with pytest.raises(ValueError, match=r"^stop\[0\].sizes\[1\]: expected int, got 'two'"):
+        parts.make("stops", {"name": "foreign", "sizes": [1, "two"]}, "stop[0]")
+
+
+def test_a_broken_package_keeps_nobody_from_other_parts(foreign):
+    usable = parts.usable("stops")
+    assert usable["foreign"].__module__ == "their_package.stops"
+    assert {"labels", "size"} < set(usable)
+    assert not {"needy", "alone", "unjudging", "iterations"} & set(usable)
 
 
 def test_a_class_that_is_not_installed_goes_by_its_own_name():
-    assert parts.name_of("stops", Foreign) == "Foreign"
+    assert parts.name_of("stops", LBFGS) == "LBFGS"
+
+
+def test_every_group_has_a_base_that_its_parts_are_derived_from():
+    assert set(parts.BASES) == set(GROUPS)
+    for group, base in parts.BASES.items():
+        assert EntryPoint("base", base, "").load()
+        assert entry_points(group=f"aiida_mlal.{group}")
 
 
 @pytest.mark.parametrize(

@@ -124,8 +124,9 @@ class Potential(nn.Module, ABC):
         Distance in Å beyond which atoms do not interact.
     """
 
-    Options: ClassVar[Any] = None
-    """The dataclass that a potential is built from; None if it is made of others."""
+    Options: ClassVar[Any]
+    """The dataclass that ``cls(elements, options)`` builds a potential from; None if it is made
+    of others."""
 
     uncertainty: ClassVar[str | None] = None
     """The measure that such a potential is trained for, unless another one is asked for."""
@@ -372,10 +373,9 @@ def is_able(model: type[Potential], ability: str) -> bool:
 
 def lacking(architecture: str, ability: str) -> ValueError:
     """Return the error of a model that has not one of ``ABILITIES``; it names those that have."""
-    from aiida_mlal.ml.parts import find, names  # which know the models of others as well
+    from aiida_mlal.ml.parts import usable  # which know the models of others as well
 
-    models: dict[str, Any] = {name: find("models", name) for name in names("models")}
-    made = {name: model for name, model in models.items() if model.Options is not None}
+    made = {name: model for name, model in usable("models").items() if model.Options is not None}
     having = [name for name, model in made.items() if is_able(model, ability)]
     return ValueError(
         f"a potential of the model {architecture!r} has no {ABILITIES[ability]}, models that have "

@@ -1,7 +1,7 @@
 """A committee of potentials that differ in their data and first weights."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, cast
+from typing import Any, ClassVar, cast
 
 import numpy as np
 import torch
@@ -17,6 +17,8 @@ from aiida_mlal.ml.models.registry import restore
 
 class Ensemble(Potential):
     """The mean of several potentials; their spread is the uncertainty."""
+
+    Options: ClassVar[Any] = None
 
     def __init__(self, members: Sequence[Potential]) -> None:
         super().__init__(common_elements(members), max(m.cutoff for m in members))

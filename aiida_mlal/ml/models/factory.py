@@ -137,5 +137,4 @@ def _options(values: Mapping[str, Any], where: str) -> tuple[Any, Any]:
 
 def _made() -> dict[str, Any]:
     """Return the potentials that are not made of others, by name."""
-    named: dict[str, Any] = {name: parts.find("models", name) for name in parts.names("models")}
-    return {name: cls for name, cls in named.items() if cls.Options is not None}
+    return {name: cls for name, cls in parts.usable("models").items() if cls.Options is not None}

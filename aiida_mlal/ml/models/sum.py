@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from functools import reduce
 from operator import add
-from typing import Any, cast
+from typing import Any, ClassVar, cast
 
 import torch
 from jaxtyping import Float
@@ -23,6 +23,8 @@ class Sum(Potential):
     Mach. Learn.: Sci. Technol. 2, 025007 (2021); the constant that joins the two energy scales
     is part of the network's shift.
     """
+
+    Options: ClassVar[Any] = None
 
     def __init__(self, terms: Sequence[Potential]) -> None:
         super().__init__(common_elements(terms), max(term.cutoff for term in terms))

@@ -55,8 +55,7 @@ class Selection:
     @property
     def is_content(self) -> bool:
         """Whether a strategy that chooses what it needs had something left, and needs nothing."""
-        name = self.strategy.get("name")
-        known: Any = parts.find("strategies", name) if name in parts.names("strategies") else None
+        known = self._strategy
         return known is not None and not known.wants_n and bool(self.n_left) and not self.selected
 
     @property
@@ -82,9 +81,7 @@ class Selection:
         and if the strategy has a name for its scores (``grade``, ``informativeness``), they are
         there.
         """
-        scores = {}
-        name = self.strategy.get("name")
-        known: Any = parts.find("strategies", name) if name in parts.names("strategies") else None
+        scores, known = {}, self._strategy
         if known is not None and known.score:
             scores[known.score] = np.array([s["score"] for s in self.selected], float)
         return pool[np.array(self.indices, int)].with_info(
@@ -92,6 +89,11 @@ class Selection:
             index=np.array(self.indices, int),
             **scores,
         )
+
+    @property
+    def _strategy(self) -> Any:
+        """The class of the strategy; None where it is not installed."""
+        return parts.usable("strategies").get(str(self.strategy.get("name")))
 
     def as_dict(self) -> dict[str, Any]:
         """Return JSON values."""

@@ -56,9 +56,7 @@ def measure_of(potential: "Potential", structures: Configurations) -> "Uncertain
     if NAME in potential.extras:
         options = json.loads(bytes(potential.extras[NAME].cpu().numpy()).decode())
         return _make(options)
-    known: dict[str, Any] = {
-        name: parts.find("uncertainties", name) for name in parts.names("uncertainties")
-    }
+    known = parts.usable("uncertainties")
     carried = [name for name, kind in known.items() if kind.is_carried_by(potential)]
     if carried:
         return _make({"name": carried[0]})

@@ -5,24 +5,26 @@ from typing import Any
 
 from aiida.common.exceptions import EntryPointError
 from aiida.orm import Str
-from aiida.plugins import WorkflowFactory
-from aiida.plugins.entry_point import get_entry_point_names
+from aiida.plugins.entry_point import get_entry_point, get_entry_point_names
 
 from aiida_mlal.data.dataset import DatasetData
 from aiida_mlal.ml.options import suggest
+from aiida_mlal.ml.parts import load, place
 from aiida_mlal.workflows.labelling.base import check_interface
 from aiida_mlal.workflows.ports import check_inputs, check_names, names
 
 
 def labelling_class(entry_point: str) -> Any:
     """Return the WorkChain; ``ValueError`` if there is none or it cannot label structures."""
+    known = get_entry_point_names("aiida.workflows")
+    if entry_point not in known:
+        near = suggest(entry_point, [name for name in known if "label" in name])
+        raise ValueError(f"unknown labelling workflow {entry_point!r}{near}")
     try:
-        found: Any = WorkflowFactory(entry_point)
-    except EntryPointError as error:
-        known = [n for n in get_entry_point_names("aiida.workflows") if "label" in n]
-        raise ValueError(
-            f"unknown labelling workflow {entry_point!r}{suggest(entry_point, known)}"
-        ) from error
+        point: Any = get_entry_point("aiida.workflows", entry_point)
+    except EntryPointError as error:  # two packages claim it
+        raise ValueError(f"labelling workflow {entry_point!r}: {error}") from error
+    found = load(point, f"labelling workflow {entry_point!r} ({place(point)})")
     check_interface(found)
     return found
 
