@@ -32,7 +32,7 @@ class EvaluateCalculation(TaskCalculation):
             serializer=to_aiida_type,
             required=False,
             help='Name and options of a measure, such as `{"name": "force_std"}`, to be compared '
-            "with the errors.",
+            "with the errors; the predictions have it as well.",
         )
         spec.input(
             "keep_predictions",

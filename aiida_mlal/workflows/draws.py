@@ -178,11 +178,14 @@ def judge(
         wanted = f"the query {query['name']!r} wants none of the {selection.selection.n_left} left"
         verdict = stops.Verdict("converged", wanted)
     measured = {} if evaluation is None else evaluation.get_dict()
+    uncertainty = measured.get("uncertainty")
+    if uncertainty is not None:  # those of all structures stay with the evaluation
+        uncertainty = {key: value for key, value in uncertainty.items() if key != "values"}
     row = {
         **stops.row(state),
         "trained_on": len(known.learnable) - len(new.learnable),
         "test": measured.get("errors"),
-        "uncertainty": measured.get("uncertainty"),
+        "uncertainty": uncertainty,
         "score_mean": _mean(state.scores),
         "outcome": verdict.outcome,
         "reason": verdict.reason,

@@ -58,6 +58,19 @@ def test_a_potential_is_trained_and_used(build):
     assert len(outputs["predictions"]) == 6
 
 
+def test_an_evaluation_leaves_what_it_measured(build):
+    model = {"architecture": "bpnn", "hidden": [4], "ensemble": 2}
+    trained, _ = finish(build("mlal.train", model=model))
+    options = {"potential": trained["potential"], "uncertainty": {"name": "force_std"}}
+    outputs, _ = finish(build("mlal.evaluate", **options))
+    predictions = outputs["predictions"].configurations
+    values = predictions.info["uncertainty"]
+    assert np.allclose(outputs["results"]["uncertainty"]["values"], values)
+    assert np.allclose(
+        np.maximum.reduceat(predictions.arrays["uncertainties"], predictions.offsets[:-1]), values
+    )
+
+
 def test_a_potential_knows_what_it_has_learned(build, dataset):
     """With the active set that training keeps, and with one that is made of the training set."""
     model = {"architecture": "mtp", "level": 4, "radial_basis_size": 4}

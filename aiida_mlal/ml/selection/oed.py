@@ -56,8 +56,7 @@ class OptimalDesign(Criterion, Strategy):
         designs = self._designs(query, query.potential)
         search = _Search(query, query.potential, measure, designs)
         if not self.sequential:
-            values = search.gains() / measure.limit(designs)
-            return largest(query, values, n, "informativeness")
+            return largest(query, measure.scores(search.gains(), designs), n, "informativeness")
         found = search.energies_in_turn(n) if self.quantity == "energy" else search.in_turn(n)
         return [
             Choice(int(query.order[i]), score, f"informativeness {score:.4g}, choice {rank}")
@@ -111,7 +110,7 @@ class _Search:
             graph = self.potential.graph(some)
             rows[part] = information.whitened(sensitivities(self.potential, graph, "energy"))
         chosen, variances = greedy_determinant(rows, n)
-        scores = gain(variances) / self.measure.limit(self.designs)
+        scores = self.measure.scores(gain(variances), self.designs)
         return list(zip(chosen.tolist(), scores.tolist()))
 
     def in_turn(self, n: int) -> list[tuple[int, float]]:
@@ -124,7 +123,6 @@ class _Search:
         covariances = {q: design.information.covariance for q, design in self.designs.items()}
         bounds = self.gains()[self.query.order]
         found: list[tuple[int, float]] = []
-        limit = self.measure.limit(self.designs)
         for _ in range(n):
             stale = np.isfinite(bounds)
             while stale[best := int(bounds.argmax())]:
@@ -132,7 +130,8 @@ class _Search:
                 again = again[stale[again]]
                 bounds[again] = self._again(again, covariances)
                 stale[again] = False
-            found.append((best, float(bounds[best] / limit)))
+            score = self.measure.scores(bounds[best : best + 1], self.designs)
+            found.append((best, float(score[0])))
             bounds[best] = -np.inf
             rows = self._rows(np.array([best]))
             covariances = {q: with_rows(c, rows[q][0]) for q, c in covariances.items()}

@@ -67,7 +67,7 @@ class SimulationResult:
         Frames without labels. ``info`` has ``run``, ``step``, ``uncertainty`` (NaN where nothing
         measures it), ``candidate`` (whether the frame may be chosen for a label),
         ``predicted_energy`` and ``predicted_stress``; ``arrays`` has ``predicted_forces``, and
-        ``uncertainty`` where the measure has one for each atom.
+        ``uncertainties`` where the measure has one for each atom.
     """
 
     trajectory: Configurations
@@ -273,7 +273,7 @@ def _join(structure: Configurations, run: int, frames: list[Frame]) -> Configura
     arrays = {"predicted_forces": np.concatenate([frame.forces for frame in frames])}
     if any(frame.uncertainties is not None for frame in frames):
         unknown = np.full(len(structure.numbers), np.nan)
-        arrays["uncertainty"] = np.concatenate(
+        arrays["uncertainties"] = np.concatenate(
             [unknown if frame.uncertainties is None else frame.uncertainties for frame in frames]
         )
     info: dict[str, Any] = {

@@ -83,12 +83,18 @@ class Guard:
 
     def __post_init__(self) -> None:
         """Refuse limits that nothing or everything fulfils, and an unknown measure."""
+        largest = np.inf
         if self.uncertainty is not None:
-            parts.make("uncertainties", self.uncertainty, "uncertainty")
+            largest = parts.make("uncertainties", self.uncertainty, "uncertainty").largest
         for name in ("select", "break_", "min_distance", "max_force"):
             value = getattr(self, name)
             if value is not None and not value > 0:
                 raise ValueError(f"expected {name.rstrip('_')} above 0 or null, got {value}")
+            if name in ("select", "break_") and value is not None and not value < largest:
+                raise ValueError(
+                    f"expected {name.rstrip('_')} below {largest:g}, which this uncertainty never "
+                    f"exceeds, got {value}"
+                )
         if self.select is not None and self.break_ is not None and self.select > self.break_:
             raise ValueError(
                 f"expected select not above break, got {self.select} and {self.break_}"

@@ -13,7 +13,7 @@ from aiida_mlal.ml.metrics import correlations, errors, structure_errors
 from aiida_mlal.ml.tasks.base import Task
 
 if TYPE_CHECKING:
-    from aiida_mlal.ml.models.base import Potential
+    from aiida_mlal.ml.uncertainty.base import Uncertainties, Uncertainty
 
 
 @dataclass(frozen=True)
@@ -31,9 +31,10 @@ class Evaluate(Task):
         predictions are written as energies, forces and stresses.
     uncertainty
         A measure and its options, such as ``{"name": "force_std"}``: how uncertain the potential
-        is, and how that goes with its errors, is told as well: correlations, and factors that
-        calibrate it (see ``ml.uncertainty.calibration``), which hold if the structures were drawn
-        at random.
+        is about each structure, and about each atom where the measure says so, is written with the
+        predictions, as ``uncertainty`` and ``uncertainties``. How that goes with the errors is told
+        as well: correlations, and factors that calibrate it (see ``ml.uncertainty.calibration``),
+        which hold if the structures were drawn at random.
     elements
         Of the types 0, 1, ... in files that only number them.
     """
@@ -62,32 +63,38 @@ class Evaluate(Task):
         dataset = read(self.dataset, self.elements, types(potential))
         predicted = potential.predict(dataset)
         found = errors(dataset, predicted.energies, predicted.forces, predicted.stresses)
+        told: dict[str, Any] = {}
+        kept = dataset.with_predictions(predicted) if self.keep_labels else predicted
+        if self.uncertainty is not None:
+            measure: Uncertainty = parts.make("uncertainties", self.uncertainty, "uncertainty")
+            measured = measure.measure(potential, dataset)
+            told = {"uncertainty": self._compare(measure, measured, dataset, predicted)}
+            kept = measured.attach(kept)
         if self.output is not None:
-            kept = dataset.with_predictions(predicted) if self.keep_labels else predicted
             write(kept, self.output, types(potential))
         remarks = "; ".join(filter(None, [_lost(predicted), potential.remarks(dataset)]))
         if self.output is None and not found:
             raise ValueError(f"{self.dataset} has no labels to compare with")
-        told = {} if self.uncertainty is None else self._measure(potential, dataset, predicted)
         return {"message": remarks, "n_structures": len(dataset), "errors": found, **told}
 
-    def _measure(
-        self, potential: "Potential", dataset: Configurations, predicted: Configurations
+    def _compare(
+        self,
+        measure: "Uncertainty",
+        found: "Uncertainties",
+        dataset: Configurations,
+        predicted: Configurations,
     ) -> dict[str, Any]:
         from aiida_mlal.ml.uncertainty.calibration import pairs_of, reports
 
-        measure = parts.make("uncertainties", self.uncertainty or {}, "uncertainty")
-        found = measure.measure(potential, dataset)
         apart = structure_errors(dataset, predicted.energies, predicted.forces)
         return {
-            "uncertainty": {
-                "kind": found.kind,
-                "unit": found.unit,
-                "mean": float(found.values.mean()) if len(found.values) else None,
-                "max": float(found.values.max()) if len(found.values) else None,
-                **correlations(found.values, apart),
-                "calibration": reports(pairs_of(found, dataset, predicted, measure.is_variance)),
-            }
+            "kind": found.kind,
+            "unit": found.unit,
+            "mean": float(found.values.mean()) if len(found.values) else None,
+            "max": float(found.values.max()) if len(found.values) else None,
+            "values": found.values.tolist(),
+            **correlations(found.values, apart),
+            "calibration": reports(pairs_of(found, dataset, predicted, measure.is_variance)),
         }
 
 

@@ -40,8 +40,8 @@ class Uncertainties:
     per_atom: Float[np.ndarray, " atoms"] | None = None
 
     def attach(self, configurations: Configurations) -> Configurations:
-        """Return the structures with these values as ``info`` and ``arrays`` of that name."""
-        arrays = {} if self.per_atom is None else {"uncertainty": self.per_atom}
+        """Return the structures with ``info["uncertainty"]`` and ``arrays["uncertainties"]``."""
+        arrays = {} if self.per_atom is None else {"uncertainties": self.per_atom}
         return configurations.with_info(uncertainty=self.values).with_arrays(**arrays)
 
 
@@ -76,6 +76,11 @@ class Uncertainty(ABC):
 
     is_variance: ClassVar[bool] = False
     """Whether it grows like the square of an error."""
+
+    @property
+    def largest(self) -> float:
+        """The value that it approaches but never exceeds; by default there is none."""
+        return np.inf
 
     def check_model(self, model: "ModelOptions") -> None:  # noqa: B027
         """Raise ``ValueError`` for a model whose potentials are not of the kind that this needs."""

@@ -24,7 +24,8 @@ class Criterion:
     reduce
         Whether a structure counts as the mean of its force components or as the largest of them.
     threshold
-        What is 1: the ``median`` or the ``mean`` over the training set; null for bare values.
+        What is 1: the ``median`` or the ``mean`` over the training set; null for bare values,
+        which have an upper limit.
     ridge
         What is added to the diagonal of an information matrix that is made, in units of its mean.
     """

@@ -27,8 +27,20 @@ class OED(Criterion, Uncertainty):
     With the derivatives g of what is predicted by the weights of the last layer and their
     information matrix :math:`\tilde A` over the training set, it is :math:`u / (1 + u)` of
     :math:`u = g^T \tilde A^{-1} g`: V. Zaverkin and J. Kästner, Mach. Learn.: Sci. Technol. 2,
-    035009 (2021), equation 14. In units of its mean or median over the training set it is the
-    informativeness of the paper: structures above 1 are informative.
+    035009 (2021), equation 14. Bare values (``threshold`` null) are these, from 0 to 1, or to
+    :math:`1 + \beta` for both quantities. Otherwise it is the informativeness of section 3.3:
+    structures above 1 are informative. There it is :math:`s / s_\mathrm{th}` of such a value s and
+    its mean or median over the training set; as a training structure has :math:`u \le 1`, this
+    ends at 2 where labels are fewer than weights. Here it is the ratio of their odds,
+
+    .. math::
+
+        I = o / o_\mathrm{th}, \quad o = s / (b - s)
+
+    with the largest value b that there can be (1, or :math:`1 + \beta`), and the mean or median
+    :math:`o_\mathrm{th}` of o over the training set. It has the same order, is above 1 for the
+    same structures (with the median), is the same where s is small, and has no upper limit; for
+    energies it is :math:`u / u_\mathrm{th}`.
 
     The potential must carry the information matrix, as those do that were trained with this as
     the option ``uncertainty``.
@@ -37,6 +49,11 @@ class OED(Criterion, Uncertainty):
     kind: ClassVar[str] = "oed"
     unit: ClassVar[str] = "1"
     is_variance: ClassVar[bool] = True
+
+    @property
+    def largest(self) -> float:
+        """Bare values end where there is nothing left to learn."""
+        return sum(self.parts.values()) if self.threshold is None else np.inf
 
     def check_model(self, model: "ModelOptions") -> None:
         """Want a network."""
@@ -81,19 +98,17 @@ class OED(Criterion, Uncertainty):
         """Return the gains; a potential without information matrices raises ``ValueError``.
 
         Those of the atoms are those of their forces if these alone were asked for, otherwise as
-        if atomic energies were labels; in units of what the atoms of training structures have on
-        average, of its mean or median as well.
+        if atomic energies were labels; compared with what the atoms of training structures have on
+        average, with its mean or median as well.
         """
         designs = {quantity: Design.stored(potential, quantity) for quantity in self.parts}
-        limit = self.limit(designs)
+        atoms = designs
         if "energy" in designs:
-            designs["atoms"] = Design.stored(potential, "atoms")
-        values, per_atom = self.gains(potential, graph, designs)
-        if "energy" in designs:
-            per_atom = per_atom / self.limit({"atoms": designs["atoms"]})
-        else:
-            per_atom = per_atom / limit
-        return Uncertainties(self.kind, self.unit, values / limit, per_atom)
+            atoms = {"atoms": Design.stored(potential, "atoms")}
+        values, per_atom = self.gains(potential, graph, {**designs, **atoms})
+        return Uncertainties(
+            self.kind, self.unit, self.scores(values, designs), self.scores(per_atom, atoms)
+        )
 
     def of_graph(self, potential: Potential) -> GraphMeasure:
         """Return what needs no prediction."""
@@ -124,14 +139,32 @@ class OED(Criterion, Uncertainty):
                 per_atom = gain(designs["atoms"].information.variances(sites))
         return values, per_atom
 
-    def limit(self, designs: Mapping[Quantity, Design]) -> float:
-        """Return the value that counts as 1."""
-        return 1.0 if self.threshold is None else self.thresholds(designs)[self.threshold]
+    def scores(
+        self, gains: Float[np.ndarray, " values"], designs: Mapping[Quantity, Design]
+    ) -> Float[np.ndarray, " values"]:
+        """Return the informativeness of what ``gains`` returns; without a threshold the gains."""
+        if self.threshold is None:
+            return gains
+        bound = sum(self._weights[quantity] for quantity in designs)
+        limit = {"mean": np.mean, "median": np.median}[self.threshold]
+        with np.errstate(divide="ignore"):
+            found: np.ndarray = _odds(gains, bound) / limit(_odds(self._train(designs), bound))
+        return found
 
     def thresholds(self, designs: Mapping[Quantity, Design]) -> dict[str, float]:
-        """Return mean and median over the training set."""
-        weights: dict[Quantity, float] = {"atoms": 1.0, **self.parts}
-        train: Float[np.ndarray, " train"] = np.sum(
-            [weights[q] * design.gains[:, self.column] for q, design in designs.items()], axis=0
-        )
+        """Return mean and median of the gains over the training set."""
+        train = self._train(designs)
         return {"mean": float(train.mean()), "median": float(np.median(train))}
+
+    def _train(self, designs: Mapping[Quantity, Design]) -> Float[np.ndarray, " train"]:
+        parts = [self._weights[q] * design.gains[:, self.column] for q, design in designs.items()]
+        found: np.ndarray = np.sum(parts, axis=0)
+        return found
+
+    @property
+    def _weights(self) -> dict[Quantity, float]:
+        return {"atoms": 1.0, **self.parts}
+
+
+def _odds(gains: Float[np.ndarray, " values"], bound: float) -> Float[np.ndarray, " values"]:
+    return gains / (bound - gains)

@@ -81,7 +81,7 @@ def test_predictions_are_those_of_the_potential(result, potential):
 
 def test_a_committee_is_watched_without_being_asked(result):
     assert np.isfinite(result.trajectory.info["uncertainty"]).all()
-    assert np.isfinite(result.trajectory.arrays["uncertainty"]).all()
+    assert np.isfinite(result.trajectory.arrays["uncertainties"]).all()
     assert all(run.uncertainty is not None for run in result.runs)
 
 

@@ -200,7 +200,7 @@ def test_every_frame_keeps_what_was_predicted_and_no_label():
     assert frames.arrays["predicted_forces"] == pytest.approx(again.forces, abs=1e-10)
     stresses = frames.info["predicted_stress"]
     np.testing.assert_allclose(stresses, again.stresses, atol=1e-12)
-    largest = [frame.arrays["uncertainty"].max() for frame in frames]
+    largest = [frame.arrays["uncertainties"].max() for frame in frames]
     assert frames.info["uncertainty"] == pytest.approx(largest)
     assert result.runs[0].uncertainty == pytest.approx(largest[4])
     assert result.runs[0].max_uncertainty == pytest.approx(max(largest[:5]))

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from aiida_mlal.ml.configurations import Configurations
+from aiida_mlal.ml.formats.files import read
 from aiida_mlal.ml.models.checkpoint import Checkpoint
 from aiida_mlal.ml.models.factory import single
 from aiida_mlal.ml.tasks.runner import execute
@@ -51,6 +52,17 @@ def test_positions_that_are_not_finite_are_refused(start, potential):
     assert "structure 1 (Cu4): the position of atom 1 is not finite" in result["message"]
 
 
+@pytest.mark.parametrize("keep_labels", [True, False])
+@pytest.mark.parametrize("output", ["predictions.safetensors", "predictions.extxyz"])
+def test_what_was_measured_is_written_with_the_predictions(dataset, potential, output, keep_labels):
+    options = {"uncertainty": {"name": "force_std"}, "output": output, "keep_labels": keep_labels}
+    result = execute({"task": "evaluate", **options})
+    assert result["status"] == "ok", result
+    expected, written = ForceStd().measure(potential, dataset), read(output)
+    np.testing.assert_allclose(written.info["uncertainty"], expected.values, atol=1e-7)
+    np.testing.assert_allclose(written.arrays["uncertainties"], expected.per_atom, atol=1e-7)
+
+
 def test_says_how_uncertainties_go_with_errors(dataset, potential):
     result = execute({"task": "evaluate", "uncertainty": {"name": "force_std"}, "output": None})
     assert result["status"] == "ok", result
@@ -64,6 +76,7 @@ def test_says_how_uncertainties_go_with_errors(dataset, potential):
     assert forces["n"] == len(dataset.numbers)
     assert set(forces["factors"]) == {"conformal", "gaussian", "log"}
     assert not Path("predictions.safetensors").exists()
+    np.testing.assert_allclose(found["values"], values)
     message = execute({"task": "evaluate", "uncertainty": {"name": "force_sdt"}})["message"]
     assert "did you mean 'force_std'" in message
 

@@ -132,7 +132,7 @@ def test_attached_to_structures(configurations, potential):
     found = ForceStd().measure(potential, configurations)
     attached = found.attach(configurations)
     np.testing.assert_array_equal(attached.info["uncertainty"], found.values)
-    np.testing.assert_array_equal(attached.arrays["uncertainty"], found.per_atom)
+    np.testing.assert_array_equal(attached.arrays["uncertainties"], found.per_atom)
     energy = EnergyStd().measure(potential, configurations).attach(configurations)
     assert "uncertainty" not in energy.arrays
 

@@ -190,6 +190,38 @@ def test_informativeness_is_in_units_of_the_training_set(potential, threshold):
     assert measure.measure(potential, water(3, stdev=0.4)).values.min() > 1
 
 
+@pytest.mark.parametrize("quantity", ["energy", "forces", "both"])
+def test_the_informativeness_of_few_labels_has_no_upper_limit(quantity):
+    potential, train = build("gmnn of standard layers"), water(3, stdev=0.02)
+    bare, _ = fitted(potential, train, quantity=quantity, threshold=None)
+    measure = OED(quantity=quantity)
+    pool = Configurations.concatenate([water(2, 5, stdev=s) for s in (0.02, 0.1, 0.3)])
+    gains, found = (m.measure(potential, pool) for m in (bare, measure))
+    np.testing.assert_array_equal(np.argsort(found.values), np.argsort(gains.values))
+    assert found.values.max() > 100
+    limit = np.median(bare.measure(potential, train).values)
+    np.testing.assert_array_equal(found.values > 1, gains.values > limit)
+
+
+def test_the_informativeness_of_energies_is_the_ratio_of_variances():
+    potential, train, pool = build(), mixed(3), mixed(2, seed=1)
+    measure, _ = fitted(potential, train, ridge=1e-5)
+    design = Design.stored(potential, "energy")
+    limit = np.median(design.variances(potential, train))
+    expected = design.variances(potential, pool) / limit
+    np.testing.assert_allclose(measure.measure(potential, pool).values, expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["select", "break_"])
+def test_a_guard_refuses_what_a_bare_gain_never_exceeds(name):
+    bare = {"name": "oed", "threshold": None}
+    Guard(bare, **{name: 0.99})
+    Guard({**bare, "quantity": "both", "beta": 1.5}, **{name: 2.4})
+    Guard({"name": "oed"}, **{name: 50.0})
+    with pytest.raises(ValueError, match="below 1, which this uncertainty never exceeds, got 3"):
+        Guard(bare, **{name: 3.0})
+
+
 @pytest.mark.parametrize("quantity", ["energy", "forces"])
 def test_the_strange_atom_is_named(quantity):
     potential = build()
@@ -289,6 +321,6 @@ def test_a_guard_goes_by_the_information_that_a_potential_carries():
     free = Relax(max_steps=3, guard=Guard(select=1e-9, max_force=None)).run(potential, start)
     found = free.trajectory.info["uncertainty"]
     np.testing.assert_allclose(found, measure.measure(potential, free.trajectory).values)
-    assert "uncertainty" in free.trajectory.arrays
+    assert "uncertainties" in free.trajectory.arrays
     guarded = Relax(max_steps=3, guard=Guard(break_=float(found[0]) / 2, max_force=None))
     assert guarded.run(potential, start).runs[0].reason == "uncertain"
