@@ -146,9 +146,10 @@ class OED(Criterion, Uncertainty):
         if self.threshold is None:
             return gains
         bound = sum(self._weights[quantity] for quantity in designs)
-        limit = {"mean": np.mean, "median": np.median}[self.threshold]
+        train = _odds(self._train(designs), bound)
+        limit = train.mean() if self.threshold == "mean" else np.median(train)
         with np.errstate(divide="ignore"):
-            found: np.ndarray = _odds(gains, bound) / limit(_odds(self._train(designs), bound))
+            found: np.ndarray = _odds(gains, bound) / limit
         return found
 
     def thresholds(self, designs: Mapping[Quantity, Design]) -> dict[str, float]:
