@@ -50,7 +50,8 @@ class SelectCalculation(TaskCalculation):
             valid_type=Dict,
             serializer=to_aiida_type,
             required=False,
-            help='What is not worth a label, such as `{"max_force": 20.0}`.',
+            help='What is not worth a label, such as `{"max_force": 20.0}`. By default the usual '
+            "limits, or none where the strategy wants none.",
         )
         spec.input(
             "seed",

@@ -238,8 +238,8 @@ def relax(**options: Any) -> None:
     "-f",
     "--filters",
     type=Options(),
-    default="{}",
-    help='Such as \'{"min_distance": 0.6, "max_force": 20}\'.',
+    help='Such as \'{"min_distance": 0.6, "max_force": 20}\'. By default none for maxvol, '
+    "the usual ones, as with {}, for others.",
 )
 @SEED
 @ELEMENTS
@@ -249,7 +249,8 @@ def select(**options: Any) -> None:
 
     `--strategy maxvol` chooses those that extend the active set of the training set (select-add
     of MLIP); without a training set it makes CANDIDATES small. What is written carries `grade`,
-    the `index` among the candidates, and the labels that these have.
+    the `index` among the candidates, and the labels that these have. Which candidates the filters
+    took out, and why, stands in `rejected`.
     """
     _do("select", {"keep_labels": True, **_files(options, "pool")})
 

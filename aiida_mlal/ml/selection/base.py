@@ -148,6 +148,9 @@ class Strategy(ABC):
     score: ClassVar[str] = ""
     """What the number of a choice is called where it is kept with the structure; else nowhere."""
 
+    wants_filters: ClassVar[bool] = True
+    """Whether the usual filters come before it, where none are asked for."""
+
     wants_n: ClassVar[bool] = True
     """Whether there are ``n`` choices if there are as many structures; else it is the most."""
 

@@ -59,6 +59,11 @@ class Filters:
             if value is not None and not value > 0:
                 raise ValueError(f"{name}: expected a number above 0 or null, got {value}")
 
+    @classmethod
+    def off(cls) -> "Filters":
+        """Return filters that take out only what has no features at all."""
+        return cls(min_distance=None, duplicate=None)
+
     def reject(
         self,
         pool: Configurations,

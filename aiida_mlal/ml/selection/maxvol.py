@@ -24,7 +24,8 @@ class MaxVol(Strategy):
     the one of largest grade, which makes its volume larger by that factor. A candidate is chosen
     if rows are its own at the end: the most extrapolative of many like it, and as few as can be.
     Without labelled structures this picks the most independent of a set, which makes a large
-    training set small.
+    training set small. No filter comes before it unless one is asked for: what is known already
+    has no row that another one lacks.
 
     Attributes
     ----------
@@ -60,6 +61,7 @@ class MaxVol(Strategy):
     exact: bool | None = None
 
     wants_n: ClassVar[bool] = False
+    wants_filters: ClassVar[bool] = False
     score: ClassVar[str] = "grade"
 
     def __post_init__(self) -> None:

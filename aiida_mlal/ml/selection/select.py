@@ -37,7 +37,8 @@ class Selection:
     seed
         Of everything random in the choice.
     message
-        What the strategy was asked for and could not give; empty if nothing.
+        What the strategy was asked for and could not give, and how many structures the filters
+        took out; empty if nothing.
     n_left
         How many structures the strategy could choose from; None if nobody noted it.
     """
@@ -127,7 +128,7 @@ def select(
     strategy
         A strategy, or its name and options.
     filters
-        Without them the usual limits hold.
+        Without them the usual limits hold, or none where the strategy wants none.
     seed
         Of everything random.
     potential
@@ -141,11 +142,12 @@ def select(
     ValueError
         If the strategy cannot choose, such as for elements that the potential does not know.
     """
-    filters = filters or Filters()
     if isinstance(strategy, Mapping):
         chooser: Strategy = parts.make("strategies", strategy, "strategy")
     else:
         chooser = strategy
+    if filters is None:
+        filters = Filters() if chooser.wants_filters else Filters.off()
     if potential is not None:
         _check_elements(potential, {"the pool": pool, "the training set": train})
     finals = list(last_frames(pool).values()) if chooser.wants_final else []
@@ -178,7 +180,9 @@ def select(
         strategy={"name": parts.name_of("strategies", type(chooser)), **as_dict(chooser)},
         filters=as_dict(filters),
         seed=seed,
-        message=_shortfall(query, chooser, choices, finals),
+        message="; ".join(
+            [*_shortfall(query, chooser, choices, finals), *_taken_out(rejections, len(free))]
+        ),
         n_left=len(query.left),
     )
 
@@ -214,7 +218,19 @@ def _rejections(
     return [replace(rejection, index=int(free[rejection.index])) for rejection in found]
 
 
-def _shortfall(query: Query, strategy: Strategy, choices: list[Choice], finals: list[int]) -> str:
+def _taken_out(rejections: list[Rejection], n: int) -> list[str]:
+    if not rejections:
+        return []
+    first, copies = rejections[0], sum(rejection.duplicate for rejection in rejections)
+    return [
+        f"the filters took out {len(rejections)} of {n} candidates, {copies} of them known or "
+        f"duplicates, the first, {first.index}: {first.reason}"
+    ]
+
+
+def _shortfall(
+    query: Query, strategy: Strategy, choices: list[Choice], finals: list[int]
+) -> list[str]:
     problems = []
     if strategy.wants_n and len(choices) < strategy.n:
         problems.append(
@@ -227,4 +243,4 @@ def _shortfall(query: Query, strategy: Strategy, choices: list[Choice], finals: 
             f"{len(forgotten)} last frames were left out, since n={strategy.n} is less than the "
             f"number of runs, {len(finals)}"
         )
-    return "; ".join(problems)
+    return problems

@@ -1,7 +1,7 @@
 """Choose which structures of a pool are labelled next."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from aiida_mlal.ml import load_potential, parts
@@ -22,7 +22,8 @@ class Select(Task):
     strategy
         Name and options of the query strategy, such as ``{"name": "final", "n": 2}``.
     filters
-        What is not worth a label.
+        What is not worth a label. By default the usual limits, or none where the strategy wants
+        none, as ``maxvol``.
     pool, train
         Files of the candidates and of the structures that are labelled already, if there are any.
     potential
@@ -41,7 +42,7 @@ class Select(Task):
     OUTPUT: ClassVar[str] = "selected.safetensors"
 
     strategy: Mapping[str, Any]
-    filters: Mapping[str, Any] = field(default_factory=dict)
+    filters: Mapping[str, Any] | None = None
     pool: str = "pool.safetensors"
     train: str | None = "train.safetensors"
     potential: str | None = None
@@ -55,7 +56,7 @@ class Select(Task):
         """Let the strategy and the filters judge their options."""
         check_seed(self.seed)
         parts.make("strategies", self.strategy, "strategy")
-        build(Filters, self.filters, "filters")
+        self._filters()
 
     def run(self) -> dict[str, Any]:
         """Choose, and write the chosen structures in the order of the choice.
@@ -77,7 +78,7 @@ class Select(Task):
             pool,
             train,
             parts.make("strategies", self.strategy, "strategy"),
-            build(Filters, self.filters, "filters"),
+            self._filters(),
             self.seed,
             potential,
             self.taken,
@@ -88,3 +89,6 @@ class Select(Task):
             chosen = chosen.with_predictions(potential.predict(chosen))
         write(chosen, self.output, types)
         return selection.as_dict()
+
+    def _filters(self) -> Filters | None:
+        return None if self.filters is None else build(Filters, self.filters, "filters")

@@ -129,3 +129,27 @@ def test_options_that_cannot_be(options):
 def test_a_limit_of_no_swaps_is_refused():
     with pytest.raises(ValueError, match="expected swap_limit above 0 or null, got 0"):
         MaxVol(swap_limit=0)
+
+
+def test_no_filter_comes_before_it_unless_asked_for(potential):
+    """Compressed structures and copies, which the usual filters take out."""
+    near = bulk("Cu", "fcc", 1.8, cubic=True)
+    far = copper(3, 0.3, seed=1)
+    pool = Configurations.concatenate([Configurations.from_ase([near]), far, far])
+    every = select(pool, copper(30), {"name": "maxvol"}, potential=potential)
+    assert every.as_dict() == choose(potential, pool, copper(30)).as_dict()
+    assert (0 in every.indices, every.rejected, every.message) == (True, [], "")
+    fewer = choose(potential, pool, copper(30), Filters())
+    assert 0 not in fewer.indices
+    assert [r["index"] for r in fewer.rejected] == [0, 4, 5, 6]
+    assert fewer.message.startswith(
+        "the filters took out 4 of 7 candidates, 3 of them known or duplicates, the first, 0: two "
+        "atoms are at 0.48"
+    )
+
+
+def test_the_usual_filters_come_before_others(potential):
+    pool = copper(3)
+    found = select(Configurations.concatenate([pool, pool]), NOTHING, {"name": "random", "n": 3})
+    assert [r["index"] for r in found.rejected] == [3, 4, 5]
+    assert found.message.startswith("the filters took out 3 of 6 candidates, 3 of them known or")

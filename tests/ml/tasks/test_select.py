@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+from ase.build import bulk
 
 from aiida_mlal.ml.configurations import Configurations
 from aiida_mlal.ml.models.checkpoint import Checkpoint
@@ -142,3 +143,20 @@ def test_wrong_options_are_explained(pool, strategy, message):
 def test_a_seed_is_not_negative():
     with pytest.raises(ValueError, match="expected a seed of 0 or more, got -1"):
         Select({"name": "random"}, seed=-1)
+
+
+def test_select_add_has_no_filters_unless_they_are_asked_for(tmp_path, monkeypatch):
+    """The command ``mlal select -s maxvol``, and a campaign that gives its filters."""
+    monkeypatch.chdir(tmp_path)
+    elements = {"architecture": "mtp", "level": 4}
+    Checkpoint(ModelOptions.parse(elements).build(["Cu"], 0)).save("potential.safetensors")
+    atoms = [bulk("Cu", "fcc", a, cubic=True) for a in (1.8, 3.6, 3.6)]
+    Configurations.from_ase(atoms).save("pool.safetensors")
+    task = {"task": "select", "strategy": {"name": "maxvol"}, "train": None}
+    task["potential"] = "potential.safetensors"
+    free = execute(task)
+    assert (free["rejected"], free["message"], free["n_left"]) == ([], "", 3)
+    assert free["filters"]["min_distance"] is free["filters"]["duplicate"] is None
+    limited = execute({**task, "filters": {}})
+    assert [r["index"] for r in limited["rejected"]] == [0, 2]
+    assert "the filters took out 2 of 3 candidates" in limited["message"]

@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 
 from aiida_mlal.ml.formats import cfg, mtp
-from aiida_mlal.ml.selection.filters import Filters
 from aiida_mlal.ml.selection.select import select
 from aiida_mlal.ml.uncertainty.active_set import ActiveSet
 
@@ -35,10 +34,10 @@ def test_grades(folder, mode, train, graded):
     assert not found.outside.any()
 
 
-def test_selection(folder):
-    off = Filters(min_distance=None, duplicate=None)
+def test_selection_is_that_of_select_add_unless_filters_are_asked_for(folder):
     pool, train = cfg.read(folder / "cand.cfg.xz"), cfg.read(folder / "train.cfg.xz")
-    found = select(pool, train, {"name": "maxvol"}, off, 0, mtp.read(folder / "pot.mtp.xz"))
+    potential = mtp.read(folder / "pot.mtp.xz")
+    found = select(pool, train, {"name": "maxvol"}, potential=potential)
     wanted = cfg.read(folder / "diff.cfg.xz").info.get("idx", np.zeros(0))
     assert set(found.indices) == set(wanted.astype(int))
     assert found.of(pool).info["index"].tolist() == found.indices
