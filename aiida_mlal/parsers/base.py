@@ -86,6 +86,8 @@ class TaskParser(Parser):
             return scheduler or self._exit(EXIT_CODES[status], message=message)
         if problem is None and scheduler is not None:
             self.logger.warning(f"the results are complete in spite of: {scheduler.message}")
+        if message:
+            self.logger.warning(message)
         if problem is None:
             return ExitCode(0)
         return scheduler or problem

@@ -45,6 +45,13 @@ class TrainBaseWorkChain(TaskBaseWorkChain):
         self.report(f"training<{node.pk}> diverged: begin again with seed {inputs.seed.value}")
         return ProcessHandlerReport(True)
 
+    @process_handler(priority=100)
+    def say_what_is_doubtful(self, node: CalcJobNode) -> None:
+        """Report a training that went badly, or that was begun afresh."""
+        if node.is_finished_ok:
+            for remark in node.outputs.results.get_dict().get("remarks", []):
+                self.report(f"training<{node.pk}>: {remark}")
+
     def go_on_from(self, node: CalcJobNode) -> bool:
         """Begin with the weights that the training got to."""
         if "potential" not in node.outputs:

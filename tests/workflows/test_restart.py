@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from aiida.engine import run_get_node
-from aiida.orm import CalcJobNode
+from aiida.orm import CalcJobNode, Log
 from aiida.plugins import WorkflowFactory
 from aiida_fixtures import MODEL
 
@@ -74,6 +74,21 @@ def test_diverged_training_is_tried_again_with_another_seed_and_smaller_steps(bu
     assert second.inputs.training["epochs"] == 1
     assert second.inputs.training.creator.process_label == "more_carefully"
     assert outputs["potential"].creator.uuid == second.uuid
+
+
+def test_training_that_learned_nothing_says_so(build_base):
+    """In its results, in the log of the calculation and in the report of the WorkChain."""
+    still = {"name": "adam", "learning_rate": 1e-12}
+    training = {"epochs": 1, "starts": 1, "optimizer": still}
+    _, node = run_get_node(build_base("mlal.train", training=training))
+    assert node.is_finished_ok, (node.exit_status, node.exit_message)
+    (job,) = jobs(node)
+    (start,) = job.outputs.results["curves"][0]["starts"]
+    assert start["unexplained"] > 0.05
+    (remark,) = job.outputs.results["remarks"]
+    assert remark.startswith("the potential has learned")
+    for process in (node, job):
+        assert remark in "; ".join(log.message for log in Log.collection.get_logs_for(process))
 
 
 def test_training_that_always_diverges_says_so(build_base):

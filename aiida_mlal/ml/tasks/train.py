@@ -101,7 +101,8 @@ class Train(Task):
 
     def run(self) -> dict[str, Any]:
         """Train, and write the potential."""
-        from aiida_mlal.ml.training.fit import DivergedError, fit, split
+        from aiida_mlal.ml.training.fit import fit, split
+        from aiida_mlal.ml.training.loop import DivergedError
 
         check_place(self.output)
         start = None if self.initial is None else self._start(self.initial)
@@ -150,7 +151,11 @@ class Train(Task):
         record |= self._prepare_uncertainty(potential, dataset.learnable, held_out)
         self._save(potential, {**about, **record})
         epochs = max(len(curve["train"]) for curve in record["curves"])
-        remarks = [self._remark(dataset), potential.remarks(dataset.learnable)]
+        remarks = [
+            self._remark(dataset),
+            *record["remarks"],
+            potential.remarks(dataset.learnable),
+        ]
         return {**record, "epochs": epochs, "message": "; ".join(filter(None, remarks))}
 
     def _remark(self, dataset: Configurations) -> str:

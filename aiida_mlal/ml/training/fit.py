@@ -1,12 +1,10 @@
 """The one loop that fits every potential."""
 
-import copy
-import math
 import os
 import warnings
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ProcessPoolExecutor, wait
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from multiprocessing import get_context
 from typing import Any
 
@@ -14,12 +12,12 @@ import numpy as np
 import torch
 from jaxtyping import Int
 
-from aiida_mlal.ml import parts
 from aiida_mlal.ml.configurations import Configurations
 from aiida_mlal.ml.metrics import errors
 from aiida_mlal.ml.models.base import Potential, Prediction, Prepared
 from aiida_mlal.ml.models.ensemble import Ensemble, member_seed
 from aiida_mlal.ml.models.sum import Sum
+from aiida_mlal.ml.training.loop import Curve, Loop, Progress, remarks
 from aiida_mlal.ml.training.options import TrainingOptions
 from aiida_mlal.ml.training.problem import Problem
 
@@ -27,30 +25,6 @@ EVERY = 1.0
 """Seconds between two looks at the members of an ensemble that learn side by side."""
 
 _PRECISIONS = {"single": torch.float32, "double": torch.float64}
-
-Progress = Callable[[int, float], None]
-
-
-class DivergedError(RuntimeError):
-    """The loss is not finite any more."""
-
-
-@dataclass(frozen=True)
-class Curve:
-    """How the training of one potential went.
-
-    Attributes
-    ----------
-    train, validation
-        Loss after each epoch; the latter, or the criterion chosen instead, is empty without a
-        validation set.
-    best
-        Index of the epoch whose weights were kept.
-    """
-
-    train: list[float]
-    validation: list[float]
-    best: int
 
 
 @dataclass(frozen=True)
@@ -63,12 +37,15 @@ class TrainingRecord:
         One for each potential that was fitted: each member of an ensemble.
     errors
         ``{"train": ..., "validation": ...}`` as from ``ml.metrics.errors``; validation may be None.
+    remarks
+        What is doubtful about it, in sentences.
     """
 
     curves: list[Curve]
     errors: dict[str, Any]
     n_structures: int
     n_parameters: int
+    remarks: list[str] = field(default_factory=list)
 
     def as_dict(self) -> dict[str, Any]:
         """Return the record as JSON values."""
@@ -142,7 +119,8 @@ def fit(
         name: _errors(predicted[part], learnable[part]) if len(part) else None
         for name, part in (("train", train), ("validation", judges))
     }
-    return TrainingRecord(curves, measured, len(train), potential_parameters(potential))
+    said = remarks(curves, options, prepared.take(train).graph, first.cutoff)
+    return TrainingRecord(curves, measured, len(train), potential_parameters(potential), said)
 
 
 def potential_parameters(potential: Potential) -> int:
@@ -181,42 +159,12 @@ class _Fitting:
     ) -> Curve:
         problem = self._problem(learner, sample)
         judge = self._problem(learner, self.validation) if len(self.validation) else None
-        optimizer = parts.make("optimizers", self.options.optimizer, "optimizer")
-        tolerance = self.options.tolerance
-        if tolerance is None:
-            tolerance = optimizer.TOLERANCE
-        curve = Curve([], [], 0)
-        best, best_weights, since = math.inf, copy.deepcopy(learner.state_dict()), 0
-        best_epoch = 0
-        for epoch, loss in enumerate(optimizer.run(problem, self.options.epochs, seed)):
-            curve.train.append(loss)
-            if judge is not None:
-                loss = _judged(judge, self.options.criterion)
-                curve.validation.append(loss)
-            if not math.isfinite(loss):
-                raise DivergedError(f"the loss is {loss} in epoch {epoch + 1}")
-            since = 0 if loss < best * (1 - tolerance) else since + 1
-            if loss < best:
-                best, best_epoch = loss, epoch
-                best_weights = copy.deepcopy(learner.state_dict())
-            if progress is not None:
-                progress(epoch + 1, loss)
-            if self.options.patience is not None and since >= self.options.patience:
-                break
-        learner.load_state_dict(best_weights)
-        return Curve(curve.train, curve.validation, best_epoch)
+        loop = Loop(problem, judge, self.options)
+        return loop.best(seed, not self.initialise, progress)
 
     def _problem(self, learner: Potential, structures: np.ndarray) -> Problem:
         whole = Problem(learner, self.prepared, self.targets, self.options.loss)
         return whole.take(structures)
-
-
-def _judged(judge: Problem, criterion: str) -> float:
-    """Return what of a validation set decides."""
-    if criterion == "mae":
-        return judge.mean_absolute_errors()
-    with torch.no_grad():
-        return float(judge.loss())
 
 
 def bootstrap(n: int, seed: int) -> np.ndarray:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from math import isfinite
 from typing import TYPE_CHECKING
 
-from aiida_mlal.ml.training.optimizers import Optimizer
+from aiida_mlal.ml.training.optimizers import Optimizer, positive_solve
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -101,18 +101,9 @@ def _solve(jacobian: Tensor, normal: Tensor, right: Tensor, damping: float) -> T
 
     damped = normal + damping * torch.eye(len(normal), dtype=normal.dtype, device=normal.device)
     if _tall(jacobian):
-        return _positive_solve(damped, right)
-    inner = _positive_solve(damped, jacobian @ right)
+        return positive_solve(damped, right)
+    inner = positive_solve(damped, jacobian @ right)
     return (right - jacobian.T @ inner) / damping
-
-
-def _positive_solve(matrix: Tensor, right: Tensor) -> Tensor:
-    import torch
-
-    factor, failed = torch.linalg.cholesky_ex(matrix)
-    if int(failed):
-        return torch.linalg.lstsq(matrix, right[:, None]).solution[:, 0]
-    return torch.cholesky_solve(right[:, None], factor)[:, 0]
 
 
 def _check_size(n_weights: int, problem: Problem) -> None:

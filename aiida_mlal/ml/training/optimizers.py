@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 if TYPE_CHECKING:
-    from torch import nn
+    from torch import Tensor, nn
     from torch.optim import Optimizer as TorchOptimizer
 
     from aiida_mlal.ml.training.problem import Problem
@@ -180,6 +180,17 @@ class Adam(Optimizer):
             {"params": weights, "lr": float(self.rates.get(part, self.learning_rate))}
             for part, weights in parts.items()
         ]
+
+
+def positive_solve(matrix: Tensor, right: Tensor) -> Tensor:
+    """Solve for a symmetric matrix without negative eigenvalues; the shortest if it is singular."""
+    import torch
+
+    factor, failed = torch.linalg.cholesky_ex(matrix)
+    if int(failed):
+        driver = None if matrix.is_cuda else "gelsd"
+        return torch.linalg.lstsq(matrix, right[:, None], driver=driver).solution[:, 0]
+    return torch.cholesky_solve(right[:, None], factor)[:, 0]
 
 
 def _set_rate(optimizer: TorchOptimizer, rate: float) -> None:

@@ -66,6 +66,14 @@ class TrainingOptions:
     tolerance
         Relative decrease of the loss that counts as an improvement; by default that of the
         optimizer.
+    starts
+        How many first weights are tried at most. Others than the first are tried only if the
+        training has failed: if more than ``unexplained`` is left at its end.
+    unexplained
+        The share of the variance of the labels, in the weights of the loss, that a potential may
+        leave unexplained. All of it, 1, is left by the best energies of the elements without any
+        interaction. Labels missed by less than 1 meV/atom, 10 meV/Å and 1 meV/Å³ count as
+        explained.
     threads
         Cores for each potential. With one, members of an ensemble are fitted side by side on the
         cores that there are, otherwise one after the other.
@@ -84,6 +92,8 @@ class TrainingOptions:
     criterion: Literal["loss", "mae"] = "loss"
     patience: int | None = 3
     tolerance: float | None = None
+    starts: int = 4
+    unexplained: float = 0.05
     threads: int = 1
     precision: Literal["single", "double"] | None = None
     device: Literal["cpu", "cuda"] = "cpu"
@@ -98,6 +108,10 @@ class TrainingOptions:
             raise ValueError(f"expected a patience of one epoch or more, got {self.patience}")
         if self.tolerance is not None and not self.tolerance >= 0:
             raise ValueError(f"expected a tolerance of 0 or more, got {self.tolerance}")
+        if self.starts < 1:
+            raise ValueError(f"expected one start or more, got {self.starts}")
+        if not self.unexplained > 0:
+            raise ValueError(f"expected an unexplained share above 0, got {self.unexplained}")
         if self.threads < 1:
             raise ValueError(f"expected one thread or more, got {self.threads}")
         parts.make("optimizers", self.optimizer, "optimizer")

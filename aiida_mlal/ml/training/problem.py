@@ -37,7 +37,7 @@ class Problem:
 
     def loss(self) -> Float[Tensor, ""]:
         """Return the loss with the weights of the moment."""
-        return self._measure(self._predict(self._measure.only_energies))
+        return self.measure(self._predict(self.measure.only_energies))
 
     def mean_absolute_errors(self) -> float:
         """Return the mean absolute error of energies (eV) plus that of forces (eV/Å)."""
@@ -60,13 +60,14 @@ class Problem:
         return Prediction(energies, self.targets.forces, self.targets.stresses)
 
     @cached_property
-    def _measure(self) -> Loss:
+    def measure(self) -> Loss:
+        """What the loss is of these structures."""
         return Loss.of(self.weights, self.prepared.graph, self.targets)
 
     def residuals(self) -> Float[Tensor, " residuals"]:
         """Return the weighted errors, of which the loss is half the square."""
         with torch.no_grad():
-            return self._measure.residuals(self._predict(self._measure.only_energies))
+            return self.measure.residuals(self._predict(self.measure.only_energies))
 
     def jacobian(
         self, weights: Sequence[nn.Parameter] | None = None
@@ -74,7 +75,7 @@ class Problem:
         """Return the derivatives of the residuals by the weights, all or those given."""
         with torch.no_grad():
             derivatives = self.prepared.derivatives(self.potential, weights)
-            return self._measure.weighted(derivatives).T
+            return self.measure.weighted(derivatives).T
 
     def blocks(self, rows: int) -> list["Problem"]:
         """Return problems of successive structures, with about as many labels each at most."""

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Protocol, runtime_checkable
 
-from aiida_mlal.ml.training.optimizers import Optimizer
+from aiida_mlal.ml.training.optimizers import Optimizer, positive_solve
 
 if TYPE_CHECKING:
     from jaxtyping import Float
@@ -102,11 +102,14 @@ class VariableProjection(Optimizer):
             return None
         directions, jacobian, rest = search.linearise()
         curvature = jacobian.T @ jacobian
-        scale = curvature.diagonal().clamp(min=1e-12 * float(curvature.diagonal().max()))
+        largest = float(curvature.diagonal().max()) if len(directions) else 0.0
+        if not largest > 0:  # nothing that is searched changes a label
+            return None
+        scale = curvature.diagonal().clamp(min=1e-12 * largest)
         while True:
             damped = curvature + damping * torch.diag(scale)
-            step = -torch.linalg.solve(damped, jacobian.T @ rest)
-            step *= min(1.0, self.longest / float(step.norm()))
+            step = -positive_solve(damped, jacobian.T @ rest)
+            step *= min(1.0, self.longest / max(float(step.norm()), 1e-300))
             promised = float(rest @ rest - (rest + jacobian @ step).square().sum()) / 2
             if not promised > 1e-9 * now.loss:  # no trial at the bottom is worth its time
                 search.restore(now)
