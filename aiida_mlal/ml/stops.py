@@ -9,6 +9,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_args
 
 import numpy as np
+from ase.units import GPa
 from jaxtyping import Float
 
 from aiida_mlal.ml import parts
@@ -16,7 +17,8 @@ from aiida_mlal.ml.configurations import OK, Configurations
 from aiida_mlal.ml.metrics import errors
 from aiida_mlal.ml.selection.base import last_frames
 from aiida_mlal.ml.selection.filters import SAME, Twins
-from aiida_mlal.ml.simulation.guard import UNCERTAIN, UNPHYSICAL
+from aiida_mlal.ml.simulation.cell import FIXED, MovingCell
+from aiida_mlal.ml.simulation.guard import REASONS
 
 if TYPE_CHECKING:
     from aiida_mlal.ml.simulation.base import Simulation
@@ -63,7 +65,7 @@ class State:
     dataset
         All that was ever labelled, ``new`` included.
     runs
-        For each simulation its result: ``converged``, ``reason``, ``steps`` and so on.
+        For each simulation its result: ``converged``, ``reason``, ``steps``, ``cell`` and so on.
     scores
         What the structures that were chosen were chosen by, where there was such a number.
     foreseen
@@ -104,22 +106,77 @@ class State:
         for run, last in last_frames(self.trajectory).items():
             frame = self.trajectory[last]
             label = known.find(frame, SAME)
-            found.append(Final(run, frame, None if label is None else self.dataset[label]))
+            labelled = None if label is None else self.dataset[label]
+            found.append(Final(run, frame, labelled, self._moving_cell(run)))
         return found
+
+    def _moving_cell(self, run: int) -> MovingCell:
+        """Return what of the cell a run moved; ``ValueError`` where it did and nothing says so."""
+        if run < len(self.runs):
+            return MovingCell.of(self.runs[run])
+        frames = self.trajectory
+        cells = frames.cells[frames.info.get("run", np.zeros(len(frames))) == run]
+        if np.ptp(cells, axis=0).any():
+            raise ValueError(
+                f"run {run} moves the cell, and 'runs' have no result of it that says how"
+            )
+        return FIXED
 
 
 @dataclass(frozen=True, eq=False)
 class Final:
-    """The last frame of a run: as the potential sees it, and with its label if there is one."""
+    """The last frame of a run: as the potential sees it, and with its label if there is one.
+
+    Attributes
+    ----------
+    cell
+        What of the cell the run moved, and against which pressure.
+    """
 
     run: int
     predicted: Configurations
     labelled: Configurations | None
+    cell: MovingCell = FIXED
 
     @property
     def fmax(self) -> float:
         """Largest force on a free atom, as labelled, in eV/Å; NaN without a label."""
         return np.nan if self.labelled is None else float(self.labelled.max_forces[0])
+
+    @property
+    def smax_GPa(self) -> float:
+        """Largest component of the labelled stress that moves the cell, in GPa; NaN if unknown.
+
+        0 where the cell is fixed.
+        """
+        if self.labelled is None:
+            return np.nan
+        return float(self.cell.largest(self.labelled.stresses)[0])
+
+    @property
+    def drive(self) -> float:
+        """How far from equilibrium the label is in all that moves, in eV/Å; NaN if unknown.
+
+        The larger one of ``fmax``, and of ``smax_GPa`` times the area of a face of a cube of the
+        volume of an atom.
+        """
+        if self.labelled is None:
+            return np.nan
+        if not self.cell:
+            return self.fmax
+        volume = abs(np.linalg.det(self.labelled.cells[0])) / self.labelled.counts[0]
+        return float(np.maximum(self.fmax, self.smax_GPa * GPa * volume ** (2 / 3)))
+
+    @property
+    def stress_error_GPa(self) -> float:
+        """Mean absolute error of the predicted stress in what moves the cell, in GPa."""
+        if not self.cell:
+            return 0.0
+        predicted = self.predicted.info.get("predicted_stress")
+        if predicted is None or self.labelled is None:
+            return np.nan
+        apart = self.cell.imbalance(predicted) - self.cell.imbalance(self.labelled.stresses)
+        return float(np.abs(apart[0][np.triu_indices(3)]).mean())
 
 
 @dataclass(frozen=True)
@@ -146,8 +203,9 @@ class Stop(ABC):
     """Whether it ends every campaign sooner or later."""
 
     looks_at: ClassVar[frozenset[Aspect]] = frozenset()
-    """What it judges by. One that judges by scores alone, or by runs alone, is asked as soon as
-    these are known, before anything is labelled; one that doesn't say, after an iteration."""
+    """What it judges by. One that judges by scores alone, or by runs and their ends alone, is asked
+    as soon as these are known, before anything is labelled; one that doesn't say, after an
+    iteration."""
 
     @abstractmethod
     def judge(self, state: State) -> Verdict:
@@ -193,28 +251,58 @@ class OracleForce(Stop):
     ----------
     fmax
         Largest force on a free atom in eV/Å, as labelled, not as predicted.
+    smax_GPa
+        Where the cell moves: largest component of what of the labelled stress moves it, the
+        external pressure taken off.
     """
 
     fmax: float = 0.05
+    smax_GPa: float = 0.1
 
     looks_at: ClassVar[frozenset[Aspect]] = frozenset({"ends"})
 
     def __post_init__(self) -> None:
         """Refuse a limit that nothing can meet."""
         _positive("fmax", self.fmax)
+        _positive("smax_GPa", self.smax_GPa)
 
     def judge(self, state: State) -> Verdict:
-        """Compare the labelled forces at the last frame of each run with ``fmax``."""
+        """Compare labelled forces and stresses at the last frame of each run with the limits."""
         if not state.finals:
             return Verdict("go on", "no simulation has been run")
         missing = [final.run for final in state.finals if final.labelled is None]
         if missing:
             return Verdict("go on", f"the last frames of runs {missing} have no label")
+        moving = [final for final in state.finals if final.cell]
+        without = [final.run for final in moving if np.isnan(final.smax_GPa)]
+        if without:
+            return Verdict("go on", f"the labels at the ends of runs {without} have no stress")
         worst = max(state.finals, key=lambda final: final.fmax)
-        found = f"labelled force {worst.fmax:.4g} eV/Å at the end of run {worst.run}"
-        if worst.fmax < self.fmax:
-            return Verdict("converged", f"{found} is the largest, and below {self.fmax:g}")
-        return Verdict("go on", f"{found} is not below {self.fmax:g}")
+        found = [
+            _Compared(f"labelled force {worst.fmax:.4g} eV/Å", worst.run, worst.fmax, self.fmax)
+        ]
+        if moving:
+            worst = max(moving, key=lambda final: final.smax_GPa)
+            what = f"labelled stress {worst.smax_GPa:.4g} GPa"
+            found.append(_Compared(what, worst.run, worst.smax_GPa, self.smax_GPa))
+        above = [one for one in found if not one.value < one.limit]
+        if above:
+            return Verdict("go on", "; ".join(f"{one} is not below {one.limit:g}" for one in above))
+        return Verdict(
+            "converged",
+            "; ".join(f"{one} is the largest, and below {one.limit:g}" for one in found),
+        )
+
+
+@dataclass(frozen=True)
+class _Compared:
+    what: str
+    run: int
+    value: float
+    limit: float
+
+    def __str__(self) -> str:
+        return f"{self.what} at the end of run {self.run}"
 
 
 @dataclass(frozen=True)
@@ -227,10 +315,14 @@ class Agreement(Stop):
         Largest difference of energies, in eV/atom.
     force
         Largest mean absolute difference of force components, in eV/Å.
+    stress_GPa
+        Where the cell moves: largest mean absolute difference of those components of the stress
+        that move it.
     """
 
     energy: float = 0.005
     force: float = 0.05
+    stress_GPa: float = 0.1
 
     looks_at: ClassVar[frozenset[Aspect]] = frozenset({"ends"})
 
@@ -238,17 +330,21 @@ class Agreement(Stop):
         """Refuse limits that nothing can meet."""
         _positive("energy", self.energy)
         _positive("force", self.force)
+        _positive("stress_GPa", self.stress_GPa)
 
     def judge(self, state: State) -> Verdict:
-        """Compare both differences at the last frame of each run."""
+        """Compare the differences at the last frame of each run."""
         if not state.finals:
             return Verdict("go on", "no simulation has been run")
         for final in state.finals:
             if final.labelled is None:
                 return Verdict("go on", f"the last frame of run {final.run} has no label")
             found = prediction_errors(final.predicted, final.labelled)
-            for name, limit in (("energy", self.energy), ("force", self.force)):
-                value = found.get(f"{name}_mae", np.nan)
+            for name, value, limit in (
+                ("energy", found.get("energy_mae", np.nan), self.energy),
+                ("force", found.get("force_mae", np.nan), self.force),
+                ("stress", final.stress_error_GPa, self.stress_GPa),
+            ):
                 if not value <= limit:
                     return Verdict(
                         "go on", f"{name} error {value:.4g} at the end of run {final.run}"
@@ -258,9 +354,10 @@ class Agreement(Stop):
 
 @dataclass(frozen=True)
 class Uninterrupted(Stop):
-    """Converged when no simulation was ended by its guard.
+    """Converged when every simulation reached its aim without being ended by its guard.
 
     Then nothing more is labelled: the potential was sure enough of all that it met, or not asked.
+    A relaxation that ran out of steps has not reached its aim.
 
     Attributes
     ----------
@@ -295,6 +392,9 @@ class Uninterrupted(Stop):
         ended = [interrupted(run) for run in state.runs]
         if any(ended):
             return Verdict("go on", f"{sum(ended)} of {len(ended)} simulations were interrupted")
+        short = sum(not run.get("converged") for run in state.runs)
+        if short:
+            return Verdict("go on", f"{short} of {len(ended)} simulations did not reach their aim")
         found = f"none of {len(ended)} simulations was interrupted"
         if self.threshold is None:
             return Verdict("converged", found)
@@ -323,6 +423,8 @@ class Iterations(Stop):
     def judge(self, state: State) -> Verdict:
         """Count iterations."""
         outcome: Outcome = "exhausted" if state.iteration >= self.n else "go on"
+        if outcome == "exhausted":
+            return Verdict(outcome, f"all {self.n} iterations are done")
         return Verdict(outcome, f"iteration {state.iteration} of {self.n}")
 
 
@@ -425,10 +527,21 @@ def decide(stops: Sequence[Stop], state: State) -> Verdict:
     return Verdict("go on", "; ".join(verdict.reason for verdict in verdicts))
 
 
-def are_met_by(stops: Sequence[Stop], runs: Sequence[Mapping[str, Any]]) -> bool:
-    """Return whether simulations went so well that no label is wanted of what they met."""
-    asked = [stop for stop in stops if stop.looks_at == {"runs"}]
-    return bool(asked) and decide(asked, State.ahead(runs=runs)).outcome == "converged"
+def are_met_by(
+    stops: Sequence[Stop],
+    runs: Sequence[Mapping[str, Any]],
+    trajectory: Configurations | None = None,
+    dataset: Configurations | None = None,
+) -> bool:
+    """Return whether simulations went so well that no label is wanted of what they met.
+
+    Stops are asked that look at how simulations went, or at the labels of their last frames, which
+    may be in the data set already.
+    """
+    nothing = Configurations.empty()
+    known = {"trajectory": trajectory or nothing, "dataset": dataset or nothing}
+    asked = [stop for stop in stops if stop.looks_at and stop.looks_at <= {"runs", "ends"}]
+    return bool(asked) and decide(asked, State.ahead(runs=runs, **known)).outcome == "converged"
 
 
 def are_worth_labels(stops: Sequence[Stop], scores: Sequence[float]) -> bool:
@@ -439,7 +552,7 @@ def are_worth_labels(stops: Sequence[Stop], scores: Sequence[float]) -> bool:
 
 def interrupted(run: Mapping[str, Any]) -> bool:
     """Return whether a simulation was ended by its guard."""
-    return run.get("reason") in (UNCERTAIN, UNPHYSICAL)
+    return run.get("reason") in REASONS
 
 
 def labels_left(stops: Iterable[Stop], n_labels: int) -> int | None:
@@ -471,13 +584,15 @@ def row(state: State) -> dict[str, Any]:
         counted; ``errors`` of what the potential predicted for the new ones (see
         ``ml.metrics.errors``); mean and largest ``uncertainty`` of all frames simulated;
         ``converged`` runs and those ``interrupted`` by their guard, of how many ``runs``;
-        ``oracle_fmax``, the largest labelled force (eV/Å) at the end of a run. What is not known
-        is ``None``.
+        ``oracle_fmax``, the largest labelled force (eV/Å) at the end of a run;
+        ``oracle_smax_GPa``, the largest component of the labelled stress that moves a cell there.
+        What is not known is ``None``, as is the latter where no cell moves.
     """
     uncertainty = np.asarray(state.trajectory.info.get("uncertainty", []), float)
     uncertainty = uncertainty[np.isfinite(uncertainty)]
     good = state.new.learnable
     fmax = [final.fmax for final in state.finals]
+    smax = [final.smax_GPa for final in state.finals if final.cell]
     return {
         "iteration": state.iteration,
         "labels": state.n_labels,
@@ -489,7 +604,8 @@ def row(state: State) -> dict[str, Any]:
         "runs": len(state.runs),
         "converged": sum(bool(run.get("converged")) for run in state.runs),
         "interrupted": sum(interrupted(run) for run in state.runs),
-        "oracle_fmax": float(max(fmax)) if fmax and np.isfinite(fmax).all() else None,
+        "oracle_fmax": _worst(fmax),
+        "oracle_smax_GPa": _worst(smax),
     }
 
 
@@ -498,7 +614,11 @@ def prediction_errors(predicted: Configurations, labelled: Configurations) -> di
     n, n_atoms = len(predicted), len(predicted.numbers)
     energies: Float[np.ndarray, " n"] = predicted.info.get("predicted_energy", np.full(n, np.nan))
     forces = predicted.arrays.get("predicted_forces", np.full((n_atoms, 3), np.nan))
-    return errors(labelled, energies, forces)
+    return errors(labelled, energies, forces, predicted.info.get("predicted_stress"))
+
+
+def _worst(values: Sequence[float]) -> float | None:
+    return float(max(values)) if len(values) and np.isfinite(values).all() else None
 
 
 def _positive(name: str, value: float) -> None:

@@ -19,8 +19,9 @@ def direct_relaxation(node: ProcessNode, how: str) -> DirectRelaxation:
     ValueError
         If ``how`` is neither, or the oracle cannot be run here.
     """
+    cell = graph.moving_cell(node)
     if Path(how).exists():
-        return read(Path(how))
+        return read(Path(how), cell)
     if how not in OPTIMIZERS:
         raise ValueError(f"expected a file or an optimiser of {list(OPTIMIZERS)}, got {how!r}")
     batches = graph.labelled(node)
@@ -34,7 +35,14 @@ def direct_relaxation(node: ProcessNode, how: str) -> DirectRelaxation:
         )
     options = build(CalculatorOptions, calculator.get_dict(), "calculator")
     start = batches[0].dataset.configurations[0].to_ase()[0]
-    return relax(start, options.build(), how, graph.tolerance(node) or OracleForce.fmax)
+    return relax(
+        start,
+        options.build(),
+        how,
+        graph.tolerance(node) or OracleForce.fmax,
+        cell=cell,
+        smax_GPa=graph.stress_tolerance(node) or OracleForce.smax_GPa,
+    )
 
 
 def _calculator(process: ProcessNode) -> Dict | None:

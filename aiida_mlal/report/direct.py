@@ -12,6 +12,7 @@ from ase.io import iread
 
 from aiida_mlal.ml.configurations import Configurations
 from aiida_mlal.ml.options import suggest
+from aiida_mlal.ml.simulation.cell import FIXED, MovingCell
 
 OPTIMIZERS = ("BFGS", "BFGSLineSearch", "FIRE", "GPMin", "LBFGS", "LBFGSLineSearch")
 
@@ -28,32 +29,51 @@ class DirectRelaxation:
         Largest force on a free atom after each label, in eV/Å.
     energies
         Energy after each label, in eV.
+    smax_GPa
+        Largest component of what of the stress moves the cell after each label; 0 where the cell
+        is fixed.
     """
 
     name: str
     fmax: tuple[float, ...]
     energies: tuple[float, ...]
+    smax_GPa: tuple[float, ...] = ()
 
     @property
     def labels(self) -> int:
         """How many labels it used."""
         return len(self.fmax)
 
-    def until(self, fmax: float) -> "DirectRelaxation":
-        """Return the relaxation up to the first label whose forces are below ``fmax``, in eV/Å."""
-        below = np.flatnonzero(np.array(self.fmax) < fmax)
-        if not len(below):
+    def is_relaxed(self, fmax: float, smax_GPa: float) -> bool:
+        """Return whether the last label is below ``fmax`` (eV/Å) and ``smax_GPa``."""
+        return self.fmax[-1] < fmax and self.smax_GPa[-1] < smax_GPa
+
+    def until(self, fmax: float, smax_GPa: float = np.inf) -> "DirectRelaxation":
+        """Return the relaxation up to the first label below ``fmax`` (eV/Å) and ``smax_GPa``."""
+        below = np.array(self.fmax) < fmax
+        if len(self.smax_GPa):
+            below &= np.array(self.smax_GPa) < smax_GPa
+        if not below.any():
             return self
-        end = int(below[0]) + 1
-        return replace(self, fmax=self.fmax[:end], energies=self.energies[:end])
+        end = int(below.argmax()) + 1
+        parts = {name: getattr(self, name)[:end] for name in ("fmax", "energies", "smax_GPa")}
+        return replace(self, **parts)
 
 
-def read(path: Path) -> DirectRelaxation:
-    """Return the relaxation in a file that ASE can read, with energy and forces of each step."""
+def read(path: Path, cell: MovingCell = FIXED) -> DirectRelaxation:
+    """Return the relaxation in a file that ASE can read, with energy and forces of each step.
+
+    Where the cell moves each step needs a stress as well.
+    """
     frames = Configurations.from_ase(list(iread(path)))
     if not len(frames) or not np.isfinite(frames.max_forces).all():
         raise ValueError(f"{path}: expected frames with forces, found some without")
-    return _summary(path.stem, frames)
+    if not np.isfinite(cell.largest(frames.stresses)).all():
+        raise ValueError(
+            f"{path}: expected frames with stress, since the campaign relaxes the cell "
+            f"('{cell.moves}'), found some without"
+        )
+    return _summary(path.stem, frames, cell)
 
 
 def relax(
@@ -62,29 +82,56 @@ def relax(
     optimizer: str = "BFGS",
     fmax: float = 0.05,
     max_steps: int = 300,
+    cell: MovingCell = FIXED,
+    smax_GPa: float = 0.1,
 ) -> DirectRelaxation:
     """Relax with an optimiser of ASE, and count what the calculator is asked for.
 
     Every geometry counts, those of a line search as well, so that optimisers compare fairly.
+
+    Parameters
+    ----------
+    atoms
+        Where to begin; they are left as they are.
+    fmax
+        Largest force on a free atom that counts as none, in eV/Å.
+    cell, smax_GPa
+        What of the cell moves, and the largest component of what of the stress moves it that
+        counts as none.
     """
+    frames = relax_frames(atoms, calculator, optimizer, fmax, max_steps, cell, smax_GPa)
+    return _summary(f"direct {optimizer}", frames, cell).until(fmax, smax_GPa)
+
+
+def relax_frames(
+    atoms: Atoms,
+    calculator: BaseCalculator,
+    optimizer: str,
+    fmax: float,
+    max_steps: int,
+    cell: MovingCell,
+    smax_GPa: float,
+) -> Configurations:
+    """Return all that the calculator is asked for by ``relax``, with its labels."""
     if optimizer not in OPTIMIZERS:
         raise ValueError(f"unknown optimizer {optimizer!r}{suggest(optimizer, OPTIMIZERS)}")
-    recording = _Recording(calculator)
+    recording = _Recording(calculator, ("energy", "forces", *(["stress"] if cell else [])))
     atoms = atoms.copy()
     atoms.calc = recording
-    with getattr(ase.optimize, optimizer)(atoms, logfile=None) as steps:
-        steps.run(fmax=fmax, steps=max_steps)
-    return _summary(f"direct {optimizer}", Configurations.from_ase(recording.frames)).until(fmax)
+    with getattr(ase.optimize, optimizer)(cell.filter(atoms), logfile=None) as steps:
+        for _ in steps.irun(0.0, max_steps):
+            if _summary("", Configurations.from_ase(atoms), cell).is_relaxed(fmax, smax_GPa):
+                break
+    return Configurations.from_ase(recording.frames)
 
 
 class _Recording(Calculator):
     """Keeps each geometry that another calculator computes."""
 
-    implemented_properties = ["energy", "forces"]  # noqa: RUF012
-
-    def __init__(self, calculator: BaseCalculator) -> None:
+    def __init__(self, calculator: BaseCalculator, properties: tuple[str, ...]) -> None:
         super().__init__()
         self.calculator = calculator
+        self.implemented_properties = list(properties)
         self.frames: list[Atoms] = []
 
     def calculate(
@@ -93,7 +140,7 @@ class _Recording(Calculator):
         properties: list[str] | None = None,
         system_changes: list[str] = all_changes,
     ) -> None:
-        """Compute energy and forces."""
+        """Compute energy and forces, and the stress where it is wanted."""
         super().calculate(atoms, properties or ["energy"], system_changes)
         frame = self.atoms.copy()
         frame.calc = self.calculator
@@ -101,11 +148,16 @@ class _Recording(Calculator):
             "energy": float(frame.get_potential_energy()),
             "forces": frame.get_forces(apply_constraint=False),
         }
+        if "stress" in self.implemented_properties:
+            self.results["stress"] = frame.get_stress(apply_constraint=False)
         frame.calc = SinglePointCalculator(frame, **self.results)
         self.frames.append(frame)
 
 
-def _summary(name: str, frames: Configurations) -> DirectRelaxation:
+def _summary(name: str, frames: Configurations, cell: MovingCell) -> DirectRelaxation:
     return DirectRelaxation(
-        name, tuple(frames.max_forces.tolist()), tuple(frames.energies.tolist())
+        name,
+        tuple(frames.max_forces.tolist()),
+        tuple(frames.energies.tolist()),
+        tuple(cell.largest(frames.stresses).tolist()),
     )

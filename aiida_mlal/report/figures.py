@@ -61,7 +61,9 @@ def learning_curve(report: CampaignReport) -> "Figure":
     Beside them: errors on a test set where there is one, labelled forces at the end of simulations
     where there are any, or else how many simulations were interrupted by their guard.
     """
-    figure, (left, right) = _subplots(1, 2, figsize=(9.0, 3.7))
+    n = 3 if report.cell_moves else 2
+    figure, panels = _subplots(1, n, figsize=(4.5 * n, 3.7))
+    left, right = panels[0], panels[-1]
     rows = report.curve
     if any(row.get("test") for row in rows):
         _test_errors(left, report)
@@ -72,7 +74,9 @@ def learning_curve(report: CampaignReport) -> "Figure":
     ):
         _interruptions(left, report)
     else:
-        _forces(left, report)
+        _ends(left, report, "force", "fmax", "oracle_fmax", "eV/Å")
+    if report.cell_moves:
+        _ends(panels[1], report, "stress", "smax_GPa", "oracle_smax_GPa", "GPa")
     right.set_title("Errors before a label was learned")
     for key, name, colour, marker in (
         ("force_mae", "forces, eV/Å", BLUE, "o"),
@@ -88,7 +92,7 @@ def learning_curve(report: CampaignReport) -> "Figure":
     right.set_xlabel("labels")
     _log(right)
     _legend(right)
-    _whole_numbers(left, right)
+    _whole_numbers(*panels)
     return figure
 
 
@@ -124,32 +128,37 @@ def _interruptions(axes: "Axes", report: CampaignReport) -> None:
     axes.legend()
 
 
-def _forces(axes: "Axes", report: CampaignReport) -> None:
-    axes.set_title("Labelled force at the end of the relaxation")
+def _ends(
+    axes: "Axes", report: CampaignReport, what: str, name: str, column: str, unit: str
+) -> None:
+    """Draw what labels say of the ends of simulations: a column of the learning curve."""
+    axes.set_title(f"Labelled {what} at the end of the relaxation")
+    limit: float | None = getattr(report, name)
     for direct, shade in zip(report.direct, (GREY, PINK, SKY), strict=False):
+        values = getattr(direct, name)
         axes.plot(
-            np.arange(1, direct.labels + 1),
-            direct.fmax,
+            np.arange(1, len(values) + 1),
+            values,
             color=shade,
             lw=1.2,
             label=f"{direct.name}: {direct.labels} labels",
         )
-        axes.plot([direct.labels], direct.fmax[-1:], marker="o", ms=4, color=shade)
-    x, y = _present([(row["labels"], row.get("oracle_fmax")) for row in report.curve])
+        axes.plot([direct.labels], values[-1:], marker="o", ms=4, color=shade)
+    x, y = _present([(row["labels"], row.get(column)) for row in report.curve])
     if len(x):
         axes.plot(x, y, marker="o", color=BLUE, label=f"active learning: {report.labels} labels")
-    if report.fmax is not None:
-        axes.axhline(report.fmax, color=BLACK, lw=1, ls="--")
+    if limit is not None:
+        axes.axhline(limit, color=BLACK, lw=1, ls="--")
         axes.annotate(
-            f"{report.fmax:g} eV/Å",
-            (1, report.fmax),
+            f"{limit:g} {unit}",
+            (1, limit),
             xycoords=("axes fraction", "data"),
             ha="right",
             va="bottom",
             fontsize=8,
         )
     axes.set_xlabel("labels")
-    axes.set_ylabel("largest force, eV/Å")
+    axes.set_ylabel(f"largest {what}, {unit}")
     _log(axes)
     _legend(axes)
 

@@ -12,6 +12,7 @@ from aiida.orm import CalcJobNode, Dict, List, ProcessNode, QueryBuilder
 
 from aiida_mlal.data.dataset import DatasetData
 from aiida_mlal.data.selection import SelectionData
+from aiida_mlal.ml.simulation.cell import FIXED, MovingCell
 from aiida_mlal.ml.stops import OracleForce
 from aiida_mlal.ml.tasks.base import RESULT
 
@@ -138,6 +139,25 @@ def tolerance(node: ProcessNode) -> float | None:
         if stop["name"] == "oracle_force":
             return float(stop.get("fmax", OracleForce.fmax))
     return None
+
+
+def stress_tolerance(node: ProcessNode) -> float | None:
+    """Return the labelled stress in GPa that goes with ``tolerance``, where a cell moves."""
+    stops = find_inputs(node).get("stop")
+    for stop in stops.get_list() if isinstance(stops, List) and moving_cell(node) else []:
+        if stop["name"] == "oracle_force":
+            return float(stop.get("smax_GPa", OracleForce.smax_GPa))
+    return None
+
+
+def moving_cell(node: ProcessNode) -> MovingCell:
+    """Return what of the cell the simulations of a campaign move, as their results say."""
+    for child in children(node):
+        for output in _outputs(child, Dict):
+            runs = output.get_dict().get("runs")
+            if isinstance(runs, list) and runs:
+                return MovingCell.of(runs[0])
+    return FIXED
 
 
 def _outputs(node: ProcessNode, cls: Any) -> Iterator[Any]:

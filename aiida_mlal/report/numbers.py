@@ -11,6 +11,7 @@ from aiida.orm import CalcJobNode, Data, Dict, Int, List, ProcessNode, Str, Work
 
 from aiida_mlal.data.dataset import DatasetData
 from aiida_mlal.ml.configurations import OK, Configurations
+from aiida_mlal.ml.simulation.cell import MovingCell
 from aiida_mlal.report import graph
 from aiida_mlal.report.direct import DirectRelaxation
 
@@ -35,6 +36,9 @@ class Query:
         What became of the label, and why where it is not ``ok``.
     energy, fmax
         As labelled: eV, and the largest force on a free atom in eV/Å.
+    smax_GPa
+        As labelled: the largest component of the stress that moves the cell; None where none
+        moves, or it is not known.
     energy_error, force_error
         Of the potential that chose it: eV/atom, and the largest force difference in eV/Å.
     uncertainty
@@ -56,6 +60,7 @@ class Query:
     force_error: float | None
     uncertainty: float | None
     source: str
+    smax_GPa: float | None = None
 
 
 @dataclass(frozen=True)
@@ -148,12 +153,18 @@ class CampaignReport:
     outputs: Mapping[str, str]
     potential: Mapping[str, Any]
     fmax: float | None
+    smax_GPa: float | None = None
     direct: Sequence[DirectRelaxation] = ()
 
     @property
     def labels(self) -> int:
         """How many structures were labelled, or tried in vain."""
         return len(self.queries)
+
+    @property
+    def cell_moves(self) -> bool:
+        """Whether simulations move the cell, so that a label's stress is shown beside its force."""
+        return any(query.smax_GPa is not None for query in self.queries)
 
     @property
     def overhead(self) -> float:
@@ -182,6 +193,7 @@ def collect(node: ProcessNode, direct: Iterable[DirectRelaxation] = ()) -> Campa
     processes = graph.descendants(node)
     inputs = graph.find_inputs(node)
     start, end = node.ctime, _end(node, processes)
+    cell = graph.moving_cell(node)
     return CampaignReport(
         pk=node.pk or 0,
         uuid=node.uuid,
@@ -196,7 +208,7 @@ def collect(node: ProcessNode, direct: Iterable[DirectRelaxation] = ()) -> Campa
         busy=_busy(processes),
         options={key: _plain(inputs[key]) for key in OPTIONS if key in inputs},
         curve=graph.curve(node),
-        queries=[query for batch in batches for query in _queries(batch)],
+        queries=[query for batch in batches for query in _queries(batch, cell)],
         rejections=[
             Rejections(
                 iteration,
@@ -218,6 +230,7 @@ def collect(node: ProcessNode, direct: Iterable[DirectRelaxation] = ()) -> Campa
         },
         potential=_potential(node),
         fmax=graph.tolerance(node),
+        smax_GPa=graph.stress_tolerance(node),
         direct=tuple(direct),
     )
 
@@ -232,7 +245,7 @@ def _joined(batches: Sequence[graph.Batch]) -> Configurations:
     return Configurations.concatenate(parts)
 
 
-def _queries(batch: graph.Batch) -> list[Query]:
+def _queries(batch: graph.Batch, cell: MovingCell) -> list[Query]:
     found = batch.dataset.configurations
     info, n = found.info, len(found)
     nothing = np.full(n, np.nan)
@@ -242,6 +255,7 @@ def _queries(batch: graph.Batch) -> list[Query]:
     steps = info.get("step", nothing) if batch.iteration else nothing
     reasons = info.get("query", info.get("reason", [""] * n))
     why = _chosen_because(batch)
+    smax = cell.largest(found.stresses) if cell else nothing
     return [
         Query(
             iteration=batch.iteration,
@@ -257,6 +271,7 @@ def _queries(batch: graph.Batch) -> list[Query]:
             force_error=_known(force_errors[i]),
             uncertainty=_known(info.get("uncertainty", nothing)[i]),
             source=batch.dataset.sources[i] or batch.process.uuid,
+            smax_GPa=_known(smax[i]),
         )
         for i, (key, formula) in enumerate(zip(found.keys, found.formulas, strict=True))
     ]

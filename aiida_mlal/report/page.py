@@ -17,7 +17,8 @@ from aiida_mlal.report.numbers import CampaignReport
 
 CAPTIONS = {
     "learning_curve": "Left: the largest force on a free atom at the end of the simulations, as "
-    "the labelling code says, against the number of labels paid; or, where there is a test set, "
+    "the labelling code says, against the number of labels paid, and beside it the largest "
+    "component of the stress that moves the cell, where one moves; or, where there is a test set, "
     "errors on it against the number of structures learned from. Right: errors of the potential "
     "on structures that it had not learned from yet.",
     "parity": "Each structure that a query chose, as predicted by the potential that led to it, "

@@ -81,6 +81,8 @@ def describe(found: Progress) -> str:
 def table(curve: Sequence[Mapping[str, Any]]) -> str:
     """Return the learning curve as a table of text."""
     columns = _TESTED if any(row.get("test") for row in curve) else _SIMULATED
+    if any(row.get("oracle_smax_GPa") is not None for row in curve):
+        columns = (*columns, ("oracle smax", "GPa", lambda row: row.get("oracle_smax_GPa")))
     rows = [[value(row) for _, _, value in columns] for row in curve]
     headers = [f"{name}\n{unit}" for name, unit, _ in columns]
     return tabulate(rows, headers=headers, floatfmt=".3g", missingval="-")

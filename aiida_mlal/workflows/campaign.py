@@ -90,7 +90,8 @@ class CampaignWorkChain(WorkChain):
             "potential",
             valid_type=PotentialData,
             required=False,
-            help="Begins instead of one trained on `dataset`.",
+            help="Begins instead of one trained on `dataset`. Where the graph says that it has not "
+            "learned from all labels there, one is trained first.",
         )
         for name, about in OPTIONS.items():
             spec.input(name, valid_type=Dict, serializer=to_aiida_type, help=about)
@@ -207,7 +208,9 @@ class CampaignWorkChain(WorkChain):
         inputs = self.inputs
         self.ctx.iteration = 0
         self.ctx.going_on, self.ctx.outcome, self.ctx.verdict = True, "", ""
-        self.ctx.trained = "potential" in inputs
+        self.ctx.trained = "potential" in inputs and steps.has_learned(
+            inputs.potential, inputs.get("dataset")
+        )
         self.ctx.query = inputs.query
         for name in ("dataset", "potential"):
             if name in inputs:

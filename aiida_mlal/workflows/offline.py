@@ -16,6 +16,8 @@ from aiida_mlal.ml.labelling.checks import Limits, check_geometry
 from aiida_mlal.ml.options import build, suggest, within
 from aiida_mlal.ml.selection.final_uncertainty import FinalUncertainty
 from aiida_mlal.ml.selection.uncertainty import MostUncertain
+from aiida_mlal.ml.simulation.base import Simulation
+from aiida_mlal.ml.training.options import TrainingOptions
 from aiida_mlal.workflows import steps
 from aiida_mlal.workflows.campaign import (
     OPTIONS,
@@ -29,7 +31,7 @@ from aiida_mlal.workflows.campaign import (
     name_campaign,
     trained_for,
 )
-from aiida_mlal.workflows.labelling.lookup import check_label, labelling_of
+from aiida_mlal.workflows.labelling.lookup import check_label, check_stress, labelling_of
 from aiida_mlal.workflows.ports import check_names, fill, names
 from aiida_mlal.workflows.simulate import SimulateBaseWorkChain
 
@@ -98,7 +100,8 @@ class OfflineWorkChain(CampaignWorkChain):
             "structure",
             valid_type=StructureData,
             required=False,
-            help="The one of `relaxed` with the smallest labelled force.",
+            help="The one of `relaxed` with the smallest labelled force, and stress where its "
+            "cell moved.",
         )
 
         step: Any = cls
@@ -114,6 +117,11 @@ class OfflineWorkChain(CampaignWorkChain):
                 step.check,
             ),
             step.end,
+        )
+        spec.exit_code(
+            422,
+            "ERROR_LABELS_WITHOUT_STRESS",
+            message="The simulation moves the cell, and it cannot be judged where to: {why}",
         )
         spec.exit_code(441, "ERROR_SIMULATION_FAILED", message="{process} failed: {why}")
 
@@ -246,6 +254,17 @@ class OfflineWorkChain(CampaignWorkChain):
         self.ctx.simulated = False
         return super().take_potential()
 
+    def take_labels(self) -> ExitCode | None:
+        """Extend the data set; labels without stress are of no use where a cell moves."""
+        code = super().take_labels()
+        if code is not None:
+            return code
+        try:
+            _simulation(self.inputs).moving_cell.check_labels(self.ctx.dataset.configurations)
+        except ValueError as error:
+            return self._finish("ERROR_LABELS_WITHOUT_STRESS", why=error)
+        return None
+
     def simulation_is_due(self) -> bool:
         """Return whether the potential has not run the simulations."""
         return not self.ctx.simulated
@@ -276,7 +295,9 @@ class OfflineWorkChain(CampaignWorkChain):
     def query_is_due(self) -> bool:
         """Return whether something that simulations met may be worth a label."""
         chosen = stops.parse(self.inputs.stop.get_list())
-        return not stops.are_met_by(chosen, self.ctx.results.get_dict().get("runs", []))
+        runs = self.ctx.results.get_dict().get("runs", [])
+        frames, known = self.ctx.trajectory.configurations, self.ctx.dataset.configurations
+        return not stops.are_met_by(chosen, runs, frames, known)
 
     def candidates(self) -> dict[str, Any]:
         """Return the frames of the simulations."""
@@ -301,6 +322,7 @@ class OfflineWorkChain(CampaignWorkChain):
             found: Any = steps.last_frames(  # type: ignore[call-arg]
                 trajectory=self.ctx.trajectory,
                 dataset=self.ctx.dataset,
+                results=self.ctx.results,
                 metadata={"call_link_label": "last_frames"},
             )
             for name, node in found.items():
@@ -326,7 +348,7 @@ def _check_options(inputs: Mapping[str, Any]) -> None:
 
     given = {name: inputs[name].get_dict() for name in (*OPTIONS, "simulation") if name in inputs}
     check_options(given)
-    simulation = parts.make("simulations", given["simulation"], "simulation")
+    simulation = _simulation(inputs)
     query = parts.make("strategies", given["query"], "query")
     chosen = stops.parse(inputs["stop"].get_list())
 
@@ -340,6 +362,14 @@ def _check_options(inputs: Mapping[str, Any]) -> None:
         )
     if "first_query" in inputs:
         check_first(inputs["first_query"].get_dict(), given["model"])
+    if (
+        simulation.moving_cell
+        and not build(TrainingOptions, given.get("training", {}), "training").loss.stress
+    ):
+        raise ValueError(
+            "training.loss.stress: the simulation moves the cell, and a potential that learns no "
+            "stress does not know where to: expected a weight above 0"
+        )
     guard: Any = getattr(simulation, "guard", None)
     for stop in chosen:
         stop.check_simulation(simulation)
@@ -360,6 +390,11 @@ def _check_options(inputs: Mapping[str, Any]) -> None:
             )
 
 
+def _simulation(inputs: Mapping[str, Any]) -> Simulation:
+    made: Simulation = parts.make("simulations", inputs["simulation"].get_dict(), "simulation")
+    return made
+
+
 def _watches_ends(chosen: list[stops.Stop]) -> list[stops.Stop]:
     """Return the stops that need labels of the last frames."""
     return [stop for stop in chosen if "ends" in stop.looks_at]
@@ -375,6 +410,12 @@ def _check_structures(inputs: Mapping[str, Any]) -> None:
         status, reason = check_geometry(structure, limits)
         if status != OK:
             raise ValueError(f"structures: number {i} ({structure.formulas[0]}): {reason}")
+    simulation = _simulation(inputs)
+    with within("structures"):
+        simulation.check(start)
+    moving = simulation.moving_cell
+    if moving:
+        check_stress(inputs["labelling"].value, inputs.get("label", {}))
     check_elements(inputs, start.elements)
     n = inputs["query"].get_dict().get("n", 1)
     if n < len(start) and _watches_ends(stops.parse(inputs["stop"].get_list())):
@@ -383,6 +424,9 @@ def _check_structures(inputs: Mapping[str, Any]) -> None:
             f"of them all: expected n of {len(start)} or more, got {n}"
         )
     dataset, potential = inputs.get("dataset"), inputs.get("potential")
+    if dataset is not None:
+        with within("dataset"):
+            moving.check_labels(dataset.configurations)
     if potential is not None:
         if not steps.has_labels(dataset):
             raise ValueError("potential: give the 'dataset' too that it was trained on")

@@ -142,13 +142,14 @@ def gather(**rows: Dict) -> Dict:
 
 
 @calcfunction
-def last_frames(trajectory: DatasetData, dataset: DatasetData) -> dict[str, Data]:
+def last_frames(trajectory: DatasetData, dataset: DatasetData, results: Dict) -> dict[str, Data]:
     """Return the end of each run with its label if there is one, and the best one as structure.
 
-    The best has the smallest labelled force; without labels it is the first.
+    The best has the smallest labelled force, and stress where its cell moved; see
+    ``ml.stops.Final.drive``. Without labels it is the first.
     """
-    known = dataset.configurations
-    state = stops.State(0, 0, trajectory.configurations, Configurations.empty(), known)
+    known, runs = dataset.configurations, results.get_dict().get("runs", ())
+    state = stops.State(0, 0, trajectory.configurations, Configurations.empty(), known, runs)
     places = {key: i for i, key in enumerate(known.keys)}
     frames, sources = [], []
     for final in state.finals:
@@ -157,7 +158,7 @@ def last_frames(trajectory: DatasetData, dataset: DatasetData) -> dict[str, Data
         sources.append("" if label is None else dataset.sources[places[label.keys[0]]])
     if not frames:
         return {}
-    best = int(np.argmin([np.nan_to_num(final.fmax, nan=np.inf) for final in state.finals]))
+    best = int(np.argmin([np.nan_to_num(final.drive, nan=np.inf) for final in state.finals]))
     return {
         "relaxed": DatasetData(Configurations.concatenate(frames), sources),
         "structure": to_structure(frames[best]),
@@ -208,6 +209,19 @@ def failed_share(dataset: DatasetData) -> tuple[int, int]:
     """Return how many structures have no label although one was tried, and of how many."""
     status = dataset.configurations.status
     return int(np.isin(status, (FAILED, UNCONVERGED)).sum()), int((status != UNLABELLED).sum())
+
+
+def has_learned(potential: PotentialData, dataset: DatasetData | None) -> bool:
+    """Return whether a potential has learned from all good labels of a data set.
+
+    The process that trained it tells; where there is none in the graph, it is assumed.
+    """
+    trained = None if potential.creator is None else potential.creator.base.links.get_incoming()
+    names = {} if trained is None else {link.link_label: link.node for link in trained.all()}
+    if dataset is None or "dataset" not in names:
+        return True
+    learned = set(names["dataset"].configurations.learnable.keys)
+    return set(dataset.configurations.learnable.keys) <= learned
 
 
 def has_labels(dataset: DatasetData | None) -> bool:

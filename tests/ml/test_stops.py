@@ -4,8 +4,9 @@ from typing import ClassVar
 
 import numpy as np
 import pytest
-from ase.build import fcc100
+from ase.build import bulk, fcc100
 from ase.constraints import FixAtoms
+from ase.units import GPa
 
 from aiida_mlal.ml import parts
 from aiida_mlal.ml.configurations import Configurations
@@ -232,18 +233,124 @@ def test_final_frames_are_found_with_their_labels():
 
 
 def ended(*reasons, uncertainty=1.0):
-    return [{"reason": reason, "max_uncertainty": uncertainty} for reason in reasons]
+    return [
+        {
+            "reason": reason,
+            "converged": reason == "converged",
+            "max_uncertainty": uncertainty,
+        }
+        for reason in reasons
+    ]
+
+
+def crystal_path(moves="full", pressure_GPa=0.0):
+    """Two runs of a crystal whose forces are all zero, each of two frames, its cell moving."""
+    frames = [bulk("Cu", cubic=True, a=a) for a in (3.5, 3.6, 3.5, 3.7)]
+    path = Configurations.from_ase(frames).with_info(
+        run=[0, 0, 1, 1],
+        step=[0, 1, 0, 1],
+        predicted_energy=np.zeros(4),
+        predicted_stress=np.zeros((4, 3, 3)),
+    )
+    path = path.with_arrays(predicted_forces=np.zeros((16, 3)))
+    cell = {"moves": moves, "pressure_GPa": pressure_GPa}
+    runs = [{"reason": "converged", "converged": True, "cell": cell}] * 2
+    return path, runs
+
+
+def stressed(frames, *stresses):
+    """Give crystals labels without forces, with these stresses (GPa) along the first axis."""
+    tensors = np.zeros((len(frames), 3, 3))
+    tensors[:, 0, 0] = np.array(stresses) * GPa
+    blank = np.zeros((len(frames.numbers), 3))
+    return frames.with_labels(np.zeros(len(frames)), blank, tensors).with_info(
+        status=["ok"] * len(frames)
+    )
+
+
+def judge(stop, stresses, **options):
+    path, runs = crystal_path(**options)
+    return stop.judge(state(path, stressed(path[[1, 3]], *stresses), runs=runs))
+
+
+class TestMovingCells:
+    """Where symmetry makes all forces zero, the stress alone says whether a cell is relaxed."""
+
+    def test_converged_when_force_and_stress_are_small(self):
+        verdict = judge(OracleForce(0.05, smax_GPa=0.1), (0.02, -0.09))
+        assert verdict.outcome == "converged"
+        assert "labelled stress 0.09 GPa at the end of run 1 is the largest" in verdict.reason
+
+    @pytest.mark.parametrize("stop", [OracleForce(0.05), Agreement(1.0, 1.0)])
+    @pytest.mark.parametrize("stress", [0.9, np.nan])
+    def test_goes_on_while_a_stress_is_large_or_unknown(self, stop, stress):
+        verdict = judge(stop, (0.0, stress))
+        assert verdict.outcome == "go on"
+        assert "stress" in verdict.reason
+
+    def test_only_what_moves_counts(self):
+        """Of 0.24 GPa along one axis a third is hydrostatic."""
+        stop = OracleForce(0.05, smax_GPa=0.1)
+        assert judge(stop, (0.24, 0.0), moves="volume").outcome == "converged"
+        assert judge(stop, (0.24, 0.0), moves="shape").outcome == "go on"
+        assert judge(stop, (0.24, 0.0), moves="fixed").outcome == "converged"
+
+    def test_the_external_pressure_is_no_error_but_its_absence_is(self):
+        stop = OracleForce(0.05, smax_GPa=0.1)
+        assert judge(stop, (-6.0, -6.0), moves="volume", pressure_GPa=2.0).outcome == "converged"
+        assert judge(stop, (0.0, 0.0), moves="volume", pressure_GPa=2.0).outcome == "go on"
+
+    def test_agreement_is_of_predicted_and_labelled_stress(self):
+        """The mean of six components, of which one differs."""
+        assert judge(Agreement(1.0, 1.0, stress_GPa=0.1), (0.5, 0.5)).outcome == "converged"
+        assert judge(Agreement(1.0, 1.0, stress_GPa=0.08), (0.5, 0.5)).outcome == "go on"
+
+    def test_the_curve_has_the_stress_beside_the_force(self):
+        path, runs = crystal_path()
+        found = row(state(path, stressed(path[[1, 3]], 0.2, -0.7), runs=runs))
+        assert found["oracle_fmax"] == 0.0
+        assert found["oracle_smax_GPa"] == pytest.approx(0.7)
+        assert found["errors"]["stress_max"] == pytest.approx(0.7 * GPa)
+        path, runs = crystal_path("fixed")
+        found = row(state(path, stressed(path[[1, 3]], 0.2, -0.7), runs=runs))
+        assert found["oracle_smax_GPa"] is None
+
+    def test_the_best_end_has_small_force_and_stress(self):
+        path, runs = crystal_path()
+        finals = state(path, stressed(path[[1, 3]], 2.0, 1.0), runs=runs).finals
+        area = (3.6**3 / 4) ** (2 / 3), (3.7**3 / 4) ** (2 / 3)
+        assert [final.drive for final in finals] == pytest.approx(
+            [2.0 * GPa * area[0], 1.0 * GPa * area[1]]
+        )
+
+    def test_a_moving_cell_is_never_taken_for_a_fixed_one(self):
+        path, _ = crystal_path()
+        with pytest.raises(ValueError, match="run 0 moves the cell, and 'runs' have no result"):
+            OracleForce().judge(state(path, stressed(path[[1, 3]], 0.0, 0.0), runs=[]))
+
+    def test_known_ends_that_are_relaxed_need_no_label(self):
+        path, runs = crystal_path()
+        stops = [OracleForce(0.05, smax_GPa=0.1), Iterations(3)]
+        assert are_met_by(stops, runs, path, stressed(path[[1, 3]], 0.05, 0.05))
+        assert not are_met_by(stops, runs, path, stressed(path[[1, 3]], 0.05, 0.5))
+        assert not are_met_by(stops, runs, path, stressed(path[[1]], 0.05))
 
 
 class TestUninterrupted:
     def test_converged_when_no_guard_ended_a_run(self):
         verdict = Uninterrupted().judge(
-            state(NOTHING, NOTHING, runs=ended("converged", "max_steps"))
+            state(NOTHING, NOTHING, runs=ended("converged", "converged"))
         )
         assert verdict.outcome == "converged"
         assert verdict.reason == "none of 2 simulations was interrupted"
 
-    @pytest.mark.parametrize("reason", ["uncertain", "unphysical"])
+    def test_goes_on_when_one_ran_out_of_steps(self):
+        runs = ended("converged", "max_steps")
+        verdict = Uninterrupted().judge(state(NOTHING, NOTHING, runs=runs))
+        assert verdict.outcome == "go on"
+        assert verdict.reason == "1 of 2 simulations did not reach their aim"
+
+    @pytest.mark.parametrize("reason", ["uncertain", "strayed", "unphysical"])
     def test_goes_on_when_one_did(self, reason):
         verdict = Uninterrupted().judge(state(NOTHING, NOTHING, runs=ended("converged", reason)))
         assert verdict.outcome == "go on"

@@ -12,6 +12,7 @@ from ase.calculators.emt import EMT
 from campaign_fixtures import ancestors, once
 
 from aiida_mlal.data.dataset import DatasetData
+from aiida_mlal.workflows import steps
 
 INPUTS = {
     "model": {**MODEL, "ensemble": 2},
@@ -69,7 +70,7 @@ def all_outputs(node):
 
 def test_ends_with_the_budget_and_gives_what_was_achieved(campaign, slab):
     assert campaign.exit_status == 410
-    assert "iteration 2 of 2" in campaign.exit_message
+    assert "all 2 iterations are done" in campaign.exit_message
     outputs = campaign.outputs
     rows = outputs.curve["rows"]
     assert [row["iteration"] for row in rows] == [1, 2]
@@ -147,16 +148,30 @@ def test_steps_can_be_told_by_their_links_and_labels(campaign):
 def test_extends_a_campaign_without_a_label_twice(campaign, make):
     builder = make(stop=[{"name": "oracle_force", "fmax": 100.0}, {"name": "iterations", "n": 3}])
     builder.dataset = campaign.outputs.dataset
-    builder.potential = campaign.outputs.potential
     builder.structures = campaign.outputs.structure
     results, node = run_get_node(builder)
     assert node.is_finished_ok, node.exit_message
-    assert not called(node, "TrainBaseWorkChain")
+    assert len(called(node, "TrainBaseWorkChain")) == 1
     (labelling,) = called(node, "ASELabelWorkChain")
     new = labelling.outputs.dataset.configurations.keys
     assert not set(new) & set(campaign.outputs.dataset.configurations.keys)
     assert len(results["dataset"]) == 5 + len(new)
     assert results["curve"]["rows"][0]["labels"] == len(new)
+
+
+def test_a_potential_that_has_not_learned_all_labels_is_trained_first(campaign, make):
+    """The last potential of a campaign knows nothing of the last labels."""
+    potential = campaign.outputs.potential
+    learned = potential.creator.inputs.dataset
+    assert steps.has_learned(potential, learned)
+    assert not steps.has_learned(potential, campaign.outputs.dataset)
+    builder = make(simulation={"name": "relax", "max_steps": 0}, query={"name": "final", "n": 1})
+    builder.potential = potential
+    for dataset, trainings in ((learned, 0), (campaign.outputs.dataset, 1)):
+        builder.dataset = dataset
+        _, node = run_get_node(builder)
+        assert len(called(node, "TrainBaseWorkChain")) == trainings
+        assert not called(node, "ASELabelWorkChain")
 
 
 def test_a_labelled_structure_is_not_labelled_again(campaign, make):

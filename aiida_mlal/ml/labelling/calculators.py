@@ -72,6 +72,17 @@ class CalculatorOptions:
                     f"{strange}"
                 )
 
+    @property
+    def gives_stress(self) -> bool | None:
+        """Whether labels have a stress; None where that is not known without the calculator."""
+        if self.factory is not None:
+            return None
+        try:
+            known = get_calculator_class(self.name)
+        except (ImportError, AttributeError):  # it may be installed where labels are made
+            return None
+        return "stress" in getattr(known, "implemented_properties", ())
+
     def build(self) -> BaseCalculator:
         """Return a new calculator.
 

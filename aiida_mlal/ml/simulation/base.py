@@ -13,7 +13,8 @@ from ase.stress import voigt_6_to_full_3x3_stress
 from jaxtyping import Bool, Float
 
 from aiida_mlal.ml.configurations import Configurations
-from aiida_mlal.ml.simulation.guard import UNPHYSICAL, Guard, Snapshot
+from aiida_mlal.ml.simulation.cell import FIXED, MovingCell
+from aiida_mlal.ml.simulation.guard import STRAYED, UNPHYSICAL, Guard, Snapshot
 
 if TYPE_CHECKING:
     from aiida_mlal.ml.models.base import Potential
@@ -32,7 +33,8 @@ class Run:
     converged
         Whether it reached its aim.
     reason
-        ``converged``, ``max_steps``, ``uncertain``, ``unphysical`` or ``interrupted``.
+        ``converged``, ``max_steps``, ``uncertain``, ``strayed``, ``unphysical`` or
+        ``interrupted``.
     message
         Details of the reason.
     steps
@@ -45,6 +47,11 @@ class Run:
         The largest of all frames.
     n_candidates
         Number of frames that are candidates for a label.
+    cell
+        What of the cell was moved, and against which pressure.
+    smax_GPa
+        Largest component of what of the predicted stress moves the cell, at the end; 0 where the
+        cell is fixed, None where no stress is predicted.
     """
 
     converged: bool
@@ -55,6 +62,8 @@ class Run:
     uncertainty: float | None
     max_uncertainty: float | None
     n_candidates: int
+    cell: MovingCell = FIXED
+    smax_GPa: float | None = 0.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,6 +111,15 @@ class Simulation(ABC):
 
     guard: Guard
 
+    @property
+    def moving_cell(self) -> MovingCell:
+        """What it moves of the cell; nothing, unless a subclass says so.
+
+        Labels at the ends of runs are judged in these components, and simulating ends with an
+        error as soon as a cell changes that is said to be fixed.
+        """
+        return FIXED
+
     @abstractmethod
     def simulate(
         self,
@@ -112,8 +130,9 @@ class Simulation(ABC):
     ) -> Ending:
         """Run from one structure, record each frame, return why it is over."""
 
-    def check(self, structures: Configurations) -> None:  # noqa: B027
+    def check(self, structures: Configurations) -> None:
         """Raise ``ValueError`` for structures that this simulation cannot begin with."""
+        self.moving_cell.check(structures)
 
     def run(
         self,
@@ -149,7 +168,7 @@ class Simulation(ABC):
         for index, structure in enumerate(structures):
             frames: list[Frame] = []
             tell = partial(progress or _ignore, run=index, n_runs=len(structures))
-            record = _recorder(frames, structure, tell)
+            record = _recorder(frames, structure, tell, self.moving_cell)
             interruption: BaseException | None = None
             try:
                 ending = self.simulate(potential, structure, measure, record)
@@ -157,7 +176,7 @@ class Simulation(ABC):
                 interruption, ending = error, Ending(INTERRUPTED, str(error))
             if frames:
                 parts.append(_join(structure, index, frames))
-                runs.append(_summary(structure, frames, ending))
+                runs.append(_summary(structure, frames, ending, self.moving_cell))
             if interruption is not None:
                 computed = SimulationResult(Configurations.concatenate(parts), tuple(runs))
                 setattr(interruption, "computed", computed)  # noqa: B010
@@ -194,8 +213,9 @@ def follow(
         now = _snapshot(atoms)
         first = first or now
         verdict = guard.verdict(now, first)
-        physical = verdict is None or verdict[0] != UNPHYSICAL
-        record(_frame(step, atoms, physical and guard.wants_label(now.uncertainty)))
+        reason = verdict[0] if verdict else ""
+        wanted = reason == STRAYED or guard.wants_label(now.uncertainty)
+        record(_frame(step, atoms, wanted and reason != UNPHYSICAL))
         if verdict is not None:
             return Ending(*verdict)
         if converged:
@@ -204,11 +224,19 @@ def follow(
 
 
 def _recorder(
-    frames: list[Frame], structure: Configurations, tell: Callable[..., None]
+    frames: list[Frame],
+    structure: Configurations,
+    tell: Callable[..., None],
+    moving: MovingCell,
 ) -> Callable[[Frame], None]:
     """Return what keeps a frame and tells of it."""
 
     def record(frame: Frame) -> None:
+        if not moving and not np.array_equal(frame.cell, structure.cells[0]):
+            raise ValueError(
+                f"the simulation moved the cell in step {frame.step}, but its 'moving_cell' says "
+                "that it is fixed"
+            )
         frames.append(frame)
         tell(
             step=frame.step,
@@ -234,6 +262,7 @@ def _snapshot(atoms: Atoms) -> Snapshot:
         results["energy"],
         results["forces"],
         results.get("uncertainty", np.nan),
+        atoms.cell.volume if atoms.pbc.all() else np.nan,
     )
 
 
@@ -297,7 +326,9 @@ def _join(structure: Configurations, run: int, frames: list[Frame]) -> Configura
     )
 
 
-def _summary(structure: Configurations, frames: list[Frame], ending: Ending) -> Run:
+def _summary(
+    structure: Configurations, frames: list[Frame], ending: Ending, moving: MovingCell
+) -> Run:
     uncertainties = [f.uncertainty for f in frames if np.isfinite(f.uncertainty)]
     last = frames[-1]
     return Run(
@@ -309,6 +340,8 @@ def _summary(structure: Configurations, frames: list[Frame], ending: Ending) -> 
         uncertainty=_known(last.uncertainty),
         max_uncertainty=max(uncertainties, default=None),
         n_candidates=sum(frame.candidate for frame in frames),
+        cell=moving,
+        smax_GPa=_known(moving.largest(last.stress[None])[0]),
     )
 
 
@@ -317,5 +350,5 @@ def _fmax(forces: Float[np.ndarray, "atoms 3"], fixed: Bool[np.ndarray, "atoms 3
     return float(np.linalg.norm(free, axis=1).max(initial=0.0))
 
 
-def _known(uncertainty: float) -> float | None:
-    return None if np.isnan(uncertainty) else float(uncertainty)
+def _known(value: float) -> float | None:
+    return None if np.isnan(value) else float(value)

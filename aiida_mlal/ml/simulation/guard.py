@@ -17,7 +17,9 @@ if TYPE_CHECKING:
     from aiida_mlal.ml.models.factory import ModelOptions
     from aiida_mlal.ml.uncertainty.base import Uncertainty
 
-UNCERTAIN, UNPHYSICAL = "uncertain", "unphysical"
+UNCERTAIN, STRAYED, UNPHYSICAL = "uncertain", "strayed", "unphysical"
+REASONS = (UNCERTAIN, STRAYED, UNPHYSICAL)
+"""Why a guard ends a run."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,6 +36,8 @@ class Snapshot:
         What the potential predicts, in eV and eV/Å.
     uncertainty
         NaN where nothing measures it.
+    volume
+        Of the cell in Å³; NaN where it isn't periodic in all directions.
     """
 
     numbers: Int[np.ndarray, " atoms"]
@@ -42,6 +46,7 @@ class Snapshot:
     energy: float
     forces: Float[np.ndarray, "atoms 3"]
     uncertainty: float = np.nan
+    volume: float = np.nan
 
     @property
     def has_neighbours(self) -> Bool[np.ndarray, " atoms"]:
@@ -72,6 +77,9 @@ class Guard:
         Largest predicted force on an atom in eV/Å.
     escape
         Whether a run ends when an atom that had neighbours has none left within the cutoff.
+    max_volume_ratio
+        Where the cell moves: a run ends as ``strayed`` where its volume is larger than that at
+        its start by this factor, or smaller. Its last frame is a candidate for a label.
     """
 
     uncertainty: Mapping[str, Any] | None = None
@@ -80,6 +88,7 @@ class Guard:
     min_distance: float | None = 0.5
     max_force: float | None = 200.0
     escape: bool = True
+    max_volume_ratio: float | None = 1.5
 
     def __post_init__(self) -> None:
         """Refuse limits that nothing or everything fulfils, and an unknown measure."""
@@ -95,6 +104,10 @@ class Guard:
                     f"expected {name.rstrip('_')} below {largest:g}, which this uncertainty never "
                     f"exceeds, got {value}"
                 )
+        if self.max_volume_ratio is not None and not self.max_volume_ratio > 1:
+            raise ValueError(
+                f"expected max_volume_ratio above 1 or null, got {self.max_volume_ratio}"
+            )
         if self.select is not None and self.break_ is not None and self.select > self.break_:
             raise ValueError(
                 f"expected select not above break, got {self.select} and {self.break_}"
@@ -142,12 +155,18 @@ class Guard:
         return self.select is None or not uncertainty < self.select
 
     def verdict(self, now: Snapshot, first: Snapshot) -> tuple[str, str] | None:
-        """Return why a run must end: ``uncertain`` or ``unphysical``, and details; else None."""
+        """Return why a run must end, one of ``REASONS``, and details; else None."""
         problem = self._unphysical(now, first)
         if problem is not None:
             return UNPHYSICAL, problem
         if self.break_ is not None and not now.uncertainty < self.break_:
             return UNCERTAIN, f"the uncertainty {now.uncertainty:.4g} reached {self.break_:.4g}"
+        ratio = now.volume / first.volume
+        if self.max_volume_ratio is not None and max(ratio, 1 / ratio) > self.max_volume_ratio:
+            return STRAYED, (
+                f"the volume is {ratio:.3g} times that at the start, beyond a factor of "
+                f"{self.max_volume_ratio:g}"
+            )
         return None
 
     def _unphysical(self, now: Snapshot, first: Snapshot) -> str | None:

@@ -19,7 +19,7 @@ class LossOptions:
     force
         Of squared errors of forces, in Å²/eV².
     stress
-        Of squared errors of the virial, in 1/eV².
+        Of squared errors of the virial, in 1/eV²; structures without a stress count nothing.
     scaling
         What a structure of N atoms counts. ``per_atom``: errors of the energy per atom, of the
         virial per atom, and of force components in the mean. ``molecules``, ``structures`` and
@@ -30,7 +30,7 @@ class LossOptions:
 
     energy: float = 1.0
     force: float = 0.04
-    stress: float = 0.0
+    stress: float = 0.04
     scaling: Literal["per_atom", "molecules", "structures", "vibrations"] = "per_atom"
 
     def __post_init__(self) -> None:

@@ -30,6 +30,14 @@ class ASELabelWorkChain(LabellingWorkChain):
     CODE: ClassVar[str] = "ase.code"
 
     @classmethod
+    def gives_stress(cls, inputs: Mapping[str, Any]) -> bool | None:
+        """Ask the calculator."""
+        calculator = inputs.get("ase", {}).get("calculator")
+        if calculator is None:
+            return None
+        return build(CalculatorOptions, calculator.get_dict(), "calculator").gives_stress
+
+    @classmethod
     def define(cls, spec: Any) -> None:
         """Declare inputs and the outline."""
         super().define(spec)

@@ -1,5 +1,6 @@
 """What every labelling WorkChain takes and gives, so that a campaign can use any of them."""
 
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from aiida.engine import ExitCode, WorkChain
@@ -27,6 +28,19 @@ class LabellingWorkChain(WorkChain):
     """
 
     CODE: ClassVar[str]
+
+    @classmethod
+    def gives_stress(cls, inputs: Mapping[str, Any]) -> bool | None:
+        """Return whether its labels have a stress; None where that is not known beforehand.
+
+        Campaigns that move a cell ask before anything is submitted.
+
+        Parameters
+        ----------
+        inputs
+            Of the WorkChain, without the structures.
+        """
+        return None
 
     @classmethod
     def define(cls, spec: Any) -> None:

@@ -56,6 +56,22 @@ def labelling_of(labels: str | Mapping[str, Any]) -> tuple[str, Any]:
     return "mlal.label.ase", labels
 
 
+def check_stress(entry_point: str, label: Mapping[str, Any]) -> None:
+    """Raise ``ValueError`` if a labelling WorkChain is known to give no stress.
+
+    Parameters
+    ----------
+    label
+        Its inputs, without the structures.
+    """
+    asked = getattr(labelling_class(entry_point), "gives_stress", None)
+    if asked is not None and asked(label) is False:
+        raise ValueError(
+            f"simulation: its cell moves, and the labels of {entry_point!r} with these inputs have "
+            "no stress that could move it: choose labels with stress, or keep the cell 'fixed'"
+        )
+
+
 def check_label(entry_point: str, label: Mapping[str, Any], structures: DatasetData) -> None:
     """Raise ``ValueError`` if a labelling WorkChain would refuse its inputs.
 

@@ -58,6 +58,12 @@ class QuantumEspressoLabelWorkChain(LabellingWorkChain):
     CODE: ClassVar[str] = "pw.code"
 
     @classmethod
+    def gives_stress(cls, inputs: Mapping[str, Any]) -> bool | None:
+        """Look whether pw.x is asked for the stress."""
+        parameters = inputs.get("pw", {}).get("parameters")
+        return None if parameters is None else _control(parameters).get("tstress") is True
+
+    @classmethod
     def define(cls, spec: Any) -> None:
         """Declare inputs and the outline."""
         super().define(spec)
@@ -357,14 +363,19 @@ def validate_cells(dataset: DatasetData, _: Any) -> str | None:
 
 def validate_parameters(node: Dict, _: Any) -> str | None:
     """Refuse parameters that would not give energies and forces of the structure as it is."""
-    upper = {key.upper(): value for key, value in node.get_dict().items()}
-    control = {key.lower(): value for key, value in upper.get("CONTROL", {}).items()}
+    control = _control(node)
     calculation = control.get("calculation", "scf")
     if calculation != "scf":
         return f"CONTROL.calculation must be 'scf' to label structures, got {calculation!r}"
     if control.get("tprnfor") is not True:
         return "CONTROL.tprnfor must be true: a label has forces"
     return None
+
+
+def _control(parameters: Dict) -> dict[str, Any]:
+    """Return the namelist CONTROL, its keys in lower case."""
+    upper = {key.upper(): value for key, value in parameters.get_dict().items()}
+    return {key.lower(): value for key, value in upper.get("CONTROL", {}).items()}
 
 
 def validate(inputs: Mapping[str, Any], ports: PortNamespace) -> str | None:

@@ -1,4 +1,5 @@
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -41,6 +42,18 @@ def test_ends_a_run_for_a_reason(now, reason, message):
     verdict = Guard(break_=0.5).verdict(now, FIRST)
     assert verdict[0] == reason
     assert re.search(message, verdict[1])
+
+
+@pytest.mark.parametrize(
+    ("volume", "message"),
+    [(149.0, None), (151.0, "the volume is 1.51 times"), (67.0, None), (66.0, "is 0.66 times")],
+)
+def test_a_volume_may_not_change_by_more_than_a_factor(volume, message):
+    now, first = replace(FIRST, volume=volume), replace(FIRST, volume=100.0)
+    verdict = Guard(max_volume_ratio=1.5).verdict(now, first)
+    assert (verdict and verdict[0]) == (message and "strayed")
+    assert message is None or message in verdict[1]
+    assert Guard(max_volume_ratio=None).verdict(now, first) is None
 
 
 def test_limits_that_are_off_are_not_watched():

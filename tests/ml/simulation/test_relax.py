@@ -1,5 +1,6 @@
 import subprocess
 import sys
+from dataclasses import dataclass, field
 
 import numpy as np
 import pytest
@@ -18,9 +19,12 @@ from aiida_mlal.ml.models.base import Potential
 from aiida_mlal.ml.models.ensemble import Ensemble
 from aiida_mlal.ml.models.factory import single
 from aiida_mlal.ml.models.morse import morse_table
-from aiida_mlal.ml.simulation.base import Run
+from aiida_mlal.ml.simulation.base import Run, Simulation, follow
+from aiida_mlal.ml.simulation.cell import MovingCell
 from aiida_mlal.ml.simulation.guard import Guard
 from aiida_mlal.ml.simulation.relax import Relax
+
+ANY_VOLUME = Guard(max_volume_ratio=None)
 
 
 def morse(elements, **options):
@@ -133,7 +137,12 @@ def test_cell_relaxes_to_no_stress_or_to_the_pressure():
     volumes = []
     for pressure in (0.0, 10.0):
         simulation = Relax(
-            cell="full", fmax=1e-4, smax_GPa=0.01, max_steps=300, pressure_GPa=pressure
+            cell="full",
+            fmax=1e-4,
+            smax_GPa=0.01,
+            max_steps=300,
+            pressure_GPa=pressure,
+            guard=ANY_VOLUME,
         )
         result = simulation.run(potential, start)
         assert result.runs[0].converged
@@ -153,7 +162,8 @@ def test_cell_relaxes_to_no_stress_or_to_the_pressure():
 def test_the_stress_that_moves_the_cell_counts_as_well_as_forces(cell, smax):
     """The run ends at the first frame where both are small."""
     start, potential = Configurations.from_ase(strained()), morse(["Cu"])
-    result = Relax(cell=cell, fmax=0.02, smax_GPa=smax, max_steps=300).run(potential, start)
+    simulation = Relax(cell=cell, fmax=0.02, smax_GPa=smax, max_steps=300, guard=ANY_VOLUME)
+    result = simulation.run(potential, start)
     assert result.runs[0].converged
     found = potential.predict(result.trajectory)
     small = []
@@ -165,12 +175,68 @@ def test_the_stress_that_moves_the_cell_counts_as_well_as_forces(cell, smax):
     assert not any(small[:-1])
 
 
+@pytest.mark.parametrize("cell", ["full", "volume"])
+def test_a_volume_that_strays_from_that_at_the_start_ends_the_run(cell):
+    """The Morse potential of a pair of atoms pulls the crystal together, far beyond its own."""
+    start, potential = Configurations.from_ase(strained()), morse(["Cu"])
+    result = Relax(cell=cell, max_steps=300).run(potential, start)
+    (run,) = result.runs
+    volumes = np.abs(np.linalg.det(result.trajectory.cells)) / np.linalg.det(start.cells[0])
+    assert run.reason == "strayed"
+    assert f"the volume is {volumes[-1]:.3g} times that at the start" in run.message
+    assert volumes[-1] < 1 / 1.5
+    assert (volumes[:-1] >= 1 / 1.5).all()
+    assert result.trajectory.info["candidate"][-1]
+
+
+def test_how_a_run_ended_says_what_of_the_cell_moved_and_how_far_it_came():
+    start, potential = Configurations.from_ase(strained()), morse(["Cu"])
+    simulation = Relax(cell="volume", pressure_GPa=2.0, max_steps=1)
+    result = simulation.run(potential, start)
+    (run,) = result.runs
+    assert run.cell == simulation.moving_cell == MovingCell("volume", 2.0)
+    pressure = np.trace(result.trajectory.info["predicted_stress"][-1]) / 3 / GPa
+    assert run.smax_GPa == pytest.approx(abs(pressure + 2.0))
+    assert Relax(max_steps=1).run(potential, start).runs[0].smax_GPa == 0.0
+
+
+@dataclass(frozen=True)
+class Swell(Simulation):
+    """Makes the cell larger in each step; whether it says so is an option."""
+
+    says_so: bool = True
+    guard: Guard = field(default_factory=Guard)
+
+    @property
+    def moving_cell(self):
+        return MovingCell("volume" if self.says_so else "fixed")
+
+    def simulate(self, potential, structure, measure, record):
+        atoms = structure.to_ase()[0]
+        atoms.calc = MLCalculator(potential, measure)
+
+        def steps():
+            for _ in range(3):
+                atoms.get_forces()
+                yield False
+                atoms.set_cell(atoms.cell * 1.01, scale_atoms=True)
+
+        return follow(steps(), atoms, self.guard, record)
+
+
+def test_a_simulation_that_moves_a_cell_has_to_say_so():
+    start, potential = Configurations.from_ase(strained()), morse(["Cu"])
+    assert Swell().run(potential, start).runs[0].cell == MovingCell("volume")
+    with pytest.raises(ValueError, match="moved the cell in step 1, but its 'moving_cell' says"):
+        Swell(says_so=False).run(potential, start)
+
+
 def test_shape_and_volume_move_alone():
     start, potential = Configurations.from_ase(strained()), morse(["Cu"])
     shape = Relax(cell="shape", fmax=1e-3).run(potential, start).trajectory[-1]
     assert np.linalg.det(shape.cells[0]) == pytest.approx(np.linalg.det(start.cells[0]))
     assert np.abs(shape.cells - start.cells).max() > 0.01
-    volume = Relax(cell="volume", fmax=1e-3).run(potential, start).trajectory[-1]
+    volume = Relax(cell="volume", fmax=1e-3, guard=ANY_VOLUME).run(potential, start).trajectory[-1]
     growth = np.linalg.solve(start.cells[0], volume.cells[0])
     assert growth == pytest.approx(growth[0, 0] * np.eye(3), abs=1e-9)
     assert abs(growth[0, 0] - 1) > 0.01

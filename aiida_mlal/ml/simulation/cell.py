@@ -1,0 +1,109 @@
+"""Which components of a cell move, and what of the stress moves them."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from ase import Atoms
+from ase.units import GPa
+from jaxtyping import Float
+
+from aiida_mlal.ml.configurations import Configurations
+from aiida_mlal.ml.options import build
+
+
+@dataclass(frozen=True)
+class MovingCell:
+    """What a simulation moves of a cell, and against which pressure.
+
+    Attributes
+    ----------
+    moves
+        Nothing (``fixed``), all of it (``full``), its ``shape`` at constant volume, or its
+        ``volume`` at constant shape.
+    pressure_GPa
+        External pressure.
+    """
+
+    moves: Literal["fixed", "full", "shape", "volume"] = "fixed"
+    pressure_GPa: float = 0.0
+
+    def __post_init__(self) -> None:
+        """Refuse a pressure on a volume that does not change."""
+        if self.moves in ("fixed", "shape") and self.pressure_GPa != 0:
+            raise ValueError(f"a pressure has no effect with cell '{self.moves}'")
+
+    def __bool__(self) -> bool:
+        """Return whether anything moves."""
+        return self.moves != "fixed"
+
+    @classmethod
+    def of(cls, run: Mapping[str, Any]) -> "MovingCell":
+        """Return what a run moved, from the JSON values of how it ended."""
+        return build(cls, run.get("cell") or {}, "cell")
+
+    def imbalance(
+        self, stresses: Float[np.ndarray, "structures 3 3"]
+    ) -> Float[np.ndarray, "structures 3 3"]:
+        """Return those components of stresses (eV/Å³) that move the cell, in GPa.
+
+        The external pressure is added to the stress; of ``shape`` it is the deviator, of
+        ``volume`` the hydrostatic part. They are zero at equilibrium, and for a cell that is fixed.
+        """
+        if not self:
+            return np.zeros_like(stresses)
+        whole = np.asarray(stresses) / GPa + self.pressure_GPa * np.eye(3)
+        hydrostatic = np.trace(whole, axis1=-2, axis2=-1)[..., None, None] / 3 * np.eye(3)
+        return {"full": whole, "shape": whole - hydrostatic, "volume": hydrostatic}[self.moves]
+
+    def largest(self, stresses: Float[np.ndarray, "structures 3 3"]) -> Float[np.ndarray, " n"]:
+        """Return the largest size of a component that moves the cell, in GPa; NaN if unknown."""
+        found: np.ndarray = np.abs(self.imbalance(stresses)).max(axis=(-2, -1))
+        return found
+
+    def check(self, structures: Configurations) -> None:
+        """Raise ``ValueError`` for structures whose cell cannot be moved.
+
+        These are those without a cell in all directions, and those with atoms that are fixed.
+        """
+        if not self:
+            return
+        if not structures.pbc.all():
+            raise ValueError(
+                f"cell '{self.moves}' needs structures periodic in all directions, structure "
+                f"{int(np.flatnonzero(~structures.pbc.all(axis=1))[0])} is not"
+            )
+        if structures.fixed.any():
+            raise ValueError(
+                f"cell '{self.moves}' moves all atoms with the cell, and structure "
+                f"{int(structures.owner[structures.fixed.any(axis=1)][0])} has fixed ones"
+            )
+
+    def check_labels(self, labelled: Configurations) -> None:
+        """Raise ``ValueError`` for good labels of periodic structures that lack the stress."""
+        good = labelled.learnable
+        lacking = good.pbc.all(axis=1) & ~np.isfinite(good.stresses).all(axis=(1, 2))
+        if self and lacking.any():
+            raise ValueError(
+                f"cell '{self.moves}' moves by the stress, and {int(lacking.sum())} of {len(good)} "
+                "labels have none: give labels with stress, or keep the cell 'fixed'"
+            )
+
+    def filter(self, atoms: Atoms) -> Any:
+        """Return what an optimiser of ASE moves: atoms, or a filter of atoms and cell."""
+        from ase.filters import FrechetCellFilter, UnitCellFilter
+
+        if not self:
+            return atoms
+        # only the slower one, which takes several times as long as a kernel, keeps the volume
+        of_cell = FrechetCellFilter if self.moves == "shape" else UnitCellFilter
+        return of_cell(
+            atoms,
+            hydrostatic_strain=self.moves == "volume",
+            constant_volume=self.moves == "shape",
+            scalar_pressure=self.pressure_GPa * GPa,
+        )
+
+
+FIXED = MovingCell()
