@@ -467,6 +467,14 @@ def trained_for(given: Mapping[str, Mapping[str, Any]]) -> Any:
     return parts.make("uncertainties", options, "uncertainty") if options else None
 
 
+def measure_for(given: Mapping[str, Mapping[str, Any]]) -> Any:
+    """Return the measure of uncertainty unless one is named, or None; ``given`` as above."""
+    found = trained_for(given)
+    if found is None and given["model"].get("ensemble", 1) > 1:
+        return parts.make("uncertainties", {"name": "force_std"})
+    return found
+
+
 def validate_seed(node: Int | None, _: Any) -> str | None:
     """Want a number that random numbers can begin with."""
     try:

@@ -28,6 +28,7 @@ from aiida_mlal.workflows.campaign import (
     codes_of,
     is_measured,
     label_inputs,
+    measure_for,
     name_campaign,
     trained_for,
 )
@@ -376,6 +377,7 @@ def _check_options(inputs: Mapping[str, Any]) -> None:
     if guard is not None:
         with within("simulation"):
             guard.check_model(ModelOptions.parse(given["model"]), trained_for(given))
+            guard.check_cell(guard.named or measure_for(given), simulation.moving_cell)
     if guard is None or guard.uncertainty is not None or is_measured(given):
         return
     reasons = {"simulation.guard: 'select' and 'break' need": guard.select or guard.break_}

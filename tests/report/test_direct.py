@@ -2,12 +2,14 @@
 
 import numpy as np
 import pytest
-from ase.build import molecule
+from ase.build import bulk, molecule
 from ase.calculators.emt import EMT
+from ase.calculators.singlepoint import SinglePointCalculator
 from ase.io import write
 from ase.optimize import BFGS
 
-from aiida_mlal.report.direct import OPTIMIZERS, DirectRelaxation, read, relax
+from aiida_mlal.ml.simulation.cell import MovingCell
+from aiida_mlal.report.direct import OPTIMIZERS, DirectRelaxation, read, relax, relax_frames
 
 
 @pytest.fixture
@@ -73,3 +75,35 @@ def test_a_relaxation_that_never_gets_there_is_kept_whole():
 def test_unknown_optimizer_is_answered_with_the_nearest(water):
     with pytest.raises(ValueError, match="did you mean 'BFGS'"):
         relax(water, EMT(), "BFSG")
+
+
+class TestMovingCell:
+    @pytest.fixture
+    def crystal(self):
+        return bulk("Al", cubic=True, a=4.2)
+
+    def test_relaxes_the_cell_to_the_limit_of_the_stress(self, crystal):
+        """By symmetry all forces are zero from the start."""
+        cell = MovingCell("full")
+        direct = relax(crystal, EMT(), cell=cell, smax_GPa=0.05)
+        assert max(direct.fmax) < 1e-9
+        assert direct.smax_GPa[-1] < 0.05
+        assert min(direct.smax_GPa[:-1]) >= 0.05
+        frames = relax_frames(crystal, EMT(), "BFGS", 0.05, 100, cell, 0.05)
+        assert len(frames) == direct.labels
+        assert frames.cells[-1] == pytest.approx(3.994 * np.eye(3), abs=0.003)
+
+    def test_a_cell_that_is_fixed_is_relaxed_at_once(self, crystal):
+        assert relax(crystal, EMT()).labels == 1
+
+    def test_reads_a_trajectory_with_stress_only(self, crystal, tmp_path):
+        crystal.calc = EMT()
+        crystal.get_stress()
+        write(tmp_path / "whole.traj", crystal)
+        found = read(tmp_path / "whole.traj", MovingCell("full"))
+        assert found.smax_GPa[0] > 1.0
+        results = {"energy": crystal.get_potential_energy(), "forces": crystal.get_forces()}
+        crystal.calc = SinglePointCalculator(crystal, **results)
+        write(tmp_path / "bare.traj", crystal)
+        with pytest.raises(ValueError, match=r"bare\.traj: expected frames with stress"):
+            read(tmp_path / "bare.traj", MovingCell("full"))

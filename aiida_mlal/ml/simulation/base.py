@@ -163,6 +163,7 @@ class Simulation(ABC):
             return SimulationResult(Configurations.empty(), ())
         self.check(structures)
         measure = self.guard.measure(potential, structures)
+        self.guard.check_cell(measure, self.moving_cell)
         parts: list[Configurations] = []
         runs: list[Run] = []
         for index, structure in enumerate(structures):

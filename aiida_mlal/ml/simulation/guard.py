@@ -10,6 +10,7 @@ from jaxtyping import Bool, Float, Int
 
 from aiida_mlal.ml import parts
 from aiida_mlal.ml.options import within
+from aiida_mlal.ml.simulation.cell import MovingCell
 
 if TYPE_CHECKING:
     from aiida_mlal.ml.configurations import Configurations
@@ -113,6 +114,14 @@ class Guard:
                 f"expected select not above break, got {self.select} and {self.break_}"
             )
 
+    @property
+    def named(self) -> "Uncertainty | None":
+        """The measure that is named, if one is."""
+        if self.uncertainty is None:
+            return None
+        found: Uncertainty = parts.make("uncertainties", self.uncertainty, "guard.uncertainty")
+        return found
+
     def check_model(self, model: "ModelOptions", trained: "Uncertainty | None") -> None:
         """Raise ``ValueError`` unless the measure suits a model.
 
@@ -121,9 +130,9 @@ class Guard:
         trained
             What the potentials are trained for.
         """
-        if self.uncertainty is None:
+        measure = self.named
+        if measure is None:
             return
-        measure: Uncertainty = parts.make("uncertainties", self.uncertainty, "guard.uncertainty")
         with within("guard.uncertainty"):
             measure.check_model(model)
             measure.check_carried(trained)
@@ -139,16 +148,25 @@ class Guard:
         """
         from aiida_mlal.ml.uncertainty.carried import measure_of, why_none  # they need torch
 
-        measure: Uncertainty | None
-        if self.uncertainty is None:
-            measure = measure_of(potential, structures)
-        else:
-            measure = parts.make("uncertainties", self.uncertainty, "guard.uncertainty")
+        measure = self.named or measure_of(potential, structures)
         if measure is not None:
             measure.of(potential, potential.graph(structures[:1]))
         elif self.select is not None or self.break_ is not None:
             raise ValueError(f"guard: 'select' and 'break' need an uncertainty, and {why_none()}")
         return measure
+
+    def check_cell(self, measure: "Uncertainty | None", cell: MovingCell) -> None:
+        """Raise ``ValueError`` if thresholds are of forces alone and the cell moves.
+
+        In a crystal whose forces are zero by symmetry such a measure never reaches any threshold.
+        """
+        thresholds = self.select is not None or self.break_ is not None
+        if cell and thresholds and measure is not None and measure.is_of_forces:
+            raise ValueError(
+                f"guard: the uncertainty {measure.kind!r} is of forces alone, which are certain to "
+                "be zero in many crystals, and the cell moves: choose another one, such as "
+                "'energy_std' or 'grade', for 'select' and 'break'"
+            )
 
     def wants_label(self, uncertainty: float) -> bool:
         """Return whether a frame is a candidate for a label."""

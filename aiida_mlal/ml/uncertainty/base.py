@@ -82,6 +82,11 @@ class Uncertainty(ABC):
         """The value that it approaches but never exceeds; by default there is none."""
         return np.inf
 
+    @property
+    def is_of_forces(self) -> bool:
+        """Whether it looks at forces alone, so that it is 0 where symmetry makes them zero."""
+        return False
+
     def check_model(self, model: "ModelOptions") -> None:  # noqa: B027
         """Raise ``ValueError`` for a model whose potentials are not of the kind that this needs."""
 

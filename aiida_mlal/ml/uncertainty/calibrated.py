@@ -83,6 +83,11 @@ class Calibrated(Uncertainty):
         found: Uncertainty = parts.make("uncertainties", self.base, "base")
         return found
 
+    @property
+    def is_of_forces(self) -> bool:
+        """Whether the other measure looks at forces alone."""
+        return self.inner.is_of_forces
+
     def check_model(self, model: "ModelOptions") -> None:
         """Let the other measure judge the model."""
         self.inner.check_model(model)

@@ -92,6 +92,11 @@ class ForceStd(Committee):
     kind: ClassVar[str] = "force_std"
     unit: ClassVar[str] = "eV/Å"
 
+    @property
+    def is_of_forces(self) -> bool:
+        """It does: energy and stress don't count."""
+        return True
+
     def _spread(
         self,
         energies: Float[np.ndarray, "members structures"],
@@ -113,6 +118,11 @@ class ForceVariance(Committee):
     kind: ClassVar[str] = "force_var"
     unit: ClassVar[str] = "(eV/Å)^2"
     is_variance: ClassVar[bool] = True
+
+    @property
+    def is_of_forces(self) -> bool:
+        """It does: energy and stress don't count."""
+        return True
 
     def _spread(
         self,

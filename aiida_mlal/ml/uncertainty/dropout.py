@@ -80,6 +80,11 @@ class DropoutForce(_Dropout):
     unit: ClassVar[str] = "eV/Å"
     quantity: ClassVar[Literal["energy", "forces"]] = "forces"
 
+    @property
+    def is_of_forces(self) -> bool:
+        """It does: energy and stress don't count."""
+        return True
+
     def of(
         self, potential: Potential, graph: Graph, committee: Prediction | None = None
     ) -> Uncertainties:

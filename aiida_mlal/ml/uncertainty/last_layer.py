@@ -118,6 +118,11 @@ class LastLayerForce(_LastLayer):
 
     ridge: float = RIDGE
 
+    @property
+    def is_of_forces(self) -> bool:
+        """It does: energy and stress don't count."""
+        return True
+
     def of(
         self, potential: Potential, graph: Graph, committee: Prediction | None = None
     ) -> Uncertainties:

@@ -55,6 +55,11 @@ class OED(Criterion, Uncertainty):
         """Bare values end where there is nothing left to learn."""
         return sum(self.parts.values()) if self.threshold is None else np.inf
 
+    @property
+    def is_of_forces(self) -> bool:
+        """Whether variances of energies are left out."""
+        return "energy" not in self.parts
+
     def check_model(self, model: "ModelOptions") -> None:
         """Want a network."""
         model.check_able("last_layer")
