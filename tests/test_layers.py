@@ -17,7 +17,7 @@ TORCH_FREE = {
     "", "configurations", "neighbours", "options", "parts", "metrics", "stops", "cli", "tensorfile",
     "tasks", "selection", "labelling", "simulation", "training", "uncertainty", "models", "formats",
     "formats.files", "formats.cfg", "formats.describe", "training.options",
-    "simulation.base", "simulation.continuation", "simulation.guard", "simulation.relax",
+    "simulation.base", "simulation.cell", "simulation.continuation", "simulation.guard", "simulation.relax",
     "selection.base", "selection.filters", "selection.select", "selection.random",
     "selection.final", "selection.uncertainty", "selection.final_uncertainty",
     "selection.by_features", "selection.dropout", "selection.feature_distance",

@@ -147,7 +147,7 @@ def test_the_best_end_has_the_smallest_labelled_force(aiida_profile, labelled):
     forces = np.where(labelled.owner[:, None] == 5, np.full(3, 0.01), 0.5)
     known = labelled.with_labels(labelled.energies, forces)
     dataset = DatasetData(known[[5, 2]], [UUID, ""])
-    found = steps.last_frames(trajectory=trajectory(labelled), dataset=dataset)
+    found = steps.last_frames(trajectory(labelled), dataset, orm.Dict({"runs": [{}, {}]}))
     assert found["relaxed"].configurations.keys == [labelled.keys[2], labelled.keys[5]]
     assert found["relaxed"].sources == ("", UUID)
     np.testing.assert_allclose(
@@ -156,5 +156,6 @@ def test_the_best_end_has_the_smallest_labelled_force(aiida_profile, labelled):
 
 
 def test_ends_without_labels_are_kept(aiida_profile, labelled):
-    found = steps.last_frames(trajectory=trajectory(labelled), dataset=DatasetData(labelled[[2]]))
+    dataset, results = DatasetData(labelled[[2]]), orm.Dict({"runs": [{}, {}]})
+    found = steps.last_frames(trajectory(labelled), dataset, results)
     assert found["relaxed"].configurations.status.tolist() == ["ok", "unlabelled"]
