@@ -17,7 +17,7 @@ from aiida_mlal.ml.options import build, suggest, within
 from aiida_mlal.ml.selection.final_uncertainty import FinalUncertainty
 from aiida_mlal.ml.selection.uncertainty import MostUncertain
 from aiida_mlal.ml.simulation.base import Simulation
-from aiida_mlal.ml.training.options import TrainingOptions
+from aiida_mlal.ml.training.options import LossOptions, TrainingOptions
 from aiida_mlal.workflows import steps
 from aiida_mlal.workflows.campaign import (
     OPTIONS,
@@ -180,6 +180,7 @@ class OfflineWorkChain(CampaignWorkChain):
         if recipe not in cls.RECIPES:
             raise ValueError(f"unknown recipe {recipe!r}{suggest(recipe, cls.RECIPES)}")
         inputs = protocols.inputs(recipe, protocol, overrides)
+        _learn_stress(inputs, overrides)
         entry_point, kwargs["calculator"] = labelling_of(labels)
         inputs["labelling"] = overrides.get("labelling", entry_point)
         finals = parts.find("strategies", inputs["query"]["name"]).wants_final  # type: ignore[attr-defined]
@@ -390,6 +391,16 @@ def _check_options(inputs: Mapping[str, Any]) -> None:
                 f"{reason} an uncertainty, and a single potential has none by default: give the "
                 "model an 'ensemble' of 2 or more, or name one as 'uncertainty'"
             )
+
+
+def _learn_stress(inputs: dict[str, Any], overrides: Mapping[str, Any]) -> None:
+    """Give the stress the weight of the force where the cell moves and no weight is asked for."""
+    asked = overrides.get("training", {}).get("loss", {})
+    simulation: Simulation = parts.make("simulations", inputs["simulation"], "simulation")
+    loss = inputs["training"].get("loss", {})
+    if simulation.moving_cell and "stress" not in asked and loss.get("stress") == 0:
+        more = {"loss": {"stress": loss.get("force", LossOptions.force)}}
+        inputs["training"] = protocols.merge(inputs["training"], more)
 
 
 def _simulation(inputs: Mapping[str, Any]) -> Simulation:

@@ -63,6 +63,20 @@ def test_the_report_shows_the_stress_beside_the_force(aluminium):
     assert graph.moving_cell(aluminium).moves == "full"
 
 
+@pytest.mark.parametrize(
+    ("changes", "weight"),
+    [
+        ({}, 1.0),
+        ({"training": {"loss": {"force": 3.0}}}, 3.0),
+        ({"training": {"loss": {"stress": 0.2}}}, 0.2),
+        ({"simulation": {"cell": "fixed"}}, 0.0),
+        ({"recipe": "bootstrap"}, 0.001),
+    ],
+)
+def test_the_stress_is_learned_like_the_force_where_the_cell_moves(make, changes, weight):
+    assert make(**changes).training["loss"]["stress"] == weight
+
+
 def processes():
     return orm.QueryBuilder().append(orm.ProcessNode).count()
 
@@ -79,6 +93,10 @@ def test_what_cannot_be_judged_is_refused_before_anything_is_submitted(make):
         (
             make(training={"loss": {"energy": 1.0, "force": 1.0, "stress": 0.0}}),
             r"training\.loss\.stress: the simulation moves the cell",
+        ),
+        (
+            make(model={"ensemble": 2}, simulation={**CELL["simulation"], "guard": {"break": 1.0}}),
+            "simulation: guard: the uncertainty 'force_std' is of forces alone",
         ),
     ):
         with pytest.raises(ValueError, match=message):

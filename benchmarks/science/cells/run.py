@@ -78,6 +78,8 @@ def options_of(protocol: str) -> dict:
         else:
             inputs[name] = changed
     inputs["simulation"] = {**inputs["simulation"], "cell": "full"}
+    loss = inputs["training"]["loss"]
+    inputs["training"] = {**inputs["training"], "loss": {**loss, "stress": loss["force"]}}
     return inputs
 
 
