@@ -23,8 +23,8 @@ def small_campaign(aiida_profile, mlal_code, slab):
 
 @pytest.fixture
 def failed_campaign(aiida_profile, mlal_code, slab):
-    """A campaign without any label, since there is no such calculator."""
-    labels = {"name": "mine", "factory": "aiida_mlal:no_such_function"}
+    """A campaign without any label, since what should make a calculator makes none."""
+    labels = {"name": "mine", "factory": "json:loads", "options": {"s": "[]"}}
     return once("failed campaign", lambda: offline(mlal_code, slab, labels))
 
 

@@ -12,7 +12,7 @@ import numpy as np
 from ase import Atoms
 from ase.calculators.singlepoint import SinglePointCalculator
 from ase.constraints import FixAtoms, FixCartesian
-from ase.data import chemical_symbols
+from ase.data import atomic_masses, chemical_symbols
 from ase.stress import full_3x3_to_voigt_6_stress
 from jaxtyping import Bool, Float, Int
 
@@ -24,6 +24,12 @@ VERSION = 2
 OK, UNLABELLED = "ok", "unlabelled"
 STATUSES = (OK, UNLABELLED, "unconverged", "failed", "unphysical")
 """What became of the label of a structure. Only ``ok`` is learned from."""
+
+SITES = ("initial_charges", "initial_magmoms", "masses", "tags")
+"""What ASE knows of atoms beside element and position: ``arrays`` that belong to a structure."""
+
+ELECTRONIC = ("initial_charges", "initial_magmoms")
+"""Those of ``SITES`` that tell apart states of equal geometry."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,7 +59,8 @@ class Configurations:
     stresses
         Stress in eV/Å³, positive in tension.
     info, arrays
-        More values for each structure (numbers or strings) and each atom (numbers).
+        More values for each structure (numbers or strings) and each atom (numbers). Those of
+        ``SITES`` that are everywhere what ASE assumes are left out.
     """
 
     numbers: Int[np.ndarray, " atoms"]
@@ -94,6 +101,8 @@ class Configurations:
                     raise ValueError(f"{name}[{key!r}] must have length {length}, got {len(value)}")
                 if name == "arrays" and value.dtype.kind == "U":
                     raise ValueError(f"arrays[{key!r}] must be numbers, got strings")
+            if name == "arrays":
+                extra = {k: v for k, v in extra.items() if not _is_usual(k, v, self.numbers)}
             object.__setattr__(self, name, extra)
 
     @classmethod
@@ -128,7 +137,8 @@ class Configurations:
         """Return ASE structures with the results of their calculators and their constraints.
 
         ``FixAtoms`` and ``FixCartesian`` are kept; another constraint raises ``ValueError``.
-        Of ``info``, the keys that every structure has as a number or string are kept. Results of
+        Of ``info``, the keys that every structure has as a number or string are kept; of atoms,
+        those ``SITES`` that are not everywhere what ASE takes them to be by default. Results of
         another geometry than the present one are left out. Where a code knows the energy that
         forces are the derivative of (``free_energy``), it is taken.
         """
@@ -154,6 +164,7 @@ class Configurations:
             ),
             stresses=np.array([_full_stress(r.get("stress")) for r in results]).reshape(-1, 3, 3),
             info=info,
+            arrays=_sites(frames),
         )
 
     def to_ase(self) -> list[Atoms]:
@@ -186,7 +197,7 @@ class Configurations:
         """Return all structures of several batches.
 
         A key of ``info`` or ``arrays`` that only some batches have is filled with NaN, an empty
-        string, or for ``status`` with what the labels say.
+        string, for ``status`` with what the labels say, and for ``SITES`` with ASE's defaults.
         """
         batches = [batch for batch in batches if len(batch)]
         if not batches:
@@ -229,6 +240,24 @@ class Configurations:
             stresses = np.full((len(self), 3, 3), np.nan)
         labels = [np.array(values, float) for values in (energies, forces, stresses)]
         return replace(self, energies=labels[0], forces=labels[1], stresses=labels[2])
+
+    @property
+    def bare(self) -> "Configurations":
+        """The structures without labels, or anything else that could tell of them."""
+        return Configurations.from_geometry(
+            self.numbers,
+            self.positions,
+            self.counts,
+            self.cells,
+            self.pbc,
+            fixed=self.fixed,
+            arrays=self.sites,
+        )
+
+    @property
+    def sites(self) -> dict[str, np.ndarray]:
+        """Those of the ``arrays`` that belong to the structures themselves."""
+        return {name: self.arrays[name] for name in SITES if name in self.arrays}
 
     @cached_property
     def offsets(self) -> Int[np.ndarray, " structures+1"]:
@@ -332,7 +361,10 @@ class Configurations:
 
     @cached_property
     def keys(self) -> list[str]:
-        """A short hash of the geometry of each structure: equal exactly for equal structures."""
+        """A short hash of each structure: equal exactly for equal structures.
+
+        It is that of the geometry, and of initial moments and charges that are not zero.
+        """
         numbers, positions, cells, pbc = (
             np.ascontiguousarray(a + 0, a.dtype.newbyteorder("<"))
             for a in (self.numbers, self.positions, self.cells, self.pbc)
@@ -340,7 +372,12 @@ class Configurations:
         found = []
         for i, (start, end) in enumerate(pairwise(self.offsets.tolist())):
             parts = (numbers[start:end], positions[start:end], cells[i], pbc[i])
-            found.append(sha256(b"".join(part.tobytes() for part in parts)).hexdigest()[:16])
+            content = b"".join(part.tobytes() for part in parts)
+            for name in ELECTRONIC:
+                values = self.arrays.get(name, np.zeros(0))[start:end]
+                if values.any():
+                    content += name.encode() + np.ascontiguousarray(values + 0, "<f8").tobytes()
+            found.append(sha256(content).hexdigest()[:16])
         return found
 
     def slices(self, n_atoms: int) -> Iterator[slice]:
@@ -472,6 +509,34 @@ def _join(arrays: list[np.ndarray], empty: tuple[int, ...], dtype: type = float)
     return np.concatenate(arrays) if arrays else np.zeros(empty, dtype)
 
 
+def _sites(frames: list[Atoms]) -> dict[str, np.ndarray]:
+    found = {}
+    for name in SITES:
+        parts = [a.arrays.get(name, _usual(name, a.numbers)) for a in frames]
+        if len({p.ndim for p in parts}) > 1:  # moments along z beside others
+            parts = [_along_z(p) if p.ndim == 1 else p for p in parts]
+        if parts:
+            found[name] = np.concatenate(parts)
+    return found
+
+
+def _usual(name: str, numbers: Int[np.ndarray, " atoms"]) -> np.ndarray:
+    """Return what ASE takes ``SITES`` to be where nobody said it."""
+    if name == "masses":
+        return np.asarray(atomic_masses[numbers])
+    return np.zeros(len(numbers), int if name == "tags" else float)
+
+
+def _is_usual(name: str, values: np.ndarray, numbers: Int[np.ndarray, " atoms"]) -> bool:
+    if name not in SITES:
+        return False
+    return not values.any() if name != "masses" else np.array_equal(values, _usual(name, numbers))
+
+
+def _along_z(values: Float[np.ndarray, " atoms"]) -> Float[np.ndarray, "atoms 3"]:
+    return np.stack([0 * values, 0 * values, values], axis=1)
+
+
 def _results(atoms: Atoms) -> Mapping[str, Any]:
     if atoms.calc is None or atoms.calc.check_state(atoms):
         return {}
@@ -523,6 +588,8 @@ def _present(
         return np.asarray(values[key])
     if key == "status":
         return batch.status
+    if group == "arrays" and key in SITES:
+        return _usual(key, batch.numbers)
     example = next(getattr(b, group)[key] for b in batches if key in getattr(b, group))
     length = len(batch) if group == "info" else len(batch.numbers)
     if example.dtype.kind == "U":

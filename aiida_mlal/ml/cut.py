@@ -46,12 +46,13 @@ def _cluster(one: Configurations, grades: np.ndarray, radius: float) -> Configur
     pairs, shifts = neighbours(one.positions, one.cells[0], one.pbc[0], radius)
     mine = pairs[0] == atom
     vectors = edge_vectors(one.positions, one.cells[0], pairs[:, mine], shifts[mine])
-    numbers = np.concatenate([one.numbers[[atom]], one.numbers[pairs[1, mine]]])
+    members = np.concatenate([[atom], pairs[1, mine]])
     return Configurations.from_geometry(
-        numbers,
+        one.numbers[members],
         np.concatenate([np.zeros((1, 3)), vectors]),
-        [len(numbers)],
+        [len(members)],
         np.zeros((1, 3, 3)),
         np.zeros((1, 3), bool),
         info={"grade": [grades[atom]], "atom": [atom]},
+        arrays={name: values[members] for name, values in one.sites.items()},
     )

@@ -33,8 +33,12 @@ from aiida_mlal.ml.selection.oed import OptimalDesign
 from aiida_mlal.ml.selection.uncertainty import MostUncertain
 from aiida_mlal.ml.tasks.base import check_seed
 from aiida_mlal.workflows import steps
-from aiida_mlal.workflows.labelling.base import share
-from aiida_mlal.workflows.labelling.lookup import labelling_class, validate_labelling
+from aiida_mlal.workflows.labelling.base import share, validate_limits
+from aiida_mlal.workflows.labelling.lookup import (
+    check_method,
+    labelling_class,
+    validate_labelling,
+)
 from aiida_mlal.workflows.train import TrainBaseWorkChain
 
 OPTIONS = {
@@ -304,6 +308,9 @@ class CampaignWorkChain(WorkChain):
         labelled = child.outputs.dataset
         self.ctx["labelled" if self.ctx.iteration else "initial"] = labelled
         known = {"dataset": self.ctx.dataset} if "dataset" in self.ctx else {}
+        limits = self.inputs.get("label", {}).get("limits")
+        if isinstance(limits, Dict) and validate_limits(limits, None) is None:
+            known["limits"] = limits
         extend: Any = steps.extend
         extended, node = extend.run_get_node(
             labelled=labelled,
@@ -494,6 +501,13 @@ def check_elements(inputs: Mapping[str, Any], elements: Sequence[str]) -> None:
         knows: list[str] = inputs["potential"].elements
         if strange := sorted(set(elements) - set(knows)):
             raise ValueError(f"potential: it knows {knows}, but not {strange}")
+
+
+def check_known(inputs: Mapping[str, Any]) -> None:
+    """Raise ``ValueError`` if labels to go on from do not fit to those that will be made."""
+    mixed = inputs.get("allow_mixed_labels")
+    if "dataset" in inputs and not (mixed is not None and mixed.value):
+        check_method(inputs["labelling"].value, inputs.get("label", {}), inputs["dataset"])
 
 
 def elements_of(structures: DatasetData) -> list[str]:

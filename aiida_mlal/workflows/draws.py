@@ -16,7 +16,7 @@ from jaxtyping import Int as Integers
 from aiida_mlal.data.dataset import DatasetData
 from aiida_mlal.data.selection import SelectionData
 from aiida_mlal.ml import parts, stops
-from aiida_mlal.ml.configurations import OK, UNLABELLED, Configurations
+from aiida_mlal.ml.configurations import OK, SITES, UNLABELLED, Configurations
 from aiida_mlal.ml.labelling.checks import FAILED
 from aiida_mlal.ml.options import build
 
@@ -47,7 +47,7 @@ class ValidationOptions:
 @calcfunction
 def strip(candidates: DatasetData) -> DatasetData:
     """Return the candidates without labels, or anything else that is more than geometry."""
-    return DatasetData(geometry(candidates.configurations))
+    return DatasetData(candidates.configurations.bare)
 
 
 @calcfunction
@@ -69,7 +69,7 @@ def draw(
 ) -> dict[str, Data]:
     """Return structures to be labelled for validation, and all places that are taken with them."""
     places = _places(len(candidates), validation, seed, taken)
-    drawn = geometry(candidates.configurations[places]).with_info(
+    drawn = candidates.configurations[places].bare.with_info(
         index=places,
         status=np.full(len(places), UNLABELLED),
         reason=np.full(len(places), "drawn for validation"),
@@ -194,23 +194,11 @@ def judge(
     return {"row": Dict(row), "query": asked}
 
 
-def geometry(configurations: Configurations) -> Configurations:
-    """Return the structures without labels, and without anything that could tell of them."""
-    return Configurations.from_geometry(
-        configurations.numbers,
-        configurations.positions,
-        configurations.counts,
-        configurations.cells,
-        configurations.pbc,
-        fixed=configurations.fixed,
-    )
-
-
 def is_bare(configurations: Configurations) -> bool:
-    """Return whether structures have nothing that ``geometry`` would leave out."""
+    """Return whether structures have nothing that ``Configurations.bare`` would leave out."""
     labels = (configurations.energies, configurations.forces, configurations.stresses)
     known = any(np.isfinite(values).any() for values in labels)
-    return not (known or configurations.info or configurations.arrays)
+    return not (known or configurations.info or set(configurations.arrays) - set(SITES))
 
 
 def scores_of(selection: SelectionData | None) -> tuple[float, ...]:

@@ -24,6 +24,7 @@ from aiida_mlal.workflows.campaign import (
     CampaignWorkChain,
     check_elements,
     check_first,
+    check_known,
     check_options,
     codes_of,
     is_measured,
@@ -459,3 +460,4 @@ def _check_label(inputs: Mapping[str, Any]) -> None:
     if not isinstance(structures, DatasetData):
         structures = DatasetData(steps.beginnings(structures, None))
     check_label(inputs["labelling"].value, inputs.get("label", {}), structures)
+    check_known(inputs)

@@ -21,6 +21,7 @@ from aiida_mlal.workflows.campaign import (
     CampaignWorkChain,
     check_elements,
     check_first,
+    check_known,
     check_options,
     codes_of,
     elements_of,
@@ -364,7 +365,8 @@ def validate(inputs: Mapping[str, Any], ports: PortNamespace) -> str | None:
         if "labelling" in inputs:
             some = inputs["candidates"].configurations[:1]
             label = inputs.get("label", {})
-            check_label(inputs["labelling"].value, label, DatasetData(draws.geometry(some)))
+            check_label(inputs["labelling"].value, label, DatasetData(some.bare))
+            check_known(inputs)
     except ValueError as error:
         return str(error)
     return None

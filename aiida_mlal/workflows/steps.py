@@ -1,5 +1,7 @@
 """Steps of a campaign that need no job: functions whose inputs and outputs are all nodes."""
 
+from dataclasses import replace
+
 import numpy as np
 from aiida.engine import ExitCode, calcfunction
 from aiida.orm import Bool, Data, Dict, Int, List
@@ -10,7 +12,9 @@ from aiida_mlal.data.structures import fixed_mask, to_configurations, to_structu
 from aiida_mlal.ml import parts, stops
 from aiida_mlal.ml.configurations import OK, UNLABELLED, Configurations
 from aiida_mlal.ml.labelling.checks import FAILED, UNCONVERGED
+from aiida_mlal.ml.labelling.outliers import without_outliers
 from aiida_mlal.ml.selection.filters import SAME, Twins
+from aiida_mlal.workflows.labelling.base import limits_of
 
 MIXED_LABELS = 430
 """Exit code of ``extend`` where labels are not made alike."""
@@ -73,12 +77,22 @@ def afford(query: Dict, stop: List, chosen: DatasetData) -> dict[str, Dict]:
 
 @calcfunction
 def extend(
-    labelled: DatasetData, allow_mixed_labels: Bool, dataset: DatasetData | None = None
+    labelled: DatasetData,
+    allow_mixed_labels: Bool,
+    dataset: DatasetData | None = None,
+    limits: Dict | None = None,
 ) -> DatasetData | ExitCode:
-    """Return a data set and what was labelled since. What was not tried is left out."""
-    tried = np.flatnonzero(labelled.configurations.status != UNLABELLED)
+    """Return a data set and what was labelled since. What was not tried is left out.
+
+    New labels whose energy is an outlier among all are not learned from (see
+    ``without_outliers``).
+    """
+    known = None if dataset is None else dataset.configurations
+    judged = without_outliers(labelled.configurations, limits_of(limits), known)
+    tried = np.flatnonzero(judged.status != UNLABELLED)
     parts = [] if dataset is None else [dataset]
-    extended = DatasetData.concatenate([*parts, labelled.subset(tried)])
+    new = DatasetData(judged, labelled.sources).subset(tried)
+    extended = DatasetData.concatenate([*parts, new])
     good = extended.configurations.learnable
     marks = good.info.get("fingerprint", np.full(len(good), ""))
     if len(np.unique(marks)) > 1 and not allow_mixed_labels.value:
@@ -179,14 +193,7 @@ def beginnings(structures: Data, fixed: List | None) -> Configurations:
     given = structures.configurations
     masks = [fixed_mask(atoms, count) for count in given.counts]
     mask = np.concatenate(masks) if masks else given.fixed
-    return Configurations.from_geometry(
-        given.numbers,
-        given.positions,
-        given.counts,
-        given.cells,
-        given.pbc,
-        fixed=given.fixed | mask,
-    )
+    return replace(given.bare, fixed=given.fixed | mask)
 
 
 def unknown(structures: Configurations, dataset: Configurations | None) -> list[int]:

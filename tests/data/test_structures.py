@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from aiida import orm
 from ase import Atoms
-from ase.build import molecule
+from ase.build import bulk, molecule
 
 from aiida_mlal.data.structures import fixed_mask, to_configurations, to_structure
 
@@ -77,3 +77,25 @@ def test_fixed_atoms_as_indices_and_masks():
 def test_wrong_fixed_atoms_are_refused(fixed, sentence):
     with pytest.raises(ValueError, match=sentence):
         fixed_mask(fixed, 3)
+
+
+def test_tags_and_masses_survive_and_usual_masses_are_none():
+    from aiida_mlal.ml.configurations import Configurations
+
+    iron = bulk("Fe", cubic=True) * (1, 1, 2)
+    iron.set_tags([1, 2, 0, 0])
+    iron.set_masses([55.845, 55.845, 55.845, 57.0])
+    node = to_structure(Configurations.from_ase(iron))
+    assert [kind.name for kind in node.kinds] == ["Fe1", "Fe2", "Fe", "Fe3"]
+    found = to_configurations(node)
+    assert found.arrays["tags"].tolist() == [1, 2, 0, 3]  # a kind has one mass
+    np.testing.assert_allclose(found.arrays["masses"], iron.get_masses(), rtol=1e-12)
+    plain = to_configurations(orm.StructureData(ase=bulk("Cu")))
+    assert not plain.arrays
+
+
+def test_kinds_of_iron_become_tags():
+    node = orm.StructureData(cell=[[3, 0, 0], [0, 3, 0], [0, 0, 3]])
+    for name in ("Fe1", "Fe12", "Fe", "Fe_up"):
+        node.append_atom(symbols="Fe", position=[0, 0, 0], name=name)
+    assert to_configurations(node).arrays["tags"].tolist() == [1, 12, 0, 0]

@@ -448,3 +448,59 @@ def test_a_label_is_whole_or_missing(label, message):
     torn.with_info(status=["failed"]).check_labels()
     one.with_labels([-1.0], np.full((2, 3), np.nan)).check_labels()
     Configurations.empty().check_labels()
+
+
+def sited():
+    """Iron with all that ASE may know of its atoms."""
+    atoms = bulk("Fe", cubic=True)
+    atoms.set_initial_magnetic_moments([2.0, -2.0])
+    atoms.set_initial_charges([0.5, -0.5])
+    atoms.set_tags([1, 2])
+    atoms.set_masses([55.0, 57.0])
+    return atoms
+
+
+def test_moments_charges_tags_and_masses_stay_with_their_atoms():
+    atoms = sited()
+    plain = bulk("Cu")
+    found = Configurations.from_bytes(Configurations.from_ase([plain, atoms]).to_bytes())
+    joined = Configurations.concatenate([Configurations.from_ase(a) for a in (plain, atoms)])
+    for again in (found, joined, found.bare):
+        first, second = again.to_ase()
+        for one, other in ((first, plain), (second, atoms)):
+            for name in ("initial_magnetic_moments", "initial_charges", "tags", "masses"):
+                got, wanted = (getattr(a, f"get_{name}")() for a in (one, other))
+                np.testing.assert_array_equal(got, wanted)
+                assert got.dtype == wanted.dtype
+
+
+def test_vectors_of_moments_stand_beside_numbers():
+    canted = Atoms("Fe", magmoms=[[1.0, 2.0, 0.0]])
+    along_z = bulk("Cu")
+    along_z.set_initial_magnetic_moments([3.0])
+    found = Configurations.from_ase([canted, along_z]).arrays["initial_magmoms"]
+    assert found.tolist() == [[1.0, 2.0, 0.0], [0.0, 0.0, 3.0]]
+
+
+def test_what_ase_assumes_anyway_takes_no_room():
+    atoms = bulk("Cu")
+    atoms.set_tags([0])
+    atoms.set_masses("defaults")
+    assert not Configurations.from_ase(atoms).arrays
+
+
+def test_states_of_equal_geometry_have_keys_of_their_own():
+    def key(**moments):
+        atoms = bulk("Cu") * (2, 1, 1)
+        for name, values in moments.items():
+            getattr(atoms, f"set_initial_{name}")(values)
+        return Configurations.from_ase(atoms).keys[0]
+
+    plain = key()
+    assert key(magnetic_moments=[0.0, 0.0]) == plain
+    assert len({plain, key(magnetic_moments=[2, 2]), key(magnetic_moments=[2, -2])}) == 3
+    assert key(charges=[1, 0]) != plain
+    both = Configurations.concatenate(
+        [Configurations.from_ase(sited()), Configurations.from_ase(bulk("Cu"))]
+    )
+    assert both.keys[1] == Configurations.from_ase(bulk("Cu")).keys[0]

@@ -92,7 +92,7 @@ def test_a_failed_campaign_names_what_failed(failed_campaign):
     assert report.exit_status == failed_campaign.exit_status != 0
     assert report.outcome == failed_campaign.exit_message
     assert not report.curve
-    assert "no_such_function" in " ".join(f.message for f in report.failures) + report.outcome
+    assert "json:loads" in " ".join(f.message for f in report.failures) + report.outcome
     assert {q.status for q in report.queries} <= {"failed"}
 
 

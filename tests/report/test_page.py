@@ -54,7 +54,7 @@ def test_a_failed_campaign_has_a_page_with_the_error(failed_campaign, tmp_path):
     page.write(collect(failed_campaign), tmp_path)
     html = (tmp_path / "index.html").read_text()
     assert "not converged" in html
-    assert "no_such_function" in html
+    assert "json:loads" in html
 
 
 def test_a_campaign_that_has_just_begun_has_a_page(aiida_profile, tmp_path):

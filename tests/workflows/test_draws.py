@@ -18,7 +18,7 @@ VALIDATION = {"n": 2, "redraw": True}
 @pytest.fixture
 def chosen(configurations):
     """Two of six structures, chosen at random from what they are without labels."""
-    bare = draws.geometry(configurations)
+    bare = configurations.bare
     return select(bare, bare[:0], Random(n=2)).of(bare)
 
 
@@ -34,7 +34,7 @@ def test_labels_are_taken_out_of_the_pool(aiida_profile, configurations):
 
 
 def test_what_carries_a_value_is_not_bare(configurations):
-    bare = draws.geometry(configurations)
+    bare = configurations.bare
     assert draws.is_bare(bare)
     assert not draws.is_bare(configurations)
     assert not draws.is_bare(bare.with_info(hint=np.zeros(6)))

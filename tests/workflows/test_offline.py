@@ -13,6 +13,7 @@ from campaign_fixtures import ancestors, once
 
 from aiida_mlal.data.dataset import DatasetData
 from aiida_mlal.workflows import steps
+from aiida_mlal.workflows.ports import check_inputs
 
 INPUTS = {
     "model": {**MODEL, "ensemble": 2},
@@ -377,6 +378,20 @@ def test_a_potential_needs_the_data_that_it_learned_from(campaign, make):
     builder.potential = campaign.outputs.potential
     with pytest.raises(ValueError, match="give the 'dataset' too"):
         run_get_node(builder)
+
+
+def test_labels_of_another_method_are_refused_before_others_are_paid_for(campaign, make):
+    ports = make().process_class.spec().inputs
+
+    def check(options, **changes):
+        builder = make(labels={"name": "emt", "options": options}, **changes)
+        builder.dataset = campaign.outputs.dataset
+        check_inputs(builder._inputs(prune=True), ports)
+
+    with pytest.raises(ValueError, match="dataset: 5 of its 5 labels are not made as others will"):
+        check({"asap_cutoff": True})
+    check({"asap_cutoff": True}, allow_mixed_labels=True)
+    check({"asap_cutoff": False})  # which is the default
 
 
 def test_codes_that_cannot_work_are_told_before_anything_is_submitted(

@@ -88,6 +88,19 @@ def test_labels_of_two_kinds_are_refused_unless_wanted(aiida_profile, labelled):
     assert len(steps.extend(labelled=new, allow_mixed_labels=True, dataset=old)) == 6
 
 
+def test_energies_that_are_outliers_are_not_learned_from(aiida_profile, labelled):
+    same = labelled.with_info(fingerprint=["a"] * 6)
+    wrong = same[[4, 5]].with_labels([same.energies[4], 1e5], same[[4, 5]].forces)
+    new, old = DatasetData(wrong, [UUID, ""]), DatasetData(same[:4])
+    found = steps.extend(labelled=new, allow_mixed_labels=False, dataset=old)
+    assert found.configurations.status.tolist() == ["ok"] * 5 + ["unphysical"]
+    assert "from what other labels let expect" in found.configurations.info["reason"][5]
+    assert found.sources[4] == UUID
+    any_energy = orm.Dict({"max_deviation": None})
+    found = steps.extend(labelled=new, allow_mixed_labels=False, dataset=old, limits=any_energy)
+    assert set(found.configurations.status) == {"ok"}
+
+
 def test_what_failed_is_of_no_kind(aiida_profile, labelled):
     failed = labelled[3:].with_info(status=["failed"] * 3)
     found = steps.extend(

@@ -2,6 +2,7 @@
 
 import inspect
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from importlib import import_module, metadata
 from typing import Any
@@ -18,6 +19,7 @@ from ase.calculators.calculator import (
 from ase.calculators.calculator import names as ase_names
 from jaxtyping import Float
 
+from aiida_mlal.ml.labelling.fingerprint import fingerprint
 from aiida_mlal.ml.options import suggest
 
 ASE_VERSION: str = ase.__version__
@@ -104,8 +106,42 @@ class CalculatorOptions:
             )
         return calculator
 
+    def check_arguments(self) -> None:
+        """Raise ``ValueError`` if what builds the calculator lacks, or does not take the options.
+
+        Nothing is built. What cannot be imported, which may be elsewhere, has the error as cause.
+        """
+        make = self._factory()
+        try:
+            signature = inspect.signature(make)
+        except (TypeError, ValueError):
+            return  # some built-in functions have none
+        try:
+            signature.bind(**self.options)
+        except TypeError as error:
+            raise ValueError(
+                f"calculator '{self.name}': {self.factory or make.__name__} does not take its "
+                f"options: {error}"
+            ) from error
+
+    @property
+    def method(self) -> dict[str, Any]:
+        """What decides labels: what the calculator is called matters only without a factory."""
+        decides = {k: v for k, v in self.options.items() if k not in _IDLE}
+        if self.factory is not None:
+            return {"factory": self.factory, "options": decides}
+        if self.name in _SIMPLE:
+            decides = {**get_calculator_class(self.name).default_parameters, **decides}
+        return {"calculator": self.name, "options": decides}
+
+    @property
+    def fingerprint(self) -> str:
+        """A short word that is equal for labels of the same method and version."""
+        version = _version(self.factory) if self.factory is not None else ASE_VERSION
+        return fingerprint(self.method, version)
+
     def describe(self) -> dict[str, Any]:
-        """Return what made a label, for a reader and for its fingerprint."""
+        """Return what made a label, for a reader."""
         found: dict[str, Any] = {
             "calculator": self.name,
             "options": dict(self.options),
@@ -127,13 +163,16 @@ class CalculatorOptions:
             return found
         module, _, function = self.factory.partition(":")
         try:
-            found = getattr(import_module(module), function)
-        except ImportError as error:
+            home = import_module(module)
+        except Exception as error:  # a module of a user's may fail in all ways there are
+            words = str(error) if isinstance(error, ImportError) else repr(error)
             raise ValueError(
-                f"the module of the factory {self.factory!r} cannot be imported: {error}"
+                f"the module of the factory {self.factory!r} cannot be imported: {words}"
             ) from error
+        try:
+            found = getattr(home, function)
         except AttributeError as error:
-            here = [name for name, _ in inspect.getmembers(import_module(module), callable)]
+            here = [name for name, _ in inspect.getmembers(home, callable)]
             raise ValueError(
                 f"module {module!r} has no function {function!r}{suggest(function, here)}"
             ) from error
@@ -160,21 +199,42 @@ class Computed:
 
 
 def compute(atoms: Atoms) -> Computed:
-    """Let the calculator of ``atoms`` compute them; whatever it raises passes through."""
+    """Let the calculator of ``atoms`` compute them; whatever it raises passes through.
+
+    Raises
+    ------
+    ValueError
+        If a result is anything else than finite real numbers, as many as there are atoms.
+    """
     # the most demanding property first, so that a code that computes what it is asked runs once
     stress = np.full((3, 3), np.nan)
     if atoms.pbc.all() and "stress" in getattr(atoms.calc, "implemented_properties", ()):
-        stress = atoms.get_stress(voigt=False, apply_constraint=False)
-    forces = atoms.get_forces(apply_constraint=False)
+        with suppress(PropertyNotImplementedError):  # with these options
+            found = atoms.get_stress(voigt=False, apply_constraint=False)
+            stress = _real("stress", found, (3, 3))
+    forces = _real("forces", atoms.get_forces(apply_constraint=False), (len(atoms), 3))
     try:
         energy = atoms.get_potential_energy(force_consistent=True, apply_constraint=False)
     except (PropertyNotImplementedError, NotImplementedError):
         energy = atoms.get_potential_energy(apply_constraint=False)
-    return Computed(energy, forces, stress)
+    return Computed(float(_real("energy", energy, ())), forces, stress)
+
+
+def _real(name: str, value: Any, shape: tuple[int, ...]) -> np.ndarray:
+    array = np.asarray(value)
+    if array.dtype.kind not in "iuf" or array.shape != shape:
+        wanted = f"numbers of shape {shape}" if shape else "a number"
+        raise ValueError(f"expected {wanted} as {name}, got {str(value)[:80]}")
+    if not np.isfinite(array).all():
+        raise ValueError(f"the {name} {'are' if name == 'forces' else 'is'} not finite")
+    return array.astype(float)
 
 
 _SIMPLE = ("emt", "lj", "morse", "tip3p", "tip4p")
 """Calculators of ASE that ignore an unknown option, and list those that they know."""
+
+_IDLE = ("command", "directory", "label", "logfile", "profile", "txt")
+"""Options of many calculators that say where and how they run, not what they compute."""
 
 
 def _version(factory: str) -> str | None:

@@ -22,21 +22,27 @@ class Limits:
         Largest norm of a force on an atom in eV/Å.
     min_distance
         Smallest distance of two atoms, in units of the sum of their covalent radii.
+    max_stress
+        Largest size of a component of the stress in eV/Å³ (1 eV/Å³ are 160 GPa).
     max_energy
         Largest size of the energy per atom in eV.
+    max_deviation
+        How far the energy per atom in eV may be from what other labels let expect of the
+        composition, unless these are spread as widely themselves.
     tolerance
         How far an atom may be, in Å, from where it was asked for.
     """
 
     max_force: float | None = 100.0
     min_distance: float | None = 0.4
+    max_stress: float | None = 100.0
     max_energy: float | None = None
+    max_deviation: float | None = 200.0
     tolerance: float = 1e-3
 
     def __post_init__(self) -> None:
         """Refuse limits that nothing fulfils."""
-        for name in ("max_force", "min_distance", "max_energy", "tolerance"):
-            value = getattr(self, name)
+        for name, value in vars(self).items():
             if value is not None and not value > 0:
                 raise ValueError(f"expected {name} above 0, got {value}")
 
@@ -73,7 +79,7 @@ def check_label(wanted: Configurations, found: Configurations, limits: Limits) -
     found
         What was labelled, as one structure; its atoms may be in other periodic images.
     """
-    problem = _mismatch(wanted, found, limits.tolerance)
+    problem = mismatch(wanted, found, limits.tolerance)
     if problem is not None:
         return FAILED, problem
     energy, forces = found.energies[0], found.forces
@@ -81,16 +87,29 @@ def check_label(wanted: Configurations, found: Configurations, limits: Limits) -
         return FAILED, "the energy is missing or not finite"
     if not np.isfinite(forces).all():
         return FAILED, "forces are missing or not finite"
+    stress = found.stresses[0]
+    if not (np.isfinite(stress).all() or np.isnan(stress).all()):
+        return FAILED, "the stress is not finite"
     status, reason = check_geometry(wanted, limits)
     if status != OK:
         return status, reason
-    norms = np.linalg.norm(forces, axis=1)
+    bound = _largest_energy(wanted)
+    if abs(energy) > bound:
+        return (
+            UNPHYSICAL,
+            f"the energy is {energy:.3g} eV, and these atoms have {bound:.3g} at most",
+        )
+    with np.errstate(over="ignore"):
+        norms = np.linalg.norm(forces, axis=1)
     if limits.max_force is not None and norms.max(initial=0.0) > limits.max_force:
         atom = int(norms.argmax())
         return UNPHYSICAL, (
             f"the force on {_name(wanted, atom)} is {norms[atom]:.1f} eV/Å, more than "
             f"{limits.max_force:g}"
         )
+    largest = np.abs(stress).max()
+    if limits.max_stress is not None and largest > limits.max_stress:
+        return UNPHYSICAL, f"the stress is {largest:.3g} eV/Å³, more than {limits.max_stress:g}"
     per_atom = abs(energy) / max(len(wanted.numbers), 1)
     if limits.max_energy is not None and per_atom > limits.max_energy:
         return UNPHYSICAL, (
@@ -99,7 +118,8 @@ def check_label(wanted: Configurations, found: Configurations, limits: Limits) -
     return OK, ""
 
 
-def _mismatch(wanted: Configurations, found: Configurations, tolerance: float) -> str | None:
+def mismatch(wanted: Configurations, found: Configurations, tolerance: float) -> str | None:
+    """Return how one structure differs from another, other periodic images of atoms aside."""
     if len(found.numbers) != len(wanted.numbers):
         return f"asked for {len(wanted.numbers)} atoms, got {len(found.numbers)}"
     different = np.flatnonzero(found.numbers != wanted.numbers)
@@ -118,6 +138,15 @@ def _mismatch(wanted: Configurations, found: Configurations, tolerance: float) -
         atom = int(distances.argmax())  # that of a NaN, if there is one
         return f"{_name(wanted, atom)} is {distances[atom]:.2g} Å from where it was asked for"
     return None
+
+
+def _largest_energy(structure: Configurations) -> float:
+    r"""Return an energy in eV that the atoms of one structure cannot exceed in size.
+
+    It is that of neutral atoms of Thomas and Fermi with all electrons, :math:`0.7687\,Z^{7/3}`
+    Hartree each, half as much again for relativity, and at least 1 keV each for repulsion.
+    """
+    return float(np.maximum(1.5 * 20.92 * structure.numbers ** (7 / 3), 1000.0).sum())
 
 
 def _nearest(

@@ -1,11 +1,11 @@
 """Structures labelled by an ASE calculator."""
 
-import json
-from collections.abc import Callable, Mapping
-from hashlib import sha256
-from typing import Any
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import numpy as np
+from ase import Atoms
 from ase.calculators.calculator import BaseCalculator
 
 from aiida_mlal.ml.configurations import OK, UNLABELLED, Configurations
@@ -16,7 +16,12 @@ from aiida_mlal.ml.labelling.checks import (
     Limits,
     check_geometry,
     check_label,
+    mismatch,
 )
+from aiida_mlal.ml.labelling.outliers import without_outliers
+
+LONGEST = 500
+"""Length of a reason in characters."""
 
 
 def label(
@@ -28,8 +33,9 @@ def label(
     """Return the same structures in the same order with labels, ``status`` and ``fingerprint``.
 
     A structure whose calculation fails has none of the labels, and the error as its ``reason``;
-    one whose atoms are too close is not calculated. The energy is the one that the forces are
-    derivatives of, where the calculator knows it. Where a label is good, a ``reason`` that was
+    one whose atoms are too close is not calculated. A calculator that changed the structure,
+    whether its own copy or the one that it was given, failed. The energy is the one that the forces
+    are derivatives of, where the calculator knows it. Where a label is good, a ``reason`` that was
     there (why the structure was selected) stays.
 
     An interrupt passes through with what was labelled until then, the other structures
@@ -48,60 +54,92 @@ def label(
         If the calculator cannot be built.
     """
     limits = limits or Limits()
-    mark = fingerprint(calculator.describe())
-    code = calculator.build()
+    mark = calculator.fingerprint
+    code: BaseCalculator | None = calculator.build()
     labelled: list[Configurations] = []
     try:
         for structure in structures:
-            found, error = _labelled(structure, code, limits, mark)
-            labelled.append(found)
-            if error is not None:
-                code = calculator.build()  # the old one may be left in the middle of something
+            status, reason = check_geometry(structure, limits)
+            found = None
+            if status == OK:
+                try:
+                    code = calculator.build() if code is None else code
+                    found = _calculated(structure, code, limits)
+                except MemoryError:
+                    raise
+                except Exception as error:
+                    code = None  # it may be left in the middle of something
+                    status, reason = _verdict(error)
+                else:
+                    status, reason = check_label(structure, found, limits)
+            if found is None or status == FAILED:
+                blank = structure.with_labels([np.nan], np.full_like(structure.forces, np.nan))
+                labelled.append(_outcome(blank, status, reason, ""))
+            else:
+                labelled.append(_outcome(found, status, reason, mark))
             if progress is not None:
-                progress(
-                    done=len(labelled), n_structures=len(structures), status=found.status[0].item()
-                )
+                progress(done=len(labelled), n_structures=len(structures), status=status)
     except BaseException as error:
         rest = [_outcome(one, UNLABELLED, "", "") for one in structures[len(labelled) :]]
         setattr(error, "computed", Configurations.concatenate([*labelled, *rest]))  # noqa: B010
         raise
-    return Configurations.concatenate(labelled)
+    return without_outliers(Configurations.concatenate(labelled), limits)
 
 
-def fingerprint(description: Mapping[str, Any]) -> str:
-    """Return a short hash of what made a label, the same for equal descriptions."""
-    text = json.dumps(description, sort_keys=True, default=str)
-    return sha256(text.encode()).hexdigest()[:16]
+class NotConverged(Exception):
+    """The calculator itself says that a self-consistent cycle did not converge."""
 
 
-def _labelled(
-    structure: Configurations, code: BaseCalculator, limits: Limits, mark: str
-) -> tuple[Configurations, Exception | None]:
-    """Return one structure with its label, and the error of the calculator if there was one."""
-    blank = structure.with_labels(np.full(1, np.nan), np.full_like(structure.forces, np.nan))
-    status, reason = check_geometry(structure, limits)
-    if status != OK:
-        return _outcome(blank, status, reason, ""), None
-    try:
-        found = _calculated(structure, code)
-    except MemoryError:
-        raise
-    except Exception as error:
-        status = UNCONVERGED if _is_convergence(error) else FAILED
-        return _outcome(blank, status, f"{type(error).__name__}: {error}", ""), error
-    status, reason = check_label(structure, found, limits)
-    if status == FAILED:
-        return _outcome(blank, status, reason, ""), None
-    return _outcome(found, status, reason, mark), None
+def printable(text: str) -> str:
+    """Return a text as one line of a bounded length that any file and database can hold."""
+    line = " ".join(text[: 4 * LONGEST].split())
+    shown = "".join(c if c.isprintable() else repr(c)[1:-1] for c in line)
+    return shown if len(shown) <= LONGEST else f"{shown[: LONGEST - 4]} ..."
 
 
-def _calculated(structure: Configurations, code: BaseCalculator) -> Configurations:
+def _calculated(structure: Configurations, code: BaseCalculator, limits: Limits) -> Configurations:
+    """Return a structure with what the calculator found; any exception if it is no label."""
     atoms = structure.to_ase()[0]
     atoms.calc = code
     if hasattr(code, "reset"):
         code.reset()
-    found = compute(atoms)
-    return structure.with_labels(np.array([found.energy]), found.forces, found.stress[None])
+    with _folder_kept():
+        found = compute(atoms)
+    for held in (atoms, getattr(code, "atoms", None)):
+        if isinstance(held, Atoms):
+            problem = mismatch(structure, _geometry(held), limits.tolerance)
+            if problem is not None:
+                raise ValueError(f"the calculator changed the structure: {problem}")
+    converged = getattr(code, "converged", None)
+    if isinstance(converged, (bool, np.bool_)) and not converged:
+        raise NotConverged("the calculator says that it did not converge")
+    return structure.with_labels([found.energy], found.forces, found.stress[None])
+
+
+def _geometry(atoms: Atoms) -> Configurations:
+    return Configurations.from_geometry(
+        atoms.numbers, atoms.positions, [len(atoms)], atoms.cell.array, atoms.pbc
+    )
+
+
+@contextmanager
+def _folder_kept() -> Iterator[None]:
+    """Return to the working directory, wherever a calculator went."""
+    here = os.getcwd()
+    try:
+        yield
+    finally:
+        os.chdir(here)
+
+
+def _verdict(error: Exception) -> tuple[str, str]:
+    """Return status and reason of a calculation that ended with an error."""
+    try:
+        text = str(error)
+    except Exception:
+        text = "its message cannot be shown"
+    reason = printable(f"{type(error).__name__}: {text}")
+    return (UNCONVERGED if _is_convergence(error) else FAILED), reason
 
 
 def _outcome(structure: Configurations, status: str, reason: str, mark: str) -> Configurations:

@@ -300,7 +300,8 @@ def _failed_frame(step: int, atoms: Atoms) -> Frame:
 def _join(structure: Configurations, run: int, frames: list[Frame]) -> Configurations:
     """Return the frames of a run as unlabelled structures with predictions."""
     n = len(frames)
-    arrays = {"predicted_forces": np.concatenate([frame.forces for frame in frames])}
+    arrays = {name: np.concatenate([values] * n) for name, values in structure.sites.items()}
+    arrays["predicted_forces"] = np.concatenate([frame.forces for frame in frames])
     if any(frame.uncertainties is not None for frame in frames):
         unknown = np.full(len(structure.numbers), np.nan)
         arrays["uncertainties"] = np.concatenate(

@@ -29,10 +29,7 @@ def unfinished(
             frames = np.flatnonzero(trajectory.info["run"] == i)
             start = trajectory[frames[-1]] if len(frames) else structure
             step = int(start.info["step"][0]) if len(frames) else 0
-        bare = Configurations.from_geometry(
-            start.numbers, start.positions, start.counts, start.cells, start.pbc, fixed=start.fixed
-        )
-        parts.append(bare.with_info(run=[i], step=[step]))
+        parts.append(start.bare.with_info(run=[i], step=[step]))
     return Configurations.concatenate(parts)
 
 

@@ -9,7 +9,7 @@ from aiida_mlal.ml.configurations import Configurations
 from aiida_mlal.ml.formats.files import check_target, read, write
 from aiida_mlal.ml.labelling.calculators import CalculatorOptions
 from aiida_mlal.ml.labelling.checks import Limits
-from aiida_mlal.ml.labelling.label import fingerprint, label
+from aiida_mlal.ml.labelling.label import label
 from aiida_mlal.ml.options import build
 from aiida_mlal.ml.tasks.base import Interrupted, Progress, Task
 
@@ -59,10 +59,10 @@ class Label(Task):
         if labelled is None:
             return {}
         write(labelled, self.output)
-        description = self._parts()[0].describe()
+        calculator, _ = self._parts()
         return {
             "n_structures": len(labelled),
             "statuses": dict(sorted(Counter(labelled.status.tolist()).items())),
-            "fingerprint": fingerprint(description),
-            "description": description,
+            "fingerprint": calculator.fingerprint,
+            "description": calculator.describe(),
         }

@@ -1,19 +1,20 @@
 """Labels from any ASE calculator."""
 
+import sys
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, ClassVar
 from uuid import UUID
 
 import numpy as np
 from aiida.engine import ExitCode, ProcessBuilder, calcfunction, while_
-from aiida.orm import AbstractCode, Data, Dict, StructureData
+from aiida.orm import AbstractCode, Data, Dict, InstalledCode, StructureData
 
 from aiida_mlal.calculations.label import LabelCalculation
 from aiida_mlal.data.dataset import DatasetData
 from aiida_mlal.ml.configurations import Configurations
 from aiida_mlal.ml.labelling.calculators import CalculatorOptions
 from aiida_mlal.ml.labelling.checks import FAILED
-from aiida_mlal.ml.labelling.label import fingerprint
 from aiida_mlal.ml.options import build
 from aiida_mlal.protocols import merge
 from aiida_mlal.workflows.labelling.base import (
@@ -79,6 +80,12 @@ class ASELabelWorkChain(LabellingWorkChain):
         if isinstance(structure, DatasetData):
             builder["dataset"] = structure
         return builder
+
+    @classmethod
+    def label_method(cls, inputs: Mapping[str, Any]) -> dict[str, Any]:
+        """Return what decides labels, as far as it is known before."""
+        calculator = inputs["ase"]["calculator"].get_dict()
+        return build(CalculatorOptions, calculator, "calculator").method
 
     def split(self) -> None:
         """Split the structures, where one job is not enough."""
@@ -162,8 +169,8 @@ def join(calculator: Dict, **batches: Any) -> dict[str, Data]:
     if labelled:
         description = next(iter(labelled.values()))["description"].get_dict()
     else:
-        made_by = build(CalculatorOptions, calculator.get_dict()).describe()
-        description = {"description": made_by, "fingerprint": fingerprint(made_by)}
+        made_by = build(CalculatorOptions, calculator.get_dict())
+        description = {"description": made_by.describe(), "fingerprint": made_by.fingerprint}
     wanted = {key: description[key] for key in ("description", "fingerprint")}
     return {
         "dataset": DatasetData.concatenate([found[name] for name in sorted(found)]),
@@ -172,13 +179,41 @@ def join(calculator: Dict, **batches: Any) -> dict[str, Data]:
 
 
 def validate(inputs: Mapping[str, Any], ports: Any) -> str | None:
-    """Find misspelt names, and structures that all have elements the calculator lacks."""
+    """Find misspelt names, wrong calculators, and structures that all have elements one lacks."""
     problem = validate_names(inputs, ports)
     if problem is None and "dataset" in inputs and "calculator" in inputs.get("ase", {}):
         calculator = build(CalculatorOptions, inputs["ase"]["calculator"].get_dict(), "calculator")
+        problem = _misfit(calculator, inputs["ase"])
+        if problem is not None:
+            return problem
         problems = [_lacking(calculator, one) for one in inputs["dataset"].configurations]
         return None if None in problems else next(iter(problems), None)
     return problem
+
+
+def _misfit(calculator: CalculatorOptions, job: Mapping[str, Any]) -> str | None:
+    """Return why a calculator cannot be built.
+
+    What cannot be imported here may be there where the job runs, unless that is the same place.
+    """
+    try:
+        calculator.check_arguments()
+    except ValueError as error:
+        known = isinstance(error.__cause__, (AttributeError, TypeError))
+        if known or _runs_here(job):
+            return str(error)
+    return None
+
+
+def _runs_here(job: Mapping[str, Any]) -> bool:
+    """Return whether a job runs in this very environment, with nothing more on its path."""
+    code = job.get("code")
+    if not isinstance(code, InstalledCode) or code.computer.transport_type != "core.local":
+        return False
+    texts = [code.prepend_text, code.computer.get_prepend_text()]
+    texts.append(job.get("metadata", {}).get("options", {}).get("prepend_text", ""))
+    beside = Path(sys.executable).parent
+    return Path(code.filepath_executable).parent == beside and "PYTHONPATH" not in "".join(texts)
 
 
 def _lacking(calculator: CalculatorOptions, structure: Configurations) -> str | None:

@@ -89,6 +89,15 @@ class LabellingWorkChain(WorkChain):
             "{allowed:g}. The first reason: {reason}",
         )
 
+    @classmethod
+    def label_method(cls, inputs: Mapping[str, Any]) -> Mapping[str, Any] | None:
+        """Return what decides labels, as far as inputs tell, or None if that is not known before.
+
+        The same method as that of the labels' fingerprints (see ``ml.labelling.fingerprint``):
+        labels that a campaign begins with are compared with it before any others are paid for.
+        """
+        return None
+
     def limits(self) -> dict[str, Dict]:
         """Return the input of this name if it was given, ready to be passed on."""
         return {"limits": self.inputs.limits} if "limits" in self.inputs else {}

@@ -1,13 +1,16 @@
 """The WorkChain that labels: found by its entry point, its inputs checked by itself."""
 
+from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 from aiida.common.exceptions import EntryPointError
 from aiida.orm import Str
 from aiida.plugins.entry_point import get_entry_point, get_entry_point_names
 
 from aiida_mlal.data.dataset import DatasetData
+from aiida_mlal.ml.labelling.fingerprint import fingerprint, method_of
 from aiida_mlal.ml.options import suggest
 from aiida_mlal.ml.parts import load, place
 from aiida_mlal.workflows.labelling.base import check_interface
@@ -90,3 +93,33 @@ def check_label(entry_point: str, label: Mapping[str, Any], structures: DatasetD
         check_inputs({**label, "dataset": structures}, spec)
     except ValueError as error:
         raise ValueError(f"label: {error}") from error
+
+
+def check_method(entry_point: str, label: Mapping[str, Any], known: DatasetData) -> None:
+    """Raise ``ValueError`` if labels that are known are not made as others will be.
+
+    A labelling WorkChain that cannot say beforehand how it makes labels is believed.
+
+    Parameters
+    ----------
+    label
+        The inputs of the labelling WorkChain, without the structures.
+    known
+        Labels to be learned from together with those that it makes.
+    """
+    ask = getattr(labelling_class(entry_point), "label_method", None)
+    method = None if ask is None else ask(label)
+    good = known.configurations.learnable
+    if method is None or not len(good):
+        return
+    wanted = method_of(fingerprint(method))
+    marks = good.info.get("fingerprint", np.full(len(good), ""))
+    others = Counter(str(mark) or "unknown" for mark in marks if method_of(mark) != wanted)
+    if others:
+        counts = ", ".join(f"{mark}: {n}" for mark, n in sorted(others.items()))
+        raise ValueError(
+            f"dataset: {others.total()} of its {len(good)} labels are not made as others will be "
+            f"(numbers of labels by fingerprint: {counts}; here it will be {wanted}-...), and "
+            "energies of different methods do not fit together: give 'label' the options that they "
+            "were made with, or 'allow_mixed_labels' to learn from both"
+        )

@@ -17,6 +17,7 @@ from aiida.orm import (
     StructureData,
     TrajectoryData,
     load_code,
+    to_aiida_type,
 )
 from aiida_quantumespresso.calculations.pw import PwCalculation
 from aiida_quantumespresso.common.types import SpinType
@@ -29,7 +30,19 @@ from aiida_mlal.data.dataset import DatasetData
 from aiida_mlal.data.structures import to_configurations, to_structure
 from aiida_mlal.ml.configurations import OK, Configurations
 from aiida_mlal.ml.labelling.checks import FAILED, UNCONVERGED, check_geometry, check_label
-from aiida_mlal.ml.labelling.label import fingerprint
+from aiida_mlal.ml.labelling.espresso import (
+    CONV_THR,
+    Input,
+    convergence,
+    element_of,
+    has_moments,
+    is_magnetic,
+    method,
+    namelist,
+    prepare,
+)
+from aiida_mlal.ml.labelling.fingerprint import fingerprint
+from aiida_mlal.ml.labelling.outliers import without_outliers
 from aiida_mlal.workflows.labelling.base import (
     LabellingWorkChain,
     failure,
@@ -61,7 +74,9 @@ class QuantumEspressoLabelWorkChain(LabellingWorkChain):
     def gives_stress(cls, inputs: Mapping[str, Any]) -> bool | None:
         """Look whether pw.x is asked for the stress."""
         parameters = inputs.get("pw", {}).get("parameters")
-        return None if parameters is None else _control(parameters).get("tstress") is True
+        if parameters is None:
+            return None
+        return namelist(parameters.get_dict(), "CONTROL").get("tstress") is True
 
     @classmethod
     def define(cls, spec: Any) -> None:
@@ -71,6 +86,26 @@ class QuantumEspressoLabelWorkChain(LabellingWorkChain):
         spec.inputs["dataset"].validator = validate_cells
         spec.expose_inputs(PwBaseWorkChain, exclude=("pw.structure", "pw.parent_folder"))
         spec.inputs["pw"]["parameters"].validator = validate_parameters
+        if "settings" in spec.inputs["pw"]:
+            spec.inputs["pw"]["settings"].validator = validate_settings
+        spec.input(
+            "conv_thr_per_atom",
+            valid_type=Float,
+            serializer=to_aiida_type,
+            required=False,
+            validator=above_zero,
+            help="`ELECTRONS.conv_thr` in Ry of each structure for each of its atoms, where "
+            "`pw.parameters` has none.",
+        )
+        spec.input(
+            "periodicity",
+            valid_type=Dict,
+            serializer=to_aiida_type,
+            required=False,
+            validator=validate_periodicity,
+            help="Parameters of structures that are periodic in so many directions, where "
+            '`pw.parameters` has none: `{"2D": {"SYSTEM": {"assume_isolated": "2D"}}}`.',
+        )
         spec.inputs["pw"]["code"].validator = code_validator("quantumespresso.pw")
         spec.inputs.validator = validate
         step: Any = cls
@@ -92,32 +127,42 @@ class QuantumEspressoLabelWorkChain(LabellingWorkChain):
     ) -> ProcessBuilder:
         """Return a builder with the inputs that ``PwBaseWorkChain`` has by protocol.
 
+        What depends on a structure, its number of atoms and where it is periodic, is decided for
+        each when it is labelled: no structure has a say in the parameters of others.
+
         Parameters
         ----------
         structure
-            Decides elements and periodic directions; if it is a data set, its structures are
-            those to be labelled.
+            Decides elements; if it is a data set, its structures are those to be labelled.
         overrides
             Of the inputs of this WorkChain, and of the keys of the protocol such as
             ``pseudo_family``.
         kwargs
-            Passed on, such as ``electronic_type`` or ``spin_type``.
+            Passed on, such as ``electronic_type``, ``spin_type`` or ``initial_magnetic_moments``.
+            Kinds of an element are its name and a tag of the atoms, such as ``Fe1``. Moments of
+            the structures themselves go first, and ask for collinear spins by themselves.
 
         Raises
         ------
         ValueError
-            For unknown overrides, and for magnetic moments of several kinds of an element.
+            For unknown overrides, for kinds of other names, and for Hubbard parameters, which
+            structures do not keep.
         """
         values = dict(overrides or {})
         check_names(values, names(cls.spec().inputs) | META, "overrides")
         own = {key: values.pop(key) for key in OWN if key in values}
-        if isinstance(structure, StructureData) and _is_magnetic(values, kwargs):
-            _check_kinds(structure)
+        if hasattr(structure, "hubbard"):
+            raise ValueError(
+                "structure: its Hubbard parameters would be lost, since only geometries are "
+                "labelled; give a StructureData"
+            )
         dataset = structure if isinstance(structure, DatasetData) else None
-        example = _example(to_configurations(structure) if dataset is None else dataset)
+        given = to_configurations(structure) if dataset is None else dataset.configurations
+        if has_moments(given) and "spin_type" not in kwargs:
+            kwargs["spin_type"] = SpinType.COLLINEAR
         inner = PwBaseWorkChain.get_builder_from_protocol(
             load_code(code) if isinstance(code, str) else code,
-            example,
+            _example(given.elements, _kinds_named(values, kwargs)),
             protocol=protocol,
             overrides=values,
             options=options,
@@ -125,32 +170,59 @@ class QuantumEspressoLabelWorkChain(LabellingWorkChain):
         )
         inputs = inner._inputs(prune=True)
         del inputs["pw"]["structure"]
+        inputs["pw"]["parameters"], rules = _without_example(inputs["pw"]["parameters"], values)
+        per_atom = PwBaseWorkChain.get_protocol_inputs(protocol, values)["meta_parameters"]
+        rules["conv_thr_per_atom"] = Float(per_atom["conv_thr_per_atom"])
+        if "conv_thr" in namelist(inputs["pw"]["parameters"].get_dict(), "ELECTRONS"):
+            del rules["conv_thr_per_atom"]
         builder = cls.get_builder()
-        fill(builder, {**inputs, **own})
+        fill(builder, {**inputs, **rules, **own})
         if dataset is not None:
             builder["dataset"] = dataset
         return builder
 
+    @classmethod
+    def label_method(cls, inputs: Mapping[str, Any]) -> dict[str, Any]:
+        """Return what decides labels, as far as it is known before."""
+        pw = inputs["pw"]
+        parts = {**_rules(inputs), **_sampling(inputs), "pseudos": pw["pseudos"]}
+        if "settings" in pw:
+            parts["settings"] = pw["settings"]
+        return method(describe(pw["code"], pw["parameters"], parts))
+
     def make_structures(self) -> None:
-        """Make a node of each structure, in one call."""
+        """Make nodes of each structure, and of all parameters that they need, in one call."""
         self.ctx.submitted = 0
-        self.ctx.structures = to_structures(  # type: ignore[call-arg]
-            self.inputs.dataset, **self.limits(), metadata={"call_link_label": "structures"}
+        inputs = self.inputs
+        make: Any = to_structures
+        self.ctx.nodes = make(
+            dataset=inputs.dataset,
+            parameters=inputs.pw.parameters,
+            pseudos=dict(inputs.pw.pseudos),
+            metadata={"call_link_label": "structures"},
+            **_rules(inputs),
+            **self.limits(),
         )
+        self.ctx.frames = sorted(name for name in self.ctx.nodes if name.startswith("frame"))
 
     def structures_are_left(self) -> bool:
         """Return whether some structures have not been submitted."""
-        return bool(self.ctx.submitted < len(self.ctx.structures))
+        return bool(self.ctx.submitted < len(self.ctx.frames))
 
     def submit_batch(self) -> None:
         """Submit as many structures as are allowed at a time."""
-        names, first = sorted(self.ctx.structures), self.ctx.submitted
+        names, first = self.ctx.frames, self.ctx.submitted
         batch = names[first : first + self.inputs.batch_size.value]
         if len(batch) < len(names):
             self.report(f"submitting structures {first}-{first + len(batch) - 1} of {len(names)}")
+        configurations, pw = self.inputs.dataset.configurations, self.inputs.pw
         for name in batch:
+            one = configurations[int(name.removeprefix("frame_"))]
+            found = _input(one, pw.parameters, {"pseudos": pw.pseudos, **_rules(self.inputs)})
             inputs = self.exposed_inputs(PwBaseWorkChain)
-            inputs.pw.structure = self.ctx.structures[name]
+            inputs.pw.structure = self.ctx.nodes[name]
+            inputs.pw.parameters = self.ctx.nodes[parameters_name(found)]
+            inputs.pw.pseudos = {kind: pw.pseudos[of] for kind, of in found.origins.items()}
             inputs.metadata.call_link_label = name
             inputs.metadata.label = f"label of {name}"
             self.to_context(**{name: self.submit(PwBaseWorkChain, **inputs)})
@@ -160,8 +232,8 @@ class QuantumEspressoLabelWorkChain(LabellingWorkChain):
         """Turn what the calculations found into labels."""
         labels: dict[str, Any] = {}
         failed: dict[str, Any] = {}
-        for name, structure in self.ctx.structures.items():
-            child = self.ctx[name]
+        for name in self.ctx.frames:
+            child, structure = self.ctx[name], self.ctx.nodes[name]
             if child.is_finished_ok:
                 labels[name] = {
                     "parameters": child.outputs.output_parameters,
@@ -170,14 +242,11 @@ class QuantumEspressoLabelWorkChain(LabellingWorkChain):
             else:
                 failed[name] = {failure(child): {UUID(child.uuid).hex: structure}}
         inputs = self.inputs
-        optional = {
-            key: inputs[key]
-            for key in ("kpoints", "kpoints_distance", "kpoints_force_parity")
-            if key in inputs
-        }
+        optional = {**_sampling(inputs), **_rules(inputs)}
         if "settings" in inputs.pw:
             optional["settings"] = inputs.pw.settings
-        collected: Any = collect_labels(
+        gather: Any = collect_labels
+        collected = gather(
             dataset=inputs.dataset,
             code=inputs.pw.code,
             parameters=inputs.pw.parameters,
@@ -197,17 +266,30 @@ META = {
 }
 """What the protocols of ``PwBaseWorkChain`` have beside its inputs."""
 
-OWN = ("batch_size", "limits", "max_failed_share")
+OWN = ("batch_size", "limits", "max_failed_share", "conv_thr_per_atom", "periodicity")
+
+FLAT = {"2D": {"SYSTEM": {"assume_isolated": "2D"}}}
+"""What ``PwBaseWorkChain`` does by protocol for a slab."""
 
 
 @calcfunction
-def to_structures(dataset: DatasetData, limits: Dict | None = None) -> dict[str, StructureData]:
-    """Return a node of each structure, except of those that are not worth a calculation."""
-    return {
-        frame(i): to_structure(one)
-        for i, one in enumerate(dataset.configurations)
-        if check_geometry(one, limits_of(limits))[0] == OK
-    }
+def to_structures(
+    dataset: DatasetData, parameters: Dict, limits: Dict | None = None, **parts: Any
+) -> dict[str, Data]:
+    """Return a node of each structure that is worth a calculation, and of all their parameters.
+
+    Structures are called by ``frame``, parameters by ``parameters_name``. ``parts`` are
+    ``pseudos``, ``conv_thr_per_atom`` and ``periodicity``.
+    """
+    found: dict[str, Data] = {}
+    for i, one in enumerate(dataset.configurations):
+        if _fitness(one, parameters, parts, limits)[0] == OK:
+            given = _input(one, parameters, parts)
+            found[frame(i)] = to_structure(one, given.kinds)
+            name = parameters_name(given)
+            if name not in found:
+                found[name] = Dict(given.parameters)
+    return found
 
 
 @calcfunction
@@ -226,7 +308,7 @@ def collect_labels(
         ``labels`` has for each structure ``parameters`` and ``trajectory`` as pw.x gave them.
         ``failed`` has for each other structure how its process ended, in that the UUID of the
         process without its hyphens, in that the structure: link labels hold what is no node.
-        ``pseudos``, ``kpoints`` and ``settings`` are inputs of the calculations.
+        ``pseudos``, ``kpoints``, ``settings`` and the like are inputs of the calculations.
     """
     description = describe(code, parameters, parts)
     frames, sources = list(dataset.configurations), [""] * len(dataset)
@@ -234,11 +316,16 @@ def collect_labels(
         if frame(i) in parts.get("labels", {}):
             found = parts["labels"][frame(i)]
             results = found["parameters"].get_dict()
-            made_by = {**description, "version": results.get("creator_version")}
-            status, reason, labels = judge(one, results, found["trajectory"], limits)
-            frames[i] = outcome(one, labels, status, reason, fingerprint(made_by))
+            version = results.get("creator_version")
+            conv_thr = namelist(_input(one, parameters, parts).parameters, "ELECTRONS")
+            status, reason, labels = judge(
+                one, results, found["trajectory"], limits, conv_thr.get("conv_thr", CONV_THR)
+            )
+            frames[i] = outcome(
+                one, labels, status, reason, fingerprint(method(description), version)
+            )
             sources[i] = found["parameters"].creator.uuid
-            description["version"] = description["version"] or made_by["version"]
+            description["version"] = description["version"] or version
         elif frame(i) in parts.get("failed", {}):
             ((word, origin),) = parts["failed"][frame(i)].items()
             status = UNCONVERGED if word in NOT_CONVERGED else FAILED
@@ -246,10 +333,12 @@ def collect_labels(
             frames[i] = outcome(one, None, status, reason)
             sources[i] = str(UUID(next(iter(origin))))
         else:
-            frames[i] = outcome(one, None, *check_geometry(one, limits_of(limits)))
+            frames[i] = outcome(one, None, *_fitness(one, parameters, parts, limits))
+    mark = fingerprint(method(description), description["version"])
+    labelled = without_outliers(Configurations.concatenate(frames), limits_of(limits))
     return {
-        "dataset": DatasetData(Configurations.concatenate(frames), sources),
-        "description": Dict({"description": description, "fingerprint": fingerprint(description)}),
+        "dataset": DatasetData(labelled, sources),
+        "description": Dict({"description": description, "fingerprint": mark}),
     }
 
 
@@ -258,8 +347,12 @@ def judge(
     parameters: Mapping[str, Any],
     trajectory: TrajectoryData,
     limits: Dict | None = None,
+    conv_thr: float = CONV_THR,
 ) -> tuple[str, str, Configurations | None]:
     """Return status, reason and what pw.x found for a structure, ``None`` where it is not fit."""
+    status, reason = convergence(parameters, conv_thr)
+    if status != OK:
+        return status, reason, None
     try:
         found = read(one, parameters, trajectory)
     except ValueError as error:
@@ -290,7 +383,7 @@ def read(
     for key, there in (("energy", parameters), ("forces", names), ("positions", names)):
         if key not in there:
             raise ValueError(f"the output of pw.x has no {key}")
-    symbols = [str(symbol) for symbol in trajectory.symbols]
+    symbols = [element_of(str(kind)) for kind in trajectory.symbols]
     forces = trajectory.get_array("forces")[-1]
     if forces.shape != (len(symbols), 3):
         raise ValueError(f"expected forces on {len(symbols)} atoms, got shape {forces.shape}")
@@ -326,7 +419,7 @@ def outcome(
 
 
 def describe(code: AbstractCode, parameters: Dict, parts: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what decides the labels, in words and numbers."""
+    """Return what made the labels, in words and numbers."""
     pseudos = {
         kind: {"element": pseudo.element, "filename": pseudo.filename, "md5": pseudo.md5}
         for kind, pseudo in sorted(parts.get("pseudos", {}).items())
@@ -337,6 +430,8 @@ def describe(code: AbstractCode, parameters: Dict, parts: Mapping[str, Any]) -> 
         "executable": str(code.get_executable()),
         "version": None,
         "parameters": parameters.get_dict(),
+        "conv_thr_per_atom": _plain(parts.get("conv_thr_per_atom")),
+        "periodicity": _plain(parts.get("periodicity")),
         "pseudos": pseudos,
         "kpoints": _describe_kpoints(parts),
         "settings": parts["settings"].get_dict() if "settings" in parts else {},
@@ -346,6 +441,50 @@ def describe(code: AbstractCode, parameters: Dict, parts: Mapping[str, Any]) -> 
 def frame(i: int) -> str:
     """Return the link label of a structure."""
     return f"frame_{i:05d}"
+
+
+def parameters_name(given: Input) -> str:
+    """Return the link label of parameters, the same for equal ones."""
+    return f"parameters_{fingerprint(given.parameters).partition('-')[0]}"
+
+
+def _input(one: Configurations, parameters: Dict, parts: Mapping[str, Any]) -> Input:
+    return prepare(
+        one,
+        parameters.get_dict(),
+        {kind: pseudo.z_valence for kind, pseudo in parts["pseudos"].items()},
+        _plain(parts.get("conv_thr_per_atom")),
+        _plain(parts.get("periodicity")),
+    )
+
+
+def _fitness(
+    one: Configurations, parameters: Dict, parts: Mapping[str, Any], limits: Dict | None
+) -> tuple[str, str]:
+    """Return whether a structure is worth a calculation, as a status and why."""
+    status, reason = check_geometry(one, limits_of(limits))
+    if status == OK:
+        try:
+            _input(one, parameters, parts)
+        except ValueError as error:
+            return FAILED, str(error)
+    return status, reason
+
+
+def _rules(inputs: Mapping[str, Any]) -> dict[str, Data]:
+    return {key: inputs[key] for key in ("conv_thr_per_atom", "periodicity") if key in inputs}
+
+
+def _sampling(inputs: Mapping[str, Any]) -> dict[str, Data]:
+    keys = ("kpoints", "kpoints_distance", "kpoints_force_parity")
+    return {key: inputs[key] for key in keys if key in inputs}
+
+
+def _plain(node: Any) -> Any:
+    """Return the value of a node, if there is one."""
+    if node is None:
+        return None
+    return node.get_dict() if isinstance(node, Dict) else node.value
 
 
 def validate_cells(dataset: DatasetData, _: Any) -> str | None:
@@ -363,7 +502,7 @@ def validate_cells(dataset: DatasetData, _: Any) -> str | None:
 
 def validate_parameters(node: Dict, _: Any) -> str | None:
     """Refuse parameters that would not give energies and forces of the structure as it is."""
-    control = _control(node)
+    control = namelist(node.get_dict(), "CONTROL")
     calculation = control.get("calculation", "scf")
     if calculation != "scf":
         return f"CONTROL.calculation must be 'scf' to label structures, got {calculation!r}"
@@ -372,10 +511,32 @@ def validate_parameters(node: Dict, _: Any) -> str | None:
     return None
 
 
-def _control(parameters: Dict) -> dict[str, Any]:
-    """Return the namelist CONTROL, its keys in lower case."""
-    upper = {key.upper(): value for key, value in parameters.get_dict().items()}
-    return {key.lower(): value for key, value in upper.get("CONTROL", {}).items()}
+def validate_settings(node: Dict | None, _: Any) -> str | None:
+    """Refuse forces from outside, which energies know nothing of."""
+    if node is not None and "ATOMIC_FORCES" in {key.upper() for key in node.get_dict()}:
+        return "ATOMIC_FORCES are no part of a potential energy surface: leave them out"
+    return None
+
+
+def validate_periodicity(node: Dict | None, _: Any) -> str | None:
+    """Want namelists by number of periodic directions."""
+    for key, values in ({} if node is None else node.get_dict()).items():
+        if key not in DIRECTIONS:
+            return f"expected some of {DIRECTIONS}, got {key!r}"
+        if not (isinstance(values, dict) and all(isinstance(v, dict) for v in values.values())):
+            return f"{key}: expected namelists of parameters, got {values!r}"
+    return None
+
+
+DIRECTIONS = ("0D", "1D", "2D", "3D")
+"""In how many directions a structure may be periodic."""
+
+
+def above_zero(node: Float | None, _: Any) -> str | None:
+    """Validate a threshold."""
+    if node is not None and not node.value > 0:
+        return f"expected a number above 0, got {node.value:g}"
+    return None
 
 
 def validate(inputs: Mapping[str, Any], ports: PortNamespace) -> str | None:
@@ -385,54 +546,67 @@ def validate(inputs: Mapping[str, Any], ports: PortNamespace) -> str | None:
         return f"expected one of 'kpoints' and 'kpoints_distance', got {given or 'neither'}"
     problem = validate_names(inputs, ports)
     if problem is None and "dataset" in inputs and "pw" in inputs:
-        return _lacking(inputs["pw"], inputs["dataset"].base.attributes.get("elements"))
+        return _lacking(inputs)
     return problem
 
 
-def _lacking(pw: Mapping[str, Any], elements: Sequence[str]) -> str | None:
-    """Return which elements have no pseudopotential, or which parameters are of none of them."""
-    if missing := sorted(set(elements) - set(pw.get("pseudos", {}))):
+def _lacking(inputs: Mapping[str, Any]) -> str | None:
+    """Return why structures cannot be computed with pseudopotentials and parameters."""
+    pw, dataset = inputs["pw"], inputs["dataset"]
+    if "parameters" not in pw:
+        return None
+    elements = dataset.base.attributes.get("elements")
+    known = set(pw.get("pseudos", {}))
+    if missing := sorted(set(elements) - {element_of(kind) for kind in known}):
         return f"pw.pseudos: there is none for {missing}, which the structures have"
-    parameters = pw["parameters"].get_dict() if "parameters" in pw else {}
-    for key, values in _system(parameters).items():
-        strange = sorted(set(values) - set(elements)) if isinstance(values, Mapping) else []
+    parameters = pw["parameters"].get_dict()
+    kinds = {*elements, *known}
+    for key, values in namelist(parameters, "SYSTEM").items():
+        strange = sorted(set(values) - kinds) if isinstance(values, Mapping) else []
         if strange:
             return (
                 f"pw.parameters.SYSTEM.{key}: {strange} are not among the elements of the "
-                f"structures, {sorted(elements)}, which are their only kinds"
+                f"structures and the kinds of pw.pseudos, {sorted(kinds)}"
             )
+    configurations = dataset.configurations
+    if has_moments(configurations) and not is_magnetic(parameters):
+        system = namelist(parameters, "SYSTEM")
+        if "nspin" not in system:
+            return (
+                "the structures have initial magnetic moments, and pw.parameters.SYSTEM has no "
+                "nspin: give 2, or 1 to leave the moments out"
+            )
+    for i, one in enumerate(configurations):
+        try:
+            _input(one, pw["parameters"], {"pseudos": pw["pseudos"], **_rules(inputs)})
+        except ValueError as error:
+            return f"structure {i}: {error}"
     return None
 
 
-def _system(parameters: Mapping[str, Any]) -> dict[str, Any]:
-    found = [values for key, values in parameters.items() if key.upper() == "SYSTEM"]
-    return {key.lower(): value for values in found for key, value in values.items()}
+def _kinds_named(overrides: Mapping[str, Any], wanted: Mapping[str, Any]) -> set[str]:
+    """Return the kinds that overrides and options of a builder speak of."""
+    pw = overrides.get("pw", {})
+    found = {*pw.get("pseudos", {}), *(wanted.get("initial_magnetic_moments") or {})}
+    for values in namelist(pw.get("parameters", {}), "SYSTEM").values():
+        found |= set(values) if isinstance(values, Mapping) else set()
+    return found
 
 
-def _is_magnetic(overrides: Mapping[str, Any], wanted: Mapping[str, Any]) -> bool:
-    """Return whether the overrides and options of a builder ask for magnetic moments."""
-    system = _system(overrides.get("pw", {}).get("parameters", {}))
-    spin = wanted.get("spin_type") or SpinType.NONE
-    return (
-        spin != SpinType.NONE
-        or bool(wanted.get("initial_magnetic_moments"))
-        or system.get("nspin", 1) != 1
-        or bool(system.get("noncolin"))
-    )
-
-
-def _check_kinds(structure: StructureData) -> None:
-    """Refuse several kinds of an element, since simulations only know elements."""
-    kinds: dict[str, list[str]] = {}
-    for kind in structure.kinds:
-        kinds.setdefault(kind.symbol, []).append(kind.name)
-    for element, found in kinds.items():
-        if len(found) > 1:
-            raise ValueError(
-                f"structure: {element} is of the kinds {sorted(found)}, which could have magnetic "
-                "moments of their own. They are not kept, since simulations only know elements: "
-                "make it one kind for each element, or leave out spin_type and magnetic moments"
-            )
+def _without_example(
+    parameters: Dict, overrides: Mapping[str, Any]
+) -> tuple[Dict, dict[str, Data]]:
+    """Return parameters without what the example decided, and what decides it for each one."""
+    asked = overrides.get("pw", {}).get("parameters", {})
+    found = parameters.get_dict()
+    for name, key in (
+        ("CONTROL", "etot_conv_thr"),
+        ("CONTROL", "forc_conv_thr"),
+        ("ELECTRONS", "conv_thr"),
+    ):
+        if key not in namelist(asked, name):
+            found.get(name, {}).pop(key, None)
+    return Dict(found), {"periodicity": Dict(FLAT)}
 
 
 def _describe_kpoints(parts: Mapping[str, Any]) -> dict[str, Any]:
@@ -449,19 +623,25 @@ def _describe_kpoints(parts: Mapping[str, Any]) -> dict[str, Any]:
     return {"distance": distance.value, "force_parity": bool(parity and parity.value)}
 
 
-def _example(structures: DatasetData | Configurations) -> StructureData:
-    """Return one cell with all elements, one kind each, to choose pseudopotentials by.
+def _example(elements: Sequence[str], named: set[str]) -> StructureData:
+    """Return a cell with an atom of each element, or of each kind of it that is spoken of.
 
-    Kinds of a given structure, such as those that ASE makes of tags, are not kept: what is labelled
-    comes out of simulations that know elements only.
+    Pseudopotentials, cutoffs and magnetisation are chosen by it, and nothing else.
     """
-    configurations = (
-        structures if isinstance(structures, Configurations) else (structures.configurations)
-    )
-    for one in configurations:
-        if one.elements == configurations.elements:
-            return to_structure(one)
-    raise ValueError(
-        f"no structure of the data set has all of its elements, {list(configurations.elements)}; "
-        "give a StructureData that has"
-    )
+    kinds: list[str] = []
+    for element in elements:
+        mine = sorted(kind for kind in named if element_of(kind) == element)
+        kinds += mine or [element]
+    if strange := sorted(named - set(kinds)):
+        raise ValueError(f"{strange} are no kinds of the elements {list(elements)}")
+    for kind in kinds:
+        number = kind.removeprefix(element_of(kind))
+        if number and not number.isdecimal():
+            raise ValueError(
+                f"expected kinds that are an element and the tag of its atoms, as 'Fe1', got "
+                f"{kind!r}"
+            )
+    node = StructureData(cell=np.eye(3) * 10.0)
+    for i, kind in enumerate(kinds):
+        node.append_atom(symbols=element_of(kind), name=kind, position=[i, 0.0, 0.0])
+    return node

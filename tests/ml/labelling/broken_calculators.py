@@ -1,9 +1,15 @@
 """Calculators that fail, for tests."""
 
+import os
 from typing import ClassVar
 
 import numpy as np
-from ase.calculators.calculator import Calculator, SCFError, all_changes
+from ase.calculators.calculator import (
+    Calculator,
+    PropertyNotImplementedError,
+    SCFError,
+    all_changes,
+)
 from ase.calculators.emt import EMT
 
 builds = []
@@ -50,6 +56,139 @@ class Smeared(Calculator):
     def calculate(self, atoms=None, properties=("energy",), system_changes=all_changes):
         super().calculate(atoms, properties, system_changes)
         self.results = {"energy": -1.0, "free_energy": -2.0, "forces": np.zeros((len(atoms), 3))}
+
+
+class Wrong(EMT):
+    """Two atoms are too much for it, in a way that its mode tells."""
+
+    def __init__(self, mode, **options):
+        super().__init__(**options)
+        self.mode = mode
+
+    def calculate(self, atoms=None, properties=("energy",), system_changes=all_changes):
+        super().calculate(atoms, properties, system_changes)
+        if len(atoms) == 2:
+            getattr(self, self.mode)(atoms)
+
+    def energy_of(self, value):
+        self.results |= {"energy": value, "free_energy": value}
+
+    def relaxes(self, atoms):
+        atoms.positions += [[0.1, 0, 0], [0, 0, 0]]
+        super().calculate(atoms, ["energy"], ["positions"])
+
+    def relaxes_a_copy(self, atoms):
+        copy = atoms.copy()
+        copy.positions += [[0.1, 0, 0], [0, 0, 0]]
+        super().calculate(copy, ["energy"], ["positions"])
+
+    def relaxes_the_cell(self, atoms):
+        atoms.set_cell(atoms.cell * 1.05, scale_atoms=True)
+        super().calculate(atoms, ["energy"], ["positions", "cell"])
+
+    def doubles_the_cell(self, atoms):
+        atoms.set_cell(atoms.cell * 2)
+
+    def opens_the_cell(self, atoms):
+        atoms.pbc = False
+        self.atoms.pbc = False
+
+    def changes_species(self, atoms):
+        atoms.symbols = ["Al"] * len(atoms)
+
+    def moves_all(self, atoms):
+        atoms.positions += 1.0
+        self.atoms.positions += 1.0
+
+    def stress_inf(self, atoms):
+        self.results["stress"] = np.full(6, np.inf)
+
+    def stress_nan(self, atoms):
+        self.results["stress"] = np.full(6, np.nan)
+
+    def stress_huge(self, atoms):
+        self.results["stress"] = np.full(6, 1e300)
+
+    def forces_huge(self, atoms):
+        self.results["forces"] = np.full((len(atoms), 3), 1e300)
+
+    def forces_complex(self, atoms):
+        self.results["forces"] = np.zeros((len(atoms), 3), complex)
+
+    def forces_one(self, atoms):
+        self.results["forces"] = np.zeros((1, 3))
+
+    def energy_huge(self, atoms):
+        self.energy_of(1e300)
+
+    def energy_in_hartree(self, atoms):
+        self.energy_of(-200_000.0)
+
+    def energy_complex(self, atoms):
+        self.energy_of(1 + 2j)
+
+    def energy_text(self, atoms):
+        self.energy_of("-3.0")
+
+    def energy_array(self, atoms):
+        self.energy_of(np.zeros(3))
+
+    def energy_none(self, atoms):
+        self.energy_of(None)
+
+    def energy_inf(self, atoms):
+        self.energy_of(np.inf)
+
+    def energy_true(self, atoms):
+        self.energy_of(True)
+
+    def bad_text(self, atoms):
+        raise RuntimeError("bad \x00 \ud800 chars\nof a calculator")
+
+    def long_text(self, atoms):
+        raise RuntimeError("x" * 1_000_000)
+
+    def no_text(self, atoms):
+        class Silent(Exception):
+            def __str__(self):
+                raise RuntimeError("no text")
+
+        raise Silent
+
+    def goes_elsewhere(self, atoms):
+        os.chdir("/")
+
+    def is_not_converged(self, atoms):
+        self.converged = False
+
+
+class Once(Fragile):
+    """Cannot be built again."""
+
+    def __init__(self, **options):
+        super().__init__(**options)
+        if len(builds) > 1:
+            raise RuntimeError("the licence server is gone")
+
+
+class Sites(Calculator):
+    """Looks at all that ASE knows of atoms, and at nothing else."""
+
+    implemented_properties: ClassVar[list[str]] = ["energy", "forces"]
+
+    def calculate(self, atoms=None, properties=("energy",), system_changes=all_changes):
+        super().calculate(atoms, properties, system_changes)
+        energy = -float((atoms.get_initial_magnetic_moments() ** 2).sum())
+        energy -= float(atoms.get_initial_charges().sum())
+        energy -= 0.001 * float(atoms.get_masses().sum()) + 0.01 * float(atoms.get_tags().sum())
+        self.results = {"energy": energy, "forces": np.zeros((len(atoms), 3))}
+
+
+class Sometimes(EMT):
+    """Has a stress in principle, but not with these options."""
+
+    def get_stress(self, atoms=None):
+        raise PropertyNotImplementedError("no stress with a plain cutoff")
 
 
 def emt(**options):

@@ -6,7 +6,7 @@ from ase.calculators.lj import LennardJones
 from ase.calculators.morse import MorsePotential
 
 from aiida_mlal.ml.labelling.calculators import CalculatorOptions
-from aiida_mlal.ml.labelling.label import fingerprint
+from aiida_mlal.ml.labelling.fingerprint import method_of
 from aiida_mlal.ml.options import build
 
 
@@ -64,17 +64,53 @@ def test_what_cannot_be_built_says_why(options, message, importable):
         build(CalculatorOptions, {"name": "mine", **options}).build()
 
 
+def mark(name, options=None, **others):
+    return CalculatorOptions(name, options or {}, **others).fingerprint
+
+
 def test_fingerprint_tells_calculators_apart():
-    prints = {
-        fingerprint(CalculatorOptions(name, options).describe())
-        for name, options in [("emt", {}), ("lj", {}), ("lj", {"sigma": 2.0}), ("lj", {"rc": 2.0})]
-    }
-    assert len(prints) == 4
-    one = {"sigma": 1.0, "rc": 2.0}
-    other = {"rc": 2.0, "sigma": 1.0}
-    assert fingerprint(CalculatorOptions("lj", one).describe()) == fingerprint(
-        CalculatorOptions("lj", other).describe()
-    )
+    lj = [mark("lj", options) for options in ({}, {"sigma": 2.0}, {"rc": 2.0})]
+    assert len({mark("emt"), *lj}) == 4
+    assert mark("mine", factory="ase.calculators.emt:EMT") != mark("emt")
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ({"sigma": 1.5, "rc": 14}, {"rc": 14.0, "sigma": 1.5}),
+        ({}, {"sigma": 1.0, "epsilon": 1}),  # which are the defaults
+        ({"sigma": 2.0}, {"sigma": 2.0, "smooth": False}),
+    ],
+)
+def test_fingerprint_is_of_values_not_of_how_they_are_written(one, other):
+    assert mark("lj", one) == mark("lj", other)
+
+
+def test_what_only_says_where_a_code_runs_is_of_no_account():
+    factory = "ase.calculators.emt:EMT"
+    assert mark("a", factory=factory) == mark("b", {"txt": "a", "command": "b"}, factory=factory)
+
+
+def test_versions_are_the_other_part_of_a_fingerprint(monkeypatch):
+    one = mark("emt")
+    monkeypatch.setattr("aiida_mlal.ml.labelling.calculators.ASE_VERSION", "2.0")
+    assert mark("emt") != one
+    assert method_of(mark("emt")) == method_of(one)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"factory": "broken_calculators:emd"}, "no function 'emd', did you mean 'emt'"),
+        ({"factory": "broken_calculators:nonsense", "options": {"a": 1}}, "does not take.*'a'"),
+        ({"factory": "broken_calculators:Wrong"}, "does not take its options: missing.*'mode'"),
+        ({"factory": "no_such_module:f"}, "cannot be imported"),
+    ],
+)
+def test_what_is_wrong_is_known_before_anything_is_built(options, message, importable):
+    with pytest.raises(ValueError, match=message):
+        build(CalculatorOptions, {"name": "mine", **options}).check_arguments()
+    CalculatorOptions("lj", {"sigma": 2.0}).check_arguments()
 
 
 def test_description_is_json_and_names_versions():

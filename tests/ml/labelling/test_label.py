@@ -1,5 +1,7 @@
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,7 +13,7 @@ from ase.constraints import FixAtoms
 from aiida_mlal.ml.configurations import Configurations
 from aiida_mlal.ml.labelling.calculators import CalculatorOptions
 from aiida_mlal.ml.labelling.checks import Limits
-from aiida_mlal.ml.labelling.label import fingerprint, label
+from aiida_mlal.ml.labelling.label import label
 
 EMT_OPTIONS = CalculatorOptions("emt")
 FRAGILE = CalculatorOptions("fragile", factory="broken_calculators:Fragile")
@@ -41,7 +43,7 @@ def test_labels_are_those_of_the_calculator_whatever_is_fixed():
     assert found[0].stresses[0] == pytest.approx(atoms[0].get_stress(voigt=False))
     assert np.isnan(found.stresses[1:]).all()
     assert found[1].fixed[0].all()
-    assert set(found.info["fingerprint"]) == {fingerprint(EMT_OPTIONS.describe())}
+    assert set(found.info["fingerprint"]) == {EMT_OPTIONS.fingerprint}
 
 
 def test_geometry_and_other_values_are_left_alone():
@@ -126,3 +128,93 @@ def test_nothing_in_gives_nothing_out():
 def test_labelling_loads_no_torch():
     code = "import sys; import aiida_mlal.ml.labelling.label; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def wrong(mode):
+    return CalculatorOptions("wrong", {"mode": mode}, factory="broken_calculators:Wrong")
+
+
+def crystals():
+    """One, two and three atoms of copper in cells that are not quite those of the crystal."""
+    frames = [bulk("Cu") * (n, 1, 1) for n in (1, 2, 3)]
+    for atoms in frames[1:]:
+        atoms.rattle(0.02, seed=1)
+    return frames
+
+
+@pytest.mark.parametrize(
+    ("mode", "status", "reason"),
+    [
+        ("relaxes", "failed", "changed the structure: Cu 0 is 0.1 Å from where it was asked for"),
+        ("relaxes_a_copy", "failed", "changed the structure: Cu 0 is 0.1 Å from"),
+        ("relaxes_the_cell", "failed", "changed the structure: a lattice vector differs by"),
+        ("doubles_the_cell", "failed", "changed the structure: a lattice vector differs by"),
+        ("opens_the_cell", "failed", "changed the structure: asked for periodicity"),
+        ("changes_species", "failed", "changed the structure: asked for Cu 0, got Al 0"),
+        ("moves_all", "failed", "changed the structure: Cu 0 is 1.7 Å from"),
+        ("stress_inf", "failed", "the stress is not finite"),
+        ("stress_nan", "failed", "the stress is not finite"),
+        ("stress_huge", "unphysical", "the stress is 1e[+]300 eV/Å³, more than 100"),
+        ("forces_huge", "unphysical", "more than 100"),
+        ("forces_complex", "failed", "expected numbers of shape .2, 3. as forces"),
+        ("forces_one", "failed", "expected numbers of shape .2, 3. as forces"),
+        ("energy_huge", "unphysical", "the energy is 1e[+]300 eV, and these atoms have"),
+        ("energy_in_hartree", "unphysical", "the energy is -2e[+]05 eV, and these atoms have"),
+        ("energy_complex", "failed", "expected a number as energy, got .1[+]2j."),
+        ("energy_text", "failed", "expected a number as energy, got -3.0"),
+        ("energy_array", "failed", "expected a number as energy"),
+        ("energy_none", "failed", "ValueError|None"),
+        ("energy_inf", "failed", "the energy is not finite"),
+        ("energy_true", "failed", "expected a number as energy, got True"),
+        ("bad_text", "failed", r"RuntimeError: bad \\x00 \\ud800 chars of a calculator"),
+        ("long_text", "failed", r"RuntimeError: x{480,482} \.\.\.$"),
+        ("no_text", "failed", "Silent: its message cannot be shown"),
+        ("is_not_converged", "unconverged", "the calculator says that it did not converge"),
+    ],
+)
+def test_what_is_no_label_says_so_and_spoils_no_other(importable, mode, status, reason):
+    start = Configurations.from_ase(crystals())
+    found = label(start, wrong(mode))
+    assert found.keys == start.keys
+    assert found.status.tolist() == ["ok", status, "ok"]
+    assert re.search(reason, found.info["reason"][1])
+    good = label(start[[0, 2]], EMT_OPTIONS)
+    assert found[[0, 2]].energies.tolist() == good.energies.tolist()
+    found.check_labels()
+    if status != "unphysical":
+        assert not np.isfinite(found.energies[1])
+    assert found.info["reason"][1].isprintable()
+
+
+def test_a_calculator_may_go_elsewhere(importable, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    found = label(Configurations.from_ase(crystals()), wrong("goes_elsewhere"))
+    assert found.status.tolist() == ["ok"] * 3
+    assert Path.cwd() == tmp_path
+
+
+def test_labels_survive_a_calculator_that_cannot_be_built_again(importable, monkeypatch):
+    monkeypatch.setattr("broken_calculators.builds", [])
+    start = Configurations.from_ase([chain(n) for n in (1, 4, 1)])
+    found = label(start, CalculatorOptions("once", factory="broken_calculators:Once"))
+    assert found.status.tolist() == ["ok", "failed", "failed"]
+    assert "the licence server is gone" in found.info["reason"][2]
+
+
+def test_moments_charges_masses_and_tags_reach_the_calculator(importable):
+    iron = bulk("Fe", cubic=True)
+    iron.set_initial_magnetic_moments([2.3, -2.3])
+    iron.set_initial_charges([1.0, 0.0])
+    iron.set_masses([57.0, 58.0])
+    iron.set_tags([1, 2])
+    sites = CalculatorOptions("sites", factory="broken_calculators:Sites")
+    found = label(Configurations.from_ase([Atoms("Fe"), iron]), sites)
+    assert found.energies[1] == pytest.approx(-11.725)
+    assert found.energies[0] == pytest.approx(-0.055845)
+
+
+def test_a_stress_that_these_options_lack_is_left_out(importable):
+    sometimes = CalculatorOptions("sometimes", factory="broken_calculators:Sometimes")
+    found = label(Configurations.from_ase(crystals()), sometimes)
+    assert found.status.tolist() == ["ok"] * 3
+    assert np.isnan(found.stresses).all()

@@ -105,3 +105,16 @@ def test_runs_do_not_know_of_each_other(result, simulation, potential, structure
     frames = result.trajectory[result.trajectory.info["run"] == 1]
     np.testing.assert_array_equal(alone.trajectory.positions, frames.positions)
     assert alone.runs == result.runs[1:2]
+
+
+def test_moments_and_tags_stay_with_the_atoms(simulation, potential):
+    crystal = bulk("Cu", cubic=True)
+    crystal.rattle(0.1, seed=2)
+    crystal.set_initial_magnetic_moments([1.0, -1.0, 2.0, 0.0])
+    crystal.set_tags([1, 2, 3, 4])
+    start = Configurations.from_ase([crystal, bulk("Cu")])
+    frames = simulation.run(potential, start).trajectory
+    mine = frames[frames.info["run"] == 0]
+    for name in ("initial_magmoms", "tags"):
+        np.testing.assert_array_equal(mine[-1].arrays[name], start[0].arrays[name])
+    assert not frames[frames.info["run"] == 1].sites

@@ -128,3 +128,37 @@ def test_nothing_to_label_is_no_error(builder):
     results, node = run_get_node(builder)
     assert node.is_finished_ok
     assert len(results["dataset"]) == 0
+
+
+@pytest.mark.parametrize(
+    ("calculator", "message"),
+    [
+        ({"factory": "ase.calculators.emt:EMD"}, "no function 'EMD', did you mean 'EMT'"),
+        ({"factory": "ase.calculators.emd:EMT"}, "cannot be imported"),
+        ({"factory": "no_such_module:f"}, "cannot be imported"),
+        ({"factory": "json:loads", "options": {"z": 1}}, "json:loads does not take its options"),
+    ],
+)
+def test_a_calculator_that_cannot_be_built_is_refused_before_any_job(builder, calculator, message):
+    builder.ase.calculator = orm.Dict({"name": "mine", **calculator})
+    with pytest.raises(ValueError, match=message):
+        run_get_node(builder)
+
+
+def test_a_module_that_is_not_here_may_be_where_the_job_runs(builder):
+    builder.ase.calculator = orm.Dict({"name": "mine", "factory": "no_such_module:f"})
+    builder.ase.metadata.options.prepend_text = "export PYTHONPATH=$HOME/calculators"
+    results, _ = run_get_node(builder)
+    assert set(results["dataset"].configurations.status) == {"failed"}
+
+
+def test_moments_and_tags_come_back_with_the_labels(builder, frames):
+    for atoms in frames:
+        atoms.set_tags([1, 2, 3, 0])
+        atoms.set_initial_magnetic_moments([1.0, -1.0, 0.5, 0.0])
+    builder.dataset = DatasetData.from_ase(frames)
+    results, _ = run_get_node(builder)
+    found = results["dataset"].configurations
+    assert found.keys == builder.dataset.configurations.keys
+    assert found.arrays["tags"].tolist() == [1, 2, 3, 0] * 6
+    assert found.arrays["initial_magmoms"].tolist() == [1.0, -1.0, 0.5, 0.0] * 6

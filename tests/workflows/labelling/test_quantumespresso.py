@@ -10,7 +10,7 @@ from aiida.engine import run_get_node
 from aiida.plugins import WorkflowFactory
 from aiida_quantumespresso.common.types import ElectronicType, SpinType
 from ase import Atoms
-from ase.build import bulk
+from ase.build import bulk, fcc100
 from ase.io import read
 from ase.units import GPa
 
@@ -181,7 +181,9 @@ def judged(atoms, output, **parameters):
     from aiida_mlal.workflows.labelling.quantumespresso import judge
 
     one = Configurations.from_ase(atoms)
-    return judge(one, {"energy": -1.0, "energy_units": "eV", **parameters}, output)
+    converged = {"scf_conv": {"convergence_achieved": True, "scf_error": 4e-10}}
+    results = {"energy": -1.0, "energy_units": "eV", "convergence_info": converged}
+    return judge(one, {**results, **parameters}, output, conv_thr=1e-9)
 
 
 def test_pressure_is_negative_stress(silicon):
@@ -240,7 +242,9 @@ def test_misspelt_overrides_are_refused(workflow, pw_code, silicon, path, value,
         )
 
 
-def test_kinds_that_ase_makes_of_tags_are_no_obstacle(workflow, pseudos, pw_code, silicon):
+def test_kinds_that_ase_makes_of_tags_count_where_they_are_spoken_of(
+    workflow, pseudos, pw_code, silicon
+):
     tagged = silicon[0].copy()
     tagged.set_tags([1, 2])
     structure = orm.StructureData(ase=tagged)
@@ -249,15 +253,23 @@ def test_kinds_that_ase_makes_of_tags_are_no_obstacle(workflow, pseudos, pw_code
         "pseudo_family": "debian",
         "pw": {"parameters": {"SYSTEM": {"ecutwfc": 8.0, "ecutrho": 32.0}}},
     }
-    builder = workflow.get_builder_from_protocol(pw_code, structure, overrides=overrides)
-    assert set(builder.pw.pseudos) == {"Si"}
-    moments = {"initial_magnetic_moments": {"Si1": 1.0, "Si2": -1.0}}
-    nspin = {"pw": {"parameters": {"system": {"nspin": 2}}}}
-    for magnetic in ({"spin_type": SpinType.COLLINEAR}, moments, {"overrides": nspin}):
-        with pytest.raises(ValueError, match=r"Si is of the kinds \['Si1', 'Si2'\].* not kept"):
-            workflow.get_builder_from_protocol(
-                pw_code, structure, **{"overrides": overrides, **magnetic}
-            )
+
+    def build(**options):
+        return workflow.get_builder_from_protocol(
+            pw_code, structure, **{"overrides": overrides, **options}
+        )
+
+    assert set(build().pw.pseudos) == {"Si"}
+    assert set(build(spin_type=SpinType.COLLINEAR).pw.pseudos) == {"Si"}
+    moments = {"Si1": 1.0, "Si2": -1.0}
+    builder = build(spin_type=SpinType.COLLINEAR, initial_magnetic_moments=moments)
+    assert set(builder.pw.pseudos) == {"Si1", "Si2"}
+    starting = {"Si1": 0.25, "Si2": -0.25}
+    assert builder.pw.parameters["SYSTEM"]["starting_magnetization"] == starting
+    with pytest.raises(ValueError, match=r"\['Fe1'\] are no kinds of the elements \['Si'\]"):
+        build(spin_type=SpinType.COLLINEAR, initial_magnetic_moments={"Fe1": 1.0})
+    with pytest.raises(ValueError, match="an element and the tag of its atoms"):
+        build(spin_type=SpinType.COLLINEAR, initial_magnetic_moments={"Si_up": 1.0})
 
 
 @needs_pw
@@ -277,6 +289,120 @@ def test_parameters_and_pseudopotentials_are_those_of_the_elements(builder, sili
     builder.dataset = DatasetData.from_ase(silicon)
     with pytest.raises(ValueError, match=r"pw\.pseudos: there is none for \['Ge'\]"):
         check_inputs(builder._inputs(prune=True), ports)
+
+
+@needs_pw
+def test_moments_without_spins_are_refused(builder, silicon):
+    silicon[1].set_initial_magnetic_moments([1.0, -1.0])
+    builder.dataset = DatasetData.from_ase(silicon)
+    ports = builder.process_class.spec().inputs
+    with pytest.raises(ValueError, match=r"initial magnetic moments.*SYSTEM has no nspin: give 2"):
+        check_inputs(builder._inputs(prune=True), ports)
+    parameters = builder.pw.parameters.get_dict()
+    parameters["SYSTEM"]["nspin"] = 1
+    builder.pw.parameters = orm.Dict(parameters)
+    check_inputs(builder._inputs(prune=True), ports)
+
+
+@needs_pw
+def test_a_slab_periodic_in_another_plane_is_refused(builder, silicon):
+    silicon[1].pbc = [True, False, True]
+    silicon[1].cell = np.diag([4.0, 9.0, 4.0])
+    ports = builder.process_class.spec().inputs
+    builder.dataset = DatasetData.from_ase(silicon)
+    with pytest.raises(ValueError, match=r"structure 1: SYSTEM\.assume_isolated '2D' wants"):
+        check_inputs(builder._inputs(prune=True), ports)
+
+
+@needs_pw
+def test_forces_from_outside_are_refused(builder):
+    with pytest.raises(ValueError, match="no part of a potential energy surface"):
+        builder.pw.settings = orm.Dict({"atomic_forces": [[0.0, 0.0, 1.0]] * 2})
+
+
+@needs_pw
+def test_an_scf_that_need_not_converge_does_not_make_labels(builder, silicon):
+    parameters = builder.pw.parameters.get_dict()
+    parameters["ELECTRONS"] |= {"scf_must_converge": False, "electron_maxstep": 2}
+    builder.pw.parameters = orm.Dict(parameters)
+    builder.dataset = DatasetData.from_ase(silicon[:1])
+    results, node = run_get_node(builder)
+    assert node.is_finished_ok, node.exit_message
+    found = results["dataset"].configurations
+    assert found.status.tolist() == ["unconverged"]
+    assert "an error of" in found.info["reason"][0]
+    assert not np.isfinite(found.energies).any()
+
+
+@needs_pw
+def test_labels_depend_neither_on_order_nor_on_company(workflow, pseudos, pw_code, silicon):
+    slab = fcc100("Al", (1, 1, 2), vacuum=4.0)
+    slab.symbols = "SiSi"
+    slab.positions[1] += 0.1
+    slab.cell[2] += [0.0, 0.0, 1.0]
+    big = silicon[0] * (2, 1, 1)
+    frames = [slab, big, silicon[0]]
+    overrides = {
+        "pseudo_family": "debian",
+        "pw": {
+            "parameters": {"SYSTEM": {"ecutwfc": 6.0, "ecutrho": 24.0}},
+            "metadata": {"options": {"withmpi": False}},
+        },
+        "kpoints_distance": 1.2,
+    }
+    found, methods, inputs = [], [], []
+    for order in ([0, 1, 2], [2, 1, 0]):
+        dataset = DatasetData.from_ase([frames[i] for i in order])
+        builder = workflow.get_builder_from_protocol(
+            pw_code, dataset, protocol="fast", overrides=overrides
+        )
+        results, node = run_get_node(builder)
+        assert node.is_finished_ok, node.exit_message
+        labels = results["dataset"].configurations
+        assert labels.status.tolist() == ["ok"] * 3, labels.info["reason"]
+        back = np.argsort(order)
+        found.append(labels[back])
+        jobs = [orm.load_node(results["dataset"].sources[i]) for i in back]
+        inputs.append([job.inputs.parameters.get_dict() for job in jobs])
+        methods.append(results["description"]["fingerprint"])
+    assert found[0].energies.tolist() == found[1].energies.tolist()
+    assert inputs[0] == inputs[1]
+    assert methods[0] == methods[1]
+    assert set(found[0].info["fingerprint"]) == {methods[0]}
+    systems = [job["SYSTEM"].get("assume_isolated") for job in inputs[0]]
+    assert systems == ["2D", None, None]
+    thresholds = [job["ELECTRONS"]["conv_thr"] for job in inputs[0]]
+    assert thresholds == pytest.approx([8e-10, 16e-10, 8e-10])
+
+
+@needs_pw
+def test_moments_of_atoms_reach_pw(workflow, aiida_profile_clean, pw_code):
+    from aiida_pseudo.data.pseudo.upf import UpfData
+    from aiida_pseudo.groups.family.pseudo import PseudoPotentialFamily
+
+    family = PseudoPotentialFamily(label="hydrogen").store()
+    family.add_nodes([UpfData(PSEUDOS / "H.pbe-kjpaw.UPF").store()])
+    apart = Atoms("H2", [[2.5, 2.5, 2.25], [2.5, 2.5, 5.25]], cell=[5, 5, 7.5], pbc=True)
+    antiparallel = apart.copy()
+    antiparallel.set_initial_magnetic_moments([1.0, -1.0])
+    overrides = {
+        "pseudo_family": "hydrogen",
+        "pw": {
+            "parameters": {"SYSTEM": {"ecutwfc": 25.0, "ecutrho": 150.0, "degauss": 0.01}},
+            "metadata": {"options": {"withmpi": False}},
+        },
+        "kpoints_distance": 10.0,
+    }
+    builder = workflow.get_builder_from_protocol(
+        pw_code, DatasetData.from_ase([antiparallel]), protocol="fast", overrides=overrides
+    )
+    results, node = run_get_node(builder)
+    assert node.is_finished_ok, node.exit_message
+    found = results["dataset"]
+    assert found.configurations.energies[0] == pytest.approx(-27.264, abs=2e-3)
+    job = orm.load_node(found.sources[0])
+    assert sorted(kind.name for kind in job.inputs.structure.kinds) == ["H1", "H2"]
+    assert found.configurations.arrays["initial_magmoms"].tolist() == [1.0, -1.0]
 
 
 @needs_pw

@@ -1,0 +1,312 @@
+"""Inputs of pw.x for one structure, what of them decides its label, and whether it converged."""
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+from ase.data import chemical_symbols
+
+from aiida_mlal.ml.configurations import OK, Configurations
+from aiida_mlal.ml.labelling.checks import FAILED, UNCONVERGED
+
+CONV_THR = 1e-6
+"""Default of ``ELECTRONS.conv_thr`` in Ry."""
+
+MAX_KINDS = 10
+"""Most kinds of atoms that pw.x is built for."""
+
+RYDBERGS = 2.0
+"""In a Hartree, in which the XML output has the error of the energy."""
+
+SUFFIXES = "123456789"
+"""What may follow the symbol of an element in the name of a kind; letters could be elements."""
+
+IDLE = {
+    "CONTROL": {
+        "calculation", "disk_io", "dt", "etot_conv_thr", "forc_conv_thr", "iprint", "lkpoint_dir",
+        "max_seconds", "nstep", "outdir", "prefix", "pseudo_dir", "restart_mode", "title",
+        "tprnfor", "tstress", "verbosity", "wf_collect", "wfcdir",
+    },
+    "SYSTEM": {"nat", "nbnd", "ntyp"},
+    "ELECTRONS": {
+        "adaptive_thr", "conv_thr_init", "conv_thr_multi", "diago_cg_maxiter",
+        "diago_david_ndim", "diago_full_acc", "diago_gs_nblock", "diago_ppcg_maxiter",
+        "diago_rmm_conv", "diago_rmm_ndim", "diago_thr_init", "diagonalization",
+        "electron_maxstep", "exx_maxstep", "mixing_beta", "mixing_mode", "mixing_ndim",
+        "scf_must_converge", "startingpot", "startingwfc",
+    },
+    "IONS": None,
+    "CELL": None,
+}  # fmt: skip
+"""Parameters that do not decide the energy of a converged calculation; None for all."""
+
+DEFAULTS: dict[str, dict[str, Any]] = {
+    "SYSTEM": {
+        "assume_isolated": "none", "ibrav": 0, "lspinorb": False, "noinv": False,
+        "noncolin": False, "nosym": False, "nosym_evc": False, "nspin": 1, "tot_charge": 0.0,
+    },
+    "ELECTRONS": {"conv_thr": CONV_THR},
+}  # fmt: skip
+"""Values that parameters have where nobody gives them."""
+
+IDLE_SETTINGS = {
+    "ADDITIONAL_RETRIEVE_LIST", "CMDLINE", "FIXED_COORDS", "GAMMA_ONLY", "NO_BANDS", "PARSER",
+    "PARSER_OPTIONS", "PREPEND_NAMELISTS",
+}  # fmt: skip
+
+
+class Input(NamedTuple):
+    """What pw.x is given for one structure.
+
+    Attributes
+    ----------
+    parameters
+        Namelists in capitals, keys in small letters.
+    kinds
+        Name of the kind of each atom.
+    origins
+        For each kind the one that its pseudopotential is of.
+    """
+
+    parameters: dict[str, dict[str, Any]]
+    kinds: list[str]
+    origins: dict[str, str]
+
+
+def prepare(
+    one: Configurations,
+    parameters: Mapping[str, Any],
+    valences: Mapping[str, float],
+    conv_thr_per_atom: float | None = None,
+    periodicity: Mapping[str, Any] | None = None,
+) -> Input:
+    """Return the input of one structure, which does not depend on any other structure.
+
+    Parameters
+    ----------
+    parameters
+        Namelists, which say what is the same for all structures.
+    valences
+        Number of valence electrons by kind: an element, or an element and a tag (``Fe1``).
+    conv_thr_per_atom, periodicity
+        What is decided where ``parameters`` say nothing: the threshold of the energy in Ry for
+        each atom, and namelists by number of periodic directions, as ``{"2D": {...}}``.
+
+    Raises
+    ------
+    ValueError
+        If pw.x cannot compute the structure with these parameters.
+    """
+    given = namelists(parameters)
+    rules = namelists((periodicity or {}).get(f"{int(one.pbc.sum())}D", {}))
+    found = {key: {**rules.get(key, {}), **given.get(key, {})} for key in {*given, *rules}}
+    system, electrons = found.setdefault("SYSTEM", {}), found.setdefault("ELECTRONS", {})
+    if conv_thr_per_atom is not None:
+        electrons.setdefault("conv_thr", conv_thr_per_atom * len(one.numbers))
+    flat = str(system.get("assume_isolated", "")).lower() == "2d"
+    if flat and one.pbc.sum() == 2 and one.pbc[0, 2]:
+        raise ValueError(
+            "SYSTEM.assume_isolated '2D' wants the vacuum along the third lattice vector, and the "
+            f"structure is periodic along {np.flatnonzero(one.pbc[0]).tolist()}"
+        )
+    named = set(valences).union(*(v for v in system.values() if isinstance(v, Mapping)))
+    kinds = _named_kinds(one, named)
+    origins: dict[str, str] = {}
+    moments = _moments(one) if is_magnetic(parameters) else None
+    magnetisation: dict[str, tuple[float, ...]] = {}
+    if moments is not None:
+        kinds, origins, magnetisation = _split(kinds, moments)
+    origins = {kind: origins.get(kind, kind) for kind in kinds}
+    if len(origins) > MAX_KINDS:
+        raise ValueError(
+            f"the atoms are of {len(origins)} kinds, elements with moments or tags of their own, "
+            f"and pw.x knows {MAX_KINDS} at most"
+        )
+    pseudos = {
+        kind: origin if origin in valences else element_of(origin)
+        for kind, origin in origins.items()
+    }
+    if missing := sorted(set(pseudos.values()) - set(valences)):
+        raise ValueError(f"there is no pseudopotential for {missing}")
+    for key, values in list(system.items()):
+        if isinstance(values, Mapping):
+            system[key] = {k: _value(values, o) for k, o in origins.items() if _has(values, o)}
+            if not system[key]:
+                del system[key]
+    if moments is not None:
+        shares = {kind: valences[origin] for kind, origin in pseudos.items()}
+        system |= _starting(magnetisation, shares, bool(system.get("noncolin")))
+    return Input(found, kinds, pseudos)
+
+
+def convergence(results: Mapping[str, Any], conv_thr: float) -> tuple[str, str]:
+    """Return whether a self-consistent cycle converged, as a status and why.
+
+    pw.x says that it converged also where it was told not to care, so that its estimate of the
+    error is compared as well.
+
+    Parameters
+    ----------
+    results
+        The ``output_parameters`` of ``aiida-quantumespresso``.
+    conv_thr
+        In Ry.
+    """
+    found = results.get("convergence_info", {}).get("scf_conv", {})
+    if found.get("convergence_achieved") is False:
+        return UNCONVERGED, "pw.x says that the electrons did not converge"
+    error = found.get("scf_error")
+    if error is None:
+        return FAILED, "the output of pw.x does not say how well the electrons converged"
+    if not RYDBERGS * error <= conv_thr:
+        return UNCONVERGED, (
+            f"the energy of the electrons has an error of {RYDBERGS * error:.2g} Ry, more than "
+            f"conv_thr, {conv_thr:.2g} Ry"
+        )
+    return OK, ""
+
+
+def method(description: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what of a description decides labels, in one way of writing.
+
+    Left out are how the result is reached and how much is written, and what is a default.
+    """
+    parameters = _deciding(namelists(description["parameters"]))
+    per_atom = description.get("conv_thr_per_atom")
+    if "conv_thr" in namelist(description["parameters"], "ELECTRONS"):
+        per_atom = None
+    rules = {}
+    for key, values in (description.get("periodicity") or {}).items():
+        given = namelists(description["parameters"])
+        new = {
+            name: {k: v for k, v in keys.items() if k not in given.get(name, {})}
+            for name, keys in namelists(values).items()
+        }
+        rules[key.upper()] = _deciding(new)
+    settings = {k.upper(): v for k, v in description.get("settings", {}).items()}
+    return {
+        "code": description["process"],
+        "parameters": parameters,
+        "conv_thr_per_atom": per_atom,
+        "periodicity": {key: values for key, values in rules.items() if values},
+        "pseudos": {kind: pseudo["md5"] for kind, pseudo in description["pseudos"].items()},
+        "kpoints": description["kpoints"],
+        "settings": {k: v for k, v in settings.items() if k not in IDLE_SETTINGS},
+    }
+
+
+def namelists(parameters: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """Return parameters with their namelists in capitals and their keys in small letters."""
+    return {
+        name.upper(): {key.lower(): value for key, value in values.items()}
+        for name, values in parameters.items()
+    }
+
+
+def namelist(parameters: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """Return the parameters of one namelist, keys in small letters."""
+    return namelists(parameters).get(name, {})
+
+
+def is_magnetic(parameters: Mapping[str, Any]) -> bool:
+    """Return whether parameters ask for spins."""
+    system = namelist(parameters, "SYSTEM")
+    return system.get("nspin", 1) != 1 or bool(system.get("noncolin"))
+
+
+def has_moments(structures: Configurations) -> bool:
+    """Return whether atoms have initial magnetic moments."""
+    return bool(structures.arrays.get("initial_magmoms", np.zeros(0)).any())
+
+
+def element_of(kind: str) -> str:
+    """Return the symbol that the name of a kind begins with."""
+    return kind[:2] if kind[:2] in chemical_symbols else kind[:1]
+
+
+def _named_kinds(one: Configurations, named: set[str]) -> list[str]:
+    """Return elements, and the tag too where parameters or pseudopotentials tell it apart."""
+    tags = one.arrays.get("tags", np.zeros(len(one.numbers), int)).tolist()
+    symbols = [chemical_symbols[z] for z in one.numbers]
+    return [f"{s}{t}" if f"{s}{t}" in named else s for s, t in zip(symbols, tags)]
+
+
+def _moments(one: Configurations) -> list[tuple[float, ...]] | None:
+    """Return the initial moment of each atom in Bohr magnetons, if any is given."""
+    if not has_moments(one):
+        return None
+    values = one.arrays["initial_magmoms"].reshape(len(one.numbers), -1)
+    return [tuple(row) for row in (values.round(2) + 0.0).tolist()]
+
+
+def _split(
+    kinds: list[str], moments: list[tuple[float, ...]]
+) -> tuple[list[str], dict[str, str], dict[str, tuple[float, ...]]]:
+    """Return kinds of which each has one moment, what they were before, and their moments."""
+    names: dict[tuple[str, tuple[float, ...]], str] = {}
+    for pair in zip(kinds, moments):
+        if pair in names:
+            continue
+        kind = pair[0]
+        alone = len({moment for other, moment in zip(kinds, moments) if other == kind}) == 1
+        taken = {*names.values(), *kinds}
+        free = [f"{element_of(kind)}{s}" for s in SUFFIXES if f"{element_of(kind)}{s}" not in taken]
+        if not (alone or free):
+            raise ValueError(f"{element_of(kind)} has too many different initial moments for pw.x")
+        names[pair] = kind if alone else free[0]
+    found = [names[pair] for pair in zip(kinds, moments)]
+    return (
+        found,
+        {name: kind for (kind, _), name in names.items()},
+        {name: moment for (_, moment), name in names.items()},
+    )
+
+
+def _starting(
+    moments: Mapping[str, tuple[float, ...]],
+    valences: Mapping[str, float],
+    noncollinear: bool,
+) -> dict[str, dict[str, float]]:
+    """Return moments as pw.x wants them: shares of the valence electrons, and angles in degrees."""
+    found: dict[str, dict[str, float]] = {"starting_magnetization": {}}
+    if noncollinear:
+        found |= {"angle1": {}, "angle2": {}}
+    for kind, moment in moments.items():
+        vector = np.array(moment if len(moment) == 3 else (0.0, 0.0, moment[0]))
+        if not noncollinear:
+            if vector[:2].any():
+                raise ValueError(
+                    f"the initial moment {list(moment)} is not along z: it needs SYSTEM.noncolin"
+                )
+            size = vector[2]
+        else:
+            size = np.linalg.norm(vector)
+            found["angle1"][kind] = float(np.degrees(np.arctan2(np.hypot(*vector[:2]), vector[2])))
+            found["angle2"][kind] = float(np.degrees(np.arctan2(vector[1], vector[0])))
+        found["starting_magnetization"][kind] = float(np.clip(size / valences[kind], -0.999, 0.999))
+    return found
+
+
+def _has(values: Mapping[str, Any], kind: str) -> bool:
+    return kind in values or element_of(kind) in values
+
+
+def _value(values: Mapping[str, Any], kind: str) -> Any:
+    """Return the value of a kind, or else of its element."""
+    return values[kind] if kind in values else values[element_of(kind)]
+
+
+def _deciding(parameters: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
+    found = {}
+    for name, values in parameters.items():
+        idle, usual = IDLE.get(name, set()), DEFAULTS.get(name, {})
+        if idle is None:
+            continue
+        kept = {
+            key: value
+            for key, value in values.items()
+            if key not in idle and not (key in usual and usual[key] == value)
+        }
+        if kept:
+            found[name] = kept
+    return found

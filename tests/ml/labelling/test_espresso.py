@@ -1,0 +1,185 @@
+import numpy as np
+import pytest
+from ase import Atoms
+from ase.build import bulk, fcc100
+
+from aiida_mlal.ml.configurations import Configurations
+from aiida_mlal.ml.labelling.espresso import convergence, method, prepare
+from aiida_mlal.ml.labelling.fingerprint import fingerprint
+
+PARAMETERS = {
+    "CONTROL": {"calculation": "scf", "tprnfor": True, "tstress": True},
+    "SYSTEM": {"ecutwfc": 30.0, "ecutrho": 240.0, "occupations": "smearing", "degauss": 0.02},
+    "ELECTRONS": {"mixing_beta": 0.4},
+}
+SPINS = {**PARAMETERS, "SYSTEM": {**PARAMETERS["SYSTEM"], "nspin": 2}}
+FLAT = {"2D": {"SYSTEM": {"assume_isolated": "2D"}}}
+
+
+def given(atoms, parameters=PARAMETERS, valences=None, **rules):
+    one = Configurations.from_ase(atoms)
+    return prepare(one, parameters, valences or {"Fe": 16, "O": 6, "H": 1}, **rules)
+
+
+def iron(moments=None, tags=None):
+    atoms = Atoms("Fe4", np.diag([2.0, 2.0, 2.0, 2.0])[:, :3] * 2, cell=np.eye(3) * 8, pbc=True)
+    if moments is not None:
+        atoms.set_initial_magnetic_moments(moments)
+    if tags is not None:
+        atoms.set_tags(tags)
+    return atoms
+
+
+def test_thresholds_grow_with_the_number_of_atoms_unless_given():
+    found = given(iron(), conv_thr_per_atom=1e-10).parameters["ELECTRONS"]
+    assert found == {"mixing_beta": 0.4, "conv_thr": pytest.approx(4e-10)}
+    asked = {**PARAMETERS, "electrons": {"Conv_thr": 1e-7}}
+    assert given(iron(), asked, conv_thr_per_atom=1e-10).parameters["ELECTRONS"] == {
+        "conv_thr": 1e-7
+    }
+
+
+@pytest.mark.parametrize(
+    ("pbc", "found"),
+    [([True] * 3, None), ([True, True, False], "2D"), ([False] * 3, "mt")],
+)
+def test_periodicity_decides_what_nobody_else_does(pbc, found):
+    atoms = iron()
+    atoms.pbc = pbc
+    rules = {**FLAT, "0D": {"system": {"assume_isolated": "mt"}}}
+    system = given(atoms, periodicity=rules).parameters["SYSTEM"]
+    assert system.get("assume_isolated") == found
+    asked = {**PARAMETERS, "SYSTEM": {"assume_isolated": "esm"}}
+    assert given(atoms, asked, periodicity=rules).parameters["SYSTEM"] == {"assume_isolated": "esm"}
+
+
+def test_moments_make_kinds():
+    found = given(iron([2.0, -2.0, 2.0, 0.0]), SPINS)
+    assert found.kinds == ["Fe1", "Fe2", "Fe1", "Fe3"]
+    assert found.parameters["SYSTEM"]["starting_magnetization"] == {
+        "Fe1": 0.125, "Fe2": -0.125, "Fe3": 0.0,
+    }  # fmt: skip
+    assert found.origins == {"Fe1": "Fe", "Fe2": "Fe", "Fe3": "Fe"}
+    assert given(iron([2.0] * 4), SPINS).kinds == ["Fe"] * 4
+    assert given(iron([2.0, -2.0, 2.0, 0.0])).kinds == ["Fe"] * 4  # where spins are not asked for
+
+
+def test_vectors_of_moments_have_angles():
+    spins = {"SYSTEM": {"noncolin": True}}
+    atoms = Atoms("Fe2", [[0, 0, 0], [0, 0, 2]], magmoms=[[1.6, 0, 0], [0, 1.6, 1.6]])
+    found = given(atoms, spins).parameters["SYSTEM"]
+    assert found["angle1"] == pytest.approx({"Fe1": 90.0, "Fe2": 45.0})
+    assert found["angle2"] == pytest.approx({"Fe1": 0.0, "Fe2": 90.0})
+    assert found["starting_magnetization"]["Fe1"] == pytest.approx(0.1)
+    with pytest.raises(ValueError, match=r"is not along z: it needs SYSTEM\.noncolin"):
+        given(atoms, SPINS)
+
+
+def test_a_moment_is_never_larger_than_the_valence_allows():
+    atoms = Atoms("H2", [[0, 0, 0], [0, 0, 3]], magmoms=[5.0, -5.0])
+    starting = given(atoms, SPINS).parameters["SYSTEM"]["starting_magnetization"]
+    assert starting == {"H1": 0.999, "H2": -0.999}
+
+
+def test_tags_count_only_where_they_are_spoken_of():
+    slab = fcc100("Cu", (1, 1, 3), vacuum=5)
+    assert given(slab, valences={"Cu": 11}).kinds == ["Cu"] * 3
+    spoken = {**SPINS, "SYSTEM": {"starting_magnetization": {"Fe1": 0.5, "Fe": 0.1, "O": 0.2}}}
+    found = given(iron(tags=[1, 2, 0, 1]), spoken)
+    assert found.kinds == ["Fe1", "Fe", "Fe", "Fe1"]
+    assert found.parameters["SYSTEM"]["starting_magnetization"] == {"Fe1": 0.5, "Fe": 0.1}
+
+
+def test_values_of_elements_that_a_structure_lacks_are_left_out():
+    spins = {"SYSTEM": {"nspin": 2, "starting_magnetization": {"Fe": 0.3, "O": 0.1}}}
+    assert given(bulk("Cu"), spins, {"Cu": 11, "Fe": 16}).parameters["SYSTEM"] == {"nspin": 2}
+
+
+def test_what_pw_cannot_compute_says_why():
+    many = Atoms("Fe12", np.arange(36).reshape(12, 3), magmoms=np.linspace(-2, 2, 12))
+    with pytest.raises(ValueError, match="too many different initial moments"):
+        given(many, SPINS)
+    with pytest.raises(ValueError, match=r"no pseudopotential for \['Cu'\]"):
+        given(bulk("Cu"))
+    sideways = iron()
+    sideways.pbc = [False, True, True]
+    with pytest.raises(ValueError, match=r"along the third lattice vector.*along \[1, 2\]"):
+        given(sideways, periodicity=FLAT)
+
+
+@pytest.mark.parametrize(
+    ("found", "status", "reason"),
+    [
+        ({"convergence_achieved": True, "scf_error": 4e-10}, "ok", ""),
+        ({"convergence_achieved": True, "scf_error": 6.0e-3}, "unconverged", "error of 0.012 Ry"),
+        ({"convergence_achieved": False, "scf_error": 4e-10}, "unconverged", "did not converge"),
+        ({"convergence_achieved": True, "scf_error": float("nan")}, "unconverged", "nan Ry"),
+        ({"convergence_achieved": True}, "failed", "does not say"),
+        ({}, "failed", "does not say"),
+    ],
+)
+def test_convergence_is_judged_by_the_error_too(found, status, reason):
+    verdict = convergence({"convergence_info": {"scf_conv": found}}, 1e-9)
+    assert verdict[0] == status
+    assert reason in verdict[1]
+
+
+def mark(parameters=PARAMETERS, **changes):
+    description = {
+        "process": "quantumespresso.pw",
+        "code": "pw@here",
+        "executable": "/bin/pw.x",
+        "parameters": parameters,
+        "conv_thr_per_atom": 1e-10,
+        "periodicity": FLAT,
+        "pseudos": {"Fe": {"element": "Fe", "filename": "Fe.upf", "md5": "abc"}},
+        "kpoints": {"distance": 0.3, "force_parity": False},
+        "settings": {},
+    }
+    return fingerprint(method({**description, **changes}), "7.0")
+
+
+def changed(name, **values):
+    return {**PARAMETERS, name: {**PARAMETERS.get(name, {}), **values}}
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"parameters": changed("CONTROL", etot_conv_thr=1e-5, max_seconds=100, verbosity="high")},
+        {"parameters": changed("ELECTRONS", mixing_beta=0.1, electron_maxstep=200)},
+        {"parameters": changed("ELECTRONS", diagonalization="cg", startingwfc="random")},
+        {"parameters": changed("SYSTEM", ecutwfc=30, ecutrho=240, nbnd=40, nosym=False, nspin=1)},
+        {"parameters": {key.lower(): value for key, value in PARAMETERS.items()}},
+        {"code": "pw@there", "executable": "/opt/pw.x"},
+        {"pseudos": {"Fe": {"element": "Fe", "filename": "other.upf", "md5": "abc"}}},
+        {"settings": {"cmdline": ["-nk", "4"], "ADDITIONAL_RETRIEVE_LIST": ["x"]}},
+        {"kpoints": {"force_parity": False, "distance": 0.3}},
+        {"periodicity": {**FLAT, "0D": {}}},
+    ],
+)
+def test_what_does_not_decide_a_label_is_not_in_its_fingerprint(changes):
+    assert mark(**changes) == mark()
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"parameters": changed("SYSTEM", ecutwfc=31)},
+        {"parameters": changed("SYSTEM", nspin=2)},
+        {"parameters": changed("SYSTEM", tot_charge=1)},
+        {"parameters": changed("ELECTRONS", conv_thr=1e-3)},
+        {"conv_thr_per_atom": 1e-6},
+        {"periodicity": None},
+        {"pseudos": {"Fe": {"element": "Fe", "filename": "Fe.upf", "md5": "abd"}}},
+        {"kpoints": {"distance": 0.2, "force_parity": False}},
+        {"settings": {"ENVIRON": {}}},
+    ],
+)
+def test_what_decides_a_label_is_in_its_fingerprint(changes):
+    assert mark(**changes) != mark()
+
+
+def test_a_threshold_for_all_makes_the_one_for_each_atom_idle():
+    asked = changed("ELECTRONS", conv_thr=1e-8)
+    assert mark(asked) == mark(asked, conv_thr_per_atom=None)
