@@ -28,7 +28,8 @@ TORCH_FREE = {
     "selection.transforms", "features", "features.base", "features.descriptor",
     "features.gradient", "features.last_layer", "uncertainty.calibration",
     "uncertainty.criterion", "uncertainty.information",
-    "labelling.calculators", "labelling.checks", "labelling.label",
+    "labelling.calculators", "labelling.checks", "labelling.espresso", "labelling.fingerprint",
+    "labelling.label", "labelling.outliers",
     "tasks.base", "tasks.runner", "tasks.train", "tasks.simulate", "tasks.select", "tasks.label",
     "tasks.evaluate",
 }  # fmt: skip
