@@ -53,6 +53,23 @@ class Options(click.ParamType):
         return found
 
 
+class Model(Options):
+    """Options of a model, or a file of MLIP that has them."""
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> dict[str, Any]:
+        """Return the mapping."""
+        if isinstance(value, str) and value.endswith((".mtp", ".almtp", ".mtp.xz", ".almtp.xz")):
+            if not Path(value).is_file():
+                self.fail(f"there is no file {value}", param, ctx)
+            from aiida_mlal.ml.formats import mtp
+
+            with _plainly():
+                return mtp.model_options(value)
+        return super().convert(value, param, ctx)
+
+
 FILE = click.Path(exists=True, dir_okay=False)
 SEED = click.option("--seed", default=0, show_default=True, help="Of everything random.")
 
@@ -154,13 +171,13 @@ def run(task: str) -> None:
 
 
 OF_MTP = """\b
-A moment tensor potential is best trained as
+How it is trained follows from the model, where it is not said. A moment tensor potential of level
+16, or of the level of a file of MLIP:
 
 \b
     mlal train train.cfg --elements Mo -o Mo.almtp \\
-      -m '{"architecture": "mtp", "level": 16, "min_dist": 1.9, "cutoff": 5.2}' \\
-      -t '{"optimizer": {"name": "variable_projection"}, "epochs": 100,
-           "loss": {"energy": 1, "force": 0.01, "stress": 0.001, "scaling": "vibrations"}}'
+      -m '{"architecture": "mtp", "level": 16, "cutoff": 5.2}'
+    mlal train train.cfg --elements Mo -o Mo.almtp -m 16.almtp
 """
 
 
@@ -169,11 +186,18 @@ A moment tensor potential is best trained as
 @click.option(
     "-m",
     "--model",
-    type=Options("architecture"),
+    type=Model("architecture"),
     required=True,
-    help='Such as \'{"architecture": "bpnn", "prior": {"architecture": "morse"}, "ensemble": 5}\'.',
+    help='Such as \'{"architecture": "bpnn", "prior": {"architecture": "morse"}, "ensemble": 5}\', '
+    "or a file .mtp or .almtp whose basis is taken, not its coefficients (see --initial).",
 )
-@click.option("-t", "--training", type=Options(), default="{}", help="Epochs, optimizer, loss ...")
+@click.option(
+    "-t",
+    "--training",
+    type=Options(),
+    default="{}",
+    help="Epochs, optimizer, loss ...; by default as the architecture declares it.",
+)
 @click.option(
     "--validation",
     type=FILE,

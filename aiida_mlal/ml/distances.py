@@ -39,6 +39,24 @@ def smallest_distances(configurations: Configurations) -> dict[str, Any]:
     return {"mindist": min(known, default=None), "pairs": pairs, "structures": each}
 
 
+def shortest_distance(configurations: Configurations, longest: float) -> float | None:
+    """Return the smallest distance in Å of two atoms; None if none is below ``longest``."""
+    configurations.check_geometry()
+    known: float | None = None
+    for one in configurations:
+        radius = longest / 8 if known is None else known
+        while True:
+            edges, shifts = neighbours(one.positions, one.cells[0], one.pbc[0], radius)
+            if edges.size:
+                vectors = edge_vectors(one.positions, one.cells[0], edges, shifts)
+                known = float(np.linalg.norm(vectors, axis=1).min())
+                break
+            if known is not None or radius >= longest:
+                break
+            radius = min(2 * radius, longest)
+    return known
+
+
 def _nearest(one: Configurations) -> dict[str, float]:
     """Return the smallest distance of each two elements of a structure."""
     wanted = set(combinations_with_replacement(sorted(set(one.numbers.tolist())), 2))

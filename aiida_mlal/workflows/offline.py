@@ -17,7 +17,7 @@ from aiida_mlal.ml.options import build, suggest, within
 from aiida_mlal.ml.selection.final_uncertainty import FinalUncertainty
 from aiida_mlal.ml.selection.uncertainty import MostUncertain
 from aiida_mlal.ml.simulation.base import Simulation
-from aiida_mlal.ml.training.options import LossOptions, TrainingOptions
+from aiida_mlal.ml.training.options import LossOptions
 from aiida_mlal.workflows import steps
 from aiida_mlal.workflows.campaign import (
     OPTIONS,
@@ -365,10 +365,8 @@ def _check_options(inputs: Mapping[str, Any]) -> None:
         )
     if "first_query" in inputs:
         check_first(inputs["first_query"].get_dict(), given["model"])
-    if (
-        simulation.moving_cell
-        and not build(TrainingOptions, given.get("training", {}), "training").loss.stress
-    ):
+    training = ModelOptions.parse(given["model"]).training(given.get("training", {}))
+    if simulation.moving_cell and not training.loss.stress:
         raise ValueError(
             "training.loss.stress: the simulation moves the cell, and a potential that learns no "
             "stress does not know where to: expected a weight above 0"

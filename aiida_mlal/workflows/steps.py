@@ -59,7 +59,7 @@ def untrained(model: Dict, seed: Int, structures: DatasetData) -> PotentialData:
 
     elements = structures.configurations.elements
     return PotentialData.from_potential(
-        ModelOptions.parse(model.get_dict()).build(elements, seed.value)
+        ModelOptions.parse(model.get_dict()).build(elements, seed.value, structures.configurations)
     )
 
 

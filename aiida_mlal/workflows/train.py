@@ -1,5 +1,6 @@
 """Training that is restarted where that may help."""
 
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from aiida.engine import ProcessHandlerReport, calcfunction, process_handler
@@ -7,7 +8,6 @@ from aiida.orm import CalcJobNode, Data, Dict, Int
 
 from aiida_mlal.calculations.train import TrainCalculation
 from aiida_mlal.ml import parts
-from aiida_mlal.ml.options import build
 from aiida_mlal.ml.training.options import TrainingOptions
 from aiida_mlal.workflows.restart import TaskBaseWorkChain
 
@@ -37,6 +37,7 @@ class TrainBaseWorkChain(TaskBaseWorkChain):
             return self.give_up("ERROR_DIVERGED", node)
         inputs = self.ctx.inputs
         changed: Any = more_carefully(  # type: ignore[call-arg]
+            model=inputs.model,
             training=inputs.training,
             seed=inputs.seed,
             metadata={"call_link_label": f"more_carefully_{self.ctx.iteration:02d}"},
@@ -59,6 +60,7 @@ class TrainBaseWorkChain(TaskBaseWorkChain):
         inputs = self.ctx.inputs
         inputs.initial = node.outputs.potential
         inputs.training = epochs_left(  # type: ignore[call-arg]
+            model=inputs.model,
             training=inputs.training,
             results=node.outputs.results,
             metadata={"call_link_label": f"epochs_left_{self.ctx.iteration:02d}"},
@@ -68,10 +70,10 @@ class TrainBaseWorkChain(TaskBaseWorkChain):
 
 
 @calcfunction
-def more_carefully(training: Dict, seed: Int) -> dict[str, Data]:
+def more_carefully(model: Dict, training: Dict, seed: Int) -> dict[str, Data]:
     """Return options with smaller steps, where they have a size, and another seed."""
     options = training.get_dict()
-    optimizer = dict(build(TrainingOptions, options).optimizer)
+    optimizer = dict(_training(model, options).optimizer)
     rate = getattr(parts.make("optimizers", optimizer), "learning_rate", None)
     if rate is not None:
         optimizer["learning_rate"] = SLOWER * rate
@@ -80,8 +82,14 @@ def more_carefully(training: Dict, seed: Int) -> dict[str, Data]:
 
 
 @calcfunction
-def epochs_left(training: Dict, results: Dict) -> Dict:
+def epochs_left(model: Dict, training: Dict, results: Dict) -> Dict:
     """Return options without the epochs that are done."""
     options = training.get_dict()
-    epochs = build(TrainingOptions, options).epochs - results.get_dict().get("epochs", 0)
+    epochs = _training(model, options).epochs - results.get_dict().get("epochs", 0)
     return Dict({**options, "epochs": max(1, epochs)})
+
+
+def _training(model: Dict, options: Mapping[str, Any]) -> TrainingOptions:
+    from aiida_mlal.ml.models.factory import ModelOptions  # which needs torch
+
+    return ModelOptions.parse(model.get_dict()).training(options)

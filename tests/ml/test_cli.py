@@ -333,3 +333,38 @@ def test_smallest_distance(folder):
 def test_a_command_says_which_files_it_wants(folder):
     words = run("evaluate", "cu.extxyz", status=2).output
     assert "expected POTENTIAL and STRUCTURES, got 1 files" in words
+
+
+TEMPLATE = """MTP
+version = 1.1.0
+potential_name = MTP1m
+species_count = 1
+potential_tag =
+radial_basis_type = RBChebyshev
+\tmin_dist = 2
+\tmax_dist = 5
+\tradial_basis_size = 4
+\tradial_funcs_count = 2
+alpha_moments_count = 8
+alpha_index_basic_count = 5
+alpha_index_basic = {{0, 0, 0, 0}, {0, 1, 0, 0}, {0, 0, 1, 0}, {0, 0, 0, 1}, {1, 0, 0, 0}}
+alpha_index_times_count = 5
+alpha_index_times = {{0, 0, 1, 5}, {1, 1, 1, 6}, {2, 2, 1, 6}, {3, 3, 1, 6}, {0, 5, 1, 7}}
+alpha_scalar_moments = 5
+alpha_moment_mapping = {0, 4, 5, 6, 7}
+"""
+
+
+def test_a_file_without_coefficients_is_trained(folder):
+    """The first command of MLIP: `mlp train 06.mtp train.cfg`."""
+    (folder / "06.mtp").write_text(TEMPLATE)
+    few = '{"epochs": 5}'
+    result = answer("train", "cu.extxyz", "-m", "06.mtp", "-t", few, "-o", "cu.mtp")
+    assert result["n_parameters"] == 2 * 4 + 1 + 5
+    assert result["errors"]["train"]["force_rmse"] < 0.1
+    trained = load_potential("cu.mtp")
+    assert trained.elements == ("Cu",)
+    lists = TEMPLATE[TEMPLATE.index("alpha_moments_count") :]
+    assert lists in (folder / "cu.mtp").read_text()
+    missing = run("train", "cu.extxyz", "-m", "08.mtp", status=2)
+    assert "there is no file 08.mtp" in missing.output

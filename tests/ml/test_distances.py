@@ -3,7 +3,7 @@ from ase import Atoms
 from ase.build import bulk
 
 from aiida_mlal.ml.configurations import Configurations
-from aiida_mlal.ml.distances import smallest_distances
+from aiida_mlal.ml.distances import shortest_distance, smallest_distances
 
 
 def test_of_all_and_of_each_two_elements():
@@ -29,3 +29,14 @@ def test_of_one_atom_there_is_none():
 def test_positions_must_be_finite():
     with pytest.raises(ValueError, match=r"structure 0 .* is not finite"):
         smallest_distances(Configurations.from_ase(Atoms("Ar2", [[0, 0, 0], [0, 0, float("nan")]])))
+
+
+def test_the_shortest_distance_is_the_smallest_of_all():
+    frames = [bulk("Cu", cubic=True), Atoms("CuPd", [(0, 0, 0), (0, 0, 2.1)]), Atoms("Pd")]
+    frames[0].rattle(0.1, seed=1)
+    structures = Configurations.from_ase(frames)
+    for part in (structures, structures[[0, 2]], structures[[1, 0]]):
+        expected = smallest_distances(part)["mindist"]
+        assert shortest_distance(part, 5.0) == pytest.approx(expected)
+    assert shortest_distance(structures, 2.0) is None
+    assert shortest_distance(structures[2], 5.0) is None

@@ -87,6 +87,25 @@ def load(path: str | Path, elements: Sequence[str] | None = None) -> MTPFile:
         raise ValueError(f"{path}: {error}") from error
 
 
+def model_options(path: str | Path) -> dict[str, Any]:
+    """Return the options of the model that a file is of, whether or not it has coefficients.
+
+    They are those of ``MTPOptions``; the lists of the basis are in the order of the file.
+    """
+    potential = load(path).potential
+    radial, basis = potential.radial, potential.basis
+    lists = {"basic": basis.basic, "times": basis.times, "mapping": basis.mapping}
+    return {
+        "architecture": "mtp",
+        "radial_basis": radial.kind,
+        "radial_basis_size": radial.size,
+        "min_dist": radial.min_dist,
+        "cutoff": radial.cutoff,
+        "scaling": radial.scaling,
+        "basis": {name: rows.tolist() for name, rows in lists.items()},
+    }
+
+
 def parse(content: bytes, elements: Sequence[str] | None = None) -> MTPFile:
     """Return the potential, and the active set if there is one, of the content of a file.
 

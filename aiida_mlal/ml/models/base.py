@@ -131,6 +131,9 @@ class Potential(nn.Module, ABC):
     uncertainty: ClassVar[str | None] = None
     """The measure that such a potential is trained for, unless another one is asked for."""
 
+    usual_training: ClassVar[Mapping[str, Any]] = MappingProxyType({})
+    """Options of training that suit such a potential, where they are not given."""
+
     is_learned: ClassVar[bool] = True
     """Whether it has weights that training may change."""
 
@@ -157,6 +160,11 @@ class Potential(nn.Module, ABC):
     @classmethod
     def check_possible(cls, elements: Sequence[str], options: Any) -> None:
         """Raise ``ValueError`` if there can be no such potential of these elements."""
+
+    @classmethod
+    def settled(cls, options: Any, structures: Configurations) -> Any:
+        """Return options with what was left open decided by structures to learn from."""
+        return options
 
     @abstractmethod
     def atomic_energies(self, graph: Graph) -> Float[Tensor, " atoms"]:

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import pairwise
+from types import MappingProxyType
 from typing import Any, cast
 
 import numpy as np
@@ -53,6 +54,14 @@ class BPNN(DescriptorPotential):
     """
 
     Options = BPNNOptions
+    usual_training = MappingProxyType(
+        {
+            "epochs": 100,
+            "optimizer": {"name": "levenberg_marquardt"},
+            "loss": {"energy": 100.0, "force": 1.0, "stress": 1.0},
+            "bootstrap": False,
+        }
+    )
 
     low: Tensor
     high: Tensor

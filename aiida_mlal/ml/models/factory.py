@@ -7,10 +7,12 @@ from typing import Any
 import torch
 
 from aiida_mlal.ml import parts
+from aiida_mlal.ml.configurations import Configurations
 from aiida_mlal.ml.models.base import Potential, is_able, lacking
 from aiida_mlal.ml.models.ensemble import Ensemble, member_seed
 from aiida_mlal.ml.models.sum import Sum
 from aiida_mlal.ml.options import build
+from aiida_mlal.ml.training.options import TrainingOptions
 
 LONGEST = 100.0
 """Largest cutoff in Å that can be meant: the number of neighbours grows like its cube."""
@@ -90,21 +92,40 @@ class ModelOptions:
             cls, options = _options(values, "model")
             cls.check_possible(elements, options)
 
-    def build(self, elements: Sequence[str], seed: int) -> Potential:
-        """Return the untrained potential; each member gets weights of its own from ``seed``."""
+    def training(self, values: Mapping[str, Any]) -> TrainingOptions:
+        """Return options of training, by default those that the architecture declares."""
+        if not isinstance(values, Mapping):
+            raise ValueError(f"training: expected a mapping of options, got {values!r}")
+        usual = parts.find("models", self.learner()).usual_training  # type: ignore[attr-defined]
+        return build(TrainingOptions, {**usual, **values}, "training")
+
+    def build(
+        self, elements: Sequence[str], seed: int, structures: Configurations | None = None
+    ) -> Potential:
+        """Return the untrained potential; each member gets weights of its own from ``seed``.
+
+        What options leave open is decided by ``structures`` to learn from, if there are any.
+        """
         seeds = [seed]
         if self.ensemble > 1:
             seeds = [member_seed(seed, member) for member in range(self.ensemble)]
-        members = [single(self.architecture, elements, own) for own in seeds]
+        members = [single(self.architecture, elements, own, structures) for own in seeds]
         learner = members[0] if self.ensemble == 1 else Ensemble(members)
         if self.prior is None:
             return learner
         return Sum([single(self.prior, elements, seed), learner])
 
 
-def single(values: Mapping[str, Any], elements: Sequence[str], seed: int) -> Potential:
-    """Build one potential from ``{"architecture": ..., **options}``."""
+def single(
+    values: Mapping[str, Any],
+    elements: Sequence[str],
+    seed: int,
+    structures: Configurations | None = None,
+) -> Potential:
+    """Build one potential from ``{"architecture": ..., **options}``; see ``ModelOptions.build``."""
     cls, options = _options(values, "model")
+    if structures is not None:
+        options = cls.settled(options, structures)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         potential: Potential = cls(elements, options)

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import pairwise
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 import torch
@@ -69,6 +70,19 @@ class GMNN(Potential):
     """
 
     Options = GMNNOptions
+    usual_training = MappingProxyType(
+        {
+            "epochs": 200,
+            "optimizer": {
+                "name": "adam",
+                "learning_rate": 0.01,
+                "rates": {"scale": 0.001},
+                "batch_size": 10,
+                "schedule": {"name": "linear"},
+            },
+            "patience": None,
+        }
+    )
 
     def __init__(self, elements: Sequence[str], options: GMNNOptions) -> None:
         super().__init__(elements, options.cutoff)

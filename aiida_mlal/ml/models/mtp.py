@@ -1,8 +1,10 @@
 """Moment tensor potential."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,6 +15,7 @@ from torch import Tensor, nn
 from aiida_mlal.ml.configurations import Configurations
 from aiida_mlal.ml.descriptors.moment_tensors import MomentBasis
 from aiida_mlal.ml.descriptors.radial_polynomials import Kind, RadialBasis
+from aiida_mlal.ml.distances import shortest_distance
 from aiida_mlal.ml.evaluator import Evaluator, Kernel
 from aiida_mlal.ml.graph import Graph
 from aiida_mlal.ml.models.base import Potential, Prediction, Prepared, difference
@@ -31,11 +34,15 @@ class MTPOptions:
     ----------
     level
         Even, from 2 to 28: which invariants there are. 8 is a quick try, 16 usual, 20 rich.
+    basis
+        The lists of a file of MLIP instead of those of a level: ``basic``, ``times`` and
+        ``mapping``, there ``alpha_index_basic`` and so on.
     radial_basis_size
         How many polynomials make each radial function.
     min_dist
         About the shortest distance that will be met, in Å; the polynomials are scaled from here
-        to the cutoff, and go on below.
+        to the cutoff, and go on below. By default the shortest one of the structures to learn from,
+        or that of the potential to begin with.
     cutoff
         In Å; ``max_dist`` in MLIP.
     radial_basis
@@ -46,22 +53,41 @@ class MTPOptions:
 
     level: int = 16
     radial_basis_size: int = 8
-    min_dist: float = 2.0
+    min_dist: float | None = None
     cutoff: float = 5.0
     radial_basis: Kind = "RBChebyshev"
     scaling: float | None = None
+    basis: Mapping[str, Any] | None = None
 
     def __post_init__(self) -> None:
         """Refuse levels and distances that cannot be."""
-        MomentBasis.check_level(self.level)
+        if self.basis is None:
+            MomentBasis.check_level(self.level)
+        else:
+            self.moments()
         self.radial()
+
+    def moments(self) -> MomentBasis:
+        """Return the invariants."""
+        if self.basis is None:
+            return MomentBasis.of_level(self.level)
+        if set(self.basis) != {"basic", "times", "mapping"}:
+            raise ValueError(
+                f"basis: expected the lists 'basic', 'times' and 'mapping', "
+                f"got {sorted(self.basis)}"
+            )
+        try:
+            return MomentBasis(**self.basis)
+        except (OverflowError, TypeError, ValueError) as error:
+            raise ValueError(f"basis: {error}") from error
 
     def radial(self) -> RadialBasis:
         """Return the radial basis."""
-        basis = RadialBasis(self.radial_basis, self.radial_basis_size, self.min_dist, self.cutoff)
+        min_dist = 0.4 * self.cutoff if self.min_dist is None else self.min_dist
+        basis = RadialBasis(self.radial_basis, self.radial_basis_size, min_dist, self.cutoff)
         scaling = self.scaling
         if scaling is None:
-            scaling = 1.0 if basis.envelope else (self.cutoff - self.min_dist) ** -2
+            scaling = 1.0 if basis.envelope else (self.cutoff - min_dist) ** -2
         return replace(basis, scaling=scaling)
 
 
@@ -102,6 +128,13 @@ class MTP(Potential):
 
     Options = MTPOptions
     uncertainty = "grade"
+    usual_training = MappingProxyType(
+        {
+            "epochs": 100,
+            "optimizer": {"name": "variable_projection"},
+            "loss": {"energy": 1.0, "force": 0.01, "stress": 0.001, "scaling": "vibrations"},
+        }
+    )
 
     _mu: Tensor
     _powers: Tensor
@@ -109,9 +142,11 @@ class MTP(Potential):
     _mapping: Tensor
 
     def __init__(self, elements: Sequence[str], options: MTPOptions | Contraction) -> None:
+        self._open = None  # options of which a potential to begin with decides a part
         if isinstance(options, MTPOptions):
-            basis = MomentBasis.of_level(options.level)
-            options = Contraction(basis, options.radial(), options.level)
+            self._open = options if options.min_dist is None else None
+            level = options.level if options.basis is None else None
+            options = Contraction(options.moments(), options.radial(), level)
         super().__init__(elements, options.radial.cutoff)
         self.basis, self.radial, self.level = options.basis, options.radial, options.level
         self.types = options.types or self.elements
@@ -133,6 +168,16 @@ class MTP(Potential):
         tables |= {f"_stage{i}": torch.tensor(rows.T) for i, rows in enumerate(basis.stages)}
         for name, table in tables.items():
             self.register_buffer(name, table, persistent=False)
+
+    @classmethod
+    def settled(cls, options: MTPOptions, structures: Configurations) -> MTPOptions:
+        """Return options with ``min_dist`` from the structures, rounded down to 0.01 Å."""
+        if options.min_dist is not None:
+            return options
+        shortest = shortest_distance(structures, options.cutoff)
+        if shortest is None or shortest < 0.01:
+            return options
+        return replace(options, min_dist=math.floor(100 * shortest) / 100)
 
     def atomic_energies(self, graph: Graph) -> Float[Tensor, " atoms"]:
         """Return the energy of each atom in eV."""
@@ -275,6 +320,10 @@ class MTP(Potential):
         fewer = set(other.elements) - set(self.elements)
         if fewer:
             raise ValueError(f"model.elements lack {sorted(fewer)} of the file")
+        if self._open is not None:
+            min_dist = other.radial.min_dist
+            if min_dist < self.cutoff:
+                self.radial = replace(self._open, min_dist=min_dist).radial()
         mine, theirs = as_dict(self.radial), as_dict(other.radial)
         factor = theirs.pop("scaling") / mine.pop("scaling")
         size = theirs.pop("size")

@@ -9,9 +9,8 @@ from aiida_mlal.ml.configurations import Configurations
 from aiida_mlal.ml.formats.files import only_numbers, read
 from aiida_mlal.ml.formats.files import types as types_of
 from aiida_mlal.ml.formats.place import check_place
-from aiida_mlal.ml.options import as_dict, build, within
+from aiida_mlal.ml.options import as_dict, within
 from aiida_mlal.ml.tasks.base import Interrupted, Progress, Task, check_seed, plain
-from aiida_mlal.ml.training.options import TrainingOptions
 
 if TYPE_CHECKING:
     from aiida_mlal.ml.models.base import Potential
@@ -29,7 +28,7 @@ class Train(Task):
     model
         Architecture, prior and size of the committee.
     training
-        Epochs, optimizer, loss and so on.
+        Epochs, optimizer, loss and so on; what is not given is as the architecture declares it.
     dataset
         File of labelled structures; only those whose status is ``ok`` are learned from.
     validation
@@ -83,7 +82,7 @@ class Train(Task):
                     f"{self.output}: this format is for one moment tensor potential without a "
                     "prior, write a file .safetensors"
                 )
-        options = build(TrainingOptions, self.training, "training")
+        options = model.training(self.training)
         if self.validation is not None and options.validation:
             raise ValueError(
                 f"training.validation: {self.validation} is the validation set, so that no share "
@@ -101,6 +100,7 @@ class Train(Task):
 
     def run(self) -> dict[str, Any]:
         """Train, and write the potential."""
+        from aiida_mlal.ml.models.factory import ModelOptions
         from aiida_mlal.ml.training.fit import fit, split
         from aiida_mlal.ml.training.loop import DivergedError
 
@@ -118,7 +118,7 @@ class Train(Task):
         if self.validation is not None:
             validation = read(self.validation, self.elements, types or known)
             self._check_elements(validation, self.validation)
-        options = build(TrainingOptions, self.training, "training")
+        options = ModelOptions.parse(self.model).training(self.training)
         about = {"model": self.model, "options": as_dict(options), "seed": self.seed}
         potential = self._potential(dataset.learnable, start, types, validation)
         progress, begun, epochs = Progress(), False, 0
@@ -205,7 +205,7 @@ class Train(Task):
         if start is None:
             if not len(learnable):
                 raise ValueError(f"{self.dataset} has no structure with a label of status 'ok'")
-            potential = model.build(sorted(elements), self.seed)
+            potential = model.build(sorted(elements), self.seed, learnable)
         else:
             elements |= {*start.elements}
             potential = model.build(sorted(elements), self.seed).to(start.dtype)

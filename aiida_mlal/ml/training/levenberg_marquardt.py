@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from aiida_mlal.ml.training.problem import Problem
 
 LARGEST = 2**28
-"""Largest number of entries of a Jacobian (2 GiB in float64)."""
+"""Largest number of entries of a matrix (2 GiB in float64)."""
 
 
 @dataclass(frozen=True)
@@ -67,11 +67,10 @@ class LevenbergMarquardt(Optimizer):
         damping, growth, fresh, accepted = 0.0, 2.0, True, False
         for _ in range(epochs if isfinite(loss) else 0):
             if fresh:
-                jacobian = problem.jacobian()
-                gradient = jacobian.T @ residuals + self.ridge * (theta - anchor)
-                normal = jacobian.T @ jacobian if _tall(jacobian) else jacobian @ jacobian.T
+                normal, downhill, jacobian = _normal(problem, len(theta), len(residuals))
+                gradient = downhill + self.ridge * (theta - anchor)
                 damping = damping or self.damping * float(normal.diagonal().max())
-            step = _solve(jacobian, normal, -gradient, self.ridge + damping)
+            step = _solve(normal, -gradient, self.ridge + damping, jacobian)
             trial, trial_loss = measure(theta + step)
             promised = float(step @ (damping * step - gradient)) / 2
             gain = (loss - trial_loss) / promised if promised > 0 else -1.0
@@ -91,16 +90,32 @@ class LevenbergMarquardt(Optimizer):
             yield loss
 
 
-def _tall(jacobian: Tensor) -> bool:
-    return jacobian.shape[0] >= jacobian.shape[1]
+def _normal(
+    problem: Problem, n_weights: int, n_labels: int
+) -> tuple[Tensor, Tensor, Tensor | None]:
+    """Return JᵀJ and Jᵀr, made of blocks of labels; or JJᵀ, Jᵀr and J itself if J is wide."""
+    if n_labels < n_weights:
+        jacobian = problem.jacobian()
+        return jacobian @ jacobian.T, jacobian.T @ problem.residuals(), jacobian
+    blocks = [problem]
+    if n_labels * n_weights > LARGEST:
+        blocks = problem.blocks(max(1, LARGEST // (8 * n_weights)))
+    like = next(iter(problem.parameters))
+    normal = like.new_zeros(n_weights, n_weights).detach()
+    downhill = like.new_zeros(n_weights).detach()
+    for block in blocks:
+        rows = block.jacobian()
+        normal += rows.T @ rows
+        downhill += rows.T @ block.residuals()
+    return normal, downhill, None
 
 
-def _solve(jacobian: Tensor, normal: Tensor, right: Tensor, damping: float) -> Tensor:
+def _solve(normal: Tensor, right: Tensor, damping: float, jacobian: Tensor | None) -> Tensor:
     """Solve (JᵀJ + damping) x = right, by the push-through identity if J is wide."""
     import torch
 
     damped = normal + damping * torch.eye(len(normal), dtype=normal.dtype, device=normal.device)
-    if _tall(jacobian):
+    if jacobian is None:
         return positive_solve(damped, right)
     inner = positive_solve(damped, jacobian @ right)
     return (right - jacobian.T @ inner) / damping
@@ -108,8 +123,8 @@ def _solve(jacobian: Tensor, normal: Tensor, right: Tensor, damping: float) -> T
 
 def _check_size(n_weights: int, problem: Problem) -> None:
     n_residuals = len(problem.residuals())
-    if n_weights * n_residuals > LARGEST:
+    if n_weights * min(n_residuals, n_weights) > LARGEST:
         raise ValueError(
-            f"a Jacobian of {n_residuals} labels by {n_weights} weights is too large for "
+            f"the equations of {n_residuals} labels and {n_weights} weights are too large for "
             "levenberg_marquardt, choose the optimizer 'lbfgs' or 'adam'"
         )

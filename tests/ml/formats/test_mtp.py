@@ -282,3 +282,21 @@ def test_an_independent_code_says_the_same_of_an_exported_potential(tmp_path, el
     assert atoms.get_forces() == pytest.approx(expected.forces, abs=1e-13 * largest)
     stress = expected.stresses[0]
     assert atoms.get_stress(voigt=False) == pytest.approx(stress, abs=1e-13 * abs(stress).max())
+
+
+def test_a_file_says_of_which_model_it_is(tmp_path):
+    """With coefficients or without, as the level files of MLIP are."""
+    start, end = LEVEL_6.index("\tradial_coeffs"), LEVEL_6.index("alpha_moments_count")
+    template = LEVEL_6[:start] + LEVEL_6[end : LEVEL_6.index("species_coeffs")]
+    (tmp_path / "trained.mtp").write_text(LEVEL_6)
+    (tmp_path / "template.mtp").write_text(template)
+    options = mtp.model_options(tmp_path / "template.mtp")
+    assert options == mtp.model_options(tmp_path / "trained.mtp")
+    made = single(options, ["H", "He"], 0)
+    trained = parse(LEVEL_6)
+    made.adopt(trained)
+    assert (made.radial, made.level) == (trained.radial, None)
+    structures = Configurations.from_ase([bulk("He", "fcc", 4.0)])
+    np.testing.assert_allclose(
+        made.predict(structures).energies, trained.predict(structures).energies, rtol=1e-12
+    )

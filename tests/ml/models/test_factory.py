@@ -8,6 +8,7 @@ from aiida_mlal.ml.models.factory import ModelOptions, single
 from aiida_mlal.ml.models.morse import Morse
 from aiida_mlal.ml.models.registry import restore
 from aiida_mlal.ml.models.sum import Sum
+from aiida_mlal.ml.training.options import LossOptions, TrainingOptions
 
 BPNN_OPTIONS = {"architecture": "bpnn", "hidden": [3]}
 
@@ -166,3 +167,33 @@ def test_a_cutoff_must_reach_somewhere(cutoff):
 def test_descriptions_that_describe_nothing_are_refused(description, message):
     with pytest.raises(ValueError, match=message):
         restore(description)
+
+
+@pytest.mark.parametrize(
+    ("model", "optimizer"),
+    [
+        ({"architecture": "mtp"}, "variable_projection"),
+        ({"architecture": "bpnn"}, "levenberg_marquardt"),
+        ({"architecture": "gmnn"}, "adam"),
+        ({"architecture": "bpnn", "prior": {"architecture": "morse"}}, "levenberg_marquardt"),
+        ({"architecture": "mtp", "ensemble": 3}, "variable_projection"),
+    ],
+)
+def test_how_a_model_is_trained_follows_from_its_architecture(model, optimizer):
+    options = ModelOptions.parse(model)
+    assert options.training({}).optimizer["name"] == optimizer
+    other = options.training({"optimizer": {"name": "lbfgs"}, "epochs": 7})
+    assert (other.optimizer, other.epochs) == ({"name": "lbfgs"}, 7)
+
+
+def test_moment_tensor_potentials_learn_stresses_as_in_mlip():
+    loss = ModelOptions.parse({"architecture": "mtp"}).training({"epochs": 3}).loss
+    assert loss == LossOptions(1.0, 0.01, 0.001, "vibrations")
+
+
+def test_a_model_of_others_declares_its_own_training(monkeypatch):
+    monkeypatch.setattr(BPNN, "usual_training", {"epochs": 3, "loss": {"energy": 5.0}})
+    options = ModelOptions.parse({"architecture": "bpnn"}).training({})
+    assert (options.epochs, options.loss.energy) == (3, 5.0)
+    monkeypatch.setattr(BPNN, "usual_training", {})
+    assert ModelOptions.parse({"architecture": "bpnn"}).training({}) == TrainingOptions()

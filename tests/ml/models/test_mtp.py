@@ -9,6 +9,7 @@ from ase.build import bulk
 
 from aiida_mlal.ml.configurations import Configurations
 from aiida_mlal.ml.descriptors.moment_tensors import MomentBasis
+from aiida_mlal.ml.distances import smallest_distances
 from aiida_mlal.ml.formats import cfg, mtp
 from aiida_mlal.ml.models.checkpoint import Checkpoint
 from aiida_mlal.ml.models.factory import ModelOptions, single
@@ -231,3 +232,48 @@ def test_the_original_code_says_the_same_of_trained_potentials(shared, tmp_path)
         assert np.all(np.array(errors) < [2e-11, 5.1e-7, 5.1e-6]), path
         compared += 1
     assert compared > 30
+
+
+def crystal():
+    atoms = bulk("Cu", cubic=True)
+    atoms.rattle(0.1, seed=3)
+    return Configurations.from_ase([atoms])
+
+
+def test_the_shortest_distance_is_that_of_the_structures():
+    """Rounded down, so that no pair is below it; what is given stays."""
+    options, structures = MTPOptions(level=2), crystal()
+    settled = MTP.settled(options, structures)
+    shortest = smallest_distances(structures)["mindist"]
+    assert settled.min_dist <= shortest < settled.min_dist + 0.01
+    assert MTP(["Cu"], settled).remarks(structures) == ""
+    given = MTPOptions(level=2, min_dist=2.2)
+    assert MTP.settled(given, structures) == given
+    far = Configurations.from_ase([Atoms("Cu")])
+    assert MTP(["Cu"], MTP.settled(options, far)).radial.min_dist == 2.0
+
+
+def test_the_shortest_distance_of_older_weights_stays():
+    older = MTP(["Cu"], MTPOptions(level=2, min_dist=1.7))
+    younger = MTP(["Cu"], MTP.settled(MTPOptions(level=4), crystal()[:0]))
+    younger.adopt(older)
+    assert younger.radial.min_dist == 1.7
+    structures = crystal()
+    expected = older.predict(structures)
+    np.testing.assert_allclose(younger.predict(structures).forces, expected.forces, atol=1e-10)
+    with pytest.raises(ValueError, match=r"min_dist is 2\.0, in the file 1\.7"):
+        MTP(["Cu"], MTPOptions(level=4, min_dist=2.0)).adopt(older)
+
+
+@pytest.mark.parametrize(
+    ("basis", "message"),
+    [
+        ({"basic": [[0, 0, 0, 0]]}, "expected the lists 'basic', 'times' and 'mapping'"),
+        ({"basic": [[0, 0]], "times": [], "mapping": []}, "basis: "),
+        ({"basic": "x", "times": [], "mapping": []}, "basis: "),
+        ({"basic": [[0, 0, 0, 0]], "times": [], "mapping": [7]}, "none of the 1 moments"),
+    ],
+)
+def test_lists_that_are_no_basis_are_refused(basis, message):
+    with pytest.raises(ValueError, match=message):
+        MTPOptions(basis=basis)

@@ -9,6 +9,8 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from ase.build import bulk
+from ase.calculators.emt import EMT
 
 from aiida_mlal.ml import load_potential
 from aiida_mlal.ml.configurations import Configurations
@@ -382,3 +384,40 @@ def test_a_potential_knows_elements_that_no_label_has(copper, folder, model):
     said = potential.predict(replace(copper, numbers=np.where(copper.numbers, 47, 47)))
     assert np.isfinite(said.energies).all()
     assert np.isfinite(said.forces).all()
+
+
+def test_given_weights_that_learn_nothing_are_left(folder):
+    """A potential of CuNi knows other features than those of copper at another volume."""
+    for name, symbols, scale in (("cuni", "Ni2Cu2", 1.0), ("cu", "Cu4", 1.06)):
+        frames = []
+        for seed in range(6):
+            atoms = bulk("Cu", cubic=True) * (1, 1, 1)
+            atoms.symbols = symbols
+            atoms.set_cell(scale * atoms.cell, scale_atoms=True)
+            atoms.rattle(0.1, seed=seed)
+            atoms.calc = EMT()
+            atoms.get_forces()
+            frames.append(atoms)
+        Configurations.from_ase(frames).save(f"{name}.safetensors")
+    task = {"task": "train", "model": {"architecture": "bpnn", "hidden": [10]}, "seed": 1}
+    task["training"] = {"epochs": 30}
+    first = {**task, "dataset": "cuni.safetensors", "output": "initial.safetensors"}
+    assert execute(first)["status"] == "ok"
+    result = execute({**task, "dataset": "cu.safetensors", "initial": "initial.safetensors"})
+    kept = next(start for start in result["curves"][0]["starts"] if start["kept"])
+    assert kept["unexplained"] < 0.05
+    if kept["seed"] is not None:
+        assert "the training from the weights given stalled" in result["message"]
+
+
+def test_nothing_need_be_said_to_train_a_moment_tensor_potential(folder, copper):
+    copper.save("dataset.safetensors")
+    result = execute(
+        {"task": "train", "model": {"architecture": "mtp", "level": 2}, "training": {}}
+    )
+    assert result["status"] == "ok", result
+    found = Checkpoint.load("potential.safetensors")
+    assert found.training["options"]["optimizer"] == {"name": "variable_projection"}
+    assert found.training["options"]["loss"]["stress"] == 0.001
+    assert found.potential.radial.min_dist == pytest.approx(2.27, abs=0.2)
+    assert result["errors"]["train"]["force_rmse"] < 0.2

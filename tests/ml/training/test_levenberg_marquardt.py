@@ -120,7 +120,15 @@ def test_a_minimum_is_left_at_once():
     np.testing.assert_allclose(get(task), there, atol=1e-4)
 
 
-def test_a_jacobian_that_does_not_fit_is_told_before(monkeypatch):
-    monkeypatch.setattr(levenberg_marquardt, "LARGEST", 100)
-    with pytest.raises(ValueError, match=r"labels by 9 weights is too large.*choose the optimizer"):
+def test_many_labels_are_taken_block_by_block(monkeypatch):
+    whole, parts = problem(12, []), problem(12, [])
+    losses = list(LevenbergMarquardt().run(whole, 5, 0))
+    monkeypatch.setattr(levenberg_marquardt, "LARGEST", 9 * 9 + 8)
+    assert list(LevenbergMarquardt().run(parts, 5, 0)) == pytest.approx(losses, rel=1e-6)
+    np.testing.assert_allclose(get(parts), get(whole), rtol=1e-5, atol=1e-8)
+
+
+def test_equations_that_do_not_fit_are_told_before(monkeypatch):
+    monkeypatch.setattr(levenberg_marquardt, "LARGEST", 80)
+    with pytest.raises(ValueError, match=r"and 9 weights are too large.*choose the optimizer"):
         list(LevenbergMarquardt().run(problem(1, []), 3, 0))
