@@ -28,9 +28,6 @@ from aiida_mlal.data.potential import PotentialData
 from aiida_mlal.data.selection import SelectionData
 from aiida_mlal.ml import parts
 from aiida_mlal.ml.options import build, suggest, within
-from aiida_mlal.ml.selection.final_uncertainty import FinalUncertainty
-from aiida_mlal.ml.selection.oed import OptimalDesign
-from aiida_mlal.ml.selection.uncertainty import MostUncertain
 from aiida_mlal.ml.tasks.base import check_seed
 from aiida_mlal.workflows import steps
 from aiida_mlal.workflows.labelling.base import share, validate_limits
@@ -452,8 +449,7 @@ def check_first(query: Mapping[str, Any], model: Mapping[str, Any]) -> None:
     strategy, options = parts.make("strategies", query, "first_query"), ModelOptions.parse(model)
     with within("first_query"):
         strategy.check_model(options)
-        doubts = isinstance(strategy, (MostUncertain, FinalUncertainty)) and options.ensemble == 1
-        if doubts or isinstance(strategy, OptimalDesign):
+        if strategy.wants_trained or (strategy.wants_uncertainty and options.ensemble == 1):
             raise ValueError(
                 f"{query['name']!r} asks a potential that has learned something, and there is none "
                 "yet: choose another one, such as 'random'"
@@ -546,13 +542,16 @@ def label_inputs(
     **others: Any,
 ) -> dict[str, Any]:
     """Return the inputs of a labelling WorkChain, by its protocol, without the structures."""
-    found: dict[str, Any] = (
-        labelling_class(entry_point)
-        .get_builder_from_protocol(
-            code, structure, protocol=protocol, overrides=overrides, options=options, **others
+    workflow = labelling_class(entry_point)
+    if not hasattr(workflow, "get_builder_from_protocol"):
+        raise ValueError(
+            f"labelling: {entry_point!r} has no get_builder_from_protocol, as those have that are "
+            "derived from LabellingWorkChain: derive it, or give the inputs without a protocol"
         )
-        ._inputs(prune=True)
+    builder = workflow.get_builder_from_protocol(
+        code, structure, protocol=protocol, overrides=overrides, options=options, **others
     )
+    found: dict[str, Any] = builder._inputs(prune=True)
     found.pop("dataset", None)
     return found
 

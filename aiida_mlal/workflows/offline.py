@@ -14,8 +14,6 @@ from aiida_mlal.ml import parts, stops
 from aiida_mlal.ml.configurations import OK
 from aiida_mlal.ml.labelling.checks import Limits, check_geometry
 from aiida_mlal.ml.options import build, suggest, within
-from aiida_mlal.ml.selection.final_uncertainty import FinalUncertainty
-from aiida_mlal.ml.selection.uncertainty import MostUncertain
 from aiida_mlal.ml.simulation.base import Simulation
 from aiida_mlal.ml.training.options import LossOptions
 from aiida_mlal.workflows import steps
@@ -182,8 +180,7 @@ class OfflineWorkChain(CampaignWorkChain):
             raise ValueError(f"unknown recipe {recipe!r}{suggest(recipe, cls.RECIPES)}")
         inputs = protocols.inputs(recipe, protocol, overrides)
         _learn_stress(inputs, overrides)
-        entry_point, kwargs["calculator"] = labelling_of(labels)
-        inputs["labelling"] = overrides.get("labelling", entry_point)
+        inputs["labelling"], asked = labelling_of(labels, overrides.get("labelling"))
         finals = parts.find("strategies", inputs["query"]["name"]).wants_final  # type: ignore[attr-defined]
         if finals and isinstance(structure, DatasetData) and "n" not in overrides.get("query", {}):
             inputs["query"]["n"] = max(len(structure), inputs["query"].get("n", 1))
@@ -194,6 +191,7 @@ class OfflineWorkChain(CampaignWorkChain):
             protocol,
             label_overrides,
             options,
+            **asked,
             **kwargs,
         )
         inputs = cls.job_inputs(codes, inputs, options) | {"structures": structure}
@@ -381,9 +379,7 @@ def _check_options(inputs: Mapping[str, Any]) -> None:
     if guard is None or guard.uncertainty is not None or is_measured(given):
         return
     reasons = {"simulation.guard: 'select' and 'break' need": guard.select or guard.break_}
-    reasons[f"query {given['query']['name']!r} needs"] = isinstance(
-        query, (MostUncertain, FinalUncertainty)
-    )
+    reasons[f"query {given['query']['name']!r} needs"] = query.wants_uncertainty
     for reason, holds in reasons.items():
         if holds:
             raise ValueError(

@@ -13,8 +13,6 @@ from aiida_mlal.calculations.train import TrainCalculation
 from aiida_mlal.data.dataset import DatasetData
 from aiida_mlal.ml import parts, stops
 from aiida_mlal.ml.options import build
-from aiida_mlal.ml.selection.final_uncertainty import FinalUncertainty
-from aiida_mlal.ml.selection.uncertainty import MostUncertain
 from aiida_mlal.workflows import draws
 from aiida_mlal.workflows.campaign import (
     OPTIONS,
@@ -168,8 +166,7 @@ class PoolWorkChain(CampaignWorkChain):
         inputs = protocols.inputs("pool", protocol, overrides)
         label: dict[str, Any] = {}
         if labels != GIVEN or "labelling" in overrides:
-            entry_point, kwargs["calculator"] = labelling_of(labels)
-            inputs["labelling"] = overrides.get("labelling", entry_point)
+            inputs["labelling"], asked = labelling_of(labels, overrides.get("labelling"))
             label = label_inputs(
                 inputs["labelling"],
                 codes["label"],
@@ -177,6 +174,7 @@ class PoolWorkChain(CampaignWorkChain):
                 protocol,
                 label_overrides,
                 options,
+                **asked,
                 **kwargs,
             )
         inputs = cls.job_inputs(codes, inputs, options) | {"candidates": candidates}
@@ -381,7 +379,7 @@ def _check_options(inputs: Mapping[str, Any]) -> None:
         stop.check_simulation(None)
     check_first(inputs["first_query"].get_dict(), given["model"])
     query = parts.make("strategies", given["query"], "query")
-    if isinstance(query, (MostUncertain, FinalUncertainty)) and not is_measured(given):
+    if query.wants_uncertainty and not is_measured(given):
         raise ValueError(
             f"query {given['query']['name']!r} needs an uncertainty, and a single potential has "
             "none by default: give the model an 'ensemble' of 2 or more, or name one as "

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 
@@ -44,12 +45,13 @@ def save(potential: Potential, path: str | Path) -> None:
     if path.suffix == ".safetensors":
         Checkpoint(potential).save(path)
     elif path.suffix in (".mtp", ".almtp"):
-        if not isinstance(potential, MTP):
+        if path.suffix not in potential.formats:
             raise ValueError(
                 f"{path}: the format holds moment tensor potentials, this is a "
                 f"{potential.describe()['architecture']!r}"
             )
-        mtp.write(potential, path, _state(potential) if path.suffix == ".almtp" else None)
+        held = cast(MTP, potential)
+        mtp.write(held, path, _state(held) if path.suffix == ".almtp" else None)
     else:
         raise ValueError(
             f"{path}: the end of the name is of no format of potentials, "
@@ -59,7 +61,7 @@ def save(potential: Potential, path: str | Path) -> None:
 
 def types(potential: Potential) -> tuple[str, ...]:
     """Return the elements in the order in which files of MLIP number them."""
-    return potential.types if isinstance(potential, MTP) else potential.elements
+    return potential.types
 
 
 def _load_checkpoint(path: Path, elements: Sequence[str] | None) -> Potential:

@@ -134,6 +134,9 @@ class Potential(nn.Module, ABC):
     usual_training: ClassVar[Mapping[str, Any]] = MappingProxyType({})
     """Options of training that suit such a potential, where they are not given."""
 
+    formats: ClassVar[tuple[str, ...]] = ()
+    """Ends of the names of files, beside ``.safetensors``, that hold such a potential alone."""
+
     is_learned: ClassVar[bool] = True
     """Whether it has weights that training may change."""
 
@@ -152,6 +155,8 @@ class Potential(nn.Module, ABC):
         if not cutoff > 0:
             raise ValueError(f"expected a cutoff above 0 Å, got {cutoff}")
         self.elements = tuple(sorted(elements, key=atomic_numbers.__getitem__))
+        self.types = self.elements
+        """In the order in which files number them."""
         self.cutoff = float(cutoff)
         species = torch.full((len(chemical_symbols),), -1)
         species[[atomic_numbers[e] for e in self.elements]] = torch.arange(len(self.elements))
@@ -165,6 +170,16 @@ class Potential(nn.Module, ABC):
     def settled(cls, options: Any, structures: Configurations) -> Any:
         """Return options with what was left open decided by structures to learn from."""
         return options
+
+    @property
+    def members(self) -> "list[Potential]":
+        """What this is the mean of; a single model is its only member."""
+        return [self]
+
+    @property
+    def terms(self) -> "list[Potential]":
+        """What this is the sum of; a single model is its only term."""
+        return [self]
 
     @abstractmethod
     def atomic_energies(self, graph: Graph) -> Float[Tensor, " atoms"]:

@@ -86,6 +86,14 @@ class ModelOptions:
         found: str | None = _options(self.architecture, "model")[0].uncertainty
         return found
 
+    @property
+    def formats(self) -> tuple[str, ...]:
+        """Ends of the names of files, beside ``.safetensors``, that hold such a potential."""
+        if self.ensemble > 1 or self.prior is not None:
+            return ()
+        found: tuple[str, ...] = parts.find("models", self.architecture["architecture"]).formats  # type: ignore[attr-defined]
+        return found
+
     def check(self, elements: Sequence[str]) -> None:
         """Raise ``ValueError`` if there can be no such potential of these elements."""
         for values in filter(None, (self.prior, self.architecture)):

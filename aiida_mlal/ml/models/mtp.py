@@ -128,6 +128,7 @@ class MTP(Potential):
 
     Options = MTPOptions
     uncertainty = "grade"
+    formats = (".mtp", ".almtp")
     usual_training = MappingProxyType(
         {
             "epochs": 100,

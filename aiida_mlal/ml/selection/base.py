@@ -148,6 +148,12 @@ class Strategy(ABC):
     score: ClassVar[str] = ""
     """What the number of a choice is called where it is kept with the structure; else nowhere."""
 
+    wants_uncertainty: ClassVar[bool] = False
+    """Whether it goes by how uncertain the potential is."""
+
+    wants_trained: ClassVar[bool] = False
+    """Whether it needs a potential that has learned something."""
+
     wants_filters: ClassVar[bool] = True
     """Whether the usual filters come before it, where none are asked for."""
 

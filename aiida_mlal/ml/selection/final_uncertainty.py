@@ -11,6 +11,7 @@ class FinalUncertainty(Strategy):
     """Choose the last frame of each run, then the structures of largest uncertainty."""
 
     wants_final: ClassVar[bool] = True
+    wants_uncertainty: ClassVar[bool] = True
 
     def _choose(self, query: Query, n: int) -> list[Choice]:
         last = final(query, n)

@@ -36,6 +36,7 @@ class OptimalDesign(Criterion, Strategy):
 
     sequential: bool = False
 
+    wants_trained: ClassVar[bool] = True
     score: ClassVar[str] = "informativeness"
 
     def __post_init__(self) -> None:

@@ -75,13 +75,11 @@ class Train(Task):
                 f"{self.output}: the end of the name is of no format of potentials, choose from "
                 f"{list(FORMATS)}"
             )
-        if self.output.endswith(OF_MLIP):
-            single = model.prior is None and model.ensemble == 1
-            if not (single and model.architecture["architecture"] == "mtp"):
-                raise ValueError(
-                    f"{self.output}: this format is for one moment tensor potential without a "
-                    "prior, write a file .safetensors"
-                )
+        if not self.output.endswith((".safetensors", *model.formats)):
+            raise ValueError(
+                f"{self.output}: this format is for one moment tensor potential without a "
+                "prior, write a file .safetensors"
+            )
         options = model.training(self.training)
         if self.validation is not None and options.validation:
             raise ValueError(
@@ -195,7 +193,6 @@ class Train(Task):
         validation: Configurations | None,
     ) -> "Potential":
         from aiida_mlal.ml.models.factory import ModelOptions
-        from aiida_mlal.ml.models.mtp import MTP
 
         model = ModelOptions.parse(self.model)
         elements = {*learnable.elements, *self.more_elements}
@@ -215,9 +212,8 @@ class Train(Task):
                 raise ValueError(
                     f"{self.initial} is not of the model that is to be trained: {error}"
                 ) from error
-        if isinstance(potential, MTP):  # whose numbers of types are those of the files
-            order = dict.fromkeys([*types, *(_types(start) if start else ()), *potential.elements])
-            potential.types = tuple(element for element in order if element in elements)
+        order = dict.fromkeys([*types, *(_types(start) if start else ()), *potential.elements])
+        potential.types = tuple(element for element in order if element in elements)
         return potential
 
     def _start(self, path: str) -> "Potential":

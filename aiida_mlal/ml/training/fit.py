@@ -15,8 +15,7 @@ from jaxtyping import Int
 from aiida_mlal.ml.configurations import Configurations
 from aiida_mlal.ml.metrics import errors
 from aiida_mlal.ml.models.base import Potential, Prediction, Prepared
-from aiida_mlal.ml.models.ensemble import Ensemble, member_seed
-from aiida_mlal.ml.models.sum import Sum
+from aiida_mlal.ml.models.ensemble import member_seed
 from aiida_mlal.ml.training.loop import Curve, Loop, Progress, remarks
 from aiida_mlal.ml.training.options import TrainingOptions
 from aiida_mlal.ml.training.problem import Problem
@@ -106,10 +105,10 @@ def fit(
     potential.to(options.device, _PRECISIONS[precision] if precision else potential.dtype)
     learner, targets = _beyond_priors(potential, learnable)
     graph = learner.graph(learnable)
-    first = learner.members[0] if isinstance(learner, Ensemble) else learner
+    first = learner.members[0]
     prepared = first.prepare(graph)
     fitting = _Fitting(prepared, targets, options, initialise, train, judges)
-    if isinstance(learner, Ensemble):
+    if first is not learner:
         curves = _fit_members(fitting, learner, seed, progress)
     else:
         fitting.begin(learner, train, seed)
@@ -173,7 +172,7 @@ def bootstrap(n: int, seed: int) -> np.ndarray:
 
 
 def _fit_members(
-    fitting: _Fitting, ensemble: Ensemble, seed: int, progress: Progress | None
+    fitting: _Fitting, ensemble: Potential, seed: int, progress: Progress | None
 ) -> list[Curve]:
     jobs = []
     for k, member in enumerate(ensemble.members):
@@ -283,7 +282,7 @@ def _beyond_priors(
             for values in (configurations.energies, configurations.forces, configurations.stresses)
         )
     )
-    if not isinstance(potential, Sum):
+    if potential.terms == [potential]:
         return potential, labels
     learners = [term for term in potential.terms if potential_parameters(term)]
     if len(learners) != 1:

@@ -3,13 +3,16 @@
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from aiida.engine import ExitCode, WorkChain
-from aiida.orm import Dict, Float, Int, ProcessNode, to_aiida_type
+from aiida.engine import ExitCode, ProcessBuilder, WorkChain
+from aiida.engine.processes.ports import PortNamespace
+from aiida.orm import AbstractCode, Dict, Float, Int, ProcessNode, StructureData, to_aiida_type
 
 from aiida_mlal.data.dataset import DatasetData
 from aiida_mlal.ml.configurations import OK
 from aiida_mlal.ml.labelling.checks import FAILED, UNCONVERGED, Limits
 from aiida_mlal.ml.options import build
+from aiida_mlal.protocols import merge
+from aiida_mlal.workflows.ports import check_names, fill, names
 
 UNUSABLE = (FAILED, UNCONVERGED)
 """Statuses of structures whose label could not be computed."""
@@ -24,10 +27,11 @@ class LabellingWorkChain(WorkChain):
     Attributes
     ----------
     CODE
-        Path of the input that is the code, for builders that fill it in.
+        Path of the input that is the code, such as ``pw.code``, for builders that fill it in;
+        empty for a WorkChain that needs none.
     """
 
-    CODE: ClassVar[str]
+    CODE: ClassVar[str] = ""
 
     @classmethod
     def gives_stress(cls, inputs: Mapping[str, Any]) -> bool | None:
@@ -88,6 +92,65 @@ class LabellingWorkChain(WorkChain):
             message="{failed} of {total} structures have no label, a larger share than "
             "{allowed:g}. The first reason: {reason}",
         )
+        spec.exit_code(
+            411,
+            "ERROR_OTHER_STRUCTURES",
+            message="The {found} structures that came out are not the {n} that were to be "
+            "labelled, in their order.",
+        )
+
+    @classmethod
+    def get_builder_from_protocol(
+        cls,
+        code: AbstractCode,
+        structure: StructureData | DatasetData,
+        protocol: str | None = None,
+        overrides: Mapping[str, Any] | None = None,
+        options: Mapping[str, Any] | None = None,
+        **others: Any,
+    ) -> ProcessBuilder:
+        """Return a builder with the code, and overrides. A campaign begins with it.
+
+        A WorkChain whose inputs depend on a protocol, or on the structures, has its own.
+
+        Parameters
+        ----------
+        code
+            Goes where ``CODE`` says.
+        structure
+            If it is a data set, its structures are those to be labelled.
+        protocol
+            That of the campaign; no input depends on it here.
+        overrides
+            Of any inputs, nested as they are.
+        options
+            Of the jobs, such as resources, where the code is that of a job.
+        others
+            What only some WorkChains know, such as ``electronic_type``.
+
+        Raises
+        ------
+        ValueError
+            For unknown overrides, and for anything in ``others``.
+        """
+        if others:
+            raise ValueError(f"{cls.__name__} has no use for {sorted(others)}")
+        overrides = overrides or {}
+        check_names(overrides, names(cls.spec().inputs), "overrides")
+        given: dict[str, Any] = {}
+        if cls.CODE:
+            *path, name = cls.CODE.split(".")
+            beside = _inside(cls.spec().inputs, path)
+            given = {name: code}
+            if options and beside is not None and "options" in beside.get("metadata", ()):
+                given["metadata"] = {"options": options}
+            for namespace in reversed(path):
+                given = {namespace: given}
+        builder = cls.get_builder()
+        fill(builder, merge(given, overrides))
+        if isinstance(structure, DatasetData):
+            builder["dataset"] = structure
+        return builder
 
     @classmethod
     def label_method(cls, inputs: Mapping[str, Any]) -> Mapping[str, Any] | None:
@@ -103,7 +166,14 @@ class LabellingWorkChain(WorkChain):
         return {"limits": self.inputs.limits} if "limits" in self.inputs else {}
 
     def give(self, dataset: DatasetData, description: Dict) -> ExitCode | None:
-        """Attach the outputs, and return an exit code if too many structures have no label."""
+        """Attach the outputs, and return an exit code if too many structures have no label.
+
+        Nothing is attached if the structures are not those that were to be labelled, in their
+        order.
+        """
+        wanted, found = self.inputs.dataset.configurations.keys, dataset.configurations.keys
+        if wanted != found:
+            return self.exit_codes.ERROR_OTHER_STRUCTURES.format(n=len(wanted), found=len(found))
         self.out("dataset", dataset)
         self.out("description", description)
         configurations = dataset.configurations
@@ -122,7 +192,7 @@ class LabellingWorkChain(WorkChain):
         return code
 
 
-def check_interface(cls: type) -> None:
+def check_interface(cls: Any) -> None:
     """Raise ``ValueError`` unless a process class can label the structures of a campaign."""
     if not isinstance(cls, type) or not issubclass(cls, WorkChain):
         raise ValueError(f"{cls} is no WorkChain, so it cannot label structures")
@@ -143,6 +213,20 @@ def check_interface(cls: type) -> None:
                     f"{cls.__name__} cannot label structures: {name!r} among its {ports.name} must "
                     f"be a {kind.__name__}, not {found}"
                 )
+
+    path = getattr(cls, "CODE", "").split(".")
+    if path != [""] and path[-1] not in (_inside(spec.inputs, path[:-1]) or {}):
+        raise ValueError(
+            f"{cls.__name__} cannot label structures: CODE names no input, got {'.'.join(path)!r}"
+        )
+
+
+def _inside(ports: PortNamespace, path: list[str]) -> PortNamespace | None:
+    """Return the namespace at a path; None if there is none."""
+    found: Any = ports
+    for name in path:
+        found = found.get(name) if isinstance(found, PortNamespace) else None
+    return found if isinstance(found, PortNamespace) else None
 
 
 def failure(process: ProcessNode) -> str:

@@ -16,6 +16,9 @@ from aiida_mlal.ml.parts import load, place
 from aiida_mlal.workflows.labelling.base import check_interface
 from aiida_mlal.workflows.ports import check_inputs, check_names, names
 
+ASE = "mlal.label.ase"
+"""Labels from calculators of ASE, which are named in place of an entry point."""
+
 
 def labelling_class(entry_point: str) -> Any:
     """Return the WorkChain; ``ValueError`` if there is none or it cannot label structures."""
@@ -43,20 +46,26 @@ def validate_labelling(node: Str | None, _: Any) -> str | None:
     return None
 
 
-def labelling_of(labels: str | Mapping[str, Any]) -> tuple[str, Any]:
-    """Return the entry point that labels, and the calculator if it is one of ASE.
+def labelling_of(
+    labels: str | Mapping[str, Any], entry_point: str | None = None
+) -> tuple[str, dict[str, Any]]:
+    """Return the entry point that labels, and the ``calculator`` that only one of ASE is given.
 
     Parameters
     ----------
     labels
         An ASE calculator by name, or by name and options; or ``quantumespresso``, or the entry
         point of another labelling WorkChain.
+    entry_point
+        That which was asked for beside, and goes first.
     """
     if isinstance(labels, str):
         for name in (labels, f"mlal.label.{labels}"):
             if name in get_entry_point_names("aiida.workflows"):
-                return name, "emt"
-    return "mlal.label.ase", labels
+                return entry_point or name, {}
+    if entry_point not in (None, ASE):
+        return str(entry_point), {}
+    return ASE, {"calculator": labels}
 
 
 def check_stress(entry_point: str, label: Mapping[str, Any]) -> None:

@@ -1,0 +1,179 @@
+"""A package written by following the how-to, taking part in campaigns like the parts of ours."""
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tomllib
+from aiida.engine import run_get_node
+from aiida.orm import StructureData
+from aiida.plugins import WorkflowFactory
+from aiida.plugins.entry_point import eps, eps_select
+from ase.calculators.emt import EMT
+
+from aiida_mlal.ml import parts
+
+HOWTO = Path(__file__).parents[2] / "docs" / "howto" / "add_a_part.md"
+BROKEN = """
+[project.entry-points."aiida.workflows"]
+"my.label.broken" = "my_package.broken:Nothing"
+"my.label.bare" = "my_package.bare:Bare"
+"my.label.codeless" = "my_package.bare:Codeless"
+"""
+BARE = """
+from aiida.engine import WorkChain
+from aiida.orm import Dict
+
+from aiida_mlal.data.dataset import DatasetData
+from my_package.labelling import MyLabelWorkChain
+
+
+class Bare(WorkChain):
+    @classmethod
+    def define(cls, spec):
+        super().define(spec)
+        spec.input("dataset", valid_type=DatasetData)
+        spec.output("dataset", valid_type=DatasetData)
+        spec.output("description", valid_type=Dict)
+
+
+class Codeless(MyLabelWorkChain):
+    CODE = "pw.code"
+"""
+
+
+def forget():
+    for cache in (eps, eps_select, parts._installed, parts._load):
+        cache.cache_clear()
+
+
+@pytest.fixture
+def package(tmp_path, monkeypatch):
+    """The files of the how-to, as ``pip`` would install them; how jobs find them."""
+    text = HOWTO.read_text()
+    files = dict(
+        re.findall(r'^```python\n"""(my_package/\w+\.py)"""\n(.*?)^```', text, re.S | re.M)
+    )
+    assert len(files) == 7
+    files |= {"my_package/broken.py": "import nowhere", "my_package/bare.py": BARE}
+    for name, content in files.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(content)
+    metadata = tmp_path / "my_package-1.0.dist-info"
+    metadata.mkdir()
+    (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: my-package\nVersion: 1.0\n")
+    groups = tomllib.loads(re.search(r"^```toml\n(.*?)^```", text, re.S | re.M)[1])
+    lines = []
+    for project in (groups, tomllib.loads(BROKEN)):
+        for group, points in project["project"]["entry-points"].items():
+            lines += [f"[{group}]", *(f"{name} = {place}" for name, place in points.items())]
+    (metadata / "entry_points.txt").write_text("\n".join(lines))
+    monkeypatch.syspath_prepend(tmp_path)
+    forget()
+    yield {"prepend_text": f"export PYTHONPATH={tmp_path}"}
+    forget()
+
+
+OVERRIDES = {
+    "model": {"architecture": "soft_spheres", "ensemble": 2},
+    "uncertainty": {"name": "crowding"},
+    "training": {"epochs": 4, "optimizer": {"name": "gradient_descent", "learning_rate": 1e-3}},
+    "simulation": {"name": "descent", "step": 0.02, "max_steps": 4},
+    "query": {"name": "largest_force", "n": 5},
+    "stop": [{"name": "cost", "budget": 3.0}],
+    "label": {"asap_cutoff": True},
+}
+
+
+def builder(mlal_code, slab, options, labels="my.label", **overrides):
+    return WorkflowFactory("mlal.offline").get_builder_from_protocol(
+        mlal_code,
+        StructureData(ase=slab),
+        "fast",
+        {**OVERRIDES, **overrides},
+        labels,
+        options,
+        fixed=[0],
+    )
+
+
+def test_a_campaign_of_parts_of_a_users_alone(aiida_profile, mlal_code, slab, package):
+    """The stop allows three labels: the first structure, and two of the five of the query."""
+    outputs, node = run_get_node(builder(mlal_code, slab, package))
+    assert node.exit_status == 410, node.exit_message
+    assert "3 of 3 paid" in node.exit_message
+    dataset = outputs["dataset"].configurations
+    assert dataset.status.tolist() == ["ok"] * 3
+    atoms = dataset.to_ase()[1]
+    atoms.calc = EMT(asap_cutoff=True)
+    assert dataset.energies[1] == pytest.approx(atoms.get_potential_energy(), abs=1e-9)
+    np.testing.assert_allclose(
+        dataset[1].forces, atoms.get_forces(apply_constraint=False), atol=1e-9
+    )
+    potential = outputs["potential"].load()
+    assert potential.describe()["members"][0]["architecture"] == "soft_spheres"
+    assert [w.requires_grad for w in potential.parameters()] == [True] * 4
+    selection = outputs["selections"]["iteration_01"]
+    assert selection.selection.strategy["name"] == "largest_force"
+    assert selection.selection.strategy["n"] == 2
+    scores = [item["score"] for item in selection.selected]
+    assert scores == sorted(scores, reverse=True)
+    assert selection.selected[0]["reason"].startswith("predicted force")
+    results = next(p for p in node.called if p.process_label == "SimulateBaseWorkChain").outputs
+    assert results.results["runs"][0]["reason"] == "max_steps"
+    assert results.results["runs"][0]["uncertainty"] == pytest.approx(
+        1 / closest(results.trajectory.configurations[-1]), rel=1e-6
+    )
+
+
+def closest(structure):
+    distances = structure.to_ase()[0].get_all_distances(mic=True)
+    return distances[distances > 0].min()
+
+
+@pytest.mark.parametrize(
+    ("overrides", "labels", "message"),
+    [
+        ({"stop": [{"name": "cost", "budget": 0.0}]}, "my.label", "expected budget and price"),
+        ({"stop": [{"name": "cost", "budget": 1.0}]}, "my.label", "budget of labels is spent"),
+        ({"query": {"name": "largest_force", "m": 5}}, "my.label", "unknown option 'm'"),
+        ({"simulation": {"name": "descent", "step": "x"}}, "my.label", "simulation.step: expected"),
+        ({"model": {"architecture": "soft_sphere"}}, "my.label", "did you mean 'soft_spheres'"),
+        ({"label": {"asap_cutof": True}}, "my.label", "did you mean 'asap_cutoff'"),
+        ({}, "my.labell", "my.labell"),
+        (
+            {"label": {}},
+            "my.label.broken",
+            "'my.label.broken' (my_package.broken:Nothing of the package my-package) cannot be "
+            "loaded: ModuleNotFoundError: No module named 'nowhere'",
+        ),
+        ({"label": {}}, "my.label.bare", "has no get_builder_from_protocol"),
+        ({"label": {}}, "my.label.codeless", "CODE is 'pw.code', which is no input"),
+    ],
+)
+def test_mistakes_with_parts_of_a_users_are_found_before_anything_is_submitted(
+    aiida_profile, mlal_code, slab, package, overrides, labels, message
+):
+    with pytest.raises(ValueError, match=re.escape(message)) as caught:
+        run_get_node(builder(mlal_code, slab, package, labels, **overrides))
+    assert not (labels == "my.label.broken" and "did you mean" in str(caught.value))
+
+
+def test_labels_of_other_structures_than_were_asked_for(aiida_profile, dataset, package):
+    from aiida_mlal.data.dataset import DatasetData
+
+    workflow = WorkflowFactory("my.label")
+
+    class Careless(workflow):
+        def label(self):
+            fewer = DatasetData(self.inputs.dataset.configurations[:2])
+            return self.give(fewer, self.inputs.about)
+
+        @classmethod
+        def define(cls, spec):
+            super().define(spec)
+            spec.input("about")
+
+    node = run_get_node(Careless, dataset=dataset, about={"a": 1})[1]
+    assert node.exit_status == 411
