@@ -26,8 +26,9 @@ from aiida_mlal.calculations.select import SelectCalculation
 from aiida_mlal.data.dataset import DatasetData
 from aiida_mlal.data.potential import PotentialData
 from aiida_mlal.data.selection import SelectionData
-from aiida_mlal.ml import parts
+from aiida_mlal.ml import parts, stops
 from aiida_mlal.ml.options import build, suggest, within
+from aiida_mlal.ml.simulation.base import Simulation
 from aiida_mlal.ml.tasks.base import check_seed
 from aiida_mlal.workflows import steps
 from aiida_mlal.workflows.labelling.base import share, validate_limits
@@ -418,6 +419,62 @@ class CampaignWorkChain(WorkChain):
             return None
         code: ExitCode = getattr(self.exit_codes, label).format(**words)
         return code
+
+
+def check_campaign(
+    inputs: Mapping[str, Any],
+    simulation: Simulation | None = None,
+    validation: str | None = None,
+) -> None:
+    """Raise ``ValueError`` for what no campaign could begin with, its structures aside.
+
+    Parameters
+    ----------
+    inputs
+        All that are required.
+    simulation
+        Where candidates come from; None where they are given.
+    validation
+        The file of a validation set, if trainings will have one.
+    """
+    given = {name: inputs[name].get_dict() for name in OPTIONS if name in inputs}
+    check_options(given, validation)
+    for stop in stops.parse(inputs["stop"].get_list()):
+        stop.check_simulation(simulation)
+    if "first_query" in inputs:
+        check_first(inputs["first_query"].get_dict(), given["model"])
+    guard = getattr(simulation, "guard", None)
+    measured = simulation is not None and (guard is None or guard.uncertainty is not None)
+    wants = parts.make("strategies", given["query"], "query").wants_uncertainty
+    if wants and not measured and not is_measured(given):
+        raise without_uncertainty(f"query {given['query']['name']!r} needs")
+    if "potential" in inputs and not steps.has_labels(inputs.get("dataset")):
+        raise ValueError("potential: give the 'dataset' too that it was trained on")
+
+
+def without_uncertainty(reason: str) -> ValueError:
+    """Return the error of what needs an uncertainty where there is none."""
+    return ValueError(
+        f"{reason} an uncertainty, and a single potential has none by default: give the model an "
+        "'ensemble' of 2 or more, or name one as 'uncertainty'"
+    )
+
+
+def check_budget(stop: List, n_labels: int, n_known: int) -> None:
+    """Raise ``ValueError`` if the stops allow nothing beyond what a campaign begins with.
+
+    Parameters
+    ----------
+    n_labels
+        Structures that it labels at first.
+    n_known
+        Structures to learn from that there are then.
+    """
+    limits = stops.parse(stop.get_list())
+    if stops.labels_left(limits, n_labels) == 0:
+        raise ValueError(f"stop: the budget of labels is spent on the first {n_labels} structures")
+    if stops.structures_left(limits, n_known) == 0:
+        raise ValueError(f"stop: {n_known} structures to learn from are there from the beginning")
 
 
 def check_options(given: Mapping[str, Mapping[str, Any]], validation: str | None = None) -> None:

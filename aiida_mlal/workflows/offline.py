@@ -11,7 +11,7 @@ from aiida_mlal import protocols
 from aiida_mlal.data.dataset import DatasetData
 from aiida_mlal.data.structures import STRUCTURES
 from aiida_mlal.ml import parts, stops
-from aiida_mlal.ml.configurations import OK
+from aiida_mlal.ml.configurations import OK, Configurations
 from aiida_mlal.ml.labelling.checks import Limits, check_geometry
 from aiida_mlal.ml.options import build, suggest, within
 from aiida_mlal.ml.simulation.base import Simulation
@@ -20,16 +20,17 @@ from aiida_mlal.workflows import steps
 from aiida_mlal.workflows.campaign import (
     OPTIONS,
     CampaignWorkChain,
+    check_budget,
+    check_campaign,
     check_elements,
-    check_first,
     check_known,
-    check_options,
     codes_of,
     is_measured,
     label_inputs,
     measure_for,
     name_campaign,
     trained_for,
+    without_uncertainty,
 )
 from aiida_mlal.workflows.labelling.lookup import check_label, check_stress, labelling_of
 from aiida_mlal.workflows.ports import check_names, fill, names
@@ -347,9 +348,9 @@ def validate(inputs: Mapping[str, Any], ports: PortNamespace) -> str | None:
 def _check_options(inputs: Mapping[str, Any]) -> None:
     from aiida_mlal.ml.models.factory import ModelOptions  # which needs torch
 
-    given = {name: inputs[name].get_dict() for name in (*OPTIONS, "simulation") if name in inputs}
-    check_options(given)
+    given = {name: inputs[name].get_dict() for name in OPTIONS if name in inputs}
     simulation = _simulation(inputs)
+    check_campaign(inputs, simulation)
     query = parts.make("strategies", given["query"], "query")
     chosen = stops.parse(inputs["stop"].get_list())
 
@@ -361,8 +362,6 @@ def _check_options(inputs: Mapping[str, Any]) -> None:
             f"stop {name!r} judges the last frames of simulations, which the query "
             f"{given['query']['name']!r} does not label: choose one of {good}"
         )
-    if "first_query" in inputs:
-        check_first(inputs["first_query"].get_dict(), given["model"])
     training = ModelOptions.parse(given["model"]).training(given.get("training", {}))
     if simulation.moving_cell and not training.loss.stress:
         raise ValueError(
@@ -370,22 +369,14 @@ def _check_options(inputs: Mapping[str, Any]) -> None:
             "stress does not know where to: expected a weight above 0"
         )
     guard: Any = getattr(simulation, "guard", None)
-    for stop in chosen:
-        stop.check_simulation(simulation)
-    if guard is not None:
-        with within("simulation"):
-            guard.check_model(ModelOptions.parse(given["model"]), trained_for(given))
-            guard.check_cell(guard.named or measure_for(given), simulation.moving_cell)
-    if guard is None or guard.uncertainty is not None or is_measured(given):
+    if guard is None:
         return
-    reasons = {"simulation.guard: 'select' and 'break' need": guard.select or guard.break_}
-    reasons[f"query {given['query']['name']!r} needs"] = query.wants_uncertainty
-    for reason, holds in reasons.items():
-        if holds:
-            raise ValueError(
-                f"{reason} an uncertainty, and a single potential has none by default: give the "
-                "model an 'ensemble' of 2 or more, or name one as 'uncertainty'"
-            )
+    with within("simulation"):
+        guard.check_model(ModelOptions.parse(given["model"]), trained_for(given))
+        guard.check_cell(guard.named or measure_for(given), simulation.moving_cell)
+    watched = guard.select is not None or guard.break_ is not None
+    if watched and guard.uncertainty is None and not is_measured(given):
+        raise without_uncertainty("simulation.guard: 'select' and 'break' need")
 
 
 def _learn_stress(inputs: dict[str, Any], overrides: Mapping[str, Any]) -> None:
@@ -431,22 +422,15 @@ def _check_structures(inputs: Mapping[str, Any]) -> None:
             f"query.n: {len(start)} simulations have as many last frames, and a stop wants labels "
             f"of them all: expected n of {len(start)} or more, got {n}"
         )
-    dataset, potential = inputs.get("dataset"), inputs.get("potential")
+    dataset = inputs.get("dataset")
     if dataset is not None:
         with within("dataset"):
             moving.check_labels(dataset.configurations)
-    if potential is not None:
-        if not steps.has_labels(dataset):
-            raise ValueError("potential: give the 'dataset' too that it was trained on")
+    if "potential" in inputs or "first_query" in inputs:  # nothing yet that the budget pays for
         return
-    if "first_query" in inputs:
-        return
-    new = steps.unknown(start, None if dataset is None else dataset.configurations)
-    left = stops.labels_left(stops.parse(inputs["stop"].get_list()), len(new))
-    if left == 0:
-        raise ValueError(
-            f"stop: the budget of labels is spent on the {len(new)} structures to begin with"
-        )
+    known = Configurations.empty() if dataset is None else dataset.configurations
+    new = len(steps.unknown(start, known))
+    check_budget(inputs["stop"], new, new + len(known.learnable))
 
 
 def _check_label(inputs: Mapping[str, Any]) -> None:

@@ -15,15 +15,13 @@ from aiida_mlal.ml import parts, stops
 from aiida_mlal.ml.options import build
 from aiida_mlal.workflows import draws
 from aiida_mlal.workflows.campaign import (
-    OPTIONS,
     CampaignWorkChain,
+    check_budget,
+    check_campaign,
     check_elements,
-    check_first,
     check_known,
-    check_options,
     codes_of,
     elements_of,
-    is_measured,
     label_inputs,
     name_campaign,
 )
@@ -371,20 +369,8 @@ def validate(inputs: Mapping[str, Any], ports: PortNamespace) -> str | None:
 
 
 def _check_options(inputs: Mapping[str, Any]) -> None:
-    given = {name: inputs[name].get_dict() for name in OPTIONS if name in inputs}
     validation = build(ValidationOptions, inputs["validation"].get_dict(), "validation")
-    check_options(given, TrainCalculation.VALIDATION if validation.n else None)
-    chosen = stops.parse(inputs["stop"].get_list())
-    for stop in chosen:
-        stop.check_simulation(None)
-    check_first(inputs["first_query"].get_dict(), given["model"])
-    query = parts.make("strategies", given["query"], "query")
-    if query.wants_uncertainty and not is_measured(given):
-        raise ValueError(
-            f"query {given['query']['name']!r} needs an uncertainty, and a single potential has "
-            "none by default: give the model an 'ensemble' of 2 or more, or name one as "
-            "'uncertainty'"
-        )
+    check_campaign(inputs, validation=TrainCalculation.VALIDATION if validation.n else None)
     if validation.redraw and "labelling" in inputs:
         raise ValueError(
             "validation.redraw: each set would cost labels, so that others can be drawn only where "
@@ -413,26 +399,17 @@ def _check_candidates(inputs: Mapping[str, Any]) -> None:
             raise ValueError("test: there are no labels to compare with")
         if "code" not in inputs.get("evaluate", {}):
             raise ValueError("evaluate.code: a test set needs a code that compares with it")
-    if "potential" in inputs and dataset is None:
-        raise ValueError("potential: give the 'dataset' too that it was trained on")
     first = 0
     if dataset is None:
         first = parts.make("strategies", inputs["first_query"].get_dict(), "first_query").n
     kept = build(ValidationOptions, inputs["validation"].get_dict(), "validation").n
     n = len(candidates)
-    if first < MANY and first + kept > n:
+    if first < stops.MANY and first + kept > n:
         raise ValueError(
             f"candidates: there are {n}, fewer than the {first} of first_query and the {kept} for "
             "validation together"
         )
     paid = first + (0 if inputs["validation"].get_dict().get("redraw") else kept)
-    limits = stops.parse(inputs["stop"].get_list())
-    if first < MANY and stops.labels_left(limits, paid) == 0:
-        raise ValueError(f"stop: the budget of labels is spent on the first {paid} structures")
-    n_known = first if dataset is None else len(dataset.configurations.learnable)
-    if first < MANY and stops.structures_left(limits, n_known) == 0:
-        raise ValueError(f"stop: {n_known} structures to learn from are there from the beginning")
-
-
-MANY = 10**8
-"""As many as there are, for strategies that choose what they need."""
+    if first < stops.MANY:  # else it chooses what it needs
+        n_known = first if dataset is None else len(dataset.configurations.learnable)
+        check_budget(inputs["stop"], paid, n_known)

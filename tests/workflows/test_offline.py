@@ -299,7 +299,7 @@ MADE_FOR_MTP = (
         ("filters", {"max_forces": 1.0}, "did you mean 'max_force'"),
         ("stop", [{"name": "oracle_forces"}], "did you mean 'oracle_force'"),
         ("stop", [{"name": "oracle_force"}], "nothing ends a campaign"),
-        ("stop", [{"name": "labels", "n": 1}], "budget of labels is spent on the 1 structures"),
+        ("stop", [{"name": "labels", "n": 1}], "budget of labels is spent on the first 1"),
         ("query", {"name": "random"}, "stop 'oracle_force' judges the last frames"),
         ("model", {"architecture": "bpnn"}, "'select' and 'break' need an uncertainty"),
         ("model.cutoff", 550.0, r"model\.cutoff: expected a cutoff above 0 Å and not above 100 Å"),

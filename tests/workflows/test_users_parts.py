@@ -141,7 +141,7 @@ def closest(structure):
         ({"simulation": {"name": "descent", "step": "x"}}, "my.label", "simulation.step: expected"),
         ({"model": {"architecture": "soft_sphere"}}, "my.label", "did you mean 'soft_spheres'"),
         ({"label": {"asap_cutof": True}}, "my.label", "did you mean 'asap_cutoff'"),
-        ({}, "my.labell", "my.labell"),
+        ({"label": {}}, "my.labell", "my.labell"),
         (
             {"label": {}},
             "my.label.broken",
@@ -149,7 +149,7 @@ def closest(structure):
             "loaded: ModuleNotFoundError: No module named 'nowhere'",
         ),
         ({"label": {}}, "my.label.bare", "has no get_builder_from_protocol"),
-        ({"label": {}}, "my.label.codeless", "CODE is 'pw.code', which is no input"),
+        ({"label": {}}, "my.label.codeless", "CODE names no input, got 'pw.code'"),
     ],
 )
 def test_mistakes_with_parts_of_a_users_are_found_before_anything_is_submitted(
