@@ -12,6 +12,7 @@ from ase.constraints import FixAtoms, FixBondLengths, FixCartesian
 from ase.io import read, write
 
 from aiida_mlal.ml.configurations import FORMAT, VERSION, Configurations
+from aiida_mlal.ml.formats import files
 from aiida_mlal.ml.tensorfile import pack, unpack
 
 
@@ -504,3 +505,13 @@ def test_states_of_equal_geometry_have_keys_of_their_own():
         [Configurations.from_ase(sited()), Configurations.from_ase(bulk("Cu"))]
     )
     assert both.keys[1] == Configurations.from_ase(bulk("Cu")).keys[0]
+
+
+def test_files_keep_moments_charges_tags_and_masses(tmp_path):
+    found = Configurations.from_ase(sited())
+    for name in ("a.extxyz", "a.safetensors"):
+        files.write(found, tmp_path / name)
+        again = files.read(tmp_path / name)
+        assert again.keys == found.keys
+        for key, values in found.sites.items():
+            np.testing.assert_array_equal(again.arrays[key], values)
