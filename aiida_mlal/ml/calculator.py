@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -12,11 +12,14 @@ from ase.stress import full_3x3_to_voigt_6_stress
 from jaxtyping import Float
 from torch import Tensor
 
-from aiida_mlal.ml.evaluator import Contacts, Evaluator
+from aiida_mlal.ml.evaluator import Contacts, EngineName
 from aiida_mlal.ml.graph import Graph
 from aiida_mlal.ml.models.base import Potential
 from aiida_mlal.ml.neighbours import neighbours
 from aiida_mlal.ml.uncertainty.base import Uncertainties, Uncertainty
+
+if TYPE_CHECKING:
+    from aiida_mlal.ml.fast.engine import Engine
 
 _VOIGT, _TRANSPOSED = [0, 4, 8, 5, 2, 1], [0, 4, 8, 7, 6, 3]
 """Places of xx, yy, zz, yz, xz, xy in a matrix, and in its transpose."""
@@ -37,18 +40,18 @@ class MLCalculator(Calculator):
     skin
         How much farther than the cutoff neighbours are looked for, in Å: the list of neighbours
         is made again when an atom has moved by half of it.
-    patience
-        How many atoms are evaluated by torch, over all steps, before kernels are compiled for the
-        steps that follow; a tenth of it if they are kept from an earlier process. Short runs are
-        over before kernels would pay. 0: kernels from the first step, infinity: never.
+    engine
+        What computes: kernels in ``numba``, ``torch``, or ``auto``: kernels on the CPU where the
+        potential has them and the measure goes with them, else torch. Both agree to rounding.
     threads
-        Among how many threads kernels divide the atoms. Sums over these are in another order for
-        another number, which changes results in the last digits.
+        Among how many threads kernels divide the atoms, which changes no result.
 
     Attributes
     ----------
     evaluator
-        The kernels in use; None while, or where, there are none.
+        The kernels in use; None where torch computes.
+    engines
+        What computes, by name.
     contacts
         Returns pairs of atoms of the last structure and their distances in Å: for each atom at
         least its nearest neighbour of each element within the cutoff.
@@ -61,7 +64,7 @@ class MLCalculator(Calculator):
         potential: Potential,
         uncertainty: Uncertainty | None = None,
         skin: float = 0.5,
-        patience: float = 5000,
+        engine: EngineName = "auto",
         threads: int = 1,
     ) -> None:
         super().__init__()
@@ -74,13 +77,16 @@ class MLCalculator(Calculator):
         self._by_rows = None if uncertainty is None else uncertainty.of_rows(potential)
         self._by_members = None if uncertainty is None else uncertainty.of_members(potential)
         self._by_graph = None if uncertainty is None else uncertainty.of_graph(potential)
-        self._patience, self._threads = patience, threads
-        ways = (self._by_rows, self._by_members, self._by_graph)
-        known = uncertainty is None or any(way is not None for way in ways)
-        self._wait = 0.1 * patience if known else np.inf
-        self._done = 0
-        self.evaluator: Evaluator | None = None
-        self._consider()
+        self.evaluator = None if engine == "torch" else self._kernels(threads)
+        if engine == "numba" and self.evaluator is None:
+            raise ValueError(
+                f"the engine 'numba' has no kernels for "
+                f"{potential.describe()['architecture']!r} on "
+                f"the device {potential.device.type!r}"
+                + ("" if uncertainty is None else f" with the uncertainty {uncertainty.kind!r}")
+                + "; choose 'auto' or 'torch'"
+            )
+        self.engines = potential.engines if self.evaluator is None else ("numba",)
         self.contacts: Contacts = _no_contacts
 
     def check_state(self, atoms: Atoms, tol: float = 0.0) -> list[str]:
@@ -115,11 +121,9 @@ class MLCalculator(Calculator):
         periodic = all(self.atoms.pbc.tolist())
         if "stress" in properties and not periodic:
             raise PropertyNotImplementedError("only a structure periodic in all directions has one")
-        self._consider()
         if self.evaluator is not None:
             self._evaluate(self.evaluator, periodic)
             return
-        self._done += len(self.atoms)
         graph = self.neighbourhood.graph(self.atoms)
         self.contacts = partial(_edges, graph)
         with torch.no_grad():
@@ -147,19 +151,17 @@ class MLCalculator(Calculator):
         mine.cell.array[:] = atoms.cell.array
         mine.pbc[:] = atoms.pbc
 
-    def _consider(self) -> None:
-        """Take kernels into use when they are worth their preparation."""
-        if self.evaluator is not None or self._done < self._wait:
-            return
-        evaluator = self.potential.evaluator(self.neighbourhood.skin, self._threads)
-        if evaluator is None or (self._by_rows is not None and not evaluator.has_rows):
-            self._wait = np.inf
-        elif evaluator.is_ready or self._done >= self._patience:
-            self.evaluator = evaluator
-        else:
-            self._wait = self._patience
+    def _kernels(self, threads: int) -> "Engine | None":
+        """Return kernels that find all that the measure needs, if there are such."""
+        ways = (self._by_rows, self._by_members, self._by_graph)
+        if self.uncertainty is not None and all(way is None for way in ways):
+            return None
+        evaluator = self.potential.evaluator(self.neighbourhood.skin, threads)
+        if self._by_rows is not None and evaluator is not None and not evaluator.has_gradients:
+            return None
+        return evaluator
 
-    def _evaluate(self, evaluator: Evaluator, periodic: bool) -> None:
+    def _evaluate(self, evaluator: "Engine", periodic: bool) -> None:
         atoms = self.atoms
         with_rows = self._by_rows is not None
         found = evaluator(atoms.numbers, atoms.positions, atoms.cell.array, atoms.pbc, with_rows)
@@ -174,8 +176,8 @@ class MLCalculator(Calculator):
             virial = found.virial.ravel()
             twice = virial.take(_VOIGT) + virial.take(_TRANSPOSED)
             self.results["stress"] = twice / (2 * _volume(atoms.cell.array))
-        if self._by_rows is not None and found.rows is not None:
-            self._know(self._by_rows(found.rows))
+        if self._by_rows is not None and found.gradients is not None:
+            self._know(self._by_rows(found.gradients))
         elif self._by_members is not None and found.members is not None:
             self._know(self._by_members(found.members))
         elif self._by_graph is not None:

@@ -1,14 +1,17 @@
-"""Faster ways than a torch model to evaluate one structure after another."""
+"""What kernels on the CPU find for one structure, and what they are."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
 import numpy as np
 from jaxtyping import Float, Int
 
 if TYPE_CHECKING:
     from aiida_mlal.ml.fast.verlet import Part
+
+EngineName = Literal["auto", "torch", "numba"]
+"""What evaluates one structure after another."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,7 +32,7 @@ class Members:
 
 @dataclass(frozen=True, eq=False)
 class Evaluation:
-    """What an evaluator finds for one structure: the mean, if it is one of a committee.
+    """What is found for one structure: the mean, if it is by a committee.
 
     Attributes
     ----------
@@ -41,8 +44,9 @@ class Evaluation:
         Derivative of the energy by the strain, in eV: the stress times the volume.
     contacts
         Returns each atom with its nearest neighbours of all elements, and their distances in Å.
-    rows
-        Derivatives of the energy of each atom by the parameters; None where not asked for.
+    gradients
+        Derivatives of the energy of each atom by the parameters that are not fixed, in their
+        order in ``Potential.parameters()``; None where not asked for.
     members
         What each member finds; None for a single potential.
     """
@@ -51,53 +55,46 @@ class Evaluation:
     forces: Float[np.ndarray, "atoms 3"]
     virial: Float[np.ndarray, "3 3"]
     contacts: "Contacts"
-    rows: Float[np.ndarray, "atoms parameters"] | None = None
+    gradients: Float[np.ndarray, "atoms parameters"] | None = None
     members: Members | None = None
 
 
 Contacts = Callable[[], tuple[Int[np.ndarray, "2 pairs"], Float[np.ndarray, " pairs"]]]
 
 
-class Evaluator(Protocol):
-    """Evaluates a potential with fixed weights; may keep neighbours from call to call.
+class Kernel(Protocol):
+    """A term of the energy with fixed weights, of one or more members of a committee.
 
     Attributes
     ----------
-    has_rows
-        Whether it knows derivatives by the parameters.
+    cutoff
+        In Å.
+    n_members
+        Of the committee.
+    n_parameters
+        By how many parameters of each member the derivatives are known: 0 for a term without any,
+        None for one that has them and does not know its derivatives.
     """
-
-    has_rows: bool
-
-    @property
-    def is_ready(self) -> bool:
-        """Whether it is fast from the first call: nothing has to be compiled."""
-
-    def __call__(
-        self,
-        numbers: Int[np.ndarray, " atoms"],
-        positions: Float[np.ndarray, "atoms 3"],
-        cell: Float[np.ndarray, "3 3"],
-        pbc: np.ndarray,
-        rows: bool = False,
-    ) -> Evaluation:
-        """Evaluate one structure; with ``rows`` also derivatives by the parameters."""
-
-
-class Kernel(Protocol):
-    """A part of the energy with fixed weights, of one or more members of a committee."""
 
     cutoff: float
     n_members: int
-
-    @property
-    def is_ready(self) -> bool:
-        """Whether nothing has to be compiled."""
+    n_parameters: int | None
 
     def add(
         self,
-        verlet: "Part",
+        part: "Part",
         energies: Float[np.ndarray, "members atoms"],
         forces: Float[np.ndarray, "members images 3"],
+        gradients: Float[np.ndarray, "members atoms parameters"] | None = None,
     ) -> None:
-        """Add energies (eV) of atoms, and forces (eV/Å) on atoms and ghosts, of each member."""
+        """Add what each member finds for some of the atoms.
+
+        Parameters
+        ----------
+        energies
+            Of these atoms, in eV.
+        forces
+            On these atoms, their neighbours and ghosts, in eV/Å.
+        gradients
+            Derivatives of the energies by the parameters; None where not asked for.
+        """

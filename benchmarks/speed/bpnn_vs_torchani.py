@@ -33,6 +33,7 @@ from torchani.aev import AEVComputer, ANIAngular, ANIRadial
 from torchani.nn import ANINetworks, AtomicNetwork
 
 from aiida_mlal.ml.calculator import MLCalculator
+from aiida_mlal.ml.evaluator import EngineName
 from aiida_mlal.ml.models.factory import ModelOptions
 from aiida_mlal.ml.uncertainty.committee import ForceStd
 
@@ -55,13 +56,13 @@ def large_slab() -> Atoms:
     return atoms
 
 
-def ours(atoms: Atoms, members: int, prior: bool, patience: float) -> Step:
+def ours(atoms: Atoms, members: int, prior: bool, engine: EngineName) -> Step:
     options = {"architecture": "bpnn", "ensemble": members}
     if prior:
         options["prior"] = {"architecture": "morse"}
     potential = ModelOptions.parse(options).build(sorted(set(atoms.symbols)), 0)
     moving = atoms.copy()
-    moving.calc = MLCalculator(potential, ForceStd() if members > 1 else None, patience=patience)
+    moving.calc = MLCalculator(potential, ForceStd() if members > 1 else None, engine=engine)
 
     def step(positions: np.ndarray) -> np.ndarray:
         moving.positions = positions
@@ -100,12 +101,12 @@ def theirs(atoms: Atoms, neighbours: str, dtype: torch.dtype) -> Step:
 def compare(atoms: Atoms, neighbours: str, turns: int) -> dict[str, float]:
     """Return the CPU time of each in microseconds per atom and step."""
     contenders = {
-        "one network": ours(atoms, 1, False, 0),
-        "five and prior": ours(atoms, 5, True, 0),
+        "one network": ours(atoms, 1, False, "numba"),
+        "five and prior": ours(atoms, 5, True, "numba"),
         "torchani, float64": theirs(atoms, neighbours, torch.float64),
         "torchani, float32": theirs(atoms, neighbours, torch.float32),
-        "one, by torch": ours(atoms, 1, False, np.inf),
-        "five, by torch": ours(atoms, 5, True, np.inf),
+        "one, by torch": ours(atoms, 1, False, "torch"),
+        "five, by torch": ours(atoms, 5, True, "torch"),
     }
     rng, start = np.random.default_rng(0), atoms.positions.copy()
     seconds: dict[str, list[float]] = {name: [] for name in contenders}

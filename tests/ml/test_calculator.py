@@ -1,3 +1,6 @@
+import os
+import subprocess
+import sys
 from dataclasses import dataclass
 
 import numpy as np
@@ -8,7 +11,6 @@ from ase.calculators.calculator import PropertyNotImplementedError
 
 from aiida_mlal.ml.calculator import MLCalculator
 from aiida_mlal.ml.configurations import Configurations
-from aiida_mlal.ml.fast.sum import FastSum
 from aiida_mlal.ml.models.ensemble import Ensemble
 from aiida_mlal.ml.models.factory import single
 from aiida_mlal.ml.models.sum import Sum
@@ -85,7 +87,7 @@ def assert_fresh(atoms, potential):
 def test_a_random_walk_gives_what_fresh_evaluations_give(make):
     atoms = make()
     potential = morse(sorted(set(atoms.symbols)))
-    atoms.calc = MLCalculator(potential, patience=np.inf)
+    atoms.calc = MLCalculator(potential, engine="torch")
     rng = np.random.default_rng(0)
     drift = rng.normal(scale=0.1, size=(len(atoms), 3))
     for step in range(40):
@@ -100,7 +102,7 @@ def test_a_random_walk_gives_what_fresh_evaluations_give(make):
 
 def test_neighbours_are_searched_again_only_after_half_the_skin():
     atoms = slab()
-    atoms.calc = MLCalculator(morse(["C", "Cu"]), skin=0.5)
+    atoms.calc = MLCalculator(morse(["C", "Cu"]), skin=0.5, engine="torch")
     counts = []
     for x in (0.0, 0.1, 0.2499, 0.1, 0.2501, 0.4, 0.5002):
         atoms.positions[-1, 2] = slab().positions[-1, 2] + x
@@ -122,7 +124,7 @@ def test_neighbours_are_searched_again_only_after_half_the_skin():
 def test_any_other_change_is_seen_at_once(change):
     atoms = bulk("Cu", cubic=True)
     potential = morse(["C", "Cu"])
-    atoms.calc = MLCalculator(potential)
+    atoms.calc = MLCalculator(potential, engine="torch")
     atoms.get_potential_energy()
     change(atoms)
     assert_fresh(atoms, potential)
@@ -132,7 +134,7 @@ def test_any_other_change_is_seen_at_once(change):
 def test_without_a_skin_every_step_searches():
     atoms = slab()
     potential = morse(["C", "Cu"])
-    atoms.calc = MLCalculator(potential, skin=0.0)
+    atoms.calc = MLCalculator(potential, skin=0.0, engine="torch")
     for _ in range(3):
         atoms.positions[-1, 0] += 0.01
         assert_fresh(atoms, potential)
@@ -177,8 +179,8 @@ def test_a_measure_without_atomic_values_gives_one_number():
 def test_kernels_find_the_same_spread(kind, model):
     atoms, fast = slab(), slab()
     potential = model(["C", "Cu"], 3)
-    atoms.calc = MLCalculator(potential, kind(), patience=np.inf)
-    fast.calc = MLCalculator(potential, kind(), patience=0)
+    atoms.calc = MLCalculator(potential, kind(), engine="torch")
+    fast.calc = MLCalculator(potential, kind())
     assert_fresh(atoms, potential)
     assert_fresh(fast, potential)
     assert atoms.calc.evaluator is None
@@ -190,7 +192,7 @@ def test_kernels_find_the_same_spread(kind, model):
 
 def test_a_measure_that_kernels_cannot_serve_is_left_to_torch():
     atoms = slab()
-    atoms.calc = MLCalculator(bpnn(["C", "Cu"], 3), Count(), patience=0)
+    atoms.calc = MLCalculator(bpnn(["C", "Cu"], 3), Count())
     atoms.get_potential_energy()
     assert atoms.calc.evaluator is None
     assert atoms.calc.results["uncertainty"] == 13
@@ -200,7 +202,7 @@ def test_kernels_without_the_derivatives_that_a_grade_needs_are_left_to_torch():
     atoms = slab()
     potential = bpnn(["C", "Cu"])
     ActiveSet.of(potential, Configurations.from_ase([slab()])).store(potential)
-    atoms.calc = MLCalculator(potential, Grade(), patience=0)
+    atoms.calc = MLCalculator(potential, Grade())
     for _ in range(2):
         atoms.positions[-1, 0] += 0.01
         assert_fresh(atoms, potential)
@@ -208,26 +210,55 @@ def test_kernels_without_the_derivatives_that_a_grade_needs_are_left_to_torch():
     assert atoms.calc.results["uncertainty"] > 1
 
 
-@pytest.mark.parametrize(("ready", "steps"), [(True, 2), (False, 20)])
-def test_kernels_wait_until_they_pay(monkeypatch, ready, steps):
-    monkeypatch.setattr(FastSum, "is_ready", ready)
-    atoms = slab()
-    potential = bpnn(["C", "Cu"])
-    atoms.calc = MLCalculator(potential, patience=20 * len(atoms))
-    rng = np.random.default_rng(0)
-    for step in range(22):
-        atoms.positions += rng.normal(scale=0.01, size=atoms.positions.shape)
+def test_what_computes_can_be_chosen():
+    atoms, potential = slab(), bpnn(["C", "Cu"])
+    for engine, expected in (("auto", "numba"), ("numba", "numba"), ("torch", "torch")):
+        atoms.calc = MLCalculator(potential, engine=engine)
         assert_fresh(atoms, potential)
-        assert (atoms.calc.evaluator is not None) == (step >= steps)
+        assert atoms.calc.engines == (expected,)
+        assert (atoms.calc.evaluator is None) == (engine == "torch")
 
 
-def test_kernels_that_are_not_there_are_not_waited_for():
-    atoms = slab()
-    atoms.calc = MLCalculator(committee(["C", "Cu"]), patience=1)
-    for _ in range(3):
-        atoms.positions[-1, 0] += 0.01
-        atoms.get_potential_energy()
-    assert atoms.calc.evaluator is None
+def test_kernels_that_are_not_there_cannot_be_chosen():
+    potential = committee(["C", "Cu"])
+    assert MLCalculator(potential).engines == ("torch",)
+    with pytest.raises(ValueError, match=r"engine 'numba' has no kernels for 'ensemble'.*'cpu'"):
+        MLCalculator(potential, engine="numba")
+    with pytest.raises(ValueError, match="with the uncertainty 'count'; choose 'auto' or 'torch'"):
+        MLCalculator(bpnn(["C", "Cu"], 3), Count(), engine="numba")
+
+
+RELAXATION = """
+import hashlib
+from ase.build import fcc100
+from aiida_mlal.ml.configurations import Configurations
+from aiida_mlal.ml.models.factory import single
+from aiida_mlal.ml.simulation.relax import Relax
+
+potential = single({"architecture": "morse", "cutoff": 5.0}, ["Cu"], 0)
+atoms = fcc100("Cu", (3, 3, 3), vacuum=6)
+atoms.pbc = True
+atoms.rattle(0.15, seed=1)
+result = Relax(fmax=1e-9, max_steps=40).run(potential, Configurations.from_ase(atoms))
+print(hashlib.sha256(result.trajectory.to_bytes()).hexdigest(), result.runs[0].engines)
+"""
+
+
+def test_a_trajectory_does_not_depend_on_what_is_compiled(tmp_path):
+    environment = os.environ | {"NUMBA_CACHE_DIR": str(tmp_path)}
+    said = [
+        subprocess.run(
+            [sys.executable, "-c", RELAXATION],
+            capture_output=True,
+            text=True,
+            env=environment,
+            check=True,
+        ).stdout
+        for _ in range(2)
+    ]
+    assert list(tmp_path.rglob("morse._chunk*.nbc"))
+    assert said[0] == said[1]
+    assert "('numba',)" in said[0]
 
 
 def test_energy_is_that_of_the_forces():
@@ -285,14 +316,14 @@ def test_the_last_layer_is_measured_beside_kernels(architecture):
     train = Configurations.from_ase([atoms, bulk("Cu")])
     potential.extras = dict(OED().fitted(potential, train).extras)
     found = []
-    for patience in (0, np.inf):
-        calculator = MLCalculator(potential, OED(), patience=patience)
+    for engine in ("numba", "torch"):
+        calculator = MLCalculator(potential, OED(), engine=engine)
         moved = atoms.copy()
         moved.calc = calculator
         moved.get_forces()
         moved.positions[0] += 0.05
         moved.get_forces()
-        assert (calculator.evaluator is None) == (patience > 0)
+        assert (calculator.evaluator is None) == (engine == "torch")
         found.append(calculator.results)
     for name in ("energy", "forces", "uncertainty", "uncertainties"):
         np.testing.assert_allclose(found[0][name], found[1][name], rtol=1e-8, atol=1e-10)

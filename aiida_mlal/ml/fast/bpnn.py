@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Int
 
-from aiida_mlal.ml.fast.jit import is_ready, jit
+from aiida_mlal.ml.fast.jit import inlined, jit
 from aiida_mlal.ml.fast.simd import (
     W,
     aligned,
@@ -84,6 +84,8 @@ class FastBPNN:
         The networks, all with layers of the same sizes.
     """
 
+    n_parameters: int | None = None
+
     def __init__(
         self,
         cutoff: float,
@@ -133,20 +135,16 @@ class FastBPNN:
             np.array(sizes, dtype=np.int64),
         )
 
-    @property
-    def is_ready(self) -> bool:
-        """Whether nothing has to be compiled."""
-        return is_ready(_chunk)
-
     def add(
         self,
-        verlet: Part,
+        part: Part,
         energies: Float[np.ndarray, "members atoms"],
         forces: Float[np.ndarray, "members images 3"],
+        gradients: Float[np.ndarray, "members atoms parameters"] | None = None,
     ) -> None:
         """Add energies (eV) of atoms, and forces (eV/Å) on atoms and ghosts, of each member."""
         _chunk(
-            energies.shape[1], verlet.positions, verlet.species, verlet.neighbours, verlet.begin,
+            energies.shape[1], part.positions, part.species, part.neighbours, part.begin,
             self._constants, energies, forces,
         )  # fmt: skip
 
@@ -192,10 +190,10 @@ def _filled(rows: np.ndarray) -> np.ndarray:
     return np.pad(rows, ((0, 0), (0, -rows.shape[1] % W)))
 
 
-_jit: Callable[[Callable[..., Any]], Any] = jit(fastmath=True)
+_inlined: Callable[[Callable[..., Any]], Any] = inlined(fastmath=True)
 
 
-@_jit
+@_inlined
 def _evaluate(polynomial: np.ndarray, x: Vector) -> tuple[Vector, Vector]:
     """Return a polynomial and its derivative."""
     value, slope = splat(polynomial[0]), splat(0.0)
@@ -205,7 +203,7 @@ def _evaluate(polynomial: np.ndarray, x: Vector) -> tuple[Vector, Vector]:
     return value, slope
 
 
-@_jit
+@_inlined
 def _power(x: Vector, n: int) -> Vector:
     y = splat(1.0)
     while n > 0:
@@ -216,7 +214,7 @@ def _power(x: Vector, n: int) -> Vector:
     return y
 
 
-@_jit
+@_inlined
 def _gather(
     i: int, positions: np.ndarray, neighbours: np.ndarray, begin: np.ndarray, cutoff: float,
     buffer: np.ndarray, who: np.ndarray, ends: np.ndarray,
@@ -244,7 +242,7 @@ def _gather(
     ends[n_species, 0] = n
 
 
-@_jit
+@_inlined
 def _radial(
     flat: np.ndarray, stride: int, ends: np.ndarray, unit: float, polynomial: np.ndarray,
     radial: np.ndarray, angular: np.ndarray, G: np.ndarray, D: np.ndarray,
@@ -278,7 +276,7 @@ def _radial(
                 store(flat, (6 + 2 * e) * stride + p, bell * slope)
 
 
-@_jit
+@_inlined
 def _add_angular(
     zeta: int, sign: float, cosine: Vector, rest: Vector,
     by_cosine: Vector, by_square: Vector, along_j: Vector, along_k: Vector,
@@ -300,7 +298,7 @@ def _add_angular(
     return g + p * rest, a + p * along_j, u + c * x, v + c * y, w + c * z
 
 
-@_jit
+@_inlined
 def _angular(
     flat: np.ndarray, stride: int, row: int, j_begin: int, j_end: int, k_begin: int, k_end: int,
     same: bool, unit: float, polynomial: np.ndarray, steep: float, later: np.ndarray,
@@ -376,7 +374,7 @@ def _angular(
         store(G, at_g + 3 * W, load(G, at_g + 3 * W) + g3 * fj)
 
 
-@_jit
+@_inlined
 def _network(
     weights: np.ndarray, sizes: np.ndarray, nodes: np.ndarray, slopes: np.ndarray,
     work: np.ndarray,
@@ -411,7 +409,7 @@ def _network(
     return nodes[n, 0]
 
 
-@_jit
+@_inlined
 def _add_forces(
     i: int, flat: np.ndarray, stride: int, who: np.ndarray, ends: np.ndarray, n_radial: int,
     n_angular: int, couple: np.ndarray, slopes: np.ndarray, D2: np.ndarray, D4: np.ndarray,

@@ -3,7 +3,7 @@
 import numpy as np
 from jaxtyping import Float, Int
 
-from aiida_mlal.ml.fast.jit import jit
+from aiida_mlal.ml.fast.jit import inlined, jit
 
 
 def greedy_determinant(
@@ -59,7 +59,7 @@ def _greedy(rows: np.ndarray, n: int, noise: float) -> tuple[np.ndarray, np.ndar
     return chosen, scores
 
 
-@jit(fastmath={"contract", "reassoc", "nsz"})
+@inlined(fastmath={"contract", "reassoc", "nsz"})
 def _update(
     row: np.ndarray, lost: np.ndarray, variances: np.ndarray, since: np.ndarray, i: int, step: int
 ) -> None:

@@ -25,7 +25,7 @@ from jaxtyping import Float, Int
 
 from aiida_mlal.ml.descriptors.gaussian_moments import COMPONENTS, index_sets
 from aiida_mlal.ml.fast.bpnn import half_cutoff
-from aiida_mlal.ml.fast.jit import jit
+from aiida_mlal.ml.fast.jit import inlined
 from aiida_mlal.ml.fast.simd import W, fill, load, splat, store, vexp, vmin, vsqrt
 
 Row = dict[tuple[int, int], float]
@@ -201,16 +201,16 @@ def filled(values: Float[np.ndarray, "... numbers"]) -> Float[np.ndarray, "... n
     return np.ascontiguousarray(np.pad(values, width))
 
 
-_jit: Callable[[Callable[..., Any]], Any] = jit(fastmath=True)
+_inlined: Callable[[Callable[..., Any]], Any] = inlined(fastmath=True)
 
 
-@_jit
+@_inlined
 def rows_of(n_basis: int) -> int:
     """Return how many rows the buffer of neighbours has."""
     return BASIS + 2 * n_basis
 
 
-@_jit
+@_inlined
 def write_rows(
     flat: np.ndarray, stride: int, end: int, constants: np.ndarray, centres: np.ndarray,
     polynomial: np.ndarray,
@@ -265,7 +265,7 @@ def write_rows(
             at += stride
 
 
-@_jit
+@_inlined
 def turn(flat: np.ndarray, stride: int, row: int, n: int, begin: int, end: int, turned: np.ndarray,
 ) -> None:  # fmt: skip
     """Write ``n`` rows of neighbours from begin to end so that each neighbour's are together."""
@@ -276,7 +276,7 @@ def turn(flat: np.ndarray, stride: int, row: int, n: int, begin: int, end: int, 
             turned[q * width + b] = flat[at + q]
 
 
-@_jit
+@_inlined
 def add_products(
     flat: np.ndarray, stride: int, row: int, turned: np.ndarray, begin: int, end: int, width: int,
     sums: np.ndarray, at: int,
@@ -302,7 +302,7 @@ def add_products(
             store(sums, k + 4 * width, s4)
 
 
-@_jit
+@_inlined
 def mix(
     sums: np.ndarray, at: int, width: int, n_basis: int, coefficients: np.ndarray, first: int,
     n_radial: int, slots: np.ndarray, place: int, work: np.ndarray,
@@ -330,7 +330,7 @@ def mix(
                 slots[(1 + s * N + c) * W + place] += work[c * W + s - p]
 
 
-@_jit
+@_inlined
 def unmix(
     bars: np.ndarray, place: int, coefficients: np.ndarray, first: int, n_radial: int, width: int,
     slopes: np.ndarray,
@@ -354,7 +354,7 @@ def unmix(
             store(slopes, k + 4 * width, s4)
 
 
-@_jit
+@_inlined
 def write_gradients(
     flat: np.ndarray, stride: int, begin: int, end: int, n_basis: int, width: int,
     slopes: np.ndarray, gradients: np.ndarray, work: np.ndarray,
@@ -406,7 +406,7 @@ def write_gradients(
         store(gradients, 2 * stride + p, w * inverse + outward * z)
 
 
-@_jit
+@_inlined
 def add_moments(
     flat: np.ndarray, stride: int, turned: np.ndarray, ends: np.ndarray, z: int, n_basis: int,
     coefficients: np.ndarray, n_radial: int, sums: np.ndarray, slots: np.ndarray, place: int,
@@ -424,7 +424,7 @@ def add_moments(
             mix(sums, at, width, n_basis, coefficients, first, n_radial, slots, place, work)
 
 
-@_jit
+@_inlined
 def write_all_gradients(
     flat: np.ndarray, stride: int, ends: np.ndarray, z: int, n_basis: int,
     coefficients: np.ndarray, n_radial: int, bars: np.ndarray, place: int, slopes: np.ndarray,
@@ -441,7 +441,7 @@ def write_all_gradients(
             )
 
 
-@_jit
+@_inlined
 def add_terms(
     begin: np.ndarray, first: np.ndarray, second: np.ndarray, factor: np.ndarray,
     one: np.ndarray, other: np.ndarray, result: np.ndarray, start: int,
@@ -454,7 +454,7 @@ def add_terms(
         store(result, (start + row) * W, total)
 
 
-@_jit
+@_inlined
 def add_terms_back(
     begin: np.ndarray, first: np.ndarray, second: np.ndarray, factor: np.ndarray,
     bars: np.ndarray, slots: np.ndarray, result: np.ndarray,
@@ -467,7 +467,7 @@ def add_terms_back(
         store(result, row * W, total)
 
 
-@_jit
+@_inlined
 def add_terms_tangent(
     begin: np.ndarray, first: np.ndarray, second: np.ndarray, factor: np.ndarray,
     slots: np.ndarray, dots: np.ndarray, start: int,
@@ -482,7 +482,7 @@ def add_terms_tangent(
         store(dots, (start + row) * W, total)
 
 
-@_jit
+@_inlined
 def write_tangents(flat: np.ndarray, stride: int, end: int, n_basis: int, dots: np.ndarray,
 ) -> None:  # fmt: skip
     """From tangents of x, y, z in rows 0 to 2 of ``dots`` get those of all rows but 1/r."""

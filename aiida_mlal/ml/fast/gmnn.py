@@ -22,7 +22,7 @@ from aiida_mlal.ml.fast.gaussian_moments import (
     write_all_gradients,
     write_rows,
 )
-from aiida_mlal.ml.fast.jit import is_ready, jit
+from aiida_mlal.ml.fast.jit import inlined, jit
 from aiida_mlal.ml.fast.simd import W, load, splat, store, vexp
 from aiida_mlal.ml.fast.verlet import Part
 
@@ -56,6 +56,8 @@ class Network:
 class FastGMNN:
     """Networks with fixed weights and the same Gaussians and invariants."""
 
+    n_parameters: int | None = None
+
     def __init__(self, radial: Radial, program: Program, members: Sequence[Network]) -> None:
         self.cutoff, self.n_members = radial.cutoff, len(members)
         self._radial, self._program = radial, program
@@ -71,21 +73,15 @@ class FastGMNN:
             for member in members
         ]
 
-    @property
-    def is_ready(self) -> bool:
-        """Whether nothing has to be compiled."""
-        return is_ready(_chunk)
-
     def add(
         self,
-        verlet: Part,
+        part: Part,
         energies: Float[np.ndarray, "members atoms"],
         forces: Float[np.ndarray, "members images 3"],
+        gradients: Float[np.ndarray, "members atoms parameters"] | None = None,
     ) -> None:
         """Add energies (eV) of atoms, and forces (eV/Å) on atoms and ghosts, of each member."""
-        self._add(
-            (verlet.positions, verlet.species, verlet.neighbours, verlet.begin), energies, forces
-        )
+        self._add((part.positions, part.species, part.neighbours, part.begin), energies, forces)
 
     def of_edges(
         self,
@@ -119,10 +115,10 @@ class FastGMNN:
             )  # fmt: skip
 
 
-_jit: Callable[[Callable[..., Any]], Any] = jit(fastmath=True)
+_inlined: Callable[[Callable[..., Any]], Any] = inlined(fastmath=True)
 
 
-@_jit
+@_inlined
 def _gather(
     i: int, positions: np.ndarray, neighbours: np.ndarray, begin: np.ndarray, cutoff: float,
     flat: np.ndarray, stride: int, who: np.ndarray, ends: np.ndarray,
@@ -144,7 +140,7 @@ def _gather(
     ends[n_species, 0] = n
 
 
-@_jit
+@_inlined
 def _activate(nodes: np.ndarray, slopes: np.ndarray, work: np.ndarray) -> None:
     """Apply SiLU to nodes in place, write its derivative."""
     for start in range(0, nodes.size, PART):
@@ -161,7 +157,7 @@ def _activate(nodes: np.ndarray, slopes: np.ndarray, work: np.ndarray) -> None:
             nodes[start + q], slopes[start + q] = work[q], work[PART + q]
 
 
-@_jit
+@_inlined
 def _network(
     inputs: np.ndarray, sizes: np.ndarray, weights: np.ndarray, biases: np.ndarray,
     start: np.ndarray,

@@ -30,7 +30,7 @@ from aiida_mlal.ml.fast.gaussian_moments import (
     write_rows,
     write_tangents,
 )
-from aiida_mlal.ml.fast.jit import jit
+from aiida_mlal.ml.fast.jit import inlined, jit
 from aiida_mlal.ml.fast.simd import W, fill, load, splat, store
 
 
@@ -152,11 +152,11 @@ class Described:
         return np.zeros((self._edges.n_places // W, self._program.n_slots * W))
 
 
-_jit: Callable[[Callable[..., Any]], Any] = jit(fastmath=True)
+_inlined: Callable[[Callable[..., Any]], Any] = inlined(fastmath=True)
 _kernel: Callable[[Callable[..., Any]], Any] = jit(fastmath=True, nogil=True)
 
 
-@_jit
+@_inlined
 def _gather(
     i: int, begin: np.ndarray, neighbours: np.ndarray, vectors: np.ndarray, flat: np.ndarray,
     stride: int, far: float, who: np.ndarray, ends: np.ndarray,
@@ -177,7 +177,7 @@ def _gather(
     ends[n_species, 0] = n
 
 
-@_jit
+@_inlined
 def _most(begin: np.ndarray, n_species: int) -> int:
     """Return how many edges of an atom there are at most, with what fills up vectors."""
     most = 0
@@ -288,7 +288,7 @@ def _move(
             store(flat_features, f * features.shape[1] + block * W, load(dot, (n_inner + f) * W))
 
 
-@_jit
+@_inlined
 def _add_by_coefficients(
     species: np.ndarray, block: int, n_radial: int, bar: np.ndarray, sums: np.ndarray,
     found: np.ndarray,

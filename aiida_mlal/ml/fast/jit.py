@@ -38,6 +38,16 @@ def jit(**options: Any) -> Callable[[Callable[..., Any]], Any]:
     return decorate
 
 
+def inlined(**options: Any) -> Callable[[Callable[..., Any]], Any]:
+    """Compile a function that only kernels call, into each of them.
+
+    LLVM compiles a function that it doesn't inline once for each kernel, not always to the same
+    instructions, and the first of these that a process has loaded serves all kernels: sums would
+    depend on what was compiled or loaded before.
+    """
+    return jit(forceinline=True, **options)
+
+
 class KernelCache(FunctionCache):
     """Machine code of a function in files whose names have the hash of all sources of kernels.
 
@@ -83,8 +93,3 @@ def sources_hash(path: str) -> str:
     for source in [*sorted(Path(__file__).parent.glob("*.py")), Path(path)]:
         found.update(source.name.encode() + b"\0" + hashlib.sha256(source.read_bytes()).digest())
     return found.hexdigest()
-
-
-def is_ready(kernel: Any) -> bool:
-    """Return whether a kernel is compiled."""
-    return bool(kernel.signatures)

@@ -10,16 +10,14 @@ One compilation serves all levels and numbers of species: 15 s of CPU time, then
 """
 
 from collections.abc import Callable, Sequence
-from functools import partial
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float
 
 from aiida_mlal.ml.descriptors.moment_tensors import MomentBasis
 from aiida_mlal.ml.descriptors.radial_polynomials import RadialBasis
-from aiida_mlal.ml.evaluator import Evaluation
-from aiida_mlal.ml.fast.jit import is_ready, jit
+from aiida_mlal.ml.fast.jit import inlined, jit
 from aiida_mlal.ml.fast.simd import (
     W,
     aligned,
@@ -33,10 +31,8 @@ from aiida_mlal.ml.fast.simd import (
     vsqrt,
     vsum,
 )
-from aiida_mlal.ml.fast.species import Species
 from aiida_mlal.ml.fast.tables import Tables
-from aiida_mlal.ml.fast.threads import Threads
-from aiida_mlal.ml.fast.verlet import Part, Verlet, fold
+from aiida_mlal.ml.fast.verlet import Part
 
 Vector = Any
 """W doubles; numba knows the type."""
@@ -44,86 +40,14 @@ Vector = Any
 Constants = tuple[np.ndarray, ...]
 """A potential as the compiled code wants it."""
 
-_jit: Callable[[Callable[..., Any]], Any] = jit(fastmath=True)
+_inlined: Callable[[Callable[..., Any]], Any] = inlined(fastmath=True)
 
 
-class FastMTP:
-    """A moment tensor potential with fixed coefficients, for one structure after another.
-
-    Neighbour lists are kept between calls; no result depends on the calls before.
-
-    Parameters
-    ----------
-    elements
-        In the order of the species.
-    basis, radial
-        The invariants and the radial polynomials.
-    radial_coeffs, species_coeffs, moment_coeffs
-        The coefficients.
-    skin
-        How much farther than the cutoff neighbours are looked for, in Å.
-    threads
-        Among how many threads the atoms are divided.
-    """
-
-    has_rows = True
-
-    def __init__(
-        self,
-        elements: Sequence[str],
-        basis: MomentBasis,
-        radial: RadialBasis,
-        radial_coeffs: Float[np.ndarray, "species species functions size"],
-        species_coeffs: Float[np.ndarray, " species"],
-        moment_coeffs: Float[np.ndarray, " scalars"],
-        skin: float = 0.5,
-        threads: int = 1,
-    ) -> None:
-        self.elements, self._threads = tuple(elements), Threads(threads)
-        self.n_parameters = radial_coeffs.size + species_coeffs.size + moment_coeffs.size
-        self.verlet = Verlet(radial.cutoff, len(self.elements), skin)
-        self._species = Species(self.elements)
-        self._constants = constants(basis, radial, radial_coeffs, species_coeffs, moment_coeffs)
-
-    @property
-    def is_ready(self) -> bool:
-        """Whether nothing has to be compiled."""
-        return is_ready(_chunk)
-
-    def __call__(
-        self,
-        numbers: Int[np.ndarray, " atoms"],
-        positions: Float[np.ndarray, "atoms 3"],
-        cell: Float[np.ndarray, "3 3"],
-        pbc: np.ndarray,
-        rows: bool = False,
-    ) -> Evaluation:
-        """Evaluate one structure; with ``rows`` also the derivatives by the parameters."""
-        species, n = self._species.of(numbers), len(numbers)
-        verlet = self.verlet
-        verlet.update(np.array(positions, dtype=float, order="C"), np.asarray(cell), pbc, species)
-        ghosts = np.zeros((self._threads.n, *verlet.positions.shape))
-        energies, found = np.zeros(n), np.zeros((n if rows else 0, self.n_parameters))
-        n_species = len(self.elements)
-        nearest, squares = np.empty((n, n_species), np.int32), np.empty((n, n_species))
-        blocks = -(-n // W)
-        cuts = [blocks * t // self._threads.n * W for t in range(self._threads.n)] + [n]
-
-        def run(t: int) -> None:
-            _chunk(
-                cuts[t], cuts[t + 1], verlet.positions, verlet.species, verlet.neighbours,
-                verlet.begin, self._constants, ghosts[t], energies, found, nearest, squares,
-            )  # fmt: skip
-
-        self._threads.run(run)
-        forces, virial = np.zeros((n, 3)), np.zeros((3, 3))
-        fold(verlet.owner, verlet.positions, ghosts, forces, virial)
-        contacts = partial(_contacts, verlet.owner, nearest, squares)
-        return Evaluation(energies, forces, virial, contacts, found if rows else None)
+NOTHING = np.zeros((0, 0))
 
 
 class MTPKernel:
-    """Moment tensor potentials of the same elements, the members of a committee, in a sum.
+    """Moment tensor potentials of the same elements, the members of a committee.
 
     Parameters
     ----------
@@ -131,34 +55,30 @@ class MTPKernel:
         The largest, in Å.
     members
         What ``constants`` returns of each.
+    n_parameters
+        Of each; 0 if they are fixed, None if they do not have the same number.
     """
 
-    def __init__(self, cutoff: float, members: Sequence[Constants]) -> None:
+    def __init__(
+        self, cutoff: float, members: Sequence[Constants], n_parameters: int | None
+    ) -> None:
         self.cutoff, self._members = float(cutoff), tuple(members)
-        self.n_members = len(self._members)
-
-    @property
-    def is_ready(self) -> bool:
-        """Whether nothing has to be compiled."""
-        return is_ready(_chunk)
+        self.n_members, self.n_parameters = len(self._members), n_parameters
 
     def add(
         self,
-        verlet: Part,
+        part: Part,
         energies: Float[np.ndarray, "members atoms"],
         forces: Float[np.ndarray, "members images 3"],
+        gradients: Float[np.ndarray, "members atoms parameters"] | None = None,
     ) -> None:
-        """Add energies (eV) of atoms, and forces (eV/Å) on atoms and ghosts, of each member."""
-        n = len(verlet.species)
-        found, no_rows = np.empty(n), np.zeros((0, 0))
-        nearest = np.empty((n, verlet.n_species), np.int32)
-        squares = np.empty((n, verlet.n_species))
+        """Add energies (eV) of atoms, forces (eV/Å) on images, derivatives by the coefficients."""
         for member, its_constants in enumerate(self._members):
             _chunk(
-                0, n, verlet.positions, verlet.species, verlet.neighbours, verlet.begin,
-                its_constants, forces[member], found, no_rows, nearest, squares,
+                part.positions, part.species, part.neighbours, part.begin, its_constants,
+                energies[member], forces[member],
+                NOTHING if gradients is None else gradients[member],
             )  # fmt: skip
-            energies[member] += found
 
 
 def constants(
@@ -182,17 +102,7 @@ def constants(
     )
 
 
-def _contacts(
-    owner: Int[np.ndarray, " images"],
-    nearest: Int[np.ndarray, "atoms species"],
-    squares: Float[np.ndarray, "atoms species"],
-) -> tuple[Int[np.ndarray, "2 pairs"], Float[np.ndarray, " pairs"]]:
-    atom, species = np.nonzero(nearest >= 0)
-    there = owner[nearest[atom, species]].astype(atom.dtype)
-    return np.stack([atom, there]), np.sqrt(squares[atom, species])
-
-
-@_jit
+@_inlined
 def _monomials(
     E: np.ndarray, V: np.ndarray, parents: np.ndarray, n: int, x: Vector, y: Vector, z: Vector
 ) -> None:
@@ -205,11 +115,10 @@ def _monomials(
         store(E, (k + 1) * W, load(E, parents[k, 0] * W) * load(V, parents[k, 1] * W))
 
 
-@_jit
+@_inlined
 def _gather(
     i: int, positions: np.ndarray, neighbours: np.ndarray, begin: np.ndarray, n_species: int,
     square: float, flat: np.ndarray, stride: int, who: np.ndarray, ends: np.ndarray,
-    nearest: np.ndarray, nearest_squares: np.ndarray,
 ) -> int:  # fmt: skip
     """Pack the neighbours of atom i inside the cutoff: x, y, z, r² in rows 0-3 of the buffer."""
     n = 0
@@ -217,7 +126,6 @@ def _gather(
     there = positions.reshape(-1)
     for s in range(n_species):
         ends[s] = n
-        least, least_q = square, -1
         for q in range(begin[i * n_species + s], begin[i * n_species + s + 1]):
             j = get(neighbours, q)
             dx, dy = get(there, 3 * j) - xi, get(there, 3 * j + 1) - yi
@@ -229,14 +137,11 @@ def _gather(
             put(flat, n + 3 * stride, r2)
             put(who, n, j)
             n += r2 < square
-            if r2 < least:
-                least, least_q = r2, j
-        nearest[i, s], nearest_squares[i, s] = least_q, least
     ends[n_species] = n
     return n
 
 
-@_jit
+@_inlined
 def _envelope(r: Vector, settings: np.ndarray) -> tuple[Vector, Vector]:
     """Return what multiplies the radial polynomials, and its derivative."""
     factor, envelope = settings[2], settings[3]
@@ -251,7 +156,7 @@ def _envelope(r: Vector, settings: np.ndarray) -> tuple[Vector, Vector]:
     return w, dw
 
 
-@_jit
+@_inlined
 def _polynomials(
     r: Vector, first: Vector, settings: np.ndarray, recurrence: np.ndarray, Q: np.ndarray
 ) -> None:
@@ -264,7 +169,7 @@ def _polynomials(
         t1, t0 = t0, u * t0 - t1 * recurrence[b, 2]
 
 
-@_jit
+@_inlined
 def _radial(
     buffer: np.ndarray, flat: np.ndarray, ends: np.ndarray, n: int, stride: int,
     coefficients: np.ndarray, settings: np.ndarray, recurrence: np.ndarray, Q: np.ndarray,
@@ -315,7 +220,7 @@ def _radial(
     return energy
 
 
-@_jit
+@_inlined
 def _sum_moments(
     flat: np.ndarray, n: int, stride: int, segments: np.ndarray, parents: np.ndarray,
     E: np.ndarray, V: np.ndarray, sums: np.ndarray,
@@ -333,7 +238,7 @@ def _sum_moments(
                 store(sums, o + k, load(sums, o + k) + f * load(E, e + k))
 
 
-@_jit
+@_inlined
 def _products(
     M: np.ndarray, G: np.ndarray, factors: np.ndarray, traces: np.ndarray,
     inner_begin: np.ndarray, inner_pairs: np.ndarray, inner_factors: np.ndarray,
@@ -382,7 +287,7 @@ def _products(
     return energies
 
 
-@_jit
+@_inlined
 def _gradients(
     flat: np.ndarray, n: int, stride: int, K: int, lane: int, G: np.ndarray, segments: np.ndarray,
     lower: int, parents: np.ndarray, steps: np.ndarray, E: np.ndarray, V: np.ndarray,
@@ -415,7 +320,7 @@ def _gradients(
         store(flat, 6 * stride + p, az + along * z)
 
 
-@_jit
+@_inlined
 def _radial_rows(
     flat: np.ndarray, ends: np.ndarray, stride: int, lane: int, G: np.ndarray,
     segments: np.ndarray, parents: np.ndarray, settings: np.ndarray, recurrence: np.ndarray,
@@ -451,7 +356,7 @@ def _radial_rows(
             out[s * K * R + k] = vsum(load(sums, k * W))
 
 
-@_jit
+@_inlined
 def _scalar_rows(
     M: np.ndarray, n: int, rows: np.ndarray, base: int, first: int, scalars: np.ndarray,
     begin: np.ndarray, pairs: np.ndarray, factors: np.ndarray,
@@ -472,20 +377,19 @@ def _scalar_rows(
 
 @jit(fastmath=True, nogil=True)
 def _chunk(
-    low: int, high: int, positions: np.ndarray, species: np.ndarray, neighbours: np.ndarray,
-    begin: np.ndarray, constants: tuple[np.ndarray, ...], forces: np.ndarray,
-    energies: np.ndarray, rows: np.ndarray, nearest: np.ndarray, nearest_squares: np.ndarray,
+    positions: np.ndarray, species: np.ndarray, neighbours: np.ndarray, begin: np.ndarray,
+    constants: tuple[np.ndarray, ...], energies: np.ndarray, forces: np.ndarray, rows: np.ndarray,
 ) -> None:  # fmt: skip
-    """Add forces on atoms and ghosts, and write energies of the atoms from low to high."""
+    """Add energies of atoms and forces on images; write rows, if there are any, beside zeros."""
     (
         coefficients, species_coeffs, settings, recurrence, segments, parents, steps, factors,
         traces, inner_begin, inner_pairs, inner_factors, linear, form_rows, row_begin, columns,
         weights, scalars, scalar_begin, scalar_pairs, scalar_factors,
     ) = constants  # fmt: skip
     n_species, K, R = coefficients.shape[0], coefficients.shape[2] // 2, coefficients.shape[3]
-    square = settings[1] ** 2
+    square, n_atoms = settings[1] ** 2, energies.size
     most = 0
-    for i in range(low, high):
+    for i in range(n_atoms):
         most = max(most, begin[(i + 1) * n_species] - begin[i * n_species])
     stride = (most + 2 * W) // 8 * 8 + 8
     buffer = aligned(W * (5 + 2 * K) * stride).reshape(W, 5 + 2 * K, stride)
@@ -499,14 +403,14 @@ def _chunk(
     E[:], M[:] = 1.0, 0.0
     repulsion = np.zeros(W)
     per_centre = n_species * K * R
-    for base in range(low, high, W):
-        n_lanes = min(W, high - base)
+    for base in range(0, n_atoms, W):
+        n_lanes = min(W, n_atoms - base)
         for lane in range(n_lanes):
             i, here = base + lane, buffer[lane]
             flat = here.reshape(-1)
             n = _gather(
                 i, positions, neighbours, begin, n_species, square, flat, stride, who[lane],
-                ends[lane], nearest, nearest_squares,
+                ends[lane],
             )  # fmt: skip
             repulsion[lane] = _radial(
                 here, flat, ends[lane], n, stride, coefficients[species[i]], settings,
@@ -528,7 +432,7 @@ def _chunk(
         for lane in range(n_lanes):
             i, here, n = base + lane, buffer[lane], ends[lane, n_species]
             flat = here.reshape(-1)
-            energies[i] = out[lane] + species_coeffs[species[i]] + repulsion[lane]
+            energies[i] += out[lane] + species_coeffs[species[i]] + repulsion[lane]
             _gradients(flat, n, stride, K, lane, G, segments, lower, parents, steps, E, V)
             fx = fy = fz = 0.0
             for q in range(n):

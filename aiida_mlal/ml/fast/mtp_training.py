@@ -22,10 +22,11 @@ from threadpoolctl import ThreadpoolController
 
 from aiida_mlal.ml.descriptors.moment_tensors import MomentBasis, components
 from aiida_mlal.ml.descriptors.radial_polynomials import RadialBasis
-from aiida_mlal.ml.fast.jit import jit
+from aiida_mlal.ml.fast.jit import inlined, jit
 from aiida_mlal.ml.fast.simd import W, fill, load, store
 
-_jit: Callable[[Callable[..., Any]], Any] = jit(fastmath=True, nogil=True)
+_kernel: Callable[[Callable[..., Any]], Any] = jit(fastmath=True, nogil=True)
+_inlined: Callable[[Callable[..., Any]], Any] = inlined(fastmath=True)
 
 BLOCK = W
 """Atoms handled together in the products, as a vector."""
@@ -268,7 +269,7 @@ Lists = Any
 """A tuple of arrays, as ``_lists`` returns them."""
 
 
-@_jit
+@_inlined
 def _pair(
     vector: np.ndarray, settings: np.ndarray, recurrence: np.ndarray, parent: np.ndarray,
     unit: np.ndarray, u: np.ndarray, Q: np.ndarray, dQ: np.ndarray,
@@ -302,7 +303,7 @@ def _pair(
     return distance
 
 
-@_jit
+@_inlined
 def _moments_of_polynomials(
     i: int, structures: Lists, settings: np.ndarray, recurrence: np.ndarray, parent: np.ndarray,
     work: Lists, A: np.ndarray,
@@ -320,7 +321,7 @@ def _moments_of_polynomials(
                 A[s, b, k] += q * u[k]
 
 
-@_jit
+@_inlined
 def _combine(c: np.ndarray, A: np.ndarray, begin: np.ndarray, a: int, M: np.ndarray) -> None:
     """Write the basic moments of one atom, of the radial coefficients c of its species."""
     n_species, K, R = c.shape
@@ -335,7 +336,7 @@ def _combine(c: np.ndarray, A: np.ndarray, begin: np.ndarray, a: int, M: np.ndar
             M[begin[mu] + k, a] = row[k]
 
 
-@_jit
+@_inlined
 def _forward(times: np.ndarray, factors: np.ndarray, n_basic: int, M: np.ndarray) -> None:
     """Write all moments that are products."""
     M[n_basic:] = 0.0
@@ -344,7 +345,7 @@ def _forward(times: np.ndarray, factors: np.ndarray, n_basic: int, M: np.ndarray
         store(M, z, load(M, z) + load(M, x) * load(M, y) * fill(factors, t))
 
 
-@_jit
+@_inlined
 def _backward(
     M: np.ndarray, moment: np.ndarray, scalars: np.ndarray, times: np.ndarray,
     factors: np.ndarray, G: np.ndarray,
@@ -361,7 +362,7 @@ def _backward(
         store(G, y, load(G, y) + g * load(M, x))
 
 
-@_jit
+@_inlined
 def _tangent(
     M: np.ndarray, G: np.ndarray, dM: np.ndarray, times: np.ndarray, factors: np.ndarray,
     n_basic: int, dG: np.ndarray,
@@ -381,7 +382,7 @@ def _tangent(
         store(dG, y, load(dG, y) + dg * load(M, x) + g * load(dM, x))
 
 
-@_jit
+@_inlined
 def _fold(trace: np.ndarray, G: np.ndarray) -> None:
     """Add the derivative by a moment to those by the three that it is the sum of."""
     g = load(G, trace[0] * W)
@@ -389,7 +390,7 @@ def _fold(trace: np.ndarray, G: np.ndarray) -> None:
         store(G, trace[q] * W, load(G, trace[q] * W) + g)
 
 
-@_jit
+@_inlined
 def _gradients_of_moments(
     i: int, structures: Lists, settings: np.ndarray, recurrence: np.ndarray, c: np.ndarray,
     lists: Lists, work: Lists, P: np.ndarray, V: np.ndarray,
@@ -431,7 +432,7 @@ def _gradients_of_moments(
     return row
 
 
-@_jit
+@_inlined
 def _scatter(
     i: int, structures: Lists, D: np.ndarray, V: np.ndarray, start: int,
     forces: np.ndarray, virials: np.ndarray,
@@ -453,7 +454,7 @@ def _scatter(
                 forces[j, x, start + t] -= D[row + x, t]
 
 
-@jit(nogil=True)
+@inlined()
 def _most(first: np.ndarray, low: int, high: int) -> int:
     most = 0
     for i in range(low, high):
@@ -461,7 +462,7 @@ def _most(first: np.ndarray, low: int, high: int) -> int:
     return most
 
 
-@_jit
+@_kernel
 def _predict(
     low: int, high: int, structures: Lists, settings: np.ndarray, recurrence: np.ndarray,
     radial: np.ndarray, constants: np.ndarray, moment: np.ndarray, lists: Lists,
@@ -527,7 +528,7 @@ def _predict(
                 virials[q, 5] += 0.5 * (v[0] * vectors[p, 1] + v[1] * vectors[p, 0])
 
 
-@_jit
+@_kernel
 def _linear_jacobian(
     low: int, high: int, structures: Lists, settings: np.ndarray, recurrence: np.ndarray,
     radial: np.ndarray, lists: Lists, chains: Lists,
@@ -585,7 +586,7 @@ def _linear_jacobian(
                 _scatter(i, structures, D[:m], V[:m], n_species, forces, virials)
 
 
-@_jit
+@_kernel
 def _radial_jacobian(
     low: int, high: int, structures: Lists, settings: np.ndarray, recurrence: np.ndarray,
     radial: np.ndarray, moment: np.ndarray, lists: Lists,
@@ -670,7 +671,7 @@ def _radial_jacobian(
             _scatter(i, structures, D[:n_rows], V[:n_rows], start, forces, virials)
 
 
-@_jit
+@_kernel
 def _gradient(
     low: int, high: int, structures: Lists, settings: np.ndarray, recurrence: np.ndarray,
     radial: np.ndarray, moment: np.ndarray, by_energy: np.ndarray, by_force: np.ndarray,

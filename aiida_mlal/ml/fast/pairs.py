@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from aiida_mlal.ml.fast.jit import is_ready, jit
+from aiida_mlal.ml.fast.jit import inlined
 from aiida_mlal.ml.fast.verlet import Part
 
 
@@ -24,29 +24,26 @@ class FastPairs:
     """
 
     n_members = 1
+    n_parameters: int | None = 0
 
     def __init__(self, kernel: Any, cutoff: float, *constants: Any) -> None:
         self.cutoff, self._kernel, self._constants = float(cutoff), kernel, constants
 
-    @property
-    def is_ready(self) -> bool:
-        """Whether nothing has to be compiled."""
-        return is_ready(self._kernel)
-
     def add(
         self,
-        verlet: Part,
+        part: Part,
         energies: Float[np.ndarray, "members atoms"],
         forces: Float[np.ndarray, "members images 3"],
+        gradients: Float[np.ndarray, "members atoms parameters"] | None = None,
     ) -> None:
         """Add energies (eV) of atoms, and forces (eV/Å) on atoms and ghosts."""
         self._kernel(
-            verlet.positions, verlet.species, verlet.neighbours, verlet.begin, self.cutoff,
+            part.positions, part.species, part.neighbours, part.begin, self.cutoff,
             *self._constants, energies[0], forces[0],
         )  # fmt: skip
 
 
-@jit(fastmath=True, nogil=True)
+@inlined(fastmath=True)
 def switched(
     r: float, cutoff: float, switch: float, energy: float, slope: float
 ) -> tuple[float, float]:

@@ -216,7 +216,7 @@ def vsums(
     return vector(*[vector] * W), generate
 
 
-@njit
+@njit(forceinline=True)
 def aligned(n: int) -> np.ndarray:
     """Return an array of n doubles that begins where a vector of the machine may.
 

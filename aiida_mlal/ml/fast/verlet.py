@@ -1,7 +1,7 @@
 """Neighbours of moving atoms: periodic images are ghost atoms, lists are renewed when need be."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any
 
@@ -13,36 +13,40 @@ from aiida_mlal.ml.neighbours import complete_cell
 
 MAX_GHOSTS = 20_000_000
 
+LEAST_ATOMS, MOST_PARTS = 64, 16
+"""How many atoms a part has at least, and how many parts there are at most."""
+
+ALIGNED = 8
+"""Parts begin at multiples of it: kernels handle so many atoms together."""
+
 _jit: Callable[[Callable[..., Any]], Any] = jit()
 
 
 @dataclass(frozen=True, eq=False)
 class Part:
-    """Some of the atoms with their neighbours, as if there were no others: for a thread.
+    """Some of the atoms with their neighbours, as if there were no others.
 
     Attributes
     ----------
     atoms
-        Which ones, from and to.
+        Which ones.
     positions
-        Of these atoms, then of all others and the ghosts, in Å.
+        Of these atoms, then of their other neighbours and ghosts, in Å.
+    owner
+        The atom that each of these is an image of.
     species
         Of these atoms.
     neighbours, begin, n_species
         As in ``Verlet``, of these atoms.
     """
 
-    atoms: tuple[int, int]
+    atoms: slice
     positions: Float[np.ndarray, "images 3"]
+    owner: Int[np.ndarray, " images"]
     species: Int[np.ndarray, " atoms"]
     neighbours: Int[np.ndarray, " pairs"]
     begin: Int[np.ndarray, " segments"]
     n_species: int
-
-    def at_home(self, images: Float[np.ndarray, "... images 3"]) -> Float[np.ndarray, "..."]:
-        """Return values of images in the order of the ``Verlet``."""
-        low = self.atoms[0]
-        return np.roll(images, low, axis=-2) if low else images
 
 
 class Verlet:
@@ -76,7 +80,7 @@ class Verlet:
         self.builds = 0
         self._cell, self._pbc = np.zeros((3, 3)), np.zeros(3, bool)
         self._reference = np.zeros((0, 3))
-        self._divided = (0, 0)
+        self._parts: list[tuple[Part, Int[np.ndarray, " images"] | None]] = []
 
     def update(
         self,
@@ -96,29 +100,47 @@ class Verlet:
             self._build(positions, cell, pbc, species)
         return None
 
-    def parts(self, n: int) -> list[Part]:
-        """Divide the atoms into ``n`` parts of about the same number."""
-        size, n_images = len(self.species), len(self.positions)
-        if self._divided != (self.builds, n):
-            self._lists = []
-            for low, high in pairwise(size * t // n for t in range(n + 1)):
-                begin = self.begin[low * self.n_species : high * self.n_species + 1]
-                mine = self.neighbours[begin[0] : begin[-1]]
-                turned = np.where(mine < low, mine + n_images, mine) - low
-                lists = turned.astype(np.int32), begin - begin[0]
-                self._lists.append(((low, high), *lists))
-            self._divided = self.builds, n
+    def parts(self) -> list[Part]:
+        """Divide the atoms, into as many parts as their number alone says."""
+        if not self._parts:
+            n = n_parts(len(self.species))
+            if n == 1:
+                self._parts = [(self._part(slice(0, len(self.species))), None)]
+            else:
+                cuts = [len(self.species) * t // n // ALIGNED * ALIGNED for t in range(n)]
+                pairs = pairwise([*cuts, len(self.species)])
+                self._parts = [self._some(low, high) for low, high in pairs]
         return [
-            Part(
-                (low, high),
-                np.roll(self.positions, -low, axis=0) if low else self.positions,
-                self.species[low:high],
-                neighbours,
-                begin,
-                self.n_species,
-            )
-            for (low, high), neighbours, begin in self._lists
+            part if images is None else replace(part, positions=self.positions[images])
+            for part, images in self._parts
         ]
+
+    def _part(self, atoms: slice) -> Part:
+        return Part(
+            atoms,
+            self.positions,
+            self.owner,
+            self.species,
+            self.neighbours,
+            self.begin,
+            self.n_species,
+        )
+
+    def _some(self, low: int, high: int) -> tuple[Part, Int[np.ndarray, " images"]]:
+        """Return some of the atoms, and which images belong to them."""
+        begin = self.begin[low * self.n_species : high * self.n_species + 1]
+        mine = self.neighbours[begin[0] : begin[-1]]
+        images, neighbours = _renumber(mine, low, high, len(self.positions))
+        part = Part(
+            slice(low, high),
+            self.positions[images],
+            self.owner[images],
+            self.species[low:high],
+            neighbours,
+            begin - begin[0],
+            self.n_species,
+        )
+        return part, images
 
     def _build(
         self,
@@ -151,6 +173,12 @@ class Verlet:
             len(positions), self.positions, self.species[self.owner], self.n_species, reach
         )
         self.builds += 1
+        self._parts = []
+
+
+def n_parts(n_atoms: int) -> int:
+    """Return into how many parts so many atoms are divided: a power of 2."""
+    return min(MOST_PARTS, 1 << max(n_atoms // LEAST_ATOMS, 1).bit_length() - 1)
 
 
 def _same(one: np.ndarray, other: np.ndarray) -> bool:
@@ -159,16 +187,14 @@ def _same(one: np.ndarray, other: np.ndarray) -> bool:
 
 @_jit
 def fold(
-    owner: np.ndarray, positions: np.ndarray, ghosts: np.ndarray, forces: np.ndarray,
+    owner: np.ndarray, positions: np.ndarray, images: np.ndarray, forces: np.ndarray,
     virial: np.ndarray,
 ) -> None:  # fmt: skip
-    """Add the forces on ghosts, of each thread, to their owners; get dE / d strain as virial."""
+    """Add the forces on images to those on their owners, and dE / d strain to the virial."""
     for q in range(3):
         xx = yy = zz = 0.0
         for g in range(owner.size):
-            force = 0.0
-            for t in range(ghosts.shape[0]):
-                force += ghosts[t, g, q]
+            force = images[g, q]
             forces[owner[g], q] += force
             xx += positions[g, 0] * force
             yy += positions[g, 1] * force
@@ -176,6 +202,25 @@ def fold(
         virial[0, q] -= xx
         virial[1, q] -= yy
         virial[2, q] -= zz
+
+
+@_jit
+def _renumber(
+    neighbours: np.ndarray, low: int, high: int, n_images: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return which images atoms from low to high and their neighbours are, and these by number."""
+    place, images = np.full(n_images, -1, np.int32), np.empty(n_images, np.int64)
+    n = high - low
+    for i in range(n):
+        images[i], place[low + i] = low + i, i
+    found = np.empty(neighbours.size, np.int32)
+    for p in range(neighbours.size):
+        j = neighbours[p]
+        if place[j] < 0:
+            images[n], place[j] = j, n
+            n += 1
+        found[p] = place[j]
+    return images[:n].copy(), found
 
 
 @_jit

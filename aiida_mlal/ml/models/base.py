@@ -5,7 +5,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from types import MappingProxyType
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import torch
@@ -14,9 +14,12 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from aiida_mlal.ml.configurations import Configurations
-from aiida_mlal.ml.evaluator import Evaluator, Kernel
+from aiida_mlal.ml.evaluator import Kernel
 from aiida_mlal.ml.graph import Graph
 from aiida_mlal.ml.models.layers import LayerGradient
+
+if TYPE_CHECKING:
+    from aiida_mlal.ml.fast.engine import Engine
 
 PREDICTED = 20_000
 """Of how many atoms energies and forces are predicted at a time."""
@@ -295,18 +298,23 @@ class Potential(nn.Module, ABC):
         """
         return []
 
-    def evaluator(self, skin: float, threads: int = 1) -> Evaluator | None:
-        """Return what evaluates single structures faster, with the weights of now, if there is.
+    @property
+    def engines(self) -> tuple[str, ...]:
+        """What predicts many structures together: ``torch``, ``numba`` or, in a sum, both."""
+        return ("torch",)
 
-        It may look for neighbours up to ``skin`` (Å) beyond the cutoff, to keep them for a while,
-        and divide the atoms among ``threads``.
+    def evaluator(self, skin: float, threads: int = 1) -> "Engine | None":
+        """Return kernels for one structure after another, with the weights of now, if there are.
+
+        They look for neighbours up to ``skin`` (Å) beyond the cutoff, to keep them for a while,
+        and divide the atoms among ``threads``. There are none on a GPU.
         """
         kernels = self.kernels([self]) if self.device.type == "cpu" else None
         if kernels is None:
             return None
-        from aiida_mlal.ml.fast.sum import FastSum  # numba is slow to import
+        from aiida_mlal.ml.fast.engine import Engine  # numba is slow to import
 
-        return FastSum(self.elements, kernels, skin, threads)
+        return Engine(self.elements, kernels, skin, threads)
 
     @classmethod
     def kernels(cls, members: Sequence["Potential"]) -> list[Kernel] | None:

@@ -43,6 +43,11 @@ class Ensemble(Potential):
         members = self.members
         return members[0].together(members, graph)
 
+    def energy_rows(self, graph: Graph) -> Float[Tensor, "atoms parameters"]:
+        """Return the derivatives of the mean by the weights of all members."""
+        rows = [m.energy_rows(graph.within(m.cutoff)) for m in self.members]
+        return torch.cat(rows, dim=1) / len(rows)
+
     def last_layer(self, graph: Graph) -> Float[Tensor, "atoms weights"]:
         """Return the derivatives of the mean by the last layers of all members."""
         rows = [m.last_layer(graph.within(m.cutoff)) for m in self.members]
@@ -75,6 +80,11 @@ class Ensemble(Potential):
             )
         for mine, theirs in zip(self.members, other.members):
             mine.adopt(theirs)
+
+    @property
+    def engines(self) -> tuple[str, ...]:
+        """Those of all members."""
+        return tuple(sorted({engine for member in self.members for engine in member.engines}))
 
     @classmethod
     def kernels(cls, members: Sequence[Potential]) -> list[Kernel] | None:

@@ -25,9 +25,6 @@ if TYPE_CHECKING:
 SILU_GAIN = 1.6765324703310907
 """With it SiLU of normally distributed numbers has a mean square of 1."""
 
-WORTH_COMPILING = 50_000
-"""Atoms for whose prediction kernels are compiled if they are not yet."""
-
 
 @dataclass(frozen=True)
 class GMNNOptions:
@@ -101,14 +98,11 @@ class GMNN(Potential):
         return cast("list[StandardLayer | NTKLayer]", list(self.network))
 
     def forward(self, graph: Graph) -> Prediction:
-        """Predict, with kernels where nothing is learned and they are worth their compilation."""
+        """Predict, with kernels on the CPU where nothing is learned."""
         learning = torch.is_grad_enabled() and any(w.requires_grad for w in self.parameters())
-        if learning or graph.vectors.device.type != "cpu":
+        if learning or self.device.type != "cpu":
             return super().forward(graph)
-        kernel = self._kernel([self])
-        if len(graph.numbers) < WORTH_COMPILING and not kernel.is_ready:
-            return super().forward(graph)
-        energies, gradients = kernel.of_edges(
+        energies, gradients = self._kernel([self]).of_edges(
             self.species(graph.numbers).numpy(),
             graph.pairs.numpy(),
             graph.vectors.detach().double().numpy(),
@@ -195,6 +189,11 @@ class GMNN(Potential):
         from aiida_mlal.ml.models.gmnn_prepared import PreparedGMNN  # numba is slow to import
 
         return PreparedGMNN.of(self, graph)
+
+    @property
+    def engines(self) -> tuple[str, ...]:
+        """Kernels on the CPU."""
+        return ("numba",) if self.device.type == "cpu" else super().engines
 
     @classmethod
     def kernels(cls, members: Sequence[Potential]) -> list[Kernel] | None:

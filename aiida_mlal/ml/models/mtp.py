@@ -16,7 +16,7 @@ from aiida_mlal.ml.configurations import Configurations
 from aiida_mlal.ml.descriptors.moment_tensors import MomentBasis
 from aiida_mlal.ml.descriptors.radial_polynomials import Kind, RadialBasis
 from aiida_mlal.ml.distances import shortest_distance
-from aiida_mlal.ml.evaluator import Evaluator, Kernel
+from aiida_mlal.ml.evaluator import Kernel
 from aiida_mlal.ml.graph import Graph
 from aiida_mlal.ml.models.base import Potential, Prediction, Prepared, difference
 from aiida_mlal.ml.neighbours import neighbours
@@ -223,25 +223,29 @@ class MTP(Potential):
             )
             return torch.cat([all_pairs.flatten(1), own, scalars.detach().T], dim=1)
 
-    def evaluator(self, skin: float, threads: int = 1) -> Evaluator:
-        """Return the kernel for one structure after another on the CPU, with the weights of now."""
-        from aiida_mlal.ml.fast.mtp import FastMTP  # numba is slow to import
+    @property
+    def engines(self) -> tuple[str, ...]:
+        """Kernels, in double precision on the CPU."""
+        return ("numba",) if self._has_kernels else super().engines
 
-        return FastMTP(
-            self.elements, self.basis, self.radial, *self._arrays(), skin=skin, threads=threads
-        )
+    @property
+    def _has_kernels(self) -> bool:
+        return self.device.type == "cpu" and self.dtype == torch.float64
 
     @classmethod
     def kernels(cls, members: Sequence[Potential]) -> list[Kernel] | None:
         """Return the kernel of potentials that may differ in all but their elements."""
-        from aiida_mlal.ml.fast.mtp import MTPKernel, constants
+        from aiida_mlal.ml.fast.mtp import MTPKernel, constants  # numba is slow to import
 
-        found = []
+        found, sizes = [], set()
         for member in members:
             if not isinstance(member, MTP):
                 return None
             found.append(constants(member.basis, member.radial, *member._arrays()))
-        return [MTPKernel(max(member.cutoff for member in members), found)]
+            learned = sum(w.numel() for w in member.parameters() if w.requires_grad)
+            sizes.add(learned if learned in (0, member.n_parameters) else None)
+        n_parameters = sizes.pop() if len(sizes) == 1 else None
+        return [MTPKernel(max(member.cutoff for member in members), found, n_parameters)]
 
     def _arrays(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         radial, species, moment = (
@@ -252,17 +256,15 @@ class MTP(Potential):
 
     def forward(self, graph: Graph) -> Prediction:
         """Predict; by the kernels on the CPU, if no derivatives by the coefficients are wanted."""
-        if torch.is_grad_enabled() and any(p.requires_grad for p in self.parameters()):
-            return super().forward(graph)
-        prepared = self.prepare(graph)
-        if type(prepared) is Prepared:
+        learning = torch.is_grad_enabled() and any(p.requires_grad for p in self.parameters())
+        if learning or not self._has_kernels:
             return super().forward(graph)
         with torch.no_grad():
-            return prepared.predict(self)
+            return self.prepare(graph).predict(self)
 
     def prepare(self, graph: Graph) -> Prepared:
         """Return structures whose derivatives by the coefficients come from kernels on the CPU."""
-        if graph.vectors.is_cuda or self.dtype != torch.float64:
+        if not self._has_kernels:
             return super().prepare(graph)
         from aiida_mlal.ml.models.mtp_prepared import PreparedMTP  # numba is slow to import
 

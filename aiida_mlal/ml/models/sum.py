@@ -47,6 +47,12 @@ class Sum(Potential):
         """Predict with each member of the terms; a single term is added to all members."""
         return reduce(add, (term.committee(_within(graph, term)) for term in self.terms))
 
+    def energy_rows(self, graph: Graph) -> Float[Tensor, "atoms parameters"]:
+        """Return the derivatives by the weights of the terms that are trained."""
+        if not self._learning:
+            return super().energy_rows(graph)
+        return torch.cat([term.energy_rows(_within(graph, term)) for term in self._learning], 1)
+
     def last_layer(self, graph: Graph) -> Float[Tensor, "atoms weights"]:
         """Return the derivatives by the last layers of the terms that are trained."""
         if not self._learning:
@@ -87,6 +93,11 @@ class Sum(Potential):
             more = set(mine.elements) > set(theirs.elements)
             if not (more and type(mine) is type(theirs) and not list(mine.parameters())):
                 mine.adopt(theirs)
+
+    @property
+    def engines(self) -> tuple[str, ...]:
+        """Those of all terms."""
+        return tuple(sorted({engine for term in self.terms for engine in term.engines}))
 
     @classmethod
     def kernels(cls, members: Sequence[Potential]) -> list[Kernel] | None:

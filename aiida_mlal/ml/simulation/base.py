@@ -52,6 +52,9 @@ class Run:
     smax_GPa
         Largest component of what of the predicted stress moves the cell, at the end; 0 where the
         cell is fixed, None where no stress is predicted.
+    engines
+        What computed: ``numba`` (kernels), ``torch``; empty if the run was interrupted, or another
+        code computed.
     """
 
     converged: bool
@@ -64,6 +67,7 @@ class Run:
     n_candidates: int
     cell: MovingCell = FIXED
     smax_GPa: float | None = 0.0
+    engines: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,10 +104,11 @@ class Frame:
 
 @dataclass(frozen=True)
 class Ending:
-    """Why a run is over."""
+    """Why a run is over, and by what it was computed."""
 
     reason: str
     message: str
+    engines: tuple[str, ...] = ()
 
 
 class Simulation(ABC):
@@ -197,6 +202,7 @@ def follow(
     """
     import torch
 
+    engines = atoms.calc.engines
     first = None
     for step in count():
         try:
@@ -208,9 +214,9 @@ def follow(
                 raise MemoryError(str(error)) from error
             if np.isfinite(atoms.positions).all():
                 record(_failed_frame(step, atoms))
-            return Ending(UNPHYSICAL, f"{type(error).__name__}: {error}")
+            return Ending(UNPHYSICAL, f"{type(error).__name__}: {error}", engines)
         if converged is None:
-            return Ending(MAX_STEPS, "")
+            return Ending(MAX_STEPS, "", engines)
         now = _snapshot(atoms)
         first = first or now
         verdict = guard.verdict(now, first)
@@ -218,9 +224,9 @@ def follow(
         wanted = reason == STRAYED or guard.wants_label(now.uncertainty)
         record(_frame(step, atoms, wanted and reason != UNPHYSICAL))
         if verdict is not None:
-            return Ending(*verdict)
+            return Ending(*verdict, engines)
         if converged:
-            return Ending(CONVERGED, "")
+            return Ending(CONVERGED, "", engines)
     raise AssertionError("steps never end")
 
 
@@ -344,6 +350,7 @@ def _summary(
         n_candidates=sum(frame.candidate for frame in frames),
         cell=moving,
         smax_GPa=_known(moving.largest(last.stress[None])[0]),
+        engines=ending.engines,
     )
 
 

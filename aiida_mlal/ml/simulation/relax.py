@@ -8,6 +8,7 @@ import numpy as np
 from ase import Atoms
 
 from aiida_mlal.ml.configurations import Configurations
+from aiida_mlal.ml.evaluator import EngineName
 from aiida_mlal.ml.simulation.base import Ending, Frame, Simulation, follow
 from aiida_mlal.ml.simulation.cell import MovingCell
 from aiida_mlal.ml.simulation.guard import Guard
@@ -41,8 +42,12 @@ class Relax(Simulation):
         After which a run is over.
     maxstep
         Largest movement of an atom in a step in Å.
+    engine
+        What computes: kernels in ``numba``, ``torch``, or ``auto``: kernels on the CPU where the
+        potential has them and the measure of the guard goes with them, else torch.
     threads
-        Cores for a potential that has kernels; worth it from some hundred atoms on.
+        Cores for a potential that has kernels; worth it from some hundred atoms on. Results are
+        the same with any number.
     guard
         What ends a run early.
     """
@@ -54,6 +59,7 @@ class Relax(Simulation):
     maxstep: float = 0.2
     cell: Literal["fixed", "full", "shape", "volume"] = "fixed"
     pressure_GPa: float = 0.0
+    engine: EngineName = "auto"
     threads: int = 1
     guard: Guard = field(default_factory=Guard)
 
@@ -87,7 +93,7 @@ class Relax(Simulation):
 
         algorithm: type[Optimizer] = {"bfgs": BFGS, "fire": FIRE, "lbfgs": LBFGS}[self.optimizer]
         atoms = structure.to_ase()[0]
-        atoms.calc = MLCalculator(potential, measure, threads=self.threads)
+        atoms.calc = MLCalculator(potential, measure, engine=self.engine, threads=self.threads)
         moving = self.moving_cell.filter(atoms)
         with algorithm(moving, logfile=None, maxstep=self.maxstep) as optimizer:
             return follow(self._steps(optimizer, atoms), atoms, self.guard, record)

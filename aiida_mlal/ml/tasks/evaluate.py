@@ -75,7 +75,8 @@ class Evaluate(Task):
         remarks = "; ".join(filter(None, [_lost(predicted), potential.remarks(dataset)]))
         if self.output is None and not found:
             raise ValueError(f"{self.dataset} has no labels to compare with")
-        return {"message": remarks, "n_structures": len(dataset), "errors": found, **told}
+        about = {"n_structures": len(dataset), "engines": potential.engines}
+        return {"message": remarks, **about, "errors": found, **told}
 
     def _compare(
         self,

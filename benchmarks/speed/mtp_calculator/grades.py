@@ -76,7 +76,7 @@ def seconds_of(model: MTP, with_grades: tuple[bool, ...]) -> list[float]:
     for graded, seconds in zip(with_grades, found):
         atoms = bulk("Mo", "bcc", 3.16, cubic=True) * (6, 6, 6)
         measure = Grade() if graded else None
-        atoms.calc = MLCalculator(model, measure, patience=0)
+        atoms.calc = MLCalculator(model, measure)
         guard = Guard(select=1e6, break_=1e7) if graded else Guard()
         runs.append((steps_of(atoms), atoms, guard, seconds))
     for _ in range(TURNS):

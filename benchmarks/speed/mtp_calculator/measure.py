@@ -58,7 +58,7 @@ def compare(model: MTP, n: int, steps: int) -> tuple[int, float, float]:
     ours.rattle(0.1, rng=rng)
     ours.symbols = rng.choice(model.types, len(ours))
     theirs, start = ours.copy(), ours.positions.copy()
-    ours.calc, theirs.calc = MLCalculator(model, patience=0), motep(model)
+    ours.calc, theirs.calc = MLCalculator(model), motep(model)
     walk(ours, start[None])
     walk(theirs, start[None])
     seconds: tuple[list[float], list[float]] = ([], [])

@@ -31,7 +31,7 @@ def measure(level: int, cells: int) -> tuple[int, np.ndarray]:
     seconds: tuple[list[tuple[float, float]], ...] = ([], [])
     walkers = [start.copy(), start.copy()]
     for threads, atoms in enumerate(walkers, 1):
-        atoms.calc = MLCalculator(model, patience=0, threads=threads)
+        atoms.calc = MLCalculator(model, threads=threads)
         atoms.get_forces()
     for _ in range(TURNS):
         for found, atoms in zip(seconds, walkers):

@@ -220,7 +220,7 @@ def test_refuses(change, message):
 
 def test_derivatives_by_parameters_are_refused():
     with pytest.raises(ValueError, match="no derivatives by the parameters"):
-        evaluate(bpnn(["Cu"]).evaluator(0.5), alloy(["Cu"]), rows=True)
+        evaluate(bpnn(["Cu"]).evaluator(0.5), alloy(["Cu"]), gradients=True)
 
 
 @pytest.mark.parametrize("decay", [0.0, 0.3, STEEP / 2])

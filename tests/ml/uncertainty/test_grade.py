@@ -44,7 +44,7 @@ def test_the_calculator_finds_it_with_the_fast_evaluator(potential):
     structures = copper(3, 0.2, seed=2)
     wanted = ActiveSet.stored(potential).grades(potential, structures)
     for i, atoms in enumerate(structures.to_ase()):
-        atoms.calc = MLCalculator(potential, Grade(), patience=0)
+        atoms.calc = MLCalculator(potential, Grade())
         atoms.get_forces()
         assert atoms.calc.evaluator is not None
         assert atoms.calc.results["uncertainty"] == pytest.approx(wanted.values[i], rel=1e-6)
@@ -59,7 +59,7 @@ def test_rows_of_forces_need_the_model_itself():
     active = ActiveSet.of(potential, copper(10), SelectionWeights(1.0, force_weight=0.1))
     active.store(potential)
     atoms = copper(1, 0.2, seed=2).to_ase()[0]
-    atoms.calc = MLCalculator(potential, Grade(), patience=0)
+    atoms.calc = MLCalculator(potential, Grade())
     atoms.get_forces()
     assert atoms.calc.evaluator is None
     wanted = active.grades(potential, copper(1, 0.2, seed=2)).values[0]

@@ -1,0 +1,121 @@
+"""Kernels that share their lists of neighbours, evaluated for one structure after another."""
+
+from collections.abc import Sequence
+from functools import partial
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from aiida_mlal.ml.evaluator import Evaluation, Kernel, Members
+from aiida_mlal.ml.fast.species import Species
+from aiida_mlal.ml.fast.threads import Threads
+from aiida_mlal.ml.fast.verlet import Verlet, fold, nearest
+
+
+class Engine:
+    """Evaluates a sum of kernels; those with one member are added to all members.
+
+    Neighbour lists are kept between calls. The atoms are divided into parts, by their number
+    alone, and what the parts find is added in their order: no result depends on the number of
+    threads.
+
+    Parameters
+    ----------
+    elements
+        In the order of the species.
+    kernels
+        What is added.
+    skin
+        How much farther than the largest cutoff neighbours are looked for, in Å.
+    threads
+        Among how many threads the parts are divided.
+    """
+
+    def __init__(
+        self, elements: Sequence[str], kernels: Sequence[Kernel], skin: float, threads: int = 1
+    ) -> None:
+        self._threads = Threads(threads)
+        self.elements, self.kernels = tuple(elements), list(kernels)
+        self.n_members = max(kernel.n_members for kernel in self.kernels)
+        cutoff = max(kernel.cutoff for kernel in self.kernels)
+        self.verlet = Verlet(cutoff, len(self.elements), skin)
+        self._species = Species(self.elements)
+
+    @property
+    def has_gradients(self) -> bool:
+        """Whether the derivatives by all parameters that are not fixed are known."""
+        sizes = [kernel.n_parameters for kernel in self.kernels]
+        return None not in sizes and any(sizes)
+
+    def __call__(
+        self,
+        numbers: Int[np.ndarray, " atoms"],
+        positions: Float[np.ndarray, "atoms 3"],
+        cell: Float[np.ndarray, "3 3"],
+        pbc: np.ndarray,
+        gradients: bool = False,
+    ) -> Evaluation:
+        """Evaluate one structure; with ``gradients`` also derivatives by the parameters."""
+        if gradients and not self.has_gradients:
+            raise ValueError("these kernels have no derivatives by the parameters")
+        species, n = self._species.of(numbers), len(numbers)
+        verlet, kernels, n_threads = self.verlet, self.kernels, self._threads.n
+        verlet.update(np.array(positions, dtype=float, order="C"), np.asarray(cell), pbc, species)
+        parts = verlet.parts()
+        slopes = [_empty(kernel, n) if gradients else None for kernel in kernels]
+        found = {}
+
+        def run(thread: int) -> None:
+            for p in range(thread, len(parts), n_threads):
+                part = parts[p]
+                for k, kernel in enumerate(kernels):
+                    energies = np.zeros((kernel.n_members, len(part.species)))
+                    forces = np.zeros((kernel.n_members, *part.positions.shape))
+                    mine = slopes[k]
+                    own = None if mine is None else mine[:, part.atoms]
+                    kernel.add(part, energies, forces, own)
+                    found[k, p] = energies, forces
+
+        self._threads.run(run)
+        energies, forces = np.zeros((self.n_members, n)), np.zeros((self.n_members, n, 3))
+        virial = np.zeros((3, 3))
+        for k, kernel in enumerate(kernels):
+            folded, strain = np.zeros((kernel.n_members, n, 3)), np.zeros((3, 3))
+            for p, part in enumerate(parts):
+                own, images = found[k, p]
+                energies[:, part.atoms] += own
+                for member in range(kernel.n_members):
+                    fold(part.owner, part.positions, images[member], folded[member], strain)
+            forces += folded
+            virial += strain / kernel.n_members
+        by_parameters = _side_by_side(slopes) if gradients else None
+        contacts = partial(_contacts, verlet, n)
+        if self.n_members == 1:
+            return Evaluation(energies[0], forces[0], virial, contacts, by_parameters)
+        members = Members(energies.sum(axis=1), forces)
+        mean = energies.sum(axis=0) / self.n_members, forces.sum(axis=0) / self.n_members
+        return Evaluation(*mean, virial, contacts, by_parameters, members)
+
+
+def _empty(kernel: Kernel, n: int) -> np.ndarray | None:
+    """Return room for the derivatives by the parameters of a kernel; None if it has none."""
+    return np.zeros((kernel.n_members, n, kernel.n_parameters)) if kernel.n_parameters else None
+
+
+def _side_by_side(slopes: Sequence[np.ndarray | None]) -> Float[np.ndarray, "atoms parameters"]:
+    """Return the derivatives of the mean of the members by the parameters of all of them."""
+    known = [own for own in slopes if own is not None]
+    if len(known) == 1 and len(known[0]) == 1:
+        return known[0][0]
+    return np.concatenate([one / len(own) for own in known for one in own], axis=1)
+
+
+def _contacts(
+    verlet: Verlet, n_atoms: int
+) -> tuple[Int[np.ndarray, "2 pairs"], Float[np.ndarray, " pairs"]]:
+    found, squares = nearest(
+        n_atoms, verlet.positions, verlet.neighbours, verlet.begin, verlet.n_species, verlet.cutoff
+    )
+    atom, species = np.nonzero(found >= 0)
+    there = verlet.owner[found[atom, species]].astype(atom.dtype)
+    return np.stack([atom, there]), np.sqrt(squares[atom, species])
