@@ -164,7 +164,7 @@ def test_types_without_names_keep_their_numbers_too(folder):
         "-m",
         '{"architecture": "mtp", "level": 2}',
         "-t",
-        '{"epochs": 1}',
+        '{"epochs": 1, "unexplained": 1}',
     )
     assert "a.cfg does not say which elements its types are" in answer(*training)["message"]
     assert answer(*training, "--elements", "Ag,Zn,Cu")["message"] == ""

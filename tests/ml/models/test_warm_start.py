@@ -83,7 +83,7 @@ def potential_with(older, elements):
 )
 def test_what_does_not_fit_is_refused(older, word):
     with pytest.raises(ValueError, match=word):
-        potential(level=8).adopt(potential(**older))
+        potential(level=8, min_dist=2.0).adopt(potential(**older))
 
 
 def test_other_architectures_are_refused():
