@@ -29,6 +29,7 @@ from aiida_mlal.ml.fast.simd import (
     splat,
     store,
     vexp,
+    vlog,
     vmin,
     vsqrt,
     vsum,
@@ -44,6 +45,10 @@ GROUP = 4
 
 STEEP = 4.0
 """Largest eta, in units of 1/cutoff², of an exponential that is part of a polynomial."""
+
+
+TINY = 1e-300
+"""So small that a number's square is not changed by it, unless that is zero."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -388,8 +393,9 @@ def _network(
             y = load(weights, at + n_in * stride + p)
             for i in range(n_in):
                 y = y + fill(flat, layer * width + i) * load(weights, at + i * stride + p)
-            if layer < n - 1:  # tanh
-                y = splat(1.0) - splat(2.0) / (vexp(y * 2.0) + 1.0)
+            if layer < n - 1:  # asinh, odd also where the logarithm is of the large and the small
+                size = vsqrt(y * y + TINY)
+                y = y / size * vlog(size + vsqrt(y * y + 1.0))
             store(flat, (layer + 1) * width + p, y)
         at += (n_in + 1) * stride
     slopes[0] = 1.0
@@ -400,8 +406,8 @@ def _network(
             for i in range(n_out):
                 g = g + fill(slopes, i) * load(weights, at + i * stride + p)
             if layer > 0:
-                y = load(flat, layer * width + p)
-                g = g * (splat(1.0) - y * y)
+                y = vexp(load(flat, layer * width + p))  # 1 / cosh
+                g = g * (y * 2.0 / (y * y + 1.0))
             store(work, p, g)
         for p in range(stride):
             slopes[p] = work[p]

@@ -45,12 +45,25 @@ class BPNNOptions:
             raise ValueError(f"expected widths of hidden layers above 0, got {list(self.hidden)}")
 
 
+STRAIN = 0.3
+r"""The least that the range of a feature stands for.
+
+In few structures features may hardly differ, those of one volume above all; scaled by that, other
+structures have hundreds. So half of a range is not below what an isotropic strain of this size
+changes, to first order: :math:`\varepsilon |\sum_j r_{ij} \cdot \partial G_i / \partial r_{ij}|`,
+the mean over the atoms of an element.
+"""
+
+
 class BPNN(DescriptorPotential):
     """Symmetry functions and a feed-forward network for each element.
 
-    J. Behler and M. Parrinello, Phys. Rev. Lett. 98, 146401 (2007); activations are tanh, the
-    output is linear. Features enter scaled to [-1, 1] by the smallest and largest training value
-    for each element; energies leave with a scale and a shift for each element.
+    J. Behler and M. Parrinello, Phys. Rev. Lett. 98, 146401 (2007). The output is linear; the
+    activation is the area hyperbolic sine, which is like tanh near zero but has no limit, so that
+    forces, and what members of a committee think of them, do not end where features are unlike
+    those of the training set. Features enter scaled by the smallest and largest training value for
+    each element, which become -1 and 1 (see ``STRAIN`` for those that hardly differ); energies
+    leave with a scale and a shift for each element.
     """
 
     Options = BPNNOptions
@@ -183,12 +196,15 @@ class BPNN(DescriptorPotential):
         """Scale features to the training structures, and energies to their targets."""
         graph = prepared.graph
         species = self.species(graph.numbers)
-        features = prepared.features if isinstance(prepared, Described) else self.features(graph)
+        known = prepared if isinstance(prepared, Described) else Described.of(self, graph)
+        features, swell = known.features, known.virials.diagonal(dim1=-2, dim2=-1).sum(-1).abs()
         for element in range(len(self.elements)):
             mine = features[species == element]
             if not len(mine):
                 continue
             low, high = mine.amin(0), mine.amax(0)
+            more = (2 * STRAIN * swell[species == element].mean(0) - (high - low)).clamp(min=0) / 2
+            low, high = low - more, high + more
             alike = high - low < 1e-8
             self.low[element] = torch.where(alike, -1.0, low)
             self.high[element] = torch.where(alike, 1.0, high)
@@ -222,8 +238,16 @@ def _layers(network: nn.Module) -> list[tuple[np.ndarray, np.ndarray]]:
     ]
 
 
+class Asinh(nn.Module):
+    """The area hyperbolic sine."""
+
+    def forward(self, x: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
+        """Return it for each number."""
+        return torch.asinh(x)
+
+
 def _network(widths: Sequence[int]) -> nn.Sequential:
     layers: list[nn.Module] = []
     for n_in, n_out in pairwise(widths):
-        layers += [nn.Linear(n_in, n_out, dtype=torch.float64), nn.Tanh()]
+        layers += [nn.Linear(n_in, n_out, dtype=torch.float64), Asinh()]
     return nn.Sequential(*layers[:-1])

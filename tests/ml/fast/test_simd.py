@@ -2,13 +2,19 @@ import numpy as np
 import pytest
 from numba import njit
 
-from aiida_mlal.ml.fast.simd import W, any_below, load, splat, store, vexp, vmin, vsum, vsums
+from aiida_mlal.ml.fast.simd import W, any_below, load, splat, store, vexp, vlog, vmin, vsum, vsums
 
 
 @njit(fastmath=True)
 def exponentials(x, y):
     for k in range(0, x.size, W):
         store(y, k, vexp(load(x, k)))
+
+
+@njit(fastmath=True)
+def logarithms(x, y):
+    for k in range(0, x.size, W):
+        store(y, k, vlog(load(x, k)))
 
 
 @njit
@@ -41,6 +47,14 @@ def test_exponentials_stay_finite():
     exponentials(x, y)
     assert np.isfinite(y).all()
     assert y[0] < 1e-300
+
+
+def test_logarithms_are_those_of_the_library():
+    near = np.concatenate([np.linspace(0.5, 2, 40000), 1 + np.array([0, 1, -1, 2]) * 2.0**-52])
+    x = np.concatenate([near, np.logspace(-300, 300, 4004)])
+    y = np.empty_like(x)
+    logarithms(x, y)
+    np.testing.assert_allclose(y, np.log(x), rtol=1e-15, atol=3e-16)
 
 
 def test_sums_of_eight_vectors():

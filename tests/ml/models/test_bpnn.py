@@ -6,7 +6,7 @@ from ase.build import bulk, molecule
 
 from aiida_mlal.ml.configurations import Configurations
 from aiida_mlal.ml.models.base import Prediction
-from aiida_mlal.ml.models.bpnn import BPNN, BPNNOptions
+from aiida_mlal.ml.models.bpnn import BPNN, STRAIN, BPNNOptions
 from aiida_mlal.ml.models.factory import single
 
 
@@ -56,30 +56,59 @@ def test_the_energy_of_an_atom_by_hand():
         layers = [m for m in potential.networks[element] if isinstance(m, torch.nn.Linear)]
         for k, layer in enumerate(layers):
             x = layer.weight.detach().numpy() @ x + layer.bias.detach().numpy()
-            x = np.tanh(x) if k < 2 else x
+            x = np.arcsinh(x) if k < 2 else x
         expected[owner] += potential.scale.item() * x[0] + potential.shift[element].item()
     np.testing.assert_allclose(potential.predict(structures).energies, expected, rtol=1e-12)
+
+
+def swells(potential, structures, step=1e-5):
+    """What the features of each atom change by, per strain."""
+    sides = []
+    for sign in (1, -1):
+        frames = structures.to_ase()
+        for atoms in frames:
+            atoms.set_cell(atoms.cell * (1 + sign * step), scale_atoms=True)
+        strained = Configurations.from_ase(frames)
+        sides.append(potential.features(potential.graph(strained)).numpy())
+    return abs(sides[0] - sides[1]) / (2 * step)
 
 
 def test_features_are_scaled_element_by_element():
     potential, structures = bpnn(), alloys()
     features, species = initialise(potential, structures, [-9.0, -8.5, -8.0, -7.0])
+    swell = swells(potential, structures)
     for element in (0, 1):
         mine = features[species == element]
-        differ = np.ptp(mine, axis=0) > 1e-8
-        assert differ.sum() >= 12
-        low, high = potential.low[element].numpy(), potential.high[element].numpy()
-        np.testing.assert_array_equal(low, np.where(differ, mine.min(axis=0), -1))
-        np.testing.assert_array_equal(high, np.where(differ, mine.max(axis=0), 1))
+        least = 2 * STRAIN * swell[species == element].mean(axis=0)
+        width = np.maximum(np.ptp(mine, axis=0), least)
+        assert (width > 1e-8).sum() >= 12
+        centre = (mine.min(axis=0) + mine.max(axis=0)) / 2
+        low = np.where(width > 1e-8, centre - width / 2, -1)
+        high = np.where(width > 1e-8, centre + width / 2, 1)
+        np.testing.assert_allclose(potential.low[element].numpy(), low, atol=1e-6)
+        np.testing.assert_allclose(potential.high[element].numpy(), high, atol=1e-6)
 
 
-def test_features_that_are_all_alike_are_left_as_they_are():
+def test_features_wider_apart_than_a_strain_are_scaled_by_their_extremes():
+    potential = bpnn(["Cu"])
+    frames = [Atoms("Cu2", [[0, 0, 0], [r, 0, 0]]) for r in (0.5, 3.9, 3.95, 3.99)]
+    features, _ = initialise(potential, Configurations.from_ase(frames), [-9.0, -8.5, -8.0, -8.0])
+    low, high = potential.low[0].numpy(), potential.high[0].numpy()
+    at = np.flatnonzero(np.isclose(low, features.min(axis=0), rtol=1e-12))
+    assert len(at)
+    np.testing.assert_allclose(high[at], features.max(axis=0)[at], rtol=1e-12)
+
+
+def test_features_that_are_all_alike_have_the_range_of_a_strain():
     potential = bpnn()
     crystal = Configurations.from_ase([bulk("Cu", cubic=True)] * 2)
-    initialise(potential, crystal, [-1.0, -2.0])
-    for element in (0, 1):  # copper is always the same, carbon was never seen
-        assert potential.low[element].unique().tolist() == [-1]
-        assert potential.high[element].unique().tolist() == [1]
+    features, _ = initialise(potential, crystal, [-1.0, -2.0])
+    assert potential.low[0].unique().tolist() == [-1]  # carbon was never seen
+    assert potential.high[0].unique().tolist() == [1]
+    differ = features[0] > 1e-8  # none has a neighbour of carbon
+    assert potential.low[1][~differ].unique().tolist() == [-1]
+    middle = (potential.low[1] + potential.high[1]).numpy() / 2
+    np.testing.assert_allclose(middle[differ], features[0][differ])
     assert np.isfinite(potential.predict(alloys()).forces).all()
 
 
