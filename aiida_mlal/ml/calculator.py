@@ -74,6 +74,7 @@ class MLCalculator(Calculator):
             raise ValueError(f"expected a skin of 0 Å or more, got {skin}")
         self.potential, self.uncertainty = potential, uncertainty
         self.neighbourhood = Neighbourhood(potential, skin)
+        self._domain = None if uncertainty is None else uncertainty.domain(potential)
         self._by_rows = None if uncertainty is None else uncertainty.of_rows(potential)
         self._by_members = None if uncertainty is None else uncertainty.of_members(potential)
         self._by_graph = None if uncertainty is None else uncertainty.of_graph(potential)
@@ -184,6 +185,11 @@ class MLCalculator(Calculator):
             self._know(self._by_graph(self.neighbourhood.graph(atoms)))
 
     def _know(self, found: Uncertainties) -> None:
+        if self._domain is not None and self.uncertainty is not None:
+            numbers, domain = self.atoms.numbers, self._domain
+            scores = domain.scores(numbers, domain.shortest(numbers, *self.contacts()))
+            owner = np.zeros(len(numbers), int)
+            found = domain.widen(found, scores, owner, self.uncertainty.is_variance)
         self.results["uncertainty"] = float(found.values[0])
         if found.per_atom is not None:
             self.results["uncertainties"] = np.asarray(found.per_atom)

@@ -364,8 +364,14 @@ class Potential(nn.Module, ABC):
 
     def remarks(self, configurations: Configurations) -> str:
         """Say what makes predictions for some structures doubtful; empty if nothing does."""
+        from aiida_mlal.ml.uncertainty.domain import Domain  # which looks at potentials
+
         parts = [part for part in self.modules() if isinstance(part, Potential)][1:]
-        return "; ".join(dict.fromkeys(filter(None, (p.remarks(configurations) for p in parts))))
+        said = [p.remarks(configurations) for p in parts]
+        domain = Domain.stored(self)
+        if domain is not None:
+            said.append(domain.remarks(configurations))
+        return "; ".join(dict.fromkeys(filter(None, said)))
 
     @property
     def dtype(self) -> torch.dtype:

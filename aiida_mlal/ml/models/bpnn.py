@@ -45,7 +45,7 @@ class BPNNOptions:
             raise ValueError(f"expected widths of hidden layers above 0, got {list(self.hidden)}")
 
 
-STRAIN = 0.3
+STRAIN = 0.1
 r"""The least that the range of a feature stands for.
 
 In few structures features may hardly differ, those of one volume above all; scaled by that, other

@@ -356,7 +356,11 @@ class MTP(Potential):
         return None
 
     def remarks(self, configurations: Configurations) -> str:
-        """Say where atoms are nearer than the radial functions are made for."""
+        """Say where atoms are nearer than the radial functions are made for, too."""
+        said = [self._too_near(configurations), super().remarks(configurations)]
+        return "; ".join(filter(None, said))
+
+    def _too_near(self, configurations: Configurations) -> str:
         near, limit = [], self.radial.min_dist
         for i, one in enumerate(configurations):
             if neighbours(one.positions, one.cells[0], one.pbc[0], limit)[0].size:

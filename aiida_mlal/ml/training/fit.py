@@ -19,6 +19,7 @@ from aiida_mlal.ml.models.ensemble import member_seed
 from aiida_mlal.ml.training.loop import Curve, Loop, Progress, remarks
 from aiida_mlal.ml.training.options import TrainingOptions
 from aiida_mlal.ml.training.problem import Problem
+from aiida_mlal.ml.uncertainty.domain import Domain
 
 EVERY = 1.0
 """Seconds between two looks at the members of an ensemble that learn side by side."""
@@ -103,6 +104,7 @@ def fit(
         )
     precision = options.precision
     potential.to(options.device, _PRECISIONS[precision] if precision else potential.dtype)
+    Domain.of(potential, learnable[train]).store(potential)
     learner, targets = _beyond_priors(potential, learnable)
     graph = learner.graph(learnable)
     first = learner.members[0]

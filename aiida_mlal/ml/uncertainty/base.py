@@ -13,6 +13,7 @@ from aiida_mlal.ml.configurations import Configurations
 from aiida_mlal.ml.evaluator import Members
 from aiida_mlal.ml.graph import Graph
 from aiida_mlal.ml.models.base import Potential, Prediction
+from aiida_mlal.ml.uncertainty.domain import Domain
 
 if TYPE_CHECKING:
     from aiida_mlal.ml.models.factory import ModelOptions
@@ -89,6 +90,9 @@ class Uncertainty(ABC):
 
     def check_model(self, model: "ModelOptions") -> None:  # noqa: B027
         """Raise ``ValueError`` for a model whose potentials are not of the kind that this needs."""
+
+    has_domain: ClassVar[bool] = True
+    """Whether it grows by the score of a ``Domain``; not where it knows by itself."""
 
     @abstractmethod
     def of(
@@ -175,7 +179,10 @@ class Uncertainty(ABC):
     def measure(
         self, potential: Potential, configurations: Configurations, batch: int = 64
     ) -> Uncertainties:
-        """Return the same for structures, ``batch`` of them at a time."""
+        """Return the same for structures, ``batch`` of them at a time, larger outside of a domain.
+
+        The domain is that of the structures that the potential has learned from, see ``Domain``.
+        """
         found = [
             self.of(potential, potential.graph(configurations[start : start + batch]))
             for start in range(0, len(configurations), batch)
@@ -183,9 +190,18 @@ class Uncertainty(ABC):
         if not found:
             return Uncertainties(self.kind, self.unit, np.zeros(0))
         per_atom = [part.per_atom for part in found if part.per_atom is not None]
-        return Uncertainties(
+        bare = Uncertainties(
             self.kind,
             self.unit,
             np.concatenate([part.values for part in found]),
             np.concatenate(per_atom) if per_atom else None,
         )
+        domain = self.domain(potential)
+        if domain is None:
+            return bare
+        scores = domain.scores(configurations.numbers, domain.nearest(configurations))
+        return domain.widen(bare, scores, configurations.owner, self.is_variance)
+
+    def domain(self, potential: Potential) -> Domain | None:
+        """Return the domain outside of which this measure is larger."""
+        return Domain.stored(potential) if self.has_domain else None

@@ -31,6 +31,7 @@ from aiida_mlal.ml.uncertainty.calibration import (
     force_deviations,
     pairs_of,
 )
+from aiida_mlal.ml.uncertainty.domain import Domain
 
 if TYPE_CHECKING:
     from aiida_mlal.ml.models.factory import ModelOptions
@@ -76,6 +77,10 @@ class Calibrated(Uncertainty):
             raise ValueError("base: expected one that is not calibrated yet")
         if not 0 < self.level < 1:
             raise ValueError(f"expected a level between 0 and 1, got {self.level}")
+
+    def domain(self, potential: Potential) -> Domain | None:
+        """Return that of the other measure."""
+        return self.inner.domain(potential)
 
     @property
     def inner(self) -> Uncertainty:

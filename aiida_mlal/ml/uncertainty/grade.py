@@ -39,6 +39,7 @@ class Grade(Uncertainty):
 
     kind: ClassVar[str] = "grade"
     unit: ClassVar[str] = "1"
+    has_domain: ClassVar[bool] = False
 
     mode: Literal["configuration", "neighbourhood"] | None = None
     threshold: float = SWAP
