@@ -196,8 +196,9 @@ class BPNN(DescriptorPotential):
         """Scale features to the training structures, and energies to their targets."""
         graph = prepared.graph
         species = self.species(graph.numbers)
-        known = prepared if isinstance(prepared, Described) else Described.of(self, graph)
-        features, swell = known.features, known.virials.diagonal(dim1=-2, dim2=-1).sum(-1).abs()
+        described = prepared if isinstance(prepared, Described) else Described.of(self, graph)
+        features = described.features
+        swell = described.virials.diagonal(dim1=-2, dim2=-1).sum(-1).abs()
         for element in range(len(self.elements)):
             mine = features[species == element]
             if not len(mine):
