@@ -307,7 +307,7 @@ class _Compared:
 
 @dataclass(frozen=True)
 class Agreement(Stop):
-    """Converged when predictions agree with labels at the last frames of all runs.
+    """Converged when all runs reached their aim, and predictions agree with labels there.
 
     Attributes
     ----------
@@ -336,6 +336,9 @@ class Agreement(Stop):
         """Compare the differences at the last frame of each run."""
         if not state.finals:
             return Verdict("go on", "no simulation has been run")
+        short = sum(not run.get("converged") for run in state.runs)
+        if short:
+            return Verdict("go on", f"{short} of {len(state.runs)} runs did not reach their aim")
         for final in state.finals:
             if final.labelled is None:
                 return Verdict("go on", f"the last frame of run {final.run} has no label")

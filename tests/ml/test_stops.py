@@ -305,6 +305,13 @@ class TestMovingCells:
         assert judge(Agreement(1.0, 1.0, stress_GPa=0.1), (0.5, 0.5)).outcome == "converged"
         assert judge(Agreement(1.0, 1.0, stress_GPa=0.08), (0.5, 0.5)).outcome == "go on"
 
+    def test_agreement_short_of_the_aim_is_no_convergence(self):
+        path, runs = crystal_path()
+        runs = [runs[0], {**runs[1], "reason": "strayed", "converged": False}]
+        verdict = Agreement().judge(state(path, stressed(path[[1, 3]], 0.0, 0.0), runs=runs))
+        assert verdict.outcome == "go on"
+        assert verdict.reason == "1 of 2 runs did not reach their aim"
+
     def test_the_curve_has_the_stress_beside_the_force(self):
         path, runs = crystal_path()
         found = row(state(path, stressed(path[[1, 3]], 0.2, -0.7), runs=runs))

@@ -38,6 +38,7 @@ def aluminium(make):
     return once("cell of aluminium", make)
 
 
+@pytest.mark.timeout(1800)
 def test_aluminium_ends_at_its_lattice_constant(aluminium):
     """By symmetry all forces are zero, so that the stress alone says where to."""
     assert aluminium.is_finished_ok, aluminium.exit_message
@@ -50,6 +51,7 @@ def test_aluminium_ends_at_its_lattice_constant(aluminium):
     )
 
 
+@pytest.mark.timeout(1800)
 def test_the_report_shows_the_stress_beside_the_force(aluminium):
     found = collect(aluminium, [direct_relaxation(aluminium, "BFGS")])
     assert found.smax_GPa == 0.1
