@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache, cached_property
 from itertools import pairwise
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -30,6 +30,11 @@ _inlined: Callable[[Callable[..., Any]], Any] = inlined(fastmath=True)
 
 BLOCK = W
 """Atoms handled together in the products, as a vector."""
+
+T = TypeVar("T")
+
+LEAST_PAIRS, MOST_SHARES = 20_000, 16
+"""Of how many pairs derivatives are added up at least, and in how many shares at most."""
 
 SYMMETRIC = np.array([[0, 5, 4], [5, 1, 3], [4, 3, 2]])
 """Where the kernels keep the elements of a symmetric 3 x 3 matrix."""
@@ -146,16 +151,15 @@ class MTPKernels:
         threads: int = 1,
     ) -> Float[np.ndarray, " coefficients"]:
         """Return derivatives, by all coefficients, of a sum with these factors."""
-        parts: list[np.ndarray] = []
 
-        def work(low: int, high: int) -> None:
+        def work(low: int, high: int) -> np.ndarray:
             found = np.zeros(of.radial.size + of.n_linear)
             values = (of.radial, of.moment, energies, forces, virials)
             _gradient(low, high, at.arrays(), *self._radial, *values, self._lists, found)
-            parts.append(found)
+            return found
 
-        _divide(work, at, threads)
-        return sum(parts, np.zeros(of.radial.size + of.n_linear))
+        n_shares = min(MOST_SHARES, 1 + int(at.first[-1]) // LEAST_PAIRS)
+        return sum(_divide(work, at, threads, n_shares), np.zeros(of.radial.size + of.n_linear))
 
 
 def _empty(at: Structures, *columns: int) -> Found:
@@ -165,15 +169,19 @@ def _empty(at: Structures, *columns: int) -> Found:
     return energies, forces, virials
 
 
-def _divide(work: Callable[[int, int], None], at: Structures, threads: int) -> None:
-    """Do the work on all structures; matrix products then keep to the thread they are in."""
-    shares = at.shares(threads)
+def _divide(
+    work: Callable[[int, int], T], at: Structures, threads: int, n_shares: int | None = None
+) -> list[T]:
+    """Do the work on all structures; matrix products then keep to the thread they are in.
+
+    What is added afterwards needs a number of shares that is not that of the threads.
+    """
+    shares = at.shares(n_shares or threads)
     with _pools().limit(limits=1, user_api="blas"):
-        if len(shares) == 1:
-            work(*shares[0])
-        elif shares:
-            with ThreadPoolExecutor(len(shares)) as pool:
-                list(pool.map(lambda share: work(*share), shares))
+        if min(len(shares), threads) < 2:
+            return [work(*share) for share in shares]
+        with ThreadPoolExecutor(threads) as pool:
+            return list(pool.map(lambda share: work(*share), shares))
 
 
 @cache

@@ -34,9 +34,13 @@ class Task(ABC):
     ----------
     OUTPUT
         Name of the file that the task writes unless told otherwise.
+    OWN_THREADS
+        Whether torch and BLAS have the threads that ``said_threads`` gives them, so that results
+        do not depend on the machine. Not where another code computes.
     """
 
     OUTPUT: ClassVar[str]
+    OWN_THREADS: ClassVar[bool] = True
 
     @abstractmethod
     def run(self) -> dict[str, Any]:

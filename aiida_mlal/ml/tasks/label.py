@@ -29,6 +29,7 @@ class Label(Task):
     """
 
     OUTPUT: ClassVar[str] = "labelled.safetensors"
+    OWN_THREADS: ClassVar[bool] = False
 
     calculator: Mapping[str, Any]
     dataset: str = "dataset.safetensors"

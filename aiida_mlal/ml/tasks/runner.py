@@ -30,6 +30,7 @@ from aiida_mlal.ml.tasks.base import (
     Task,
     write_json,
 )
+from aiida_mlal.ml.threads import said_threads
 
 PACKAGES = ("aiida-mlal", "ase", "numpy", "safetensors", "torch", "vesin")
 
@@ -92,7 +93,9 @@ def execute(values: Any) -> dict[str, Any]:
     status, message, found = OK, "", {}
     try:
         with _stoppable():
-            found = parse(values).run()
+            task = parse(values)
+            with said_threads() if task.OWN_THREADS else contextlib.nullcontext():
+                found = task.run()
     except ValueError as error:
         status, message = INVALID_INPUT, str(error)
     except FloatingPointError as error:

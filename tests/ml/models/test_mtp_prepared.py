@@ -11,6 +11,7 @@ from ase.build import bulk, molecule
 from aiida_mlal.ml.configurations import Configurations
 from aiida_mlal.ml.descriptors.moment_tensors import MomentBasis
 from aiida_mlal.ml.descriptors.radial_polynomials import Kind, RadialBasis
+from aiida_mlal.ml.fast import mtp_training
 from aiida_mlal.ml.models.base import Prediction, Prepared
 from aiida_mlal.ml.models.factory import single
 from aiida_mlal.ml.models.mtp import MTP, Contraction
@@ -155,6 +156,26 @@ def test_threads_share_the_structures(threads):
     try:
         assert_equal(prepared.derivatives(model), alone, rel=1e-13)
         assert_equal(prepared.predict(model), prepared.predict(model), rel=1e-13)
+    finally:
+        torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize("threads", [2, 3, 16])
+def test_threads_change_no_bit_of_a_gradient(threads, monkeypatch):
+    monkeypatch.setattr(mtp_training, "LEAST_PAIRS", 50)
+    model = potential(level=10)
+    prepared = model.prepare(model.graph(structures()))
+    assert prepared.structures.first[-1] > 200
+
+    def gradient():
+        said = prepared.predict(model)
+        loss = said.energies.sin().sum() + said.forces.square().sum()
+        return torch.cat([part.flatten() for part in torch.autograd.grad(loss, model.parameters())])
+
+    alone, before = gradient(), torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        assert all(torch.equal(gradient(), alone) for _ in range(3))
     finally:
         torch.set_num_threads(before)
 
