@@ -17,6 +17,8 @@ TORCH_FREE = {
     "", "configurations", "neighbours", "options", "parts", "metrics", "stops", "cli", "tensorfile",
     "tasks", "selection", "labelling", "simulation", "training", "uncertainty", "models", "formats",
     "formats.files", "formats.cfg", "formats.describe", "training.options",
+    "formats.ase_errors", "formats.ase_sizes", "formats.content", "formats.convergence",
+    "formats.extxyz", "formats.labels", "formats.numbers", "formats.table",
     "simulation.base", "simulation.cell", "simulation.continuation", "simulation.guard",
     "simulation.relax",
     "selection.base", "selection.filters", "selection.select", "selection.random",

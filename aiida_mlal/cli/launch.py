@@ -9,6 +9,7 @@ from aiida_mlal.cli.campaign import Wishes, campaign_options, launch_campaign, r
 from aiida_mlal.cli.params import parse_indices
 from aiida_mlal.cli.root import root
 from aiida_mlal.cli.structures import read_dataset, read_structure
+from aiida_mlal.ml.cli import label_keys
 
 if TYPE_CHECKING:
     from aiida.engine import ProcessBuilder
@@ -88,8 +89,16 @@ def offline(
     'name of an ASE calculator, or its name and options as JSON, {"name": "lj", "options": '
     '{"epsilon": 0.1}}.',
 )
+@label_keys
 @decorators.with_dbenv()
-def pool(wishes: Wishes, candidates: str, test: str | None, size: int | None, daemon: bool) -> None:
+def pool(
+    wishes: Wishes,
+    candidates: str,
+    test: str | None,
+    size: int | None,
+    keys: dict[str, str],
+    daemon: bool,
+) -> None:
     """Learn from a pool of CANDIDATES those that are worth it.
 
     CANDIDATES are a file that ASE can read, or the PK or UUID of a data set.
@@ -101,11 +110,11 @@ def pool(wishes: Wishes, candidates: str, test: str | None, size: int | None, da
         workflow: Any = WorkflowFactory("mlal.pool")
         found: ProcessBuilder = workflow.get_builder_from_protocol(
             wishes.codes,
-            read_dataset(candidates),
+            read_dataset(candidates, keys),
             wishes.protocol,
             _with_size(wishes, size),
             wishes.calculator,
-            test=None if test is None else read_dataset(test),
+            test=None if test is None else read_dataset(test, keys),
         )
         return found
 

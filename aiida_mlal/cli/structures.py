@@ -1,5 +1,6 @@
 """Structures that a user names: by a file, or by the PK or UUID of a node."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -9,7 +10,9 @@ if TYPE_CHECKING:
     from aiida_mlal.data.dataset import DatasetData
 
 
-def read_structure(text: str) -> tuple["StructureData | DatasetData", list[Any]]:
+def read_structure(
+    text: str, keys: Mapping[str, str] | None = None
+) -> tuple["StructureData | DatasetData", list[Any]]:
     """Return the node of a structure, and the atoms that its file says are fixed.
 
     Several frames in a file, or a data set, begin several simulations.
@@ -17,27 +20,33 @@ def read_structure(text: str) -> tuple["StructureData | DatasetData", list[Any]]
     Raises
     ------
     ValueError
-        If there is no such file or node, or it is no structure.
+        If there is no such file or node, it is no structure, or has constraints that would not be
+        kept while atoms move.
     """
     from aiida.orm import StructureData
 
     from aiida_mlal.data.dataset import DatasetData
     from aiida_mlal.data.structures import to_structure
-    from aiida_mlal.ml.formats.files import read
+    from aiida_mlal.ml.options import within
 
     if Path(text).is_file():
-        frames = read(text)
+        dataset = _from_file(text, keys)
+        frames = dataset.configurations
+        with within(text):
+            frames.check_movable()
         if len(frames) == 1:
             return to_structure(frames), fixed_list(frames.fixed)
-        return DatasetData(frames), []
+        return dataset, []
     node = _load(text)
     if not isinstance(node, (StructureData, DatasetData)):
         raise ValueError(f"expected a structure or a data set, got {node}")
     return node, []
 
 
-def read_dataset(text: str) -> "DatasetData":
+def read_dataset(text: str, keys: Mapping[str, str] | None = None) -> "DatasetData":
     """Return the data set of a file or of a node, with its labels if it has any.
+
+    ``keys`` are what a file calls its labels (see ``DatasetData.from_file``).
 
     Raises
     ------
@@ -45,10 +54,9 @@ def read_dataset(text: str) -> "DatasetData":
         If there is no such file or node, or it is no data set.
     """
     from aiida_mlal.data.dataset import DatasetData
-    from aiida_mlal.ml.formats.files import read
 
     if Path(text).is_file():
-        return DatasetData(read(text))
+        return _from_file(text, keys)
     node = _load(text)
     if not isinstance(node, DatasetData):
         raise ValueError(f"expected a data set, got {node}")
@@ -62,6 +70,14 @@ def fixed_list(mask: Any) -> list[Any]:
         for i, components in enumerate(mask)
         if components.any()
     ]
+
+
+def _from_file(path: str, keys: Mapping[str, str] | None) -> "DatasetData":
+    from aiida.cmdline.utils import echo
+
+    from aiida_mlal.data.dataset import DatasetData
+
+    return DatasetData.from_file(path, keys=keys, tell=echo.echo_warning)
 
 
 def _load(text: str) -> "Node":

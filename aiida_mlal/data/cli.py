@@ -9,6 +9,9 @@ from aiida.cmdline.commands.cmd_data import verdi_data
 from aiida.cmdline.params import arguments, options, types
 from aiida.cmdline.utils import decorators, echo
 
+from aiida_mlal.ml.cli import TYPES as ELEMENTS_OF_TYPES
+from aiida_mlal.ml.cli import label_keys
+
 if TYPE_CHECKING:
     from aiida_mlal.data.content import ContentData
 
@@ -103,10 +106,14 @@ def _add_export(group: click.Group, name: str, formats: Iterable[str]) -> None:
 @dataset.command("import")
 @click.argument("path", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option("-L", "--label", default="", help="Of the new node; by default the file's name.")
+@ELEMENTS_OF_TYPES
+@label_keys
 @decorators.with_dbenv()
-def import_dataset(path: Path, label: str) -> None:
+def import_dataset(
+    path: Path, label: str, elements: list[str] | None, keys: dict[str, str]
+) -> None:
     """Make a node of the file PATH: of this package, or of any format that ASE reads."""
-    _import("dataset", path, label)
+    _import("dataset", path, label, elements=elements, keys=keys, tell=echo.echo_warning)
 
 
 @potential.command("import")
@@ -116,15 +123,15 @@ def import_dataset(path: Path, label: str) -> None:
 @decorators.with_dbenv()
 def import_potential(path: Path, label: str, elements: str | None) -> None:
     """Make a node of the file PATH: of this package, or a moment tensor potential of MLIP."""
-    _import("potential", path, label, *([elements.split(",")] if elements else []))
+    _import("potential", path, label, elements=elements.split(",") if elements else None)
 
 
-def _import(name: str, path: Path, label: str, *more: Any) -> None:
+def _import(name: str, path: Path, label: str, **options: Any) -> None:
     from aiida.plugins import DataFactory
 
     cls: Any = DataFactory(f"mlal.{name}")
     try:
-        node = cls.from_file(path, *more)
+        node = cls.from_file(path, **options)
     except ValueError as error:
         echo.echo_critical(str(error))
     node.label = label or path.name

@@ -2,7 +2,7 @@
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cached_property
 from io import StringIO
 from pathlib import Path
@@ -10,11 +10,14 @@ from typing import Any, ClassVar
 from uuid import UUID
 
 from aiida.common.exceptions import ValidationError
+from aiida.common.log import AIIDA_LOGGER
 from aiida.orm.pydantic import OrmMetadataField
 from ase import Atoms
 
 from aiida_mlal.data.content import ContentData
 from aiida_mlal.ml.configurations import OK, Configurations
+
+_LOGGER = AIIDA_LOGGER.getChild("mlal")
 
 
 class DatasetData(ContentData):
@@ -77,11 +80,39 @@ class DatasetData(ContentData):
         return cls(Configurations.from_ase(structures))
 
     @classmethod
-    def from_file(cls, path: str | Path) -> "DatasetData":
-        """Return the node of a file of configurations, or of any file that ASE can read."""
-        from aiida_mlal.ml.formats.files import read
+    def from_file(
+        cls,
+        path: str | Path,
+        elements: Sequence[str] | None = None,
+        keys: Mapping[str, str] | None = None,
+        tell: Callable[[str], None] | None = None,
+    ) -> "DatasetData":
+        """Return the node of a file of configurations, or of any file that ASE can read.
 
-        return cls(read(path))
+        Parameters
+        ----------
+        elements
+            Chemical symbols of the types of a file of MLIP, where it does not name them.
+        keys
+            What the file calls its labels, such as ``{"energy": "REF_energy"}``; see
+            ``aiida_mlal.ml.formats.labels.LabelKeys``.
+        tell
+            Called with each sentence about the reading, such as what looks like labels and was
+            not read; by default these are warnings in the log of AiiDA.
+
+        Raises
+        ------
+        ValueError
+            If the file cannot be read, or lacks a key.
+        """
+        from aiida_mlal.ml.formats.files import load
+        from aiida_mlal.ml.formats.labels import LabelKeys
+        from aiida_mlal.ml.options import build
+
+        found = load(path, elements, keys=build(LabelKeys, keys or {}, "keys"))
+        for remark in found.remarks:
+            (tell or _LOGGER.warning)(remark)
+        return cls(found.configurations)
 
     @classmethod
     def concatenate(cls, datasets: Sequence["DatasetData"]) -> "DatasetData":

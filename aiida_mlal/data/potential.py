@@ -9,6 +9,9 @@ import numpy as np
 from aiida.orm.pydantic import OrmMetadataField
 
 from aiida_mlal.data.content import ContentData
+from aiida_mlal.ml.formats.content import read_bytes
+from aiida_mlal.ml.formats.table import ALMTP, MTP, known
+from aiida_mlal.ml.options import within
 from aiida_mlal.ml.tensorfile import unpack
 
 if TYPE_CHECKING:
@@ -16,7 +19,6 @@ if TYPE_CHECKING:
     from aiida_mlal.ml.models.checkpoint import Checkpoint
 
 FORMAT, VERSION = "aiida-mlal/potential", 1  # as in ml.models.checkpoint, which imports torch
-MLIP = (".mtp", ".almtp", ".mtp.xz", ".almtp.xz")
 
 
 class PotentialData(ContentData):
@@ -61,14 +63,12 @@ class PotentialData(ContentData):
             If the file is something else.
         """
         path = Path(path)
-        if path.name.endswith(MLIP):
-            from aiida_mlal.ml.formats.potentials import load
+        with within(str(path)):
+            if known(path).name in (MTP, ALMTP):
+                from aiida_mlal.ml.formats.potentials import load
 
-            return cls.from_potential(load(path, elements))
-        try:
-            return cls(path.read_bytes())
-        except ValueError as error:
-            raise ValueError(f"{path}: {error}") from error
+                return cls.from_potential(load(path, elements))
+            return cls(read_bytes(path))
 
     @classmethod
     def from_potential(

@@ -1,6 +1,7 @@
 """The command ``mlal``: every task of the machine-learning layer, without AiiDA."""
 
 import contextlib
+import functools
 import json
 import sys
 from collections.abc import Iterator
@@ -98,6 +99,30 @@ TYPES = click.option(
     help="Of the types 0, 1, ... in .mtp and .cfg files, such as Ag,Pd. By default what the files "
     "say, and H, He, ... where they do not.",
 )
+KEYS = {
+    "energy": "The energy's key in files of structures, such as REF_energy (eV); energy or "
+    "free_energy, where a file has both.",
+    "forces": "The forces' column in files of structures, such as REF_forces (eV/Å).",
+    "stress": "The stress's key in files of structures (eV/Å³, positive in tension).",
+    "virial": "The virial's key in files of structures (eV): the stress is -1 times it by the "
+    "volume. 'virial' is read where there are no stresses.",
+}
+
+
+def label_keys(command: Any) -> Any:
+    """Add the options that say what a file calls its labels; the command gets them as ``keys``."""
+
+    @functools.wraps(command)
+    def with_keys(*arguments: Any, **options: Any) -> Any:
+        given = {kind: options.pop(f"{kind}_key") for kind in KEYS}
+        keys = {kind: key for kind, key in given.items() if key is not None}
+        return command(*arguments, keys=keys, **options)
+
+    for kind, words in reversed(KEYS.items()):
+        with_keys = click.option(f"--{kind}-key", metavar="NAME", help=words)(with_keys)
+    return with_keys
+
+
 COUNTED = "{} does not say which elements its types are: they count as H, He, ..., see --elements"
 TRAINING_SET = click.option(
     "--train", type=FILE, help="The training set: what the potential has learned from."
@@ -150,7 +175,8 @@ def mlal() -> None:
     """Train and use interatomic potentials: the work of aiida-mlal without AiiDA.
 
     Structures are read from .cfg files of MLIP, any file that ASE knows, or .safetensors files of
-    this package; potentials from .mtp, .almtp or .safetensors. Energies are in eV, lengths in Å,
+    this package; potentials from .mtp, .almtp or .safetensors. All are known by their content, and
+    may be compressed. Energies are in eV, lengths in Å,
     stresses in eV/Å³, positive in tension.
 
     Where an option wants JSON it takes a text '{...}', a file ending in .json, or, to leave all
@@ -222,6 +248,7 @@ How it is trained follows from the model, where it is not said. A moment tensor 
 )
 @SEED
 @output("potential.safetensors")
+@label_keys
 def train(**options: Any) -> None:
     """Train a potential on the labelled structures of DATASET."""
     _do("train", options)
@@ -268,6 +295,7 @@ def relax(**options: Any) -> None:
 @SEED
 @ELEMENTS
 @output("selected.safetensors")
+@label_keys
 def select(**options: Any) -> None:
     """Choose which CANDIDATES are worth a label.
 
@@ -307,6 +335,7 @@ def select(**options: Any) -> None:
 )
 @ELEMENTS
 @output("graded.extxyz")
+@label_keys
 def grade(**options: Any) -> None:
     """Say how far STRUCTURES are from what a POTENTIAL has learned (calc-grade of MLIP).
 
@@ -342,6 +371,7 @@ def label(**options: Any) -> None:
 )
 @ELEMENTS
 @output("predictions.extxyz")
+@label_keys
 def evaluate(**options: Any) -> None:
     """Compute energies, forces and stresses of STRUCTURES with a POTENTIAL (calc-efs of MLIP).
 
@@ -355,6 +385,7 @@ def evaluate(**options: Any) -> None:
 @mlal.command()
 @potential_and("STRUCTURES")
 @ELEMENTS
+@label_keys
 def errors(**options: Any) -> None:
     """Compare a POTENTIAL with the labels of STRUCTURES (calc-errors of MLIP)."""
     _do("evaluate", {"output": None, **_files(options, "dataset")})
@@ -402,13 +433,16 @@ def cut(
 @click.argument("source", type=FILE)
 @click.argument("target", type=click.Path(dir_okay=False))
 @TYPES
-def convert(source: str, target: str, elements: list[str] | None) -> None:
+@label_keys
+def convert(source: str, target: str, elements: list[str] | None, keys: dict[str, str]) -> None:
     """Read the structures or the potential of SOURCE and write them to TARGET.
 
-    The formats follow from the ends of the names. What TARGET has no place for is named.
+    SOURCE is known by its content, the format of TARGET by the end of its name. What TARGET has no
+    place for is named.
     """
-    from aiida_mlal.ml.formats import cfg, files
+    from aiida_mlal.ml.formats import cfg, files, table
     from aiida_mlal.ml.formats.describe import is_potential
+    from aiida_mlal.ml.formats.labels import LabelKeys
 
     with _plainly():
         if is_potential(source):
@@ -418,13 +452,17 @@ def convert(source: str, target: str, elements: list[str] | None) -> None:
             potential = potentials.load(source, elements)
             potentials.save(potential, target)
             click.echo(f"potential written to {target}")
-            if target.endswith(".mtp") and ActiveSet.is_in(potential):
+            if table.by_name(target).name == table.MTP and ActiveSet.is_in(potential):
                 click.echo("left out, as .mtp has no place for it: the active set")
         else:
-            configurations = files.read(source, elements)
+            found = files.load(source, elements, keys=LabelKeys(**keys))
+            configurations = found.configurations
             files.write(configurations, target, elements or files.types(source, configurations))
             click.echo(f"{len(configurations)} structures written to {target}")
-            lost = cfg.left_out(configurations) if target.endswith(files.CFG) else []
+            for remark in found.remarks:
+                click.echo(remark)
+            to_cfg = table.by_name(target).name == table.CFG
+            lost = cfg.left_out(configurations) if to_cfg else []
             if lost:
                 click.echo(f"left out, as .cfg has no place for it: {', '.join(lost)}")
             if elements is None and files.only_numbers(source):
@@ -461,12 +499,15 @@ def fit_morse(elements: tuple[str, ...], calculator: dict[str, Any], box: float 
 
 @mlal.command()
 @click.argument("file", type=FILE)
-def show(file: str) -> None:
+@TYPES
+@label_keys
+def show(file: str, elements: list[str] | None, keys: dict[str, str]) -> None:
     """Say what is in a FILE of structures, or in a potential."""
     from aiida_mlal.ml.formats.describe import describe
+    from aiida_mlal.ml.formats.labels import LabelKeys
 
     with _plainly():
-        _print(describe(file))
+        _print(describe(file, elements, LabelKeys(**keys)))
 
 
 @mlal.command()

@@ -11,11 +11,12 @@ from typing import Any
 import numpy as np
 from ase import Atoms
 from ase.calculators.singlepoint import SinglePointCalculator
-from ase.constraints import FixAtoms, FixCartesian
+from ase.constraints import FixAtoms, FixCartesian, FixedLine, FixedPlane, FixScaled
 from ase.data import atomic_masses, chemical_symbols
 from ase.stress import full_3x3_to_voigt_6_stress
 from jaxtyping import Bool, Float, Int
 
+from aiida_mlal.ml.options import within
 from aiida_mlal.ml.tensorfile import pack, unpack
 
 FORMAT = "aiida-mlal/configurations"
@@ -30,6 +31,14 @@ SITES = ("initial_charges", "initial_magmoms", "masses", "tags")
 
 ELECTRONIC = ("initial_charges", "initial_magmoms")
 """Those of ``SITES`` that tell apart states of equal geometry."""
+
+FILE_STATUS, NOT_KEPT = "file_status", "constraints_not_kept"
+"""Names in ``info`` of a status that is none of ours, and of constraints that are not kept."""
+
+LONGEST_TEXTS = 2**26
+"""Characters of all texts of a key of ``info``, each as long as the longest: 256 MiB."""
+
+_ENERGIES = ("energy", "free_energy")
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,8 +103,9 @@ class Configurations:
             if array.shape != shape:
                 raise ValueError(f"{name} must have shape {shape}, got {array.shape}")
             object.__setattr__(self, name, _frozen(array))
+        _check_counts(self.counts, self.numbers)
         for name, length in (("info", n), ("arrays", n_atoms)):
-            extra = {key: _plain(value) for key, value in sorted(getattr(self, name).items())}
+            extra = {key: _plain(value, key) for key, value in sorted(getattr(self, name).items())}
             for key, value in extra.items():
                 if len(value) != length:
                     raise ValueError(f"{name}[{key!r}] must have length {length}, got {len(value)}")
@@ -133,39 +143,58 @@ class Configurations:
         )
 
     @classmethod
-    def from_ase(cls, structures: Atoms | Iterable[Atoms]) -> "Configurations":
+    def from_ase(
+        cls, structures: Atoms | Iterable[Atoms], energy: str | None = None
+    ) -> "Configurations":
         """Return ASE structures with the results of their calculators and their constraints.
 
-        ``FixAtoms`` and ``FixCartesian`` are kept; another constraint raises ``ValueError``.
-        Of ``info``, the keys that every structure has as a number or string are kept; of atoms,
-        those ``SITES`` that are not everywhere what ASE takes them to be by default. Results of
-        another geometry than the present one are left out. Where a code knows the energy that
-        forces are the derivative of (``free_energy``), it is taken.
+        Constraints that keep atoms from moving along axes are kept; of others, ``info`` has the
+        names (``constraints_not_kept``), and no simulation moves such a structure. Of ``info``,
+        numbers, texts and arrays of numbers are kept, filled up as by ``concatenate``; a
+        ``status`` that is none of ``STATUSES`` is called ``file_status``. Of atoms, those ``SITES``
+        are kept that are not everywhere what ASE takes them to be by default. Results of another
+        geometry than the present one are left out.
+
+        Parameters
+        ----------
+        energy
+            Which result of the calculators is the energy. By default ``free_energy``, that which
+            forces are the derivative of, if all that have an energy have it; else ``energy``.
+
+        Raises
+        ------
+        ValueError
+            For results of a wrong shape, or if structures have different kinds of energy only.
         """
         frames = [structures] if isinstance(structures, Atoms) else list(structures)
         results = [_results(atoms) for atoms in frames]
-        shared = set.intersection(*(set(a.info) for a in frames)) if frames else set()
-        info = {
-            key: np.array([a.info[key] for a in frames])
-            for key in sorted(shared)
-            if all(isinstance(a.info[key], (str, bool, int, float, np.generic)) for a in frames)
-        }
-        return cls(
-            numbers=_join([a.numbers for a in frames], (0,), int),
+        energy = energy or kind_of_energy(results)
+        labels = []
+        for i, (atoms, found) in enumerate(zip(frames, results, strict=True)):
+            with within(f"structure {i}"):
+                labels.append(_labels(found, energy, len(atoms)))
+        kept = [_fixed_components(atoms) for atoms in frames]
+        numbers = _join([a.numbers for a in frames], (0,), int)
+        _check_counts(np.array([len(a) for a in frames], int), numbers)
+        made = cls(
+            numbers=numbers,
             positions=_join([a.positions for a in frames], (0, 3)),
             counts=np.array([len(a) for a in frames], int),
             cells=np.array([a.cell.array for a in frames]).reshape(-1, 3, 3),
             pbc=np.array([a.pbc for a in frames], bool).reshape(-1, 3),
-            fixed=_join([_fixed_components(a) for a in frames], (0, 3), bool),
-            energies=np.array([r.get("free_energy", r.get("energy", np.nan)) for r in results]),
-            forces=_join(
-                [r.get("forces", np.full((len(a), 3), np.nan)) for a, r in zip(frames, results)],
-                (0, 3),
-            ),
-            stresses=np.array([_full_stress(r.get("stress")) for r in results]).reshape(-1, 3, 3),
-            info=info,
+            fixed=_join([fixed for fixed, _ in kept], (0, 3), bool),
+            energies=np.array([energy for energy, _, _ in labels]),
+            forces=_join([forces for _, forces, _ in labels], (0, 3)),
+            stresses=np.array([stress for _, _, stress in labels]).reshape(-1, 3, 3),
+            info=_info([a.info for a in frames]),
             arrays=_sites(frames),
         )
+        made = made.with_own_status()
+        if any(names for _, names in kept):
+            before = made.info.get(NOT_KEPT, [""] * len(frames))
+            said = [", ".join(filter(None, both)) for both in zip(before, (n for _, n in kept))]
+            made = made.with_info(**{NOT_KEPT: said})
+        return made
 
     def to_ase(self) -> list[Atoms]:
         """Return the structures as ASE atoms, with labels and constraints."""
@@ -205,6 +234,9 @@ class Configurations:
         joined: dict[str, Any] = {
             name: np.concatenate([getattr(batch, name) for batch in batches]) for name in _ARRAYS
         }
+        for key, values in ((k, v) for batch in batches for k, v in batch.info.items()):
+            if values.dtype.kind == "U":
+                _check_width(values.dtype.itemsize // 4, len(joined["counts"]), key)
         for group in ("info", "arrays"):
             keys = sorted({key for batch in batches for key in getattr(batch, group)})
             joined[group] = {
@@ -213,9 +245,25 @@ class Configurations:
             }
         return Configurations(**joined)
 
+    def with_own_status(self) -> "Configurations":
+        """Return the same structures, a ``status`` that is none of ours called ``file_status``.
+
+        Where a status of ours is missing, it is what the labels say.
+        """
+        if "status" not in self.info:
+            return self
+        info = dict(self.info)
+        found = info.pop("status")
+        if found.dtype.kind == "U" and set(found.tolist()) <= {*STATUSES, ""}:
+            said = np.where(np.isfinite(self.energies), OK, UNLABELLED)
+            info["status"] = np.where(found == "", said, found)
+        else:
+            info[FILE_STATUS] = found
+        return replace(self, info=info)
+
     def with_info(self, **values: Any) -> "Configurations":
         """Return the same structures with more values for each of them."""
-        return replace(self, info={**self.info, **{k: np.asarray(v) for k, v in values.items()}})
+        return replace(self, info={**self.info, **{k: _array(v, k) for k, v in values.items()}})
 
     def with_arrays(self, **values: Any) -> "Configurations":
         """Return the same structures with more values for each of their atoms."""
@@ -251,6 +299,7 @@ class Configurations:
             self.cells,
             self.pbc,
             fixed=self.fixed,
+            info={key: self.info[key] for key in (NOT_KEPT,) if key in self.info},
             arrays=self.sites,
         )
 
@@ -318,14 +367,42 @@ class Configurations:
             what = f"the position of atom {int(np.flatnonzero(lost)[0] - self.offsets[i])}"
         raise ValueError(f"structure {i} ({self[i].formulas[0]}): {what} is not finite")
 
+    def check_movable(self) -> None:
+        """Refuse constraints that a simulation would not keep.
+
+        Raises
+        ------
+        ValueError
+            Which names the first structure and its constraints.
+        """
+        said = self.info.get(NOT_KEPT, np.zeros(0, "U1"))
+        for i in np.flatnonzero(said != "")[:1]:
+            raise ValueError(
+                f"structure {i} ({self[i].formulas[0]}): its constraints {said[i]} would not be "
+                "kept while atoms move; those that keep atoms from moving along x, y or z are "
+                "(FixAtoms, FixCartesian, FixedPlane, FixedLine, FixScaled)"
+            )
+
     def check_labels(self) -> None:
-        """Refuse labels of status ``ok`` that are there in part only, or infinite.
+        """Refuse labels of status ``ok`` that are missing, there in part only, or infinite.
 
         Raises
         ------
         ValueError
             Which names the first structure and what is wrong with it.
         """
+        strange = sorted(set(self.status.tolist()) - set(STATUSES))
+        if strange:
+            raise ValueError(f"unknown status {strange[0]!r}, choose from {list(STATUSES)}")
+        known = np.isfinite(self.forces).any(axis=1)
+        forceless = np.bincount(self.owner, weights=known, minlength=len(self)) == 0
+        lost = (self.status == OK) & np.isnan(self.energies) & forceless
+        if lost.any():
+            i = int(lost.argmax())
+            raise ValueError(
+                f"structure {i} ({self[i].formulas[0]}) has the status 'ok', but neither energy "
+                "nor forces"
+            )
         structures = np.arange(len(self))
         labels = {
             "energy": (self.energies, structures),
@@ -419,9 +496,13 @@ class Configurations:
             values[group] = {
                 k[len(prefix) :]: v for k, v in tensors.items() if k.startswith(prefix)
             }
-        values["info"] |= {
-            key: np.array(v, dtype=str) for key, v in header.get("strings", {}).items()
-        }
+        for name in ("numbers", "counts"):
+            if tensors[name].dtype.kind not in "iu":
+                raise ValueError(f"{name}: expected whole numbers, got {tensors[name].dtype}")
+        words = header.get("strings", {})
+        if not isinstance(words, dict) or not all(isinstance(v, list) for v in words.values()):
+            raise ValueError("strings: expected a list of texts for each key of info")
+        values["info"] |= {key: texts(v, key) for key, v in words.items()}
         return cls(**values)
 
     def save(self, path: str | Path) -> None:
@@ -431,10 +512,8 @@ class Configurations:
     @classmethod
     def load(cls, path: str | Path) -> "Configurations":
         """Read a file written by ``save``; ``ValueError`` where it is something else."""
-        try:
+        with within(str(path)):
             return cls.from_bytes(Path(path).read_bytes())
-        except ValueError as error:
-            raise ValueError(f"{path}: {error}") from error
 
     def _atoms(self, i: int) -> Atoms:
         a, b = self.offsets[i], self.offsets[i + 1]
@@ -465,6 +544,60 @@ class Configurations:
 
 _ARRAYS = tuple(f.name for f in fields(Configurations) if f.name not in ("info", "arrays"))
 _PER_ATOM = ("numbers", "positions", "fixed", "forces")
+
+
+def kind_of_energy(results: Sequence[Mapping[str, Any]]) -> str:
+    """Return which result is the energy of all: ``free_energy`` if all that have one have it.
+
+    Raises
+    ------
+    ValueError
+        If some have only the one, some only the other.
+    """
+    known = [set(found) & {"energy", "free_energy"} for found in results]
+    for name in ("free_energy", "energy"):
+        if all(name in found for found in known if found):
+            return name
+    first = {name: next(i for i, f in enumerate(known) if f == {name}) for name in _ENERGIES}
+    raise ValueError(
+        f"structure {first['energy']} has only an energy, structure {first['free_energy']} only a "
+        "free_energy: these are different things, and one is wanted for all"
+    )
+
+
+def texts(values: Sequence[Any], name: str) -> np.ndarray:
+    """Return texts as an array, each entry of which is as long as the longest.
+
+    Raises
+    ------
+    ValueError
+        If one is so long that the array would be out of proportion.
+    """
+    words = [str(value) for value in values]
+    _check_width(max(map(len, words), default=0), len(words), name)
+    return np.array(words, dtype=str)
+
+
+def _check_width(longest: int, n: int, name: str) -> None:
+    if longest * n > LONGEST_TEXTS:
+        raise ValueError(
+            f"info[{name!r}] has a text of {longest} characters, {n} structures can have texts of "
+            f"{LONGEST_TEXTS // n}"
+        )
+
+
+def _check_counts(counts: np.ndarray, numbers: np.ndarray) -> None:
+    if counts.min(initial=0) < 0:
+        raise ValueError(f"counts must not be negative, got {counts.min()}")
+    strange = (numbers < 1) | (numbers >= len(chemical_symbols))
+    if strange.any():
+        atom = int(strange.argmax())
+        owner = int(np.searchsorted(np.cumsum(counts), atom, side="right"))
+        atom -= int(counts[:owner].sum())
+        raise ValueError(
+            f"structure {owner}: atom {atom} has the atomic number {numbers[strange][0]}, which is "
+            "that of no element (X, as ASE calls it, is none)"
+        )
 
 
 def _blank(n: int, n_atoms: int) -> dict[str, np.ndarray]:
@@ -498,11 +631,17 @@ def _first_row(values: np.ndarray) -> int:
     return int(np.flatnonzero(~np.isfinite(values).all(axis=1))[0])
 
 
-def _plain(values: Any) -> np.ndarray:
-    array = np.array(values)
+def _plain(values: Any, name: str = "") -> np.ndarray:
+    array = np.array(_array(values, name))
     if array.dtype.kind not in "biufU":
         raise ValueError(f"expected numbers or strings, got {array.dtype}")
     return _frozen(array)
+
+
+def _array(values: Any, name: str) -> np.ndarray:
+    if isinstance(values, (list, tuple)) and any(isinstance(v, str) for v in values):
+        return texts(values, name)
+    return np.asarray(values)
 
 
 def _join(arrays: list[np.ndarray], empty: tuple[int, ...], dtype: type = float) -> np.ndarray:
@@ -547,26 +686,97 @@ def _results(atoms: Atoms) -> Mapping[str, Any]:
 def _full_stress(stress: Any) -> np.ndarray:
     if stress is None:
         return np.full((3, 3), np.nan)
-    stress = np.asarray(stress, float)
-    if stress.shape == (3, 3):
-        return stress
+    stress = _real(stress, "stress", ((6,), (3, 3), (9,)))
+    if stress.size == 9:
+        return stress.reshape(3, 3)
     xx, yy, zz, yz, xz, xy = stress
     return np.array([[xx, xy, xz], [xy, yy, yz], [xz, yz, zz]])
 
 
-def _fixed_components(atoms: Atoms) -> np.ndarray:
-    fixed = np.zeros((len(atoms), 3), bool)
+def _labels(
+    results: Mapping[str, Any], energy: str, n_atoms: int
+) -> tuple[float, np.ndarray, np.ndarray]:
+    """Return energy, forces and stress, NaN where they are missing."""
+    forces = results.get("forces")
+    if forces is None:
+        forces = np.full((n_atoms, 3), np.nan)
+    return (
+        float(_real(results.get(energy, np.nan), energy, ((),))),
+        _real(forces, "forces", ((n_atoms, 3),)),
+        _full_stress(results.get("stress")),
+    )
+
+
+def _real(values: Any, name: str, shapes: tuple[tuple[int, ...], ...]) -> np.ndarray:
+    """Return real numbers of one of some shapes."""
+    try:
+        array = np.asarray(values)
+    except ValueError:  # rows of different lengths
+        array = np.zeros(0, object)
+    if array.dtype.kind not in "iuf" or array.shape not in shapes:
+        wanted = " or ".join(str(shape) for shape in shapes)
+        what = "a real number" if shapes == ((),) else f"real numbers of shape {wanted}"
+        got = repr(values)[:60] if array.ndim == 0 else f"{array.dtype} of shape {array.shape}"
+        raise ValueError(f"{name}: expected {what}, got {got}")
+    return array.astype(float)
+
+
+def _info(frames: Sequence[Mapping[str, Any]]) -> dict[str, np.ndarray]:
+    """Return what the ``info`` of ASE structures has of one kind and shape in all that have it."""
+    found = {}
+    for key in sorted({str(key) for info in frames for key in info}):
+        values: list[Any] = [info.get(key) for info in frames]
+        there: list[Any] = [value for value in values if _is_plain(value)]
+        if not there or len(there) < sum(value is not None for value in values):
+            continue
+        if any(isinstance(value, str) for value in there):
+            if all(np.ndim(value) == 0 for value in there):
+                found[key] = texts(["" if value is None else value for value in values], key)
+            continue
+        shape = np.shape(there[0])
+        if all(np.shape(value) == shape for value in there):
+            blank = np.full(shape, np.nan)
+            found[key] = np.array([blank if value is None else value for value in values])
+    return found
+
+
+def _is_plain(value: Any) -> bool:
+    if isinstance(value, (str, bool, int, float, np.generic)):
+        return not isinstance(value, np.generic) or value.dtype.kind in "biufU"
+    try:
+        return isinstance(value, (np.ndarray, list)) and np.asarray(value).dtype.kind in "biuf"
+    except ValueError:  # rows of different lengths
+        return False
+
+
+def _fixed_components(atoms: Atoms) -> tuple[np.ndarray, str]:
+    """Return the components that constraints fix, and the names of constraints of other kinds."""
+    fixed, others = np.zeros((len(atoms), 3), bool), []
     for constraint in atoms.constraints:
-        if isinstance(constraint, FixAtoms):
-            fixed[constraint.index] = True
-        elif isinstance(constraint, FixCartesian):
-            fixed[constraint.index] |= np.asarray(constraint.mask, bool)
+        along = _fixed_axes(constraint, atoms)
+        if along is None:
+            others.append(type(constraint).__name__)
         else:
-            raise ValueError(
-                f"the constraint {type(constraint).__name__} cannot be kept, "
-                "choose from ['FixAtoms', 'FixCartesian']"
-            )
-    return fixed
+            fixed[constraint.index] |= along
+    return fixed, ", ".join(dict.fromkeys(others))
+
+
+def _fixed_axes(constraint: Any, atoms: Atoms) -> np.ndarray | None:
+    """Return along which axes a constraint keeps atoms from moving, None if it does otherwise."""
+    if isinstance(constraint, FixAtoms):
+        return np.ones(3, bool)
+    if isinstance(constraint, FixCartesian):
+        return np.asarray(constraint.mask, bool)
+    if isinstance(constraint, FixedPlane):
+        free = np.linalg.svd(np.asarray(constraint.dir, float)[None])[2][1:]
+    elif isinstance(constraint, FixedLine):
+        free = np.asarray(constraint.dir, float)[None]
+    elif isinstance(constraint, FixScaled):
+        free = atoms.cell.complete().array[~np.asarray(constraint.mask, bool)]
+    else:
+        return None
+    used = (np.abs(free) > 1e-8 * np.linalg.norm(free, axis=1, keepdims=True)).any(axis=0)
+    return ~used if np.sum(used) == len(free) else None
 
 
 def _constraints(fixed: np.ndarray) -> list[FixAtoms | FixCartesian]:

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from aiida.orm import StructureData
+from ase.constraints import FixBondLengths
 from ase.io import write
 
 from aiida_mlal.cli.structures import fixed_list, read_dataset, read_structure
@@ -54,3 +55,14 @@ def test_a_data_set_keeps_the_labels_of_a_file(aiida_profile, frames, tmp_path):
 def test_a_structure_is_no_data_set(aiida_profile, slab):
     with pytest.raises(ValueError, match="expected a data set, got"):
         read_dataset(StructureData(ase=slab).store().uuid)
+
+
+def test_constraints_that_cannot_be_kept_are_refused_with_file_and_structure(
+    aiida_profile, frames, tmp_path
+):
+    path = tmp_path / "frames.traj"
+    frames[1].set_constraint(FixBondLengths([(0, 1)]))
+    write(path, frames)
+    with pytest.raises(ValueError, match=r"frames\.traj: structure 1 .* FixBondLengths would not"):
+        read_structure(str(path))
+    assert len(read_dataset(str(path))) == len(frames)

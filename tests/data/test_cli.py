@@ -157,3 +157,11 @@ def test_dataset_class_is_found_by_its_entry_point():
     from aiida.plugins import DataFactory
 
     assert DataFactory("mlal.dataset") is DatasetData
+
+
+def test_import_says_what_looks_like_labels_and_takes_their_names(verdi, tmp_path):
+    path = tmp_path / "ref.extxyz"
+    ase.io.write(path, ase.Atoms("Cu", info={"REF_energy": -1.5}))
+    assert "--energy-key REF_energy" in " ".join(verdi("dataset", "import", path).split())
+    output = verdi("dataset", "import", path, "--energy-key", "REF_energy")
+    assert "1 structures of Cu, 1 labelled" in output

@@ -81,7 +81,7 @@ def test_a_bare_name_stands_for_its_options(folder):
         (["select", "cu.extxyz", "-s", '{"name": "final", "m": 1}'], "unknown option 'm'"),
         (["relax", "cu.extxyz", "-p", "cu.extxyz"], "is of no format of potentials"),
         (["show", "nonsense.safetensors"], "not an intact safetensors file"),
-        (["show", "nonsense.xyz"], "ASE could not read it"),
+        (["show", "nonsense.xyz"], "number of atoms: expected a whole number from 0"),
         (["show", "nonsense.foo"], "nonsense.foo"),
         (["convert", "cu.extxyz", "x.foo"], "x.foo"),
         (["fit-morse", "Xy", "-c", "emt"], "'Xy' is no chemical element"),
@@ -368,3 +368,39 @@ def test_a_file_without_coefficients_is_trained(folder):
     assert lists in (folder / "cu.mtp").read_text()
     missing = run("train", "cu.extxyz", "-m", "08.mtp", status=2)
     assert "there is no file 08.mtp" in missing.output
+
+
+@pytest.fixture
+def reference(folder):
+    """Structures whose labels have the names of references."""
+    frames = ase.io.read("cu.extxyz", ":")
+    for atoms in frames:
+        results = atoms.calc.results
+        atoms.calc = None
+        atoms.info["REF_energy"] = results["energy"]
+        atoms.arrays["REF_forces"] = results["forces"]
+    ase.io.write("ref.extxyz", frames)
+    return ["--energy-key", "REF_energy", "--forces-key", "REF_forces"]
+
+
+def test_labels_of_other_names_are_named_wherever_labels_are_read(folder, reference):
+    hint = "--energy-key REF_energy --forces-key REF_forces"
+    result = run("train", "ref.extxyz", "-m", "bpnn", "-t", '{"epochs": 1}', status=1)
+    assert "no structure with a label of status 'ok'" in result.stderr
+    assert hint in result.stderr
+    assert hint in answer("show", "ref.extxyz")["remarks"][0]
+    assert hint in run("convert", "ref.extxyz", "out.extxyz").stdout
+
+
+def test_label_keys_say_where_the_labels_are(folder, reference):
+    trained = answer("train", "ref.extxyz", "-m", "bpnn", "-t", '{"epochs": 1}', *reference)
+    assert trained["n_structures"] == 3
+    assert "the energies are 'REF_energy', which 3 of 3 structures have" in trained["message"]
+    errors = answer("errors", "potential.safetensors", "ref.extxyz", *reference)["errors"]
+    assert errors["force_mae"] > 0
+    assert answer("show", "ref.extxyz", *reference)["statuses"] == {"ok": 3}
+    run("convert", "ref.extxyz", "out.extxyz", *reference)
+    assert answer("show", "out.extxyz")["statuses"] == {"ok": 3}
+    chosen = answer("select", "ref.extxyz", "-s", "random", *reference)
+    assert "the forces are 'REF_forces'" in chosen["message"]
+    assert np.isfinite(Configurations.load("selected.safetensors").energies).all()

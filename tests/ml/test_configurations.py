@@ -8,7 +8,14 @@ from ase import Atoms
 from ase.build import bulk, fcc100, molecule
 from ase.calculators.emt import EMT
 from ase.calculators.singlepoint import SinglePointCalculator
-from ase.constraints import FixAtoms, FixBondLengths, FixCartesian
+from ase.constraints import (
+    FixAtoms,
+    FixBondLengths,
+    FixCartesian,
+    FixedLine,
+    FixedPlane,
+    FixScaled,
+)
 from ase.io import read, write
 
 from aiida_mlal.ml.configurations import FORMAT, VERSION, Configurations
@@ -137,13 +144,133 @@ def test_constraints_of_one_atom_add_up():
     np.testing.assert_array_equal(Configurations.from_ase(masked).fixed.all(axis=1), [False, True])
 
 
-def test_other_constraints_are_refused():
+def test_other_constraints_are_named_and_refuse_to_move():
     atoms = molecule("H2O")
-    atoms.set_constraint(FixBondLengths([(0, 1)]))
-    with pytest.raises(
-        ValueError, match=r"FixBondLengths cannot be kept, choose from \['FixAtoms'"
-    ):
-        Configurations.from_ase(atoms)
+    atoms.set_constraint([FixBondLengths([(0, 1)]), FixAtoms([2])])
+    found = Configurations.from_ase([molecule("H2O"), atoms])
+    assert found.info["constraints_not_kept"].tolist() == ["", "FixBondLengths"]
+    assert found.fixed[3:].any(axis=1).tolist() == [False, False, True]
+    found[0].check_movable()
+    with pytest.raises(ValueError, match=r"structure 1 \(H2O\): its constraints FixBondLengths"):
+        found.check_movable()
+
+
+@pytest.mark.parametrize(
+    ("constraint", "fixed"),
+    [
+        (FixedPlane([1], [0, 0, 2]), [False, False, True]),
+        (FixedLine([1], [0, -1, 0]), [True, False, True]),
+        (FixScaled([1], [False, False, True]), [False, False, True]),
+        (FixScaled([1], [True, True, False]), None),  # along the third vector, which is oblique
+        (FixScaled([1], [True, False, False]), None),
+        (FixedPlane([1], [0, 1, 1]), None),
+        (FixedLine([1], [1e-3, 1, 0]), None),
+    ],
+)
+def test_constraints_along_axes_are_kept(constraint, fixed):
+    """As ASE keeps them: what it lets a random step do to the atom."""
+    atoms = Atoms("Cu2", np.eye(3)[:2], cell=[[3, 1, 0], [-1, 2, 0], [1, 0, 4]], pbc=True)
+    atoms.set_constraint(constraint)
+    found = Configurations.from_ase(atoms)
+    if fixed is None:
+        assert found.info["constraints_not_kept"].tolist() == [type(constraint).__name__]
+        assert not found.fixed.any()
+        return
+    assert found.fixed.tolist() == [[False] * 3, fixed]
+    moved = atoms.copy()
+    moved.set_positions(np.add(atoms.positions, [0.1, 0.2, 0.3]))
+    still = np.abs(moved.positions - atoms.positions)[1] < 1e-12
+    assert still.tolist() == fixed
+
+
+def test_the_energy_is_of_one_kind_for_all():
+    frames = [molecule("H2O") for _ in range(3)]
+    for i, atoms in enumerate(frames[:2]):
+        atoms.calc = SinglePointCalculator(atoms, energy=-1.0 - i)
+    frames[1].calc.results["free_energy"] = -2.5
+    assert Configurations.from_ase(frames).energies[:2].tolist() == [-1.0, -2.0]
+    frames[0].calc.results["free_energy"] = -1.5
+    assert Configurations.from_ase(frames).energies[:2].tolist() == [-1.5, -2.5]
+    assert Configurations.from_ase(frames, energy="energy").energies[:2].tolist() == [-1.0, -2.0]
+    del frames[0].calc.results["free_energy"], frames[1].calc.results["energy"]
+    with pytest.raises(ValueError, match="structure 0 has only an energy, structure 1 only a free"):
+        Configurations.from_ase(frames)
+
+
+@pytest.mark.parametrize(
+    ("results", "message"),
+    [
+        ({"energy": "low"}, "structure 1: energy: expected a real number, got 'low'"),
+        ({"energy": 1j}, "structure 1: energy: expected a real number, got 1j"),
+        ({"energy": [1.0, 2.0]}, r"expected a real number, got float64 of shape \(2,\)"),
+        ({"forces": np.zeros((2, 3))}, r"forces: expected real numbers of shape \(3, 3\), got"),
+        ({"stress": np.zeros(5)}, r"stress: expected real numbers of shape \(6,\) or \(3, 3\)"),
+    ],
+)
+def test_results_of_another_shape_are_refused(results, message):
+    frames = [molecule("H2O"), molecule("H2O")]
+    frames[1].calc = SinglePointCalculator(frames[1])
+    frames[1].calc.results.update(results)
+    with pytest.raises(ValueError, match=message):
+        Configurations.from_ase(frames)
+
+
+def test_only_words_of_ours_are_a_status():
+    frames = [molecule("H2O") for _ in range(3)]
+    for atoms, word in zip(frames, ["converged", "ok", ""]):
+        atoms.calc = SinglePointCalculator(atoms, energy=-1.0)
+        atoms.info["status"] = word
+    found = Configurations.from_ase(frames)
+    assert found.status.tolist() == ["ok"] * 3
+    assert found.info["file_status"].tolist() == ["converged", "ok", ""]
+    found = Configurations.from_ase(frames[1:])
+    assert found.info["status"].tolist() == ["ok", "ok"]
+    assert "file_status" not in found.info
+
+
+def test_ok_without_a_label_is_refused(configurations):
+    blank = configurations.with_labels(np.full(4, np.nan), np.full((9, 3), np.nan))
+    with pytest.raises(ValueError, match=r"structure 0 .* has the status 'ok', but neither energy"):
+        blank.with_info(status=["ok"] * 4).check_labels()
+    with pytest.raises(ValueError, match=r"unknown status 'fine', choose from \['ok'"):
+        configurations.with_info(status=["fine"] * 4).check_labels()
+
+
+@pytest.mark.parametrize("number", [0, -1, 119])
+def test_no_element_is_refused(number):
+    with pytest.raises(ValueError, match=f"structure 1: atom 1 has the atomic number {number}, wh"):
+        Configurations.from_geometry(
+            [1, 6, 8, number], np.zeros((4, 3)), [2, 2], np.zeros((2, 3, 3)), np.zeros((2, 3))
+        )
+
+
+def test_negative_counts_are_refused():
+    with pytest.raises(ValueError, match="counts must not be negative, got -1"):
+        Configurations.from_geometry(
+            [1], np.zeros((1, 3)), [2, -1], np.zeros((2, 3, 3)), np.zeros((2, 3))
+        )
+
+
+def test_one_long_text_among_many_is_refused_before_it_takes_memory():
+    """Texts are as wide as the longest: a megabyte among 2000 would be 8 GB."""
+    frames = [Atoms("H") for _ in range(2000)]
+    for atoms in frames:
+        atoms.info["comment"] = "short"
+    frames[7].info["comment"] = "x" * 2**20
+    message = r"info\['comment'\] has a text of 1048576 characters, 2000 structures can have texts"
+    with pytest.raises(ValueError, match=message):
+        Configurations.from_ase(frames)
+    short = Configurations.from_ase(frames[8:])
+    with pytest.raises(ValueError, match=message.replace("2000", "1992")):
+        short.with_info(comment=["x" * 2**20] + ["short"] * 1991)
+    with pytest.raises(ValueError, match=message.replace("2000", "1993")):
+        Configurations.concatenate([short, Configurations.from_ase(frames[7])])
+    content = short.with_info(comment=["short"] * 1992).to_bytes()
+    one = json.dumps(["short"] * 1992)
+    header, arrays = unpack(content, FORMAT, VERSION)
+    header["strings"]["comment"] = ["x" * 2**20, *json.loads(one)[1:]]
+    with pytest.raises(ValueError, match=message.replace("2000", "1992")):
+        Configurations.from_bytes(pack(FORMAT, header, arrays))
 
 
 def test_largest_force_leaves_out_what_is_fixed():
@@ -155,13 +282,16 @@ def test_largest_force_leaves_out_what_is_fixed():
     np.testing.assert_array_equal(found.max_forces, [5.0, np.nan, np.nan])
 
 
-def test_info_that_all_structures_have_is_kept(frames):
+def test_info_is_kept_and_filled_up(frames):
     for i, atoms in enumerate(frames):
-        atoms.info = {"name": f"n{i}", "step": i, "weight": i / 2, "list": [1, 2], "none": None}
+        atoms.info = {"name": f"n{i}", "step": i, "weight": i / 2, "none": None}
     frames[0].info["alone"] = 1.0
     found = Configurations.from_ase(frames)
-    assert set(found.info) == {"name", "step", "weight"}
-    assert found.to_ase()[3].info == {"name": "n3", "step": 3, "weight": 1.5}
+    assert set(found.info) == {"alone", "name", "step", "weight"}
+    assert np.isnan(found.info["alone"]).tolist() == [False, True, True, True]
+    last = found.to_ase()[3].info
+    assert np.isnan(last.pop("alone"))
+    assert last == {"name": "n3", "step": 3, "weight": 1.5}
     assert isinstance(found.to_ase()[3].info["step"], int)
 
 

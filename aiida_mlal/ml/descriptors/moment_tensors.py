@@ -11,6 +11,8 @@ from jaxtyping import Int
 
 LEVELS = range(2, 30, 2)
 MAX_VERTICES, MAX_RANK, MAX_MU = 4, 10, 5
+LARGEST_INDEX = 100
+"""Of radial functions and powers in a basis that is given; of the published ones, 5 and 10."""
 
 Powers = tuple[int, int, int]
 """How often x, y and z appear in a component of a tensor."""
@@ -49,7 +51,18 @@ class MomentBasis:
             raise ValueError("expected basic moments as rows of mu and three powers, none negative")
         if len(np.unique(self.basic, axis=0)) < len(self.basic):
             raise ValueError("a basic moment is listed twice")
+        if self.basic.max() > LARGEST_INDEX:
+            raise ValueError(
+                f"expected radial functions and powers up to {LARGEST_INDEX} in the basic moments, "
+                f"got {self.basic.max()}"
+            )
         operands, results = self.times[:, :2], self.times[:, 3]
+        if results.max(initial=-1) >= len(self.basic) + len(self.times):
+            last = self.times[int(results.argmax())].tolist()
+            raise ValueError(
+                f"the product {last} has more moments before it than there are basic moments and "
+                "products"
+            )
         if len(results) and (results.min() < len(self.basic) or (np.diff(results) < 0).any()):
             # the order of the published files, in which complete moments are easily recognised
             raise ValueError("the products must be sorted by their result, after the basic moments")

@@ -42,8 +42,8 @@ class RadialBasis:
     scaling: float = 1.0
 
     def __post_init__(self) -> None:
-        if self.size < 1:
-            raise ValueError(f"expected a radial basis of one or more functions, got {self.size}")
+        if not 1 <= self.size <= 100:
+            raise ValueError(f"expected a radial basis of 1 to 100 functions, got {self.size}")
         if not 0 < self.min_dist < self.cutoff < np.inf:
             raise ValueError(
                 "expected 0 < min_dist < cutoff in Å, "

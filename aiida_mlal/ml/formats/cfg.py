@@ -1,7 +1,5 @@
 """Structures in the format of the MLIP codes (``.cfg``)."""
 
-import contextlib
-import lzma
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -11,6 +9,8 @@ import numpy as np
 from ase.data import atomic_numbers, chemical_symbols
 
 from aiida_mlal.ml.configurations import Configurations
+from aiida_mlal.ml.formats.content import as_text, compress, read_bytes
+from aiida_mlal.ml.formats.numbers import is_real, real, whole
 from aiida_mlal.ml.options import within
 
 ELEMENTS = "elements"
@@ -21,7 +21,12 @@ GRADE, GRADES = "grade", "nbh_grades"
 
 _STRESS = ("xx", "yy", "zz", "yz", "xz", "xy")
 _SIGNS = {"PlusStress:": -1.0, "Virial:": -1.0, "Stress:": 1.0}
+_OTHER_NAMES = {
+    "SuperCell": "Supercell", "Atomic_data:": "AtomData:",
+    "Virial:": "PlusStress:", "Stress:": "PlusStress:",
+}  # fmt: skip
 _AXES = ("x", "y", "z")
+_PLAIN = re.compile("[0-9eE.+-]*")
 _KNOWN = {
     "id", "type", "ghost", "site_en", "charge", "nbh_grades",
     *(f"{name}_{axis}" for name in ("cartes", "direct", "magmom") for axis in _AXES),
@@ -32,12 +37,12 @@ _KNOWN = {
 def read(
     path: str | Path, elements: Sequence[str] | None = None, default: Sequence[str] | None = None
 ) -> Configurations:
-    """Read all structures of a file, compressed if its name ends in ``.xz``.
+    """Read all structures of a file, which may be compressed.
 
     ``elements`` and ``default`` say which element each type is, as in ``parse``.
     """
     try:
-        return parse(read_bytes(path).decode(), elements, default)
+        return parse(as_text(read_bytes(path)), elements, default)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
 
@@ -48,8 +53,9 @@ def parse(
     """Return the structures of a text.
 
     ``PlusStress``, the virial in eV and positive in compression, becomes the stress in eV/Å³,
-    positive in tension; without a cell there is none. Features become ``info``, more columns
-    become ``arrays``.
+    positive in tension; without a cell there is none. Features become ``info``, several lines of
+    one feature a text of as many lines; more columns become ``arrays``. As in MLIP, values may
+    stand beside their name, and a lattice vector that is missing or zero is of no period.
 
     Parameters
     ----------
@@ -68,11 +74,11 @@ def parse(
     """
     found, structures = [], []
     for number, lines in enumerate(_blocks(text), 1):
-        with _of_configuration(number):
+        with within(f"configuration {number}"):
             found.append(_fields(lines))
     types = {t for fields in found for t in fields["types"]}
     for number, fields in enumerate(found, 1):
-        with _of_configuration(number):
+        with within(f"configuration {number}"):
             structures.append(_configuration(fields, types, elements, default))
     return Configurations.concatenate(structures)
 
@@ -80,10 +86,8 @@ def parse(
 def write(
     configurations: Configurations, path: str | Path, elements: Sequence[str] | None = None
 ) -> None:
-    """Write structures to a file, compressed if its name ends in ``.xz``."""
-    content = to_text(configurations, elements).encode()
-    path = Path(path)
-    path.write_bytes(lzma.compress(content) if path.suffix == ".xz" else content)
+    """Write structures to a file, compressed if its name ends in ``.xz`` or the like."""
+    Path(path).write_bytes(compress(to_text(configurations, elements).encode(), path))
 
 
 def to_text(configurations: Configurations, elements: Sequence[str] | None = None) -> str:
@@ -122,17 +126,6 @@ def named_types(path: str | Path) -> list[str] | None:
     text = read_bytes(path).decode(errors="replace")
     found = set(re.findall(rf"^\s*Feature\s+{ELEMENTS}\s+(.*?)\s*$", text, re.MULTILINE))
     return None if len(found) > 1 else "".join(found).split()
-
-
-def read_bytes(path: str | Path) -> bytes:
-    """Return the content of a file, decompressed if its name ends in ``.xz``."""
-    path = Path(path)
-    if not path.is_file():
-        raise ValueError("there is no such file")
-    try:
-        return lzma.decompress(path.read_bytes()) if path.suffix == ".xz" else path.read_bytes()
-    except lzma.LZMAError as error:
-        raise ValueError(f"this is not an intact .xz file ({error})") from error
 
 
 def element_of_types(types: Iterable[int], elements: Sequence[str] | None) -> dict[int, str]:
@@ -178,54 +171,86 @@ def _blocks(text: str) -> Iterator[list[str]]:
         raise ValueError("the last configuration has no END_CFG")
 
 
-@contextlib.contextmanager
-def _of_configuration(number: int) -> Iterator[None]:
-    with within(f"configuration {number}"):
-        try:
-            yield
-        except IndexError as error:
-            raise ValueError("a value is missing") from error
+class _Lines:
+    """The lines of one configuration. Values may begin beside their name, or on the next line."""
+
+    def __init__(self, lines: list[str]) -> None:
+        self._lines, self._next = lines, 0
+
+    def __bool__(self) -> bool:
+        return self._next < len(self._lines)
+
+    def take(self, n: int = 1) -> list[str]:
+        """Return the next ``n`` lines, or all that there are."""
+        found = self._lines[self._next : self._next + n]
+        self._next += len(found)
+        return found
+
+    def values(self, n: int, beside: list[str], name: str) -> list[str]:
+        """Return the ``n`` words that follow ``name``, some of them perhaps ``beside`` it."""
+        words = list(beside)
+        while len(words) < n and self:
+            words += self.take()[0].split()
+        if len(words) != n:
+            raise ValueError(f"{name}: expected {n} values, got {words}")
+        return words
+
+    def vectors(self, beside: list[str]) -> list[list[str]]:
+        """Return up to three vectors that follow, the first perhaps ``beside`` their name."""
+        words = list(beside)
+        while len(words) < 9 and self and _is_vector(self._lines[self._next]):
+            words += self.take()[0].split()
+        if len(words) % 3 or len(words) > 9:
+            raise ValueError(f"Supercell: expected up to three lattice vectors, got {words}")
+        return [words[i : i + 3] for i in range(0, len(words), 3)]
 
 
-def _fields(lines: list[str]) -> dict[str, Any]:
+def _fields(text: list[str]) -> dict[str, Any]:
     """Return size, cell, columns, energy, stress and features of one configuration."""
     fields: dict[str, Any] = {"cell": [], "features": {}}
-    i = 0
-    while i < len(lines):
-        word, *rest = lines[i].split(maxsplit=2)
-        i += 1
+    lines, seen = _Lines(text), set()
+    while lines:
+        line = lines.take()[0]
+        word, *rest = line.split()
+        one = _OTHER_NAMES.get(word, word)
+        if one in seen and one != "Feature":
+            raise ValueError(f"{word} is there twice")
+        seen.add(one)
         if word == "Size":
-            fields["size"] = int(lines[i])
-            i += 1
-        elif word in ("Supercell", "SuperCell"):
-            while len(fields["cell"]) < 3 and i < len(lines) and _is_vector(lines[i]):
-                fields["cell"].append([float(x) for x in lines[i].split()])
-                i += 1
-        elif word in ("AtomData:", "Atomic_data:"):
-            names = lines[i - 1].split()[1:]
+            fields["size"] = whole(lines.values(1, rest, word)[0], word)
+        elif one == "Supercell":
+            vectors = lines.vectors(rest)
+            fields["cell"] = [[real(x, word) for x in vector] for vector in vectors]
+        elif one == "AtomData:":
             if "size" not in fields:
                 raise ValueError("AtomData comes before Size")
             n = fields["size"]
-            fields["columns"] = _columns(names, lines[i : i + n], n)
-            i += n
+            fields["columns"] = _columns(rest, lines.take(n), n)
         elif word == "Energy":
-            fields["energy"] = float(lines[i])
-            i += 1
-        elif word in _SIGNS:
-            names = lines[i - 1].split()[1:]
+            fields["energy"] = real(lines.values(1, rest, word)[0], word)
+        elif one == "PlusStress:":
+            names, beside = rest[:6], rest[6:]
             if sorted(names) != sorted(_STRESS):
                 raise ValueError(f"expected the components {list(_STRESS)}, got {names}")
-            values = [float(x) for x in lines[i].split()]
+            values = [real(x, word) for x in lines.values(6, beside, word)]
             components = dict(zip(names, values, strict=True))
             fields["virial"] = [_SIGNS[word] * components[name] for name in _STRESS]
-            i += 1
         elif word == "Feature":
-            fields["features"][rest[0]] = rest[1] if len(rest) > 1 else ""
+            if not rest:
+                raise ValueError("a Feature has no name")
+            said = line.split(maxsplit=2)[2:]
+            fields["features"].setdefault(rest[0], []).append(said[0] if said else "")
         else:
             raise ValueError(f"unknown field {word[:40]!r}")
     if "columns" not in fields:
         raise ValueError("there is no AtomData")
+    fields["features"] = {key: "\n".join(said) for key, said in fields["features"].items()}
     types = fields["columns"].get("type", np.zeros(fields["size"]))
+    if (types != np.floor(types)).any():
+        wrong = types[types != np.floor(types)][0]
+        raise ValueError(f"type: expected whole numbers in AtomData, got {wrong:g}")
+    if (np.abs(types) > 1e6).any():
+        raise ValueError(f"type: {types[np.abs(types) > 1e6][0]:g} is the type of no element")
     fields["types"] = types.astype(int).tolist()
     return fields
 
@@ -234,17 +259,36 @@ def _columns(names: list[str], rows: list[str], n: int) -> dict[str, np.ndarray]
     unknown = sorted(set(names) - _KNOWN)
     if unknown:
         raise ValueError(f"unknown columns {unknown} in AtomData")
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise ValueError(f"the columns {twice} are in AtomData twice")
     words = [row.split() for row in rows]
     if len(words) != n or any(len(row) != len(names) for row in words):
         raise ValueError(f"expected {n} rows of {len(names)} values in AtomData")
-    table = np.array(words, dtype=str).reshape(n, len(names))
     columns = {}
-    for i, name in enumerate(names):
-        column = table[:, i]
-        columns[name] = column == "true" if name == "ghost" else column.astype(float)
+    for name, column in zip(names, zip(*words) if words else [()] * len(names)):
+        columns[name] = _ghosts(column) if name == "ghost" else _numbers(name, column)
     if "id" in columns and (columns["id"] != np.arange(1, n + 1)).any():
         raise ValueError("expected ids from 1 in order")
     return columns
+
+
+def _numbers(name: str, words: Sequence[str]) -> np.ndarray:
+    if _PLAIN.fullmatch("".join(words)):  # almost always, and much faster all at once
+        try:
+            found = np.array(words, dtype=float)
+        except ValueError:
+            found = np.array([np.nan])
+        if np.isfinite(found).all():
+            return found
+    return np.array([real(word, f"{name} of atom {i}") for i, word in enumerate(words, 1)])
+
+
+def _ghosts(words: Sequence[str]) -> np.ndarray:
+    strange = sorted(set(words) - {"true", "false"})
+    if strange:
+        raise ValueError(f"ghost: expected true or false, got {strange[0][:40]!r}")
+    return np.array([word == "true" for word in words], bool)
 
 
 def _configuration(
@@ -269,6 +313,7 @@ def _configuration(
     cell = np.zeros((3, 3))
     vectors = np.array(fields["cell"]).reshape(-1, 3)
     cell[: len(vectors)] = vectors
+    pbc = cell.any(axis=1)
     if "cartes_x" in columns:
         positions = _vectors(columns, "cartes_{}")
     elif "direct_x" in columns:
@@ -280,7 +325,9 @@ def _configuration(
         labels["energies"] = [fields["energy"]]
     if "fx" in columns:
         labels["forces"] = _vectors(columns, "f{}")
-    if "virial" in fields and len(vectors) == 3:
+    if "virial" in fields and pbc.all():
+        if not abs(np.linalg.det(cell)) > 0:
+            raise ValueError("the three vectors of Supercell lie in a plane: there is no volume")
         xx, yy, zz, yz, xz, xy = np.array(fields["virial"]) / abs(np.linalg.det(cell))
         labels["stresses"] = [[[xx, xy, xz], [xy, yy, yz], [xz, yz, zz]]]
     used = {
@@ -293,7 +340,7 @@ def _configuration(
         positions=positions,
         counts=[n],
         cells=cell,
-        pbc=[axis < len(vectors) for axis in range(3)],
+        pbc=[pbc],
         info={key: [_value(value)] for key, value in features.items()},
         arrays={key: column for key, column in columns.items() if key not in used},
         **labels,
@@ -302,10 +349,7 @@ def _configuration(
 
 def _is_vector(line: str) -> bool:
     words = line.split()
-    try:
-        return len([float(word) for word in words]) == 3
-    except ValueError:
-        return False
+    return len(words) == 3 and all(is_real(word) for word in words)
 
 
 def _vectors(columns: Mapping[str, np.ndarray], name: str) -> np.ndarray:
@@ -318,12 +362,9 @@ def _vectors(columns: Mapping[str, np.ndarray], name: str) -> np.ndarray:
 def _value(text: str) -> bool | int | float | str:
     if text in ("True", "False"):
         return text == "True"
-    if text.isdigit():  # a long one, or with zeros before it, is a name
+    if text.isascii() and text.isdigit():  # a long one, or with zeros before it, is a name
         return int(text) if text == str(int(text)) and len(text) < 19 else text
-    try:
-        return float(text)
-    except ValueError:
-        return text
+    return real(text, "") if is_real(text) and "d" not in text.lower() else text
 
 
 def _text(one: Configurations, types: Mapping[int, int], elements: Sequence[str]) -> str:
@@ -360,7 +401,7 @@ def _text(one: Configurations, types: Mapping[int, int], elements: Sequence[str]
         lines.append("    " + " ".join(_number(virial[pair]) for pair in pairs))
     for key, value in one.info.items():
         if not np.ndim(value[0]) and str(value[0]) not in ("", "nan"):
-            lines.append(f" Feature   {key}\t{value[0]}")
+            lines += [f" Feature   {key}\t{line}" for line in str(value[0]).split("\n")]
     lines.append(f" Feature   {ELEMENTS}\t{' '.join(elements)}")
     return "\n".join([*lines, "END_CFG", "", ""])
 

@@ -1,30 +1,34 @@
 """What is in a file, in JSON values."""
 
-import json
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from aiida_mlal.ml.configurations import Configurations
-from aiida_mlal.ml.formats.files import SUFFIX, read
+from aiida_mlal.ml.formats.content import read_bytes
+from aiida_mlal.ml.formats.files import load
+from aiida_mlal.ml.formats.labels import LabelKeys
+from aiida_mlal.ml.formats.table import CHECKPOINT, KIND_OF_CHECKPOINTS, known
+from aiida_mlal.ml.options import within
 from aiida_mlal.ml.tensorfile import unpack
 
-MTP = (".mtp", ".almtp", ".mtp.xz", ".almtp.xz")
-"""Ends of names of potentials of the MLIP codes."""
-
-POTENTIAL, VERSION = "aiida-mlal/potential", 1
-"""Kind and version of the files of potentials; as in ``ml.models.checkpoint``."""
+VERSION = 1
+"""Version of the files of potentials; as in ``ml.models.checkpoint``."""
 
 _ACTIVE_SET = "extras.active_set."
 """Before the names of its arrays in such a file; as in ``ml.uncertainty.active_set``."""
 
 
-def describe(path: str | Path) -> dict[str, Any]:
+def describe(
+    path: str | Path, elements: Sequence[str] | None = None, keys: LabelKeys | None = None
+) -> dict[str, Any]:
     """Return what a file of structures or a potential holds.
 
-    Of an active set these are its mode, and how many of its rows are filled.
+    Of an active set these are its mode, and how many of its rows are filled. ``elements`` and
+    ``keys`` are those of ``files.load``.
 
     Raises
     ------
@@ -32,27 +36,39 @@ def describe(path: str | Path) -> dict[str, Any]:
         If the file cannot be read.
     """
     path = Path(path)
-    if path.name.endswith(MTP):
-        from aiida_mlal.ml.formats import mtp
+    if not path.is_file():
+        raise ValueError(f"there is no file {path}")
+    with within(str(path)):
+        form = known(path)
+    if form.holds == "structures":
+        found = load(path, elements, keys=keys)
+        return {
+            "kind": "structures",
+            "format": form.name,
+            **summary(found.configurations),
+            "remarks": list(found.remarks),
+        }
+    if form.name == CHECKPOINT:
+        return {"kind": "potential", "format": form.name, **_checkpoint(path)}
+    from aiida_mlal.ml.formats import mtp
 
-        file = mtp.load(path)
-        about = {"trained": file.trained, **_short(file.potential.describe())}
-        state = file.selection
-        if state is not None and state.links is not None:
-            about["active_set"] = _active_set(state.links[:, 0], state.weights.mode)
-        return {"kind": "potential", **about}
-    if POTENTIAL in _metadata(path):
-        try:
-            header, arrays = unpack(path.read_bytes(), POTENTIAL, VERSION)
-        except ValueError as error:
-            raise ValueError(f"{path}: {error}") from error
-        about = {**header, "potential": _short(header.get("potential"))}
-        if f"{_ACTIVE_SET}owners" in arrays:
-            *_, site, _ = arrays[f"{_ACTIVE_SET}weights"]
-            mode = "neighbourhood" if site else "configuration"
-            about["active_set"] = _active_set(arrays[f"{_ACTIVE_SET}owners"], mode)
-        return {"kind": "potential", **about}
-    return {"kind": "structures", **summary(read(path))}
+    file = mtp.load(path, elements)
+    about = {"trained": file.trained, **_short(file.potential.describe())}
+    state = file.selection
+    if state is not None and state.links is not None:
+        about["active_set"] = _active_set(state.links[:, 0], state.weights.mode)
+    return {"kind": "potential", "format": form.name, **about}
+
+
+def _checkpoint(path: Path) -> dict[str, Any]:
+    with within(str(path)):
+        header, arrays = unpack(read_bytes(path), KIND_OF_CHECKPOINTS, VERSION)
+    about = {**header, "potential": _short(header.get("potential"))}
+    if f"{_ACTIVE_SET}owners" in arrays:
+        *_, site, _ = arrays[f"{_ACTIVE_SET}weights"]
+        mode = "neighbourhood" if site else "configuration"
+        about["active_set"] = _active_set(arrays[f"{_ACTIVE_SET}owners"], mode)
+    return about
 
 
 def summary(configurations: Configurations) -> dict[str, Any]:
@@ -77,8 +93,8 @@ def summary(configurations: Configurations) -> dict[str, Any]:
 
 def is_potential(path: str | Path) -> bool:
     """Return whether a file holds a potential, not structures."""
-    path = Path(path)
-    return POTENTIAL in _metadata(path) or path.name.endswith(MTP)
+    with within(str(path)):
+        return known(path).holds == "potential"
 
 
 def _short(description: Any) -> Any:
@@ -95,18 +111,3 @@ def _active_set(owners: np.ndarray, mode: str) -> dict[str, Any]:
 
 def _range(values: np.ndarray) -> list[float] | None:
     return [float(values.min()), float(values.max())] if len(values) else None
-
-
-def _metadata(path: Path) -> dict[str, str]:
-    """Return the strings at the head of a safetensors file; nothing if it is none."""
-    if path.suffix != SUFFIX or not path.is_file():
-        return {}
-    with path.open("rb") as handle:
-        length = int.from_bytes(handle.read(8), "little")
-        if length > path.stat().st_size:
-            return {}
-        try:
-            metadata: dict[str, str] = json.loads(handle.read(length)).get("__metadata__", {})
-        except (ValueError, AttributeError):
-            return {}
-    return metadata

@@ -1,8 +1,10 @@
 """Structures from any file that ASE knows, and from those of this package."""
 
-import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
 
 import ase.io
 import numpy as np
@@ -10,53 +12,86 @@ from ase import Atoms
 from ase.data import chemical_symbols
 from ase.io.formats import UnknownFileTypeError, filetype, get_ioformat
 
-from aiida_mlal.ml.configurations import Configurations
-from aiida_mlal.ml.formats import cfg, extxyz
+from aiida_mlal.ml.configurations import (
+    FILE_STATUS,
+    NOT_KEPT,
+    Configurations,
+    kind_of_energy,
+)
+from aiida_mlal.ml.formats import cfg, convergence, extxyz, labels
+from aiida_mlal.ml.formats.ase_errors import in_words
+from aiida_mlal.ml.formats.ase_sizes import check_sizes
+from aiida_mlal.ml.formats.content import as_text, compression, read_bytes, stem
+from aiida_mlal.ml.formats.labels import LabelKeys
 from aiida_mlal.ml.formats.place import check_place
+from aiida_mlal.ml.formats.table import ASE, CFG, CONFIGURATIONS, EXTXYZ, by_name, known
+from aiida_mlal.ml.options import within
 
-SUFFIX = ".safetensors"
-CFG = (".cfg", ".cfg.xz")
-"""Ends of names of files of MLIP that are written."""
+
+@dataclass(frozen=True, eq=False)
+class Contents:
+    """The structures of a file, and what somebody who uses them should know about the reading."""
+
+    configurations: Configurations
+    remarks: tuple[str, ...] = ()
 
 
 def read(
-    path: str | Path, elements: Sequence[str] | None = None, default: Sequence[str] | None = None
+    path: str | Path,
+    elements: Sequence[str] | None = None,
+    default: Sequence[str] | None = None,
+    keys: LabelKeys | None = None,
 ) -> Configurations:
-    """Read all structures of a file, with their labels where there are any.
+    """Read all structures of a file, with their labels where there are any; see ``load``."""
+    return load(path, elements, default, keys).configurations
+
+
+def load(
+    path: str | Path,
+    elements: Sequence[str] | None = None,
+    default: Sequence[str] | None = None,
+    keys: LabelKeys | None = None,
+) -> Contents:
+    """Read all structures of a file, with their labels where there are any, and say how.
 
     Parameters
     ----------
     path
-        A ``.safetensors`` file of this package, a ``.cfg`` file of the MLIP codes (perhaps
-        compressed, ``.cfg.xz``, or that of a process, ``.cfg.0``), or whatever ASE can read.
+        A file of this package, a ``.cfg`` file of the MLIP codes, extended XYZ, or whatever ASE can
+        read; perhaps compressed (gzip, bzip2, xz). It is known by its content before its name.
     elements
         Chemical symbols of the types 0, 1, ... in ``.cfg`` files that only number them; one that
         names them may have no others.
     default
         The same, for a file that does not say; such as the types of a potential.
+    keys
+        What the file calls its labels. Without it they are what ASE takes for labels, and
+        ``virial`` where there are no stresses.
 
     Raises
     ------
     ValueError
-        If there is no such file, or nothing that can read it.
+        If there is no such file, or nothing that can read it, with the place in the file.
     """
-    path = Path(path)
+    path, keys = Path(path), keys or LabelKeys()
     if not path.is_file():
         raise ValueError(f"there is no file {path}")
-    if path.suffix == SUFFIX:
-        return Configurations.load(path)
-    if _is_cfg(path):
-        return cfg.read(path, elements, default)
-    if not path.stat().st_size:
-        raise ValueError(f"the file {path} is empty")
-    try:
-        frames = ase.io.read(path, index=":")
-    except UnknownFileTypeError as error:
-        raise ValueError(f"{path}: ASE does not know this format: {error}") from error
-    except Exception as error:  # readers of ASE fail in all ways there are
-        raise ValueError(f"{path}: ASE could not read it: {error!r}") from error
-    frames = [frames] if isinstance(frames, Atoms) else list(frames)
-    return Configurations.from_ase(frames).with_arrays(**_arrays(frames))
+    with within(str(path)):
+        form = known(path)
+        if form.holds == "potential":
+            raise ValueError(f"this is a potential ({form.name}), expected structures")
+        if form.name in _READERS:
+            found = _READERS[form.name](path, elements, default)
+        elif not path.stat().st_size:
+            raise ValueError(f"the file {path} is empty")
+        else:
+            found = _from_frames(*_frames(path), keys)
+        configurations = found.configurations
+        if form.name != CONFIGURATIONS:
+            configurations.check_geometry()
+        configurations, said = labels.apply(configurations, keys)
+        remarks = [*found.remarks, *said, *_remarks(configurations)]
+        return Contents(configurations, tuple(f"{path}: {one}" for one in remarks))
 
 
 def write(
@@ -73,11 +108,12 @@ def write(
     path = Path(path)
     check_target(path)
     try:
-        if path.suffix == SUFFIX:
+        name = by_name(path).name
+        if name == CONFIGURATIONS:
             configurations.save(path)
-        elif path.name.endswith(CFG):
+        elif name == CFG:
             cfg.write(configurations, path, elements)
-        elif _format(path) == "extxyz":
+        elif name == EXTXYZ or _format(path) == "extxyz":
             extxyz.write(configurations, path)
         else:
             _write_with_ase(configurations, path)
@@ -91,7 +127,7 @@ def _write_with_ase(configurations: Configurations, path: Path) -> None:
     except OSError:
         raise
     except Exception as error:  # writers of ASE fail in all ways there are
-        raise ValueError(f"{path}: ASE could not write it: {error!r}") from error
+        raise ValueError(f"{path}: ASE could not write it: {in_words(error)}") from error
 
 
 def check_target(path: str | Path) -> None:
@@ -104,7 +140,10 @@ def check_target(path: str | Path) -> None:
     """
     check_place(path)
     path = Path(path)
-    if path.suffix != SUFFIX and not path.name.endswith(CFG):
+    form = by_name(path)
+    if form.holds == "potential":
+        raise ValueError(f"{path}: files of the format {form.name!r} hold potentials")
+    if form.name == ASE:
         _format(path)
 
 
@@ -116,16 +155,12 @@ def types(path: str | Path, configurations: Configurations) -> list[str] | None:
     """
     if only_numbers(path):
         return chemical_symbols[1 : configurations.numbers.max(initial=0) + 1]
-    return cfg.named_types(path) if _is_cfg(Path(path)) else None
+    return cfg.named_types(path) if known(path).name == CFG else None
 
 
 def only_numbers(path: str | Path) -> bool:
     """Return whether a file numbers the types of its atoms, and does not name them."""
-    return _is_cfg(Path(path)) and cfg.named_types(path) == []
-
-
-def _is_cfg(path: Path) -> bool:
-    return bool(re.search(r"\.cfg(\.\d+)?(\.xz)?$", path.name))
+    return known(path).name == CFG and cfg.named_types(path) == []
 
 
 def _format(path: Path) -> str:
@@ -139,15 +174,125 @@ def _format(path: Path) -> str:
     return str(form.name)
 
 
+def _read_configurations(
+    path: Path, elements: Sequence[str] | None, default: Sequence[str] | None
+) -> Contents:
+    return Contents(Configurations.from_bytes(read_bytes(path)))
+
+
+def _read_cfg(
+    path: Path, elements: Sequence[str] | None, default: Sequence[str] | None
+) -> Contents:
+    return Contents(cfg.parse(as_text(read_bytes(path)), elements, default))
+
+
+_READERS: dict[str, Callable[..., Contents]] = {
+    CONFIGURATIONS: _read_configurations,
+    CFG: _read_cfg,
+}
+"""What reads a format, by its name in the table, without help of ASE."""
+
+
+def _frames(path: Path) -> tuple[list[Atoms], list[str], list[bool] | None]:
+    """Return structures as ASE knows them, remarks, and which of them converged if that is said."""
+    if compression(path):
+        with TemporaryDirectory() as folder:
+            unpacked = Path(folder) / stem(path)
+            unpacked.write_bytes(read_bytes(path))
+            return _frames(unpacked)
+    name = known(path).name
+    if name == ASE:
+        try:
+            name = get_ioformat(filetype(str(path))).name
+        except UnknownFileTypeError as error:
+            raise ValueError(f"ASE does not know this format: {str(error)[:60]}") from error
+    if name == EXTXYZ:
+        return *extxyz.parse(as_text(read_bytes(path))), None
+    frames: list[Atoms] = []
+    check_sizes(path, name)
+    try:
+        for atoms in ase.io.iread(str(path), ":", format=name):
+            frames.append(atoms)
+        converged = None
+        if name in convergence.OF_FORMAT:
+            converged = list(convergence.OF_FORMAT[name](as_text(read_bytes(path))))
+    except Exception as error:  # readers of ASE fail in all ways there are
+        raise ValueError(
+            f"ASE could not read it as {name!r}, structure {len(frames)}: {in_words(error)}"
+        ) from error
+    said = []
+    if converged is None and name not in convergence.SILENT and any(a.calc for a in frames):
+        said.append(f"whether labels converged is not known of the format {name!r}")
+    return frames, said, converged
+
+
+def _from_frames(
+    frames: list[Atoms], said: list[str], converged: list[bool] | None, keys: LabelKeys
+) -> Contents:
+    results = [{} if atoms.calc is None else atoms.calc.results for atoms in frames]
+    energy = keys.of_ase()
+    if energy is None:
+        energy = kind_of_energy(results)
+        said += _about_energies(results, energy)
+    elif not any(energy in found for found in results):
+        raise ValueError(f"no structure has the energy {energy!r}")
+    made = Configurations.from_ase(frames, energy).with_arrays(**_arrays(frames))
+    for name, values in (("energy", made.energies), ("forces", made.max_forces)):
+        there = np.array([(energy if name == "energy" else name) in found for found in results])
+        lost = there & np.isnan(values) if len(there) else there
+        if lost.any():
+            said.append(
+                f"no number is the {name} of {int(lost.sum())} structures, the first is "
+                f"{int(lost.argmax())}: it counts as missing"
+            )
+    if converged is not None:
+        known_ones = converged[: len(made)] + [True] * (len(made) - len(converged))
+        bad = ~np.array(known_ones, bool)
+        if bad.any():
+            made = made.with_info(status=np.where(bad, "unconverged", made.status))
+            said.append(
+                f"the electrons of {int(bad.sum())} of {len(bad)} structures did not converge, the "
+                f"first is {int(bad.argmax())}: their status is 'unconverged'"
+            )
+    kept = set(made.info) | {"status"}
+    left_out = sorted({str(key) for atoms in frames for key in atoms.info} - kept)
+    if left_out:
+        said.append(f"not kept, as they are no numbers or texts of one shape: {left_out}")
+    return Contents(made, tuple(said))
+
+
+def _about_energies(results: Sequence[Any], energy: str) -> list[str]:
+    """Say which energy was taken, if that makes a difference."""
+    both = [found for found in results if {"energy", "free_energy"} <= set(found)]
+    if not any(abs(found["energy"] - found["free_energy"]) > 1e-9 for found in both):
+        return []
+    if energy == "free_energy":
+        return ["energies are 'free_energy', whose derivative forces are, not 'energy'"]
+    n = sum(bool(found) for found in results)
+    return [f"energies are 'energy': only {len(both)} of {n} structures have a 'free_energy'"]
+
+
+def _remarks(found: Configurations) -> list[str]:
+    said = labels.unread(found)
+    if FILE_STATUS in found.info:
+        words = sorted({str(word) for word in found.info[FILE_STATUS].tolist()})[:3]
+        said.append(f"its 'status' ({', '.join(words)}) is none of ours: kept as {FILE_STATUS!r}")
+    if NOT_KEPT in found.info:
+        names = sorted(set(filter(None, found.info[NOT_KEPT].tolist())))
+        said.append(f"no simulation can keep the constraints {', '.join(names)}")
+    return said
+
+
 def _arrays(frames: list[Atoms]) -> dict[str, np.ndarray]:
-    """Return the numbers of atoms that all frames have, and that are not ASE's own."""
-    if not frames:
-        return {}
-    shared = set.intersection(*(set(atoms.arrays) for atoms in frames)) - _OF_ASE
+    """Return the numbers of atoms that are not ASE's own, NaN where a frame has none."""
     found = {}
-    for key in sorted(shared):
-        parts = [atoms.arrays[key] for atoms in frames]
-        if all(p.dtype.kind in "biuf" and p.shape[1:] == parts[0].shape[1:] for p in parts):
+    for key in sorted({key for atoms in frames for key in atoms.arrays} - _OF_ASE):
+        there = [atoms.arrays[key] for atoms in frames if key in atoms.arrays]
+        shape = there[0].shape[1:]
+        if all(part.dtype.kind in "biuf" and part.shape[1:] == shape for part in there):
+            parts = [
+                atoms.arrays.get(key, np.full((len(atoms), *shape), np.nan)) for atoms in frames
+            ]
             found[key] = np.concatenate(parts)
     return found
 

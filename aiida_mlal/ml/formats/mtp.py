@@ -3,6 +3,7 @@
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, get_args
 
@@ -15,10 +16,15 @@ from aiida_mlal.ml.configurations import Configurations
 from aiida_mlal.ml.descriptors.moment_tensors import MomentBasis
 from aiida_mlal.ml.descriptors.radial_polynomials import Kind, RadialBasis
 from aiida_mlal.ml.formats import cfg
+from aiida_mlal.ml.formats.content import as_text, compress, read_bytes
+from aiida_mlal.ml.formats.numbers import real, whole
 from aiida_mlal.ml.models.mtp import MTP, Contraction
 from aiida_mlal.ml.uncertainty.rows import SelectionWeights
 
 HEADER = "#MVS_v1.1"
+
+LARGEST = 10**6
+"""Radial coefficients that a potential may have without having them in its file."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,13 +82,13 @@ def read(path: str | Path, elements: Sequence[str] | None = None) -> MTP:
 
 
 def load(path: str | Path, elements: Sequence[str] | None = None) -> MTPFile:
-    """Read a file, compressed if its name ends in ``.xz``.
+    """Read a file, which may be compressed.
 
     The file says which element each type is where we wrote it, or its types are atomic numbers; it
     must then have all the ``elements``. Else these are those of its types, by default H, He, ...
     """
     try:
-        return parse(cfg.read_bytes(path), elements)
+        return parse(read_bytes(path), elements)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
 
@@ -118,18 +124,14 @@ def parse(content: bytes, elements: Sequence[str] | None = None) -> MTPFile:
         package does not know; and for elements that are not as many as the species.
     """
     head, *rest = content.split(b"#", maxsplit=1)
-    try:
-        text = head.decode()
-    except UnicodeDecodeError as error:
-        raise ValueError("this is not a text of MLIP") from error
-    potential, trained, order = _potential(text, elements)
+    potential, trained, order = _potential(as_text(head), elements)
     selection = _selection(rest[0], potential, order) if rest else None
     return MTPFile(potential, trained, selection)
 
 
 def write(potential: MTP, path: str | Path, selection: SelectionState | None = None) -> None:
     """Write a potential, with its active set if one is given (only MLIP-3 reads this)."""
-    Path(path).write_bytes(to_bytes(potential, selection))
+    Path(path).write_bytes(compress(to_bytes(potential, selection), path))
 
 
 def to_bytes(potential: MTP, selection: SelectionState | None = None) -> bytes:
@@ -176,6 +178,8 @@ def _potential(
     if "magnetic_basis_type" in values:
         raise ValueError("this is a magnetic moment tensor potential, which is not supported")
     n = _integer(values, "species_count")
+    if not 1 <= n < len(chemical_symbols):
+        raise ValueError(f"species_count: expected 1 to {len(chemical_symbols) - 1}, got {n}")
     size = _integer(values, "radial_basis_size", "basis_size")
     kind = _get(values, "radial_basis_type")
     if kind not in get_args(Kind):
@@ -183,9 +187,9 @@ def _potential(
     radial = RadialBasis(
         kind,  # type: ignore[arg-type]
         size,
-        _float(_get(values, "min_dist", "min_val")),
-        _float(_get(values, "max_dist", "max_val")),
-        _float(values.get("scaling", "1")),
+        _float(_get(values, "min_dist", "min_val"), "min_dist"),
+        _float(_get(values, "max_dist", "max_val"), "max_dist"),
+        _float(values.get("scaling", "1"), "scaling"),
     )
     basis = MomentBasis(
         _rows(values, "alpha_index_basic", 4),
@@ -202,6 +206,10 @@ def _potential(
         if _integer(values, key) != count:
             raise ValueError(f"{key} is {values[key]}, but the lists of the file have {count}")
 
+    count = n * n * size * basis.n_radial
+    radial_coeffs = np.concatenate([rows.ravel() for _, rows in blocks] or [np.zeros(0)])
+    if count > LARGEST and len(radial_coeffs) != count:
+        raise ValueError(f"the potential would have {count} radial_coeffs")
     types = _types(n, [label for label, _ in blocks], values.get("potential_tag", ""), elements)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)  # coefficients of a file that has none
@@ -212,9 +220,8 @@ def _potential(
         return potential, False, order
     if not all(given):
         raise ValueError("expected radial_coeffs, species_coeffs and moment_coeffs, or none")
-    radial_coeffs = np.concatenate([rows.ravel() for _, rows in blocks])
     parts = {
-        "radial_coeffs": (radial_coeffs, n * n * size * basis.n_radial),
+        "radial_coeffs": (radial_coeffs, count),
         "species_coeffs": (_rows(values, "species_coeffs", 1, float), n),
         "moment_coeffs": (_rows(values, "moment_coeffs", 1, float), basis.n_scalars),
     }
@@ -239,13 +246,14 @@ def _read_text(text: str) -> tuple[dict[str, str], list[tuple[str, np.ndarray]]]
         key, equals, value = (part.strip() for part in line.partition("="))
         if equals and re.fullmatch(r"\w+", key):
             if key == "scaling" and key in values:  # of the potential and of its radial basis
-                value = repr(_float(values[key]) * _float(value))
+                value = repr(_float(values[key], key) * _float(value, key))
             values[key] = value
         elif re.fullmatch(r"\d+-\d+", line):
             blocks.append((line, []))
         elif line.startswith("{") and blocks:
             _check_braces("radial_coeffs", line.rstrip(","))
-            blocks[-1][1].append([_float(x) for x in line.strip("{},").split(",")])
+            words = line.strip("{},").split(",")
+            blocks[-1][1].append([_float(x, "radial_coeffs") for x in words])
         elif line and line != "radial_coeffs":
             raise ValueError(f"cannot read the line {line[:60]!r}")
     if values.get("version") != "1.1.0":
@@ -319,17 +327,21 @@ def _selection(
             f"the active set breaks off or is that of another potential than this of {n} parameters"
         )
     matrix, inverse = np.frombuffer(content, "<f8", 2 * n * n).reshape(2, n, n)
+    if not np.isfinite(matrix).all() or not np.isfinite(inverse).all():
+        raise ValueError("the active set holds numbers that are not finite")
     if not abs(matrix @ inverse.T - np.eye(n)).max() < 1e-2:
         raise ValueError("the second matrix of the active set is not the inverse of the first")
     return SelectionState(
         matrix=matrix[:, order],
         inverse=inverse.T[order],
         weights=SelectionWeights(
-            **{key: float(str(value)) for key, value in weights.items() if key != "weight_scaling"},
-            weight_scaling=int(str(weights["weight_scaling"])),
+            **{key: real(str(v), key) for key, v in weights.items() if key != "weight_scaling"},
+            weight_scaling=whole(str(weights["weight_scaling"]), "weight_scaling"),
         ),
-        links=np.array(links, int).reshape(n, 2),
-        configurations=cfg.parse(structures.decode(), potential.types),
+        links=np.array(
+            [whole(link.decode("latin-1"), "a row of the active set", -1) for link in links]
+        ).reshape(n, 2),
+        configurations=cfg.parse(as_text(structures), potential.types),
     )
 
 
@@ -376,17 +388,11 @@ def _get(values: dict[str, str], *names: str) -> str:
 
 
 def _integer(values: dict[str, str], *names: str) -> int:
-    text = _get(values, *names)
-    if not text.isdigit():
-        raise ValueError(f"expected a whole number for {names[0]}, got {text!r}")
-    return int(text)
+    return whole(_get(values, *names), names[0])
 
 
-def _float(text: str) -> float:
-    try:
-        return float(text.split()[0])
-    except (ValueError, IndexError) as error:
-        raise ValueError(f"expected a number, got {text[:40]!r}") from error
+def _float(text: str, name: str) -> float:
+    return real(text.split()[0] if text.split() else "", name)
 
 
 def _check_braces(name: str, text: str) -> None:
@@ -401,10 +407,8 @@ def _rows(values: dict[str, str], name: str, width: int, dtype: type = int) -> n
         raise ValueError(f"{name} is missing")
     _check_braces(name, values[name])
     words = re.sub(r"[{},]", " ", values[name]).split()
-    try:
-        numbers: np.ndarray = np.array(words, dtype=dtype)
-    except ValueError as error:
-        raise ValueError(f"{name}: {error}") from error
+    read = real if dtype is float else partial(whole, least=-(10**18))
+    numbers: np.ndarray = np.array([read(word, name) for word in words], dtype=dtype)
     if len(numbers) % width:
         raise ValueError(f"{name}: expected rows of {width} numbers")
     return numbers.reshape(-1, width) if width > 1 else numbers

@@ -8,9 +8,12 @@ import numpy as np
 
 from aiida_mlal.ml.formats import mtp
 from aiida_mlal.ml.formats.place import check_place
+from aiida_mlal.ml.formats.table import ALMTP, CHECKPOINT, CONFIGURATIONS, by_name, known
+from aiida_mlal.ml.formats.table import MTP as MTP_FILE
 from aiida_mlal.ml.models.base import Potential
 from aiida_mlal.ml.models.checkpoint import Checkpoint
 from aiida_mlal.ml.models.mtp import MTP
+from aiida_mlal.ml.options import within
 from aiida_mlal.ml.uncertainty.active_set import ActiveSet, fingerprint
 from aiida_mlal.ml.uncertainty.maxvol import Volume
 from aiida_mlal.ml.uncertainty.rows import SelectionWeights
@@ -21,12 +24,14 @@ def load(path: str | Path, elements: Sequence[str] | None = None) -> Potential:
     path = Path(path)
     if not path.is_file():
         raise ValueError(f"there is no file {path}")
-    for end, reader in READERS.items():
-        if path.name.endswith(end):
-            return reader(path, elements)
-    raise ValueError(
-        f"{path}: the end of the name is of no format of potentials, choose from {list(READERS)}"
-    )
+    with within(str(path)):
+        form = known(path)
+    if form.name not in READERS:
+        raise ValueError(
+            f"{path} is of no format of potentials (it is {form.name!r} by its content and its "
+            f"name), choose from {list(READERS)}"
+        )
+    return READERS[form.name](path, elements)
 
 
 def save(potential: Potential, path: str | Path) -> None:
@@ -42,16 +47,17 @@ def save(potential: Potential, path: str | Path) -> None:
     """
     path = Path(path)
     check_place(path)
-    if path.suffix == ".safetensors":
+    name = by_name(path).name
+    if name == CONFIGURATIONS:  # the end of the name is the same
         Checkpoint(potential).save(path)
-    elif path.suffix in (".mtp", ".almtp"):
-        if path.suffix not in potential.formats:
+    elif name in (MTP_FILE, ALMTP):
+        if f".{name}" not in potential.formats:
             raise ValueError(
                 f"{path}: the format holds moment tensor potentials, this is a "
                 f"{potential.describe()['architecture']!r}"
             )
         held = cast(MTP, potential)
-        mtp.write(held, path, _state(held) if path.suffix == ".almtp" else None)
+        mtp.write(held, path, _state(held) if name == ALMTP else None)
     else:
         raise ValueError(
             f"{path}: the end of the name is of no format of potentials, "
@@ -139,10 +145,8 @@ def _numbers(weights: SelectionWeights, n_atoms: int) -> list[int]:
 
 
 READERS: dict[str, Callable[[Path, Sequence[str] | None], Potential]] = {
-    ".safetensors": _load_checkpoint,
-    ".mtp": _load_mtp,
-    ".mtp.xz": _load_mtp,
-    ".almtp": _load_mtp,
-    ".almtp.xz": _load_mtp,
+    CHECKPOINT: _load_checkpoint,
+    MTP_FILE: _load_mtp,
+    ALMTP: _load_mtp,
 }
-"""What reads a file, by the end of its name."""
+"""What reads a potential, by the name of its format in the table."""

@@ -1,20 +1,26 @@
 """Potentials on disk: one safetensors file with a JSON description. Reading runs no code of it."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from math import prod
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.overrides import TorchFunctionMode
 
+from aiida_mlal.ml.formats.content import read_bytes
 from aiida_mlal.ml.models.base import Potential
 from aiida_mlal.ml.models.registry import restore
+from aiida_mlal.ml.options import within
 from aiida_mlal.ml.tensorfile import pack, unpack
 
 FORMAT = "aiida-mlal/potential"
 VERSION = 1
 _DTYPES = ["float32", "float64"]
+SMALL = 10**6
+"""Numbers that any potential may make room for before its weights are looked at."""
 UNITS = {"energy": "eV", "length": "Å", "stress": "eV/Å^3"}
 
 
@@ -73,7 +79,8 @@ class Checkpoint:
         if header["dtype"] not in _DTYPES:
             raise ValueError(f"unknown type of weights {header['dtype']!r}, choose from {_DTYPES}")
         tensors = {key: torch.tensor(array) for key, array in arrays.items()}
-        potential = restore(header["potential"]).to(getattr(torch, header["dtype"]))
+        with _AtMost(SMALL + 4 * sum(value.numel() for value in tensors.values())):
+            potential = restore(header["potential"]).to(getattr(torch, header["dtype"]))
         weights = {
             key.removeprefix("weights."): value
             for key, value in tensors.items()
@@ -82,7 +89,8 @@ class Checkpoint:
         try:
             potential.load_state_dict(weights)
         except RuntimeError as error:
-            raise ValueError(f"the weights do not fit the description: {error}") from error
+            said = str(error).partition("\n\t")[2].splitlines()[:1]
+            raise ValueError(f"the weights do not fit the description: {''.join(said)}") from error
         if not all(bool(torch.isfinite(w).all()) for w in weights.values()):
             raise ValueError("the file holds weights that are not finite")
         extras = {
@@ -100,7 +108,32 @@ class Checkpoint:
     @classmethod
     def load(cls, path: str | Path) -> "Checkpoint":
         """Read a file written by ``save``; ``ValueError`` where it is something else."""
-        try:
-            return cls.from_bytes(Path(path).read_bytes())
-        except ValueError as error:
-            raise ValueError(f"{path}: {error}") from error
+        with within(str(path)):
+            return cls.from_bytes(read_bytes(path))
+
+
+class _AtMost(TorchFunctionMode):
+    """Refuses to make room for more numbers, all together, than there can be weights for."""
+
+    def __init__(self, most: int) -> None:
+        super().__init__()
+        self._most, self._made = most, 0
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: Any = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        kwargs = dict(kwargs or {})
+        if func in _MAKERS:
+            shape = kwargs.get("size", args[:1] if func is torch.full else args)
+            sizes = [n for part in shape for n in (part if isinstance(part, Iterable) else [part])]
+            self._made += prod(n for n in sizes if isinstance(n, int))
+            if self._made > self._most:
+                raise ValueError(
+                    f"the potential that is described has more than {self._most} numbers, many "
+                    "times those in the file"
+                )
+        return func(*args, **kwargs)
+
+
+_MAKERS = (torch.empty, torch.zeros, torch.ones, torch.rand, torch.randn, torch.full)
+"""What makes room for tensors of a given shape."""

@@ -159,11 +159,13 @@ class Simulation(ABC):
         Raises
         ------
         ValueError
-            If the potential does not know an element, or cannot be watched as the options ask.
+            If the potential does not know an element, or cannot be watched as the options ask; and
+            for a constraint that would not be kept.
         """
         potential.check_elements(structures.elements)
         if not (np.isfinite(structures.positions).all() and np.isfinite(structures.cells).all()):
             raise ValueError("the structures to begin with have positions or cells not finite")
+        structures.check_movable()
         if not len(structures):
             return SimulationResult(Configurations.empty(), ())
         self.check(structures)

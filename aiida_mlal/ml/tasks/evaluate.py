@@ -1,14 +1,15 @@
 """Compare a potential with labels."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
 from aiida_mlal.ml import load_potential, parts
 from aiida_mlal.ml.configurations import Configurations
-from aiida_mlal.ml.formats.files import check_target, read, write
+from aiida_mlal.ml.formats.files import check_target, load, write
+from aiida_mlal.ml.formats.labels import LabelKeys
 from aiida_mlal.ml.metrics import correlations, errors, structure_errors
 from aiida_mlal.ml.tasks.base import Task
 
@@ -37,6 +38,8 @@ class Evaluate(Task):
         which hold if the structures were drawn at random.
     elements
         Of the types 0, 1, ... in files that only number them.
+    keys
+        What files of structures call their labels, where that is not what ASE calls them.
     """
 
     OUTPUT: ClassVar[str] = "predictions.safetensors"
@@ -47,6 +50,7 @@ class Evaluate(Task):
     uncertainty: Mapping[str, Any] | None = None
     elements: tuple[str, ...] | None = None
     output: str | None = OUTPUT
+    keys: LabelKeys = field(default_factory=LabelKeys)
 
     def __post_init__(self) -> None:
         """Let the measure judge its options."""
@@ -60,9 +64,10 @@ class Evaluate(Task):
         if self.output is not None:
             check_target(self.output)
         potential = load_potential(self.potential, self.elements)
-        dataset = read(self.dataset, self.elements, types(potential))
+        found = load(self.dataset, self.elements, types(potential), self.keys)
+        dataset, said = found.configurations, found.remarks
         predicted = potential.predict(dataset)
-        found = errors(dataset, predicted.energies, predicted.forces, predicted.stresses)
+        apart = errors(dataset, predicted.energies, predicted.forces, predicted.stresses)
         told: dict[str, Any] = {}
         kept = dataset.with_predictions(predicted) if self.keep_labels else predicted
         if self.uncertainty is not None:
@@ -72,11 +77,11 @@ class Evaluate(Task):
             kept = measured.attach(kept)
         if self.output is not None:
             write(kept, self.output, types(potential))
-        remarks = "; ".join(filter(None, [_lost(predicted), potential.remarks(dataset)]))
-        if self.output is None and not found:
-            raise ValueError(f"{self.dataset} has no labels to compare with")
+        remarks = "; ".join(filter(None, [*said, _lost(predicted), potential.remarks(dataset)]))
+        if self.output is None and not apart:
+            raise ValueError("; ".join([f"{self.dataset} has no labels to compare with", *said]))
         about = {"n_structures": len(dataset), "engines": potential.engines}
-        return {"message": remarks, **about, "errors": found, **told}
+        return {"message": remarks, **about, "errors": apart, **told}
 
     def _compare(
         self,

@@ -1,10 +1,11 @@
 """Say how far structures are from what a potential has learned."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
 from aiida_mlal.ml import load_potential
-from aiida_mlal.ml.formats.files import check_target, read, write
+from aiida_mlal.ml.formats.files import check_target, load, write
+from aiida_mlal.ml.formats.labels import LabelKeys
 from aiida_mlal.ml.formats.place import check_place
 from aiida_mlal.ml.tasks.base import Task
 
@@ -35,6 +36,8 @@ class Grade(Task):
         File to which the potential is written with its active set; none by default.
     elements
         Of the types 0, 1, ... in files that only number them.
+    keys
+        What files of structures call their labels, where that is not what ASE calls them.
     """
 
     OUTPUT: ClassVar[str] = "graded.safetensors"
@@ -48,6 +51,7 @@ class Grade(Task):
     save_potential: str | None = None
     elements: tuple[str, ...] | None = None
     output: str = OUTPUT
+    keys: LabelKeys = field(default_factory=LabelKeys)
 
     def __post_init__(self) -> None:
         """Refuse a threshold that every swap meets, and a format without an active set."""
@@ -71,7 +75,8 @@ class Grade(Task):
             check_place(self.save_potential)
         potential = load_potential(self.potential, self.elements)
         types = potentials.types(potential)
-        dataset = read(self.dataset, self.elements, types)
+        contents = load(self.dataset, self.elements, types, self.keys)
+        dataset, said = contents.configurations, list(contents.remarks)
         if self.train is None:
             active = ActiveSet.stored(potential)
             if self.mode not in (None, active.mode):
@@ -80,7 +85,9 @@ class Grade(Task):
                     f"{self.mode!r} the training set is needed"
                 )
         else:
-            train = read(self.train, self.elements, types)
+            contents = load(self.train, self.elements, types, self.keys)
+            train = contents.configurations
+            said += contents.remarks
             if not len(train):
                 raise ValueError(f"{self.train} has no structures to make an active set of")
             weights: Any = self.mode or "configuration"
@@ -97,7 +104,7 @@ class Grade(Task):
         write(graded, self.output, types)
         values = found.values
         return {
-            "message": found.message,
+            "message": "; ".join(filter(None, [*said, found.message])),
             "n_structures": len(dataset),
             "mode": active.mode,
             "rank": found.rank,

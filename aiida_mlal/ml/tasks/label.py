@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 from aiida_mlal.ml.configurations import Configurations
-from aiida_mlal.ml.formats.files import check_target, read, write
+from aiida_mlal.ml.formats.files import check_target, load, write
 from aiida_mlal.ml.labelling.calculators import CalculatorOptions
 from aiida_mlal.ml.labelling.checks import Limits
 from aiida_mlal.ml.labelling.label import label
@@ -45,7 +45,7 @@ class Label(Task):
         check_target(self.output)
         calculator, limits = self._parts()
         try:
-            labelled = label(read(self.dataset), calculator, limits, Progress())
+            labelled = label(load(self.dataset).configurations, calculator, limits, Progress())
         except Interrupted as stop:
             raise Interrupted(str(stop), self._keep(stop.computed)) from stop
         return self._keep(labelled)

@@ -1,12 +1,13 @@
 """Choose which structures of a pool are labelled next."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 from aiida_mlal.ml import load_potential, parts
 from aiida_mlal.ml.configurations import Configurations
-from aiida_mlal.ml.formats.files import check_target, read, write
+from aiida_mlal.ml.formats.files import check_target, load, write
+from aiida_mlal.ml.formats.labels import LabelKeys
 from aiida_mlal.ml.options import build
 from aiida_mlal.ml.selection.filters import Filters
 from aiida_mlal.ml.selection.select import select
@@ -34,6 +35,8 @@ class Select(Task):
         Places in the pool of what was chosen before, and is no candidate any more.
     elements
         Of the types 0, 1, ... in files that only number them.
+    keys
+        What files of structures call their labels, where that is not what ASE calls them.
     keep_labels
         Whether what is written has the labels of the candidates, where these have any. Otherwise
         it has none, to be labelled.
@@ -51,6 +54,7 @@ class Select(Task):
     elements: tuple[str, ...] | None = None
     keep_labels: bool = False
     output: str = OUTPUT
+    keys: LabelKeys = field(default_factory=LabelKeys)
 
     def __post_init__(self) -> None:
         """Let the strategy and the filters judge their options."""
@@ -70,10 +74,13 @@ class Select(Task):
 
             potential = load_potential(self.potential, self.elements)
             types = types_of(potential)
-        pool = read(self.pool, self.elements, types)
+        contents = load(self.pool, self.elements, types, self.keys)
+        pool, said = contents.configurations, list(contents.remarks)
         train = Configurations.empty()
         if self.train is not None:
-            train = read(self.train, self.elements, types)
+            contents = load(self.train, self.elements, types, self.keys)
+            train = contents.configurations
+            said += contents.remarks
         selection = select(
             pool,
             train,
@@ -88,7 +95,9 @@ class Select(Task):
         if potential is not None and len(train) and new_to_it:  # else it has learned nothing
             chosen = chosen.with_predictions(potential.predict(chosen))
         write(chosen, self.output, types)
-        return selection.as_dict()
+        told = selection.as_dict()
+        said += [told["message"]] if told.get("message") else []
+        return {**told, "message": "; ".join(said)}
 
     def _filters(self) -> Filters | None:
         return None if self.filters is None else build(Filters, self.filters, "filters")

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from aiida_mlal.ml import load_potential, parts
-from aiida_mlal.ml.formats.files import check_target, read, write
-from aiida_mlal.ml.options import as_dict
+from aiida_mlal.ml.formats.files import check_target, load, write
+from aiida_mlal.ml.options import as_dict, within
 from aiida_mlal.ml.tasks.base import Interrupted, Progress, Task
 
 if TYPE_CHECKING:
@@ -49,7 +49,10 @@ class Simulate(Task):
         check_target(self.output)
         potential = load_potential(self.potential, self.elements)
         types = potentials.types(potential)
-        structures = read(self.dataset, self.elements, types)
+        contents = load(self.dataset, self.elements, types)
+        structures = contents.configurations
+        with within(self.dataset):
+            structures.check_movable()
         try:
             result = simulation.run(potential, structures, Progress())
         except Interrupted as stop:

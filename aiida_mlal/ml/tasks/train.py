@@ -1,13 +1,14 @@
 """Train a potential on labelled structures."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from aiida_mlal.ml import parts
 from aiida_mlal.ml.configurations import Configurations
-from aiida_mlal.ml.formats.files import only_numbers, read
+from aiida_mlal.ml.formats.files import load, only_numbers
 from aiida_mlal.ml.formats.files import types as types_of
+from aiida_mlal.ml.formats.labels import LabelKeys
 from aiida_mlal.ml.formats.place import check_place
 from aiida_mlal.ml.options import as_dict, within
 from aiida_mlal.ml.tasks.base import Interrupted, Progress, Task, check_seed, plain
@@ -46,6 +47,8 @@ class Train(Task):
         File to write; a moment tensor potential also as ``.mtp`` or ``.almtp``.
     elements
         Of the types 0, 1, ... in files of the MLIP codes.
+    keys
+        What files of structures call their labels, where that is not what ASE calls them.
     more_elements
         Those that the potential is to know beside the elements of the labels.
     """
@@ -62,6 +65,7 @@ class Train(Task):
     output: str = OUTPUT
     elements: tuple[str, ...] | None = None
     more_elements: tuple[str, ...] = ()
+    keys: LabelKeys = field(default_factory=LabelKeys)
 
     def __post_init__(self) -> None:
         """Let the parts of training judge their options."""
@@ -105,7 +109,8 @@ class Train(Task):
         check_place(self.output)
         start = None if self.initial is None else self._start(self.initial)
         known = None if start is None else _types(start)
-        dataset = read(self.dataset, self.elements, known)
+        found = load(self.dataset, self.elements, known, self.keys)
+        dataset, notes = found.configurations, list(found.remarks)
         if not len(dataset):
             raise ValueError(f"{self.dataset} has no structures to learn from")
         self._check_elements(dataset, self.dataset)
@@ -114,10 +119,16 @@ class Train(Task):
             types = known
         validation = None
         if self.validation is not None:
-            validation = read(self.validation, self.elements, types or known)
+            found = load(self.validation, self.elements, types or known, self.keys)
+            validation = found.configurations
+            notes += found.remarks
             self._check_elements(validation, self.validation)
         options = ModelOptions.parse(self.model).training(self.training)
         about = {"model": self.model, "options": as_dict(options), "seed": self.seed}
+        if start is None and not len(dataset.learnable):
+            raise ValueError(
+                "; ".join([f"{self.dataset} has no structure with a label of status 'ok'", *notes])
+            )
         potential = self._potential(dataset.learnable, start, types, validation)
         progress, begun, epochs = Progress(), False, 0
 
@@ -150,6 +161,7 @@ class Train(Task):
         self._save(potential, {**about, **record})
         epochs = max(len(curve["train"]) for curve in record["curves"])
         remarks = [
+            *notes,
             self._remark(dataset),
             *record["remarks"],
             potential.remarks(dataset.learnable),
@@ -200,8 +212,6 @@ class Train(Task):
         if self.output.endswith(OF_MLIP):  # each type is a species, also where no structure has it
             elements |= {*types}
         if start is None:
-            if not len(learnable):
-                raise ValueError(f"{self.dataset} has no structure with a label of status 'ok'")
             potential = model.build(sorted(elements), self.seed, learnable)
         else:
             elements |= {*start.elements}

@@ -119,7 +119,7 @@ def test_what_is_written_is_read_again(tmp_path, name):
         ("BEGIN_CFG", "BEGIN", "line 1: expected BEGIN_CFG, got 'BEGIN'"),
         (" 2 1  2.0", " 3 1  2.0", "configuration 1: expected ids from 1 in order"),
         (" 2 1  2.0", " 2 1  2.0 7.0", "configuration 1: expected 2 rows of 9 values"),
-        (" 2 1  2.0", " 2 1  two", "could not convert"),
+        (" 2 1  2.0", " 2 1  two", "cartes_x of atom 2: expected a finite number, got 'two'"),
         ("nbh_grades", "colour", r"unknown columns \['colour'\]"),
         ("Energy", "Enthalpy", "unknown field 'Enthalpy'"),
         ("xx yy", "xx xx", "expected the components"),
@@ -128,13 +128,76 @@ def test_what_is_written_is_read_again(tmp_path, name):
         (
             TEXT[TEXT.index("    -3.5") : TEXT.index("END_CFG")],
             "",
-            "configuration 1: a value is mis",
+            r"configuration 1: Energy: expected 1 values, got \[\]",
         ),
     ],
 )
 def test_refuses(old, new, message):
     with pytest.raises(ValueError, match=message):
         cfg.parse(TEXT.replace(old, new), ["Ag", "Cu"])
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("    -3.5", "    nan", "Energy: expected a finite number, got 'nan'"),
+        ("    -3.5", "    1_0.5", "Energy: expected a finite number, got '1_0.5'"),
+        ("    -3.5", "    1e999", "Energy: expected a finite number, got '1e999'"),
+        (" 2 1  2.0", " 2 0.9  2.0", "type: expected whole numbers in AtomData, got 0.9"),
+        (" 2 1  2.0", " 2 1  nan", "cartes_x of atom 2: expected a finite number, got 'nan'"),
+        (" 2 1  2.0", " 2 1  2_0", "cartes_x of atom 2: expected a finite number, got '2_0'"),
+        (" 2 1  2.0", " 2 1  1e999", "cartes_x of atom 2: expected a finite number, got '1e999'"),
+        (" 2 1  2.0", " 2 1e30  2.0", "type: 1e[+]30 is the type of no element"),
+        ("    2\n", "    -2\n", "Size: expected a whole number from 0, got '-2'"),
+        ("    2\n", "    2.0\n", "Size: expected a whole number from 0, got '2.0'"),
+        ("    2\n", f"    {'9' * 5000}\n", "Size: expected a whole number from 0, got '9999"),
+        ("    2\n", f"    {'9' * 17}\n", "expected 99999999999999999 rows"),
+        (" PlusStress", " Energy\n 1.0\n PlusStress", "Energy is there twice"),
+        (" PlusStress", " Stress: xx yy zz yz xz xy\n0 0 0 0 0 0\n PlusStress", "is there twice"),
+        ("fx fy fz", "fx fy fy", r"the columns \['fy'\] are in AtomData twice"),
+        ("1.0 0.0 5.0", "1.0 0.0 0.0", "there is no volume"),
+        (" Feature   MV_grade\t2.5", " Feature", "a Feature has no name"),
+        ("    4.0 0.0 0.0", "    4.0 0.0", "unknown field '4.0'"),
+    ],
+)
+def test_refuses_what_mlip_would_take_for_something_else(old, new, message):
+    with pytest.raises(ValueError, match=f"configuration 1: .*{message}"):
+        cfg.parse(TEXT.replace(old, new), ["Ag", "Cu"])
+
+
+def test_values_may_stand_beside_their_names():
+    """As MLIP reads them, whose values are words after a name, wherever lines end."""
+    inline = TEXT.replace("Size\n", "Size ").replace("Energy\n", "Energy ")
+    inline = inline.replace("Supercell\n", "Supercell ").replace("xz xy\n", "xz xy ")
+    found, expected = cfg.parse(inline, ["Ag", "Cu"]), cfg.parse(TEXT, ["Ag", "Cu"])
+    assert found.keys == expected.keys
+    assert found.to_bytes() == expected.to_bytes()
+
+
+def test_all_lines_of_a_feature_are_kept(tmp_path):
+    text = TEXT.replace("END_CFG", " Feature   note\tline one\n Feature   note\tline two\nEND_CFG")
+    found = cfg.parse(text, ["Ag", "Cu"])
+    assert found.info["note"].tolist() == ["line one\nline two"]
+    cfg.write(found, tmp_path / "a.cfg")
+    assert cfg.read(tmp_path / "a.cfg").info["note"].tolist() == ["line one\nline two"]
+
+
+@pytest.mark.parametrize(
+    ("vectors", "pbc"),
+    [
+        ("0 0 0\n0 0 0\n0 0 0\n", [False, False, False]),
+        ("4 0 0\n0 4 0\n0 0 0\n", [True, True, False]),
+        ("4 0 0\n0 0 0\n0 0 4\n", [True, False, True]),
+        ("4 0 0\n", [True, False, False]),
+        ("", [False, False, False]),
+    ],
+)
+def test_a_vector_of_zeros_is_of_no_period(vectors, pbc):
+    start, end = TEXT.index("    4.0"), TEXT.index(" AtomData")
+    found = cfg.parse(TEXT[:start] + vectors + TEXT[end:], ["Ag", "Cu"])
+    assert found.pbc[0].tolist() == pbc
+    assert np.isnan(found.stresses).all()
+    assert found.energies.tolist() == [-3.5]
 
 
 def test_says_which_file_is_bad(tmp_path):

@@ -72,3 +72,64 @@ def test_a_structure_without_atoms(tmp_path):
     nothing = Configurations.from_ase(Atoms()).with_arrays(site=np.zeros((0, 3)))
     extxyz.write(nothing, tmp_path / "a.extxyz")
     assert (tmp_path / "a.extxyz").read_text().splitlines()[0] == "0"
+
+
+def test_heavy_hydrogen_is_hydrogen_with_a_mass(tmp_path):
+    (tmp_path / "a.xyz").write_text(
+        "3\nProperties=species:S:1:pos:R:3:forces:R:3 energy=-6.5\n"
+        "D 0 0 0 0 0 0.1\nT 0 0 0.74 0 0 -0.1\nO 0 1 0 0 0 0\n"
+    )
+    found = files.read(tmp_path / "a.xyz")
+    assert found.numbers.tolist() == [1, 1, 8]
+    np.testing.assert_allclose(found.arrays["masses"], [2.0141, 3.0160, 15.999], atol=1e-4)
+    np.testing.assert_allclose(found.to_ase()[0].get_masses(), found.arrays["masses"])
+    files.write(found, tmp_path / "b.extxyz")
+    np.testing.assert_allclose(
+        files.read(tmp_path / "b.extxyz").arrays["masses"], found.arrays["masses"]
+    )
+
+
+GOOD = "1\nProperties=species:S:1:pos:R:3 energy=-1.0\nH 0 0 0\n"
+
+
+@pytest.mark.parametrize(
+    ("bad", "message"),
+    [
+        ("1\nProperties=species:S:1:pos:R:3\nH 0 0 nan\n", "the position of atom 0 is not finite"),
+        ("1\nProperties=species:S:1:pos:R:3\nH 0 0 1_0.5\n", "expected a number, got '1_0.5'"),
+        ("1\nProperties=species:S:1:pos:R:3\nX 0 0 0\n", "atomic number 0, which is that of no"),
+        ("1\nProperties=Z:I:1:pos:R:3\n999 0 0 0\n", "structure 1"),
+        ("1\nProperties=species:S:1:pos:R:3\nXy 0 0 0\n", "'Xy' is not known, or missing"),
+        ("1\nProperties=species:S:1:pos:R:3\nH 0 0\n", "atom 0: expected 4 columns, got 3"),
+        ("1\nProperties=species:S:1:pos:R:3\nH 0 0 0 7\n", "atom 0: expected 4 columns, got 5"),
+        ("1\nProperties=species:S:1:pos:R:x\nH 0 0 0\n", "columns of 'pos': expected a whole"),
+        ("1\nProperties=species:S:1:pos:R:999999\nH 0 0 0\n", "up to 1000 columns for 'pos'"),
+        ("-1\nProperties=species:S:1:pos:R:3\n", "number of atoms: expected a whole number from 0"),
+        ("999999999\nProperties=species:S:1:pos:R:3\nH 0 0 0\n", "expected 999999999 atoms"),
+        ('1\nLattice="1 0 0"\nH 0 0 0\n', "Lattice"),
+        ("1\nenergy=low\nH 0 0 0\n", "energy: expected a real number, got 'low'"),
+    ],
+)
+def test_what_is_wrong_is_said_with_file_and_structure(tmp_path, bad, message):
+    (tmp_path / "a.xyz").write_text(GOOD + bad)
+    with pytest.raises(ValueError, match=r"a\.xyz: structure 1") as caught:
+        files.read(tmp_path / "a.xyz")
+    assert message in str(caught.value)
+
+
+def test_columns_without_a_name_are_said(tmp_path):
+    (tmp_path / "a.xyz").write_text("1\n\nH 0 0 0 0.1 0.2 0.3\n" + GOOD)
+    found = files.load(tmp_path / "a.xyz")
+    assert len(found.configurations) == 2
+    assert "columns after x, y and z were not read: 1 structures" in found.remarks[0]
+
+
+def test_a_text_of_several_lines_comes_back(tmp_path):
+    one = Configurations.from_ase(Atoms("H")).with_info(
+        note=['a\\b\n"c"'], path=["a\\b c"], next=[3]
+    )
+    files.write(one, tmp_path / "a.extxyz")
+    again = files.read(tmp_path / "a.extxyz")
+    assert again.info["note"].tolist() == ['a\\b\n"c"']
+    assert again.info["path"].tolist() == ["a\\b c"]
+    assert again.info["next"].tolist() == [3]

@@ -1,3 +1,4 @@
+import ase.io
 import numpy as np
 import pytest
 from ase import Atoms
@@ -152,3 +153,49 @@ def test_a_full_disk_is_one_sentence(tmp_path, structures, name, monkeypatch):
         monkeypatch.setattr(module, function, full)
     with pytest.raises(ValueError, match=f"{name} could not be written: No space left on device"):
         files.write(structures, tmp_path / name)
+
+
+POSCAR = """Cu
+1.0
+{}
+Cu
+2
+Selective dynamics
+Direct
+0 0 0 F F F
+0.5 0.02 0.0 T T F
+"""
+
+
+def test_selective_dynamics_along_an_axis_is_kept(tmp_path):
+    slab = "3 0 0\n1 3 0\n0 0 9"
+    (tmp_path / "POSCAR").write_text(POSCAR.format(slab))
+    found = files.load(tmp_path / "POSCAR")
+    assert found.configurations.fixed.tolist() == [[True] * 3, [False, False, True]]
+    assert found.remarks == ()
+
+
+def test_selective_dynamics_along_oblique_vectors_is_read_and_named(tmp_path):
+    (tmp_path / "POSCAR").write_text(POSCAR.format("0 3.61 3.61\n1.805 0 1.805\n1.805 1.805 0"))
+    found = files.load(tmp_path / "POSCAR")
+    assert found.configurations.formulas == ["Cu2"]
+    assert "no simulation can keep the constraints FixScaled" in found.remarks[0]
+    with pytest.raises(ValueError, match=r"structure 0 \(Cu2\): its constraints FixScaled"):
+        found.configurations.check_movable()
+
+
+def test_counts_are_compared_with_the_size_of_the_file(tmp_path):
+    text = POSCAR.format("3 0 0\n0 3 0\n0 0 9").replace("\n2\n", "\n999999999\n")
+    (tmp_path / "POSCAR").write_text(text)
+    with pytest.raises(ValueError, match="POSCAR: it is to have 999999999 atoms, but has 11 lines"):
+        files.read(tmp_path / "POSCAR")
+
+
+def test_columns_and_keys_that_only_some_structures_have_are_kept(tmp_path):
+    frames = [Atoms("H"), Atoms("H")]
+    frames[1].info["weight"] = 2.0
+    frames[1].new_array("site", np.array([[1.0, 2.0, 3.0]]))
+    ase.io.write(tmp_path / "a.extxyz", frames)
+    found = files.read(tmp_path / "a.extxyz")
+    np.testing.assert_array_equal(found.info["weight"], [np.nan, 2.0])
+    np.testing.assert_array_equal(found.arrays["site"], [[np.nan] * 3, [1.0, 2.0, 3.0]])

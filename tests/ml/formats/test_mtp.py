@@ -217,7 +217,7 @@ def test_columns_of_an_active_set_follow_the_elements():
         ("{0, 5, 1, 7}", "{0, 5, 1}", "alpha_index_times: expected rows of 4"),
         ("{0, 5, 1, 7}", "{0, 7, 1, 7}", "not complete yet"),
         ("0.04, 0.05", "0.04", "expected 5 moment_coeffs, got 4"),
-        ("0.04, 0.05", "0.04, nan", "not finite"),
+        ("0.04, 0.05", "0.04, nan", "moment_coeffs: expected a finite number, got 'nan'"),
         ("{0.4, 0.5, 0.6}", "{0.4, 0.5}", "differ in length"),
         (
             "0.04, 0.05}",
@@ -230,7 +230,7 @@ def test_columns_of_an_active_set_follow_the_elements():
         ("alpha_moment_mapping", "mapping", "alpha_moment_mapping is missing"),
         ("\t\t1-1", "\t\t0-1", "which are not all of"),
         ("\tradial_funcs", "magnetic_basis_type = BChebyshev\n\tradial_funcs", "magnetic"),
-        ("max_dist = 5", "max_dist = far", "expected a number, got 'far'"),
+        ("max_dist = 5", "max_dist = far", "max_dist: expected a finite number, got 'far'"),
     ],
 )
 def test_refuses(old, new, message):
@@ -300,3 +300,18 @@ def test_a_file_says_of_which_model_it_is(tmp_path):
     np.testing.assert_allclose(
         made.predict(structures).energies, trained.predict(structures).energies, rtol=1e-12
     )
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("{0, 5, 1, 7}", "{0, 5, 1, 30000000}", "more moments before it than there are"),
+        ("radial_basis_size = ", "radial_basis_size = 30000000", "expected a radial basis of 1 to"),
+        ("species_count = 2", "species_count = 30000", "species_count: expected 1 to 118, got"),
+    ],
+)
+def test_sizes_are_checked_before_room_is_made(old, new, message):
+    """An index of 3e7 in a file of half a kilobyte took 2 GB."""
+    assert old in LEVEL_6
+    with pytest.raises(ValueError, match=message):
+        parse(LEVEL_6.replace(old, new))

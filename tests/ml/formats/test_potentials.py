@@ -138,5 +138,5 @@ def test_a_missing_file_is_named(tmp_path):
 
 def test_structures_are_no_potential(tmp_path):
     Configurations.empty().save(tmp_path / "p.safetensors")
-    with pytest.raises(ValueError, match="expected a file of aiida-mlal/potential"):
+    with pytest.raises(ValueError, match="of no format of potentials \\(it is 'safetensors'"):
         load_potential(tmp_path / "p.safetensors")

@@ -1,4 +1,5 @@
 import io
+import json
 import pickle
 from dataclasses import replace
 
@@ -168,4 +169,23 @@ def test_a_description_without_a_potential_is_refused(parts):
     header, arrays = parts
     del header["potential"]
     with pytest.raises(ValueError, match=r"lacks \['potential'\]"):
+        Checkpoint.from_bytes(pack(FORMAT, header, arrays))
+
+
+def test_a_description_larger_than_its_weights_takes_no_memory(parts):
+    """Layers of 40000 neurons would take 13 GB before they were compared with the weights."""
+    header, arrays = parts
+    text = json.dumps(header)
+    assert '"hidden": [3]' in text
+    header = json.loads(text.replace('"hidden": [3]', '"hidden": [40000, 40000]'))
+    with pytest.raises(
+        ValueError, match=r"has more than \d+ numbers, many times those in the file"
+    ):
+        Checkpoint.from_bytes(pack(FORMAT, header, arrays))
+
+
+def test_weights_that_do_not_fit_are_named(parts):
+    header, arrays = parts
+    header = json.loads(json.dumps(header).replace('"hidden": [3]', '"hidden": [4]'))
+    with pytest.raises(ValueError, match="the weights do not fit the description: size mismatch"):
         Checkpoint.from_bytes(pack(FORMAT, header, arrays))

@@ -85,3 +85,13 @@ def test_what_was_simulated_before_an_interrupt_is_kept(start, potential, folder
 def test_output_in_a_format_of_choice(start, potential, folder, output):
     execute({**TASK, "output": output})
     assert (folder / output).exists()
+
+
+def test_constraints_that_would_not_be_kept_are_named_with_file_and_structure(start, potential):
+    dataset = Configurations.load("structures.safetensors")
+    bad = dataset.with_info(constraints_not_kept=["", "FixBondLengths"])
+    bad.save("structures.safetensors")
+    result = execute(TASK)
+    assert result["status"] == "invalid_input"
+    assert result["message"].startswith("structures.safetensors: structure 1 (")
+    assert "its constraints FixBondLengths would not be kept" in result["message"]

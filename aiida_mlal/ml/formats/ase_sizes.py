@@ -1,0 +1,47 @@
+"""Counts at the head of files that a reader of ASE would make room for, before it reads on."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from aiida_mlal.ml.formats.content import read_bytes
+
+
+def check_sizes(path: Path, name: str) -> None:
+    """Refuse a file that announces more than it can hold; ``name`` is that of ASE's format.
+
+    Raises
+    ------
+    ValueError
+        Which says what was announced.
+    """
+    if name in _CHECKS:
+        _CHECKS[name](path)
+
+
+def _check_poscar(path: Path) -> None:
+    """Compare the numbers of atoms, in the sixth line or the seventh, with the lines."""
+    lines = read_bytes(path).decode("latin-1").splitlines()
+    for line in lines[5:7]:
+        words = line.split("!")[0].split()
+        if words and all(word.isascii() and word.isdigit() for word in words):
+            n = sum(int(word[:18]) for word in words)
+            if n > len(lines):
+                raise ValueError(f"it is to have {n} atoms, but has {len(lines)} lines")
+            return
+
+
+def _check_ulm(path: Path) -> None:
+    """Compare the number of items and their place, behind a tag, with the size (ase.io.ulm)."""
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        head = file.read(48)
+    words = [int.from_bytes(head[i : i + 8], "little", signed=True) for i in (24, 32, 40)]
+    _, n, start = words
+    if len(head) < 48 or n < 0 or not 0 <= start <= size or start + 8 * n > size:
+        raise ValueError(f"it is cut off or damaged: it is to have {n} structures")
+
+
+_CHECKS: dict[str, Callable[[Path], None]] = {
+    "vasp": _check_poscar,
+    "traj": _check_ulm,
+}

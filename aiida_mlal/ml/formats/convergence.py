@@ -1,0 +1,87 @@
+"""Which structures of the output of a code have labels that did not converge."""
+
+import re
+from collections.abc import Callable, Sequence
+from itertools import pairwise
+
+NELM = 60
+"""Electronic steps of VASP, unless its input says otherwise."""
+
+
+def of_vasprun(text: str) -> list[bool]:
+    """Return for each ``calculation`` whether it ended before all NELM electronic steps."""
+    nelm = _nelm(text, r'name="NELM"\s*>\s*(\d+)')
+    steps = [part.count("<scstep") for part in text.split("<calculation")[1:]]
+    return [n < nelm for n in steps]
+
+
+def of_outcar(text: str) -> list[bool]:
+    """Return for each ionic step of an OUTCAR whether its electrons converged.
+
+    VASP 6 says so. Before, it says only that EDIFF was reached, or has used all NELM steps.
+    """
+    nelm = _nelm(text, r"NELM\s*=\s*(\d+)")
+    found = []
+    for part in text.split("FREE ENERGIE OF THE ION-ELECTRON SYSTEM")[:-1]:
+        reached = "aborting loop because EDIFF is reached" in part
+        steps = [_whole(n, 0) for n in re.findall(r"Iteration\s+\d+\(\s*(\d+)\)", part)]
+        said = "EDIFF was not reached" in part
+        found.append(reached or not (said or max(steps, default=0) >= nelm))
+    return found
+
+
+def of_pw(text: str) -> list[bool]:
+    """Return for each structure with results in an output of pw.x whether it converged.
+
+    With ``scf_must_converge = .false.`` pw.x says "convergence has been achieved" in any case:
+    the estimated accuracy has to be below the threshold that it began with.
+    """
+    lines = text.splitlines()
+    starts = [i for i, x in enumerate(lines) if any(word in x for word in _PW_STRUCTURES)]
+    found, threshold = [], float("inf")
+    for start, end in pairwise([*starts, len(lines)]):
+        accuracy, converged, results = 0.0, True, False
+        for line in lines[start + 1 : end]:
+            if "scf convergence threshold" in line:
+                threshold = _real(line.partition("=")[2], threshold)
+            elif "estimated scf accuracy" in line:
+                accuracy = _real(line.partition("<")[2].replace("Ry", ""), accuracy)
+            elif "convergence NOT achieved" in line:
+                converged = False
+            results = results or any(word in line for word in _PW_RESULTS)
+        if results:
+            found.append(converged and accuracy <= threshold)
+    return found
+
+
+OF_FORMAT: dict[str, Callable[[str], Sequence[bool]]] = {
+    "vasp-xml": of_vasprun,
+    "vasp-out": of_outcar,
+    "espresso-out": of_pw,
+}
+"""What judges an output, by ASE's name of its format."""
+
+SILENT = {"extxyz", "traj", "json", "db", "mlip-cfg"}
+"""Formats of ASE that hold labels of any code, and say nothing of convergence."""
+
+_PW_STRUCTURES = ("Program PWSCF", "ATOMIC_POSITIONS")
+_PW_RESULTS = (
+    "!    total energy", "Forces acting on atoms", "total   stress", "Magnetic moment per site",
+    "End of self-consistent calculation", "End of band structure calculation",
+)  # fmt: skip
+
+
+def _nelm(text: str, pattern: str) -> int:
+    match = re.search(pattern, text)
+    return _whole(match[1], NELM) if match else NELM
+
+
+def _whole(text: str, otherwise: int) -> int:
+    return int(text) if re.fullmatch(r"\d{1,9}", text) else otherwise
+
+
+def _real(text: str, otherwise: float) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        return otherwise

@@ -1,0 +1,172 @@
+"""Labels under other names than ours: which are read, and which only look like labels."""
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from aiida_mlal.ml.configurations import Configurations
+
+KINDS = ("energy", "forces", "stress", "virial")
+
+
+@dataclass(frozen=True)
+class LabelKeys:
+    """What a file calls its labels, where that is not what ASE calls them.
+
+    Attributes
+    ----------
+    energy
+        Key of the energy in eV; also ``energy`` or ``free_energy``, where a file has both.
+    forces
+        Column of the forces in eV/Å.
+    stress
+        Key of the stress in eV/Å³, positive in tension: 9 components, or 6 in the order xx, yy,
+        zz, yz, xz, xy.
+    virial
+        Key of the virial in eV, which is the stress times minus the volume. ``virial`` is read
+        unless a file has stresses.
+    """
+
+    energy: str | None = None
+    forces: str | None = None
+    stress: str | None = None
+    virial: str | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse two sources of the stress."""
+        if self.stress is not None and self.virial is not None:
+            raise ValueError(
+                f"stress: expected the key of a stress or of a virial, got {self.stress!r} and "
+                f"{self.virial!r}"
+            )
+
+    def of_ase(self) -> str | None:
+        """Return which result of a calculator of ASE is the energy, if it was said."""
+        return self.energy if self.energy in ("energy", "free_energy") else None
+
+
+def apply(found: Configurations, keys: LabelKeys) -> tuple[Configurations, list[str]]:
+    """Return structures with the labels that ``keys`` name, and what is to be said of it.
+
+    Raises
+    ------
+    ValueError
+        If no structure has such a key, or its values are no such label.
+    """
+    said = []
+    if keys.energy is not None and keys.of_ase() is None:
+        found = replace(found, energies=_per_structure(found, keys.energy, "energy", ((),)))
+        found, words = _taken(found, "info", keys.energy, "energies")
+        said.append(words)
+    if keys.forces is not None and keys.forces != "forces":
+        found = replace(found, forces=_forces(found, keys.forces))
+        found, words = _taken(found, "arrays", keys.forces, "forces")
+        said.append(words)
+    if keys.stress is not None and keys.stress != "stress":
+        stresses = _tensors(_per_structure(found, keys.stress, "stress", _TENSORS))
+        found = replace(found, stresses=stresses)
+        found, words = _taken(found, "info", keys.stress, "stresses")
+        said.append(words)
+    if keys.virial is not None:
+        found, words = _with_virial(found, keys.virial)
+        said.append(words)
+    elif "virial" in found.info and not np.isfinite(found.stresses).any():
+        found, words = _with_virial(found, "virial")
+        said.append(words)
+    return found, said
+
+
+def unread(found: Configurations) -> list[str]:
+    """Return the sentences, none or one, about what looks like labels and was not read."""
+    like: list[tuple[str, str]] = []
+    for key, values in found.info.items():
+        if values.dtype.kind not in "iuf" or _NO_LABEL.search(key):
+            continue
+        if values.ndim == 1 and _ENERGY.search(key):
+            like.append(("energy", key))
+        elif values.shape[1:] in _TENSORS and re.search("stress|virial", key, re.IGNORECASE):
+            like.append(("virial" if "virial" in key.lower() else "stress", key))
+    for key, values in found.arrays.items():
+        is_vector = values.shape[1:] == (3,) and values.dtype.kind == "f"
+        if is_vector and re.search("forc", key, re.IGNORECASE) and not _NO_LABEL.search(key):
+            like.append(("forces", key))
+    if not like:
+        return []
+    options = " ".join(f"--{kind}-key {key}" for kind, key in like)
+    names = ", ".join(key for _, key in like)
+    return [f"not read, though it looks like labels: {names} (to be read with {options})"]
+
+
+_TENSORS = ((3, 3), (9,), (6,))
+_ENERGY = re.compile(r"energ|(^|_)(e|e0|etot|toten|u0)$", re.IGNORECASE)
+_NO_LABEL = re.compile(
+    "^(predicted|max|min|mean|std)_|(std|var|variance|errors?|weights?|rmse|mae|uncertainty|count)$",
+    re.IGNORECASE,
+)
+
+
+def _per_structure(
+    found: Configurations, key: str, what: str, shapes: Iterable[tuple[int, ...]]
+) -> np.ndarray:
+    values = found.info.get(key)
+    if values is None:
+        raise _missing(found, key, what)
+    if values.dtype.kind not in "iuf" or values.shape[1:] not in tuple(shapes):
+        raise ValueError(
+            f"{key!r} cannot be the {what}: expected numbers of shape "
+            f"{' or '.join(map(str, shapes))} for each structure, got {values.dtype} of shape "
+            f"{values.shape[1:]}"
+        )
+    return values.astype(float)
+
+
+def _forces(found: Configurations, key: str) -> np.ndarray:
+    values = found.arrays.get(key)
+    if values is None:
+        raise _missing(found, key, "forces")
+    if values.dtype.kind not in "iuf" or values.shape[1:] != (3,):
+        raise ValueError(
+            f"{key!r} cannot be the forces: expected 3 numbers for each atom, got {values.dtype} "
+            f"of shape {values.shape[1:]}"
+        )
+    return values.astype(float)
+
+
+def _missing(found: Configurations, key: str, what: str) -> ValueError:
+    there = sorted(found.arrays if what == "forces" else found.info)
+    return ValueError(
+        f"no structure has {key!r}, which was to be the {what}, choose from "
+        f"{there} or leave it to the names that ASE knows"
+    )
+
+
+def _taken(found: Configurations, group: str, key: str, what: str) -> tuple[Configurations, str]:
+    """Return structures without what has become a label, and the sentence about it."""
+    rest = {name: values for name, values in getattr(found, group).items() if name != key}
+    values = getattr(found, what)
+    have = np.isfinite(values).reshape(len(values), -1).all(axis=1)
+    n = int(have.sum()) if what != "forces" else len(np.unique(found.owner[have]))
+    changed: dict[str, Any] = {group: rest}
+    found = replace(found, **changed)
+    return found, f"the {what} are {key!r}, which {n} of {len(found)} structures have"
+
+
+def _tensors(values: np.ndarray) -> np.ndarray:
+    if values.shape[1:] == (6,):
+        values = values[:, [0, 5, 4, 5, 1, 3, 4, 3, 2]]
+    return values.reshape(len(values), 3, 3)
+
+
+def _with_virial(found: Configurations, key: str) -> tuple[Configurations, str]:
+    virials = _tensors(_per_structure(found, key, "virial", _TENSORS))
+    volumes = np.where(found.pbc.all(axis=1), abs(np.linalg.det(found.cells)), 0.0)
+    volumes[volumes == 0.0] = np.nan
+    given = np.isfinite(virials).all(axis=(1, 2))
+    found = replace(found, stresses=-virials / volumes[:, None, None])
+    lost = int((given & np.isnan(volumes)).sum())
+    found, said = _taken(found, "info", key, "stresses")
+    said = f"the stresses are -1 times {key!r} by the volume: positive in tension"
+    return found, said + (f"; {lost} structures without a volume have none" if lost else "")

@@ -1,0 +1,110 @@
+"""Every format of files that is known: by which content and names, and who reads it."""
+
+import json
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from aiida_mlal.ml.formats.content import read_head, stem
+
+Holds = Literal["structures", "potential"]
+
+
+@dataclass(frozen=True)
+class Format:
+    """A format of files.
+
+    Attributes
+    ----------
+    name
+        What it is called in messages.
+    holds
+        What is in such a file.
+    names
+        Pattern of the names of such files, without the end that stands for a compression.
+    begins
+        Whether a file that begins like this, unpacked, is of the format.
+    writes
+        Whether this package writes it.
+    """
+
+    name: str
+    holds: Holds
+    names: str
+    begins: Callable[[bytes], bool]
+    writes: bool = True
+
+    def is_named(self, path: str | Path) -> bool:
+        """Return whether a file would be of this format by its name."""
+        return bool(re.search(self.names, stem(path)))
+
+
+CONFIGURATIONS, CHECKPOINT, CFG, MTP, ALMTP, EXTXYZ, TRAJ, ASE = (
+    "safetensors", "checkpoint", "cfg", "mtp", "almtp", "extxyz", "traj", "ase"
+)  # fmt: skip
+
+KIND_OF_CHECKPOINTS = "aiida-mlal/potential"
+"""As in ``ml.models.checkpoint``, which imports torch."""
+
+
+def metadata(head: bytes) -> dict[str, str]:
+    """Return the texts at the head of a safetensors file; nothing if it is none."""
+    length = int.from_bytes(head[:8], "little")
+    text = head[8 : 8 + length].decode(errors="replace")
+    start = re.match(r'\{\s*"__metadata__"\s*:\s*', text)
+    try:  # which comes first, as this package writes it, and the rest may be long
+        found = json.JSONDecoder().raw_decode(text, start.end())[0] if start else json.loads(text)
+        found = found if start else found["__metadata__"]
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _is_safetensors(head: bytes) -> bool:
+    return head[8:9] == b"{" and int.from_bytes(head[:8], "little") < 2**32
+
+
+def _is_extxyz(head: bytes) -> bool:
+    lines = head.split(b"\n", 2)
+    return lines[0].strip().isdigit() and any(w in head for w in (b"Properties=", b"Lattice="))
+
+
+FORMATS: tuple[Format, ...] = (
+    Format(
+        CHECKPOINT, "potential", r"(?!)",
+        lambda head: _is_safetensors(head) and KIND_OF_CHECKPOINTS in metadata(head),
+    ),
+    Format(CONFIGURATIONS, "structures", r"\.safetensors$", _is_safetensors),
+    Format(CFG, "structures", r"\.cfgs?(\.\d+)?$", lambda head: head.lstrip()[:9] == b"BEGIN_CFG"),
+    Format(
+        ALMTP, "potential", r"\.almtp$",
+        lambda head: head.split(maxsplit=1)[:1] == [b"MTP"] and b"#MVS" in head,
+    ),
+    Format(MTP, "potential", r"\.mtp$", lambda head: head.split(maxsplit=1)[:1] == [b"MTP"]),
+    Format(TRAJ, "structures", r"\.traj$", lambda head: head.startswith(b"- of UlmASE-Traj")),
+    Format(EXTXYZ, "structures", r"\.(ext)?xyz$", _is_extxyz),
+    Format(ASE, "structures", "", lambda head: True),
+)  # fmt: skip
+"""The table, in the order in which a file is tried: by its content, then by its name."""
+
+
+def known(path: str | Path, head: bytes | None = None) -> Format:
+    """Return the format of a file: by what it begins with, else by its name, else one of ASE's.
+
+    Raises
+    ------
+    ValueError
+        If there is no such file.
+    """
+    head = read_head(path) if head is None else head
+    for form in FORMATS[:-1]:
+        if form.begins(head):
+            return form
+    return by_name(path)
+
+
+def by_name(path: str | Path) -> Format:
+    """Return the format that the name of a file stands for."""
+    return next(form for form in FORMATS if form.is_named(path))

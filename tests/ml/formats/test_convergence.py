@@ -1,0 +1,55 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from aiida_mlal.ml.formats import files
+from aiida_mlal.ml.formats.convergence import of_outcar, of_pw, of_vasprun
+
+OUTPUTS = Path(__file__).parent / "outputs"
+
+
+@pytest.mark.parametrize(
+    ("name", "statuses"),
+    [
+        ("vasprun.xml", ["ok", "unconverged"]),  # 3 and 4 of NELM = 4 electronic steps
+        # reached before NELM, said by VASP 6, NELM without a word, reached in the last step
+        ("OUTCAR", ["ok", "unconverged", "unconverged", "ok"]),
+        ("pw_unconverged.out", ["unconverged"]),  # scf_must_converge = .false., "!" and forces
+    ],
+)
+def test_a_label_that_did_not_converge_is_none(name, statuses):
+    found = files.load(OUTPUTS / name)
+    assert found.configurations.status.tolist() == statuses
+    assert np.isfinite(found.configurations.forces).all()
+    assert any("did not converge" in remark for remark in found.remarks)
+    n = statuses.count("ok")
+    assert len(found.configurations.learnable) == n
+
+
+def test_a_vasprun_that_is_cut_off(tmp_path):
+    whole = (OUTPUTS / "vasprun.xml").read_text()
+    last = whole.rindex("</scstep>")
+    (tmp_path / "vasprun.xml").write_text(whole[:last])
+    assert files.read(tmp_path / "vasprun.xml").status.tolist() == ["ok"]
+    assert of_vasprun(whole) == [True, False]
+    assert of_vasprun(whole.replace(">4<", ">40<")) == [True, True]
+
+
+def test_nelm_is_60_where_nothing_is_said():
+    steps = "".join(f" Iteration 1({i:4d})\n" for i in range(1, 61))
+    end = "FREE ENERGIE OF THE ION-ELECTRON SYSTEM"
+    assert of_outcar(steps + end) == [False]
+    assert of_outcar(steps[: steps.rindex(" Iter")] + end) == [True]
+
+
+def test_pw_is_judged_by_its_accuracy():
+    """As "convergence has been achieved" is said in any case, with scf_must_converge = .false."""
+    text = (OUTPUTS / "pw_unconverged.out").read_text()
+    assert "convergence has been achieved" in text
+    assert of_pw(text) == [False]
+    last = text[text.rindex("scf accuracy") :].splitlines()[0]
+    assert of_pw(text.replace(last, "scf accuracy    <       1.0E-09 Ry")) == [True]
+    assert of_pw(text.replace("convergence has been achieved", "convergence NOT achieved")) == [
+        False
+    ]
