@@ -14,13 +14,17 @@ def errors(
 ) -> dict[str, float]:
     """Return errors of predictions, as far as there are labels and predictions to compare.
 
-    Energies are compared per atom (eV/atom), forces and stresses by component (eV/Å, eV/Å³).
+    Energies are compared per atom (eV/atom), forces and stresses by component (eV/Å, eV/Å³), the
+    nine of a stress. These are equations 8 and 10 of I. S. Novikov et al., Mach. Learn.: Sci.
+    Technol. 2, 025002 (2021). Errors of forces are those of all components of all structures; where
+    ``force_rmse_by_structure`` each structure counts the same, however large (equation 9).
     Components that are fixed count as well: the label is the force without constraints.
 
     Returns
     -------
     dict
-        ``energy_mae``, ``energy_rmse``, ``energy_max``, the same of ``force`` and ``stress``.
+        ``energy_mae``, ``energy_rmse``, ``energy_max``, the same of ``force`` and ``stress``, and
+        ``force_rmse_by_structure``.
         Where nothing can be compared, the keys are absent.
     """
     differences = {
@@ -28,8 +32,7 @@ def errors(
         "force": np.asarray(forces) - labelled.forces,
     }
     if stresses is not None:
-        upper = np.triu_indices(3)
-        differences["stress"] = (np.asarray(stresses) - labelled.stresses)[:, upper[0], upper[1]]
+        differences["stress"] = np.asarray(stresses) - labelled.stresses
     found = {}
     for name, difference in differences.items():
         sizes = np.abs(difference[np.isfinite(difference)])
@@ -37,6 +40,13 @@ def errors(
             found[f"{name}_mae"] = float(sizes.mean())
             found[f"{name}_rmse"] = float(np.sqrt((sizes**2).mean()))
             found[f"{name}_max"] = float(sizes.max())
+    squares = (differences["force"] ** 2).mean(axis=1)
+    known = np.isfinite(squares)
+    if known.any():
+        owners, n = labelled.owner[known], len(labelled)
+        counts = np.bincount(owners, minlength=n)
+        means = np.bincount(owners, squares[known], n)[counts > 0] / counts[counts > 0]
+        found["force_rmse_by_structure"] = float(np.sqrt(means.mean()))
     return found
 
 

@@ -28,11 +28,25 @@ def test_forces_are_compared_by_component(labelled):
     assert found["force_rmse"] == pytest.approx(np.sqrt(0.25 / 15))
 
 
-def test_each_of_six_stress_components_counts_once(labelled):
+def test_forces_of_each_structure_count_the_same_by_equation_9(labelled):
+    forces = np.zeros((5, 3))  # of one atom, then of four
+    forces[0] = [0.3, 0, 0]
+    forces[3] = [0.3, 0, -0.4]
+    found = errors(labelled, labelled.energies, forces)
+    expected = np.sqrt((0.09 / 3 + 0.25 / 12) / 2)
+    assert found["force_rmse_by_structure"] == pytest.approx(expected)
+    forces[4] = np.nan  # without a label
+    found = errors(labelled, labelled.energies, forces)
+    expected = np.sqrt((0.09 / 3 + 0.25 / 9) / 2)
+    assert found["force_rmse_by_structure"] == pytest.approx(expected)
+
+
+def test_the_nine_components_of_a_stress_count_by_equation_10(labelled):
     stresses = np.zeros((2, 3, 3))
     stresses[0, 0, 1] = stresses[0, 1, 0] = 0.6
     found = errors(labelled, labelled.energies, labelled.forces, stresses)
-    assert found["stress_mae"] == pytest.approx(0.6 / 12)
+    assert found["stress_mae"] == pytest.approx(1.2 / 18)
+    assert found["stress_rmse"] == pytest.approx(np.sqrt(0.72 / 18))
 
 
 def test_what_is_missing_is_left_out(labelled):

@@ -25,6 +25,8 @@ class Engine:
         In the order of the species.
     kernels
         What is added.
+    references
+        Energies in eV of the elements, added for each atom; the same for all members, or not.
     skin
         How much farther than the largest cutoff neighbours are looked for, in Å.
     threads
@@ -32,11 +34,17 @@ class Engine:
     """
 
     def __init__(
-        self, elements: Sequence[str], kernels: Sequence[Kernel], skin: float, threads: int = 1
+        self,
+        elements: Sequence[str],
+        kernels: Sequence[Kernel],
+        references: Float[np.ndarray, "members elements"],
+        skin: float,
+        threads: int = 1,
     ) -> None:
         self._threads = Threads(threads)
         self.elements, self.kernels = tuple(elements), list(kernels)
-        self.n_members = max(kernel.n_members for kernel in self.kernels)
+        self.references = references
+        self.n_members = max(len(references), *(kernel.n_members for kernel in self.kernels))
         cutoff = max(kernel.cutoff for kernel in self.kernels)
         self.verlet = Verlet(cutoff, len(self.elements), skin)
         self._species = Species(self.elements)
@@ -78,6 +86,7 @@ class Engine:
 
         self._threads.run(run)
         energies, forces = np.zeros((self.n_members, n)), np.zeros((self.n_members, n, 3))
+        energies += self.references[:, species]
         virial = np.zeros((3, 3))
         for k, kernel in enumerate(kernels):
             folded, strain = np.zeros((kernel.n_members, n, 3)), np.zeros((3, 3))

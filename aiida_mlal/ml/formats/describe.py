@@ -54,6 +54,7 @@ def describe(
 
     file = mtp.load(path, elements)
     about = {"trained": file.trained, **_short(file.potential.describe())}
+    about["reference_energies"] = file.potential.reference_energies()
     state = file.selection
     if state is not None and state.links is not None:
         about["active_set"] = _active_set(state.links[:, 0], state.weights.mode)

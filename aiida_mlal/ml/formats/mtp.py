@@ -231,6 +231,7 @@ def _potential(
     coefficients = np.concatenate([numbers for numbers, _ in parts.values()])
     if not np.isfinite(coefficients).all():
         raise ValueError("the file holds coefficients that are not finite")
+    potential.references = dict(zip(types, parts["species_coeffs"][0].tolist()))
     potential.set_coefficients(torch.tensor(coefficients[order]))
     return potential, True, order
 

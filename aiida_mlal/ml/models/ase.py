@@ -58,11 +58,11 @@ class ASEPotential(Potential):
         """Raise ``ValueError`` for elements that the calculator is known to lack."""
         options.calculator.check(elements)
 
-    def forward(self, graph: Graph) -> Prediction:
+    def interaction(self, graph: Graph) -> Prediction:
         """Compute each structure."""
         self.check_elements(chemical_symbols[z] for z in graph.numbers.unique().tolist())
         like = graph.vectors
-        energies = like.new_zeros(len(graph.volumes))
+        energies = like.new_zeros(len(graph.volumes), dtype=torch.float64)
         forces = like.new_zeros(len(graph.numbers), 3)
         stresses = like.new_zeros(len(graph.volumes), 3, 3)
         numbers, positions, cells, pbc = (
@@ -82,7 +82,7 @@ class ASEPotential(Potential):
 
     def atomic_energies(self, graph: Graph) -> Float[Tensor, " atoms"]:
         """Return the energy of each atom in eV: an equal share of that of its structure."""
-        return (self.forward(graph).energies / graph.counts)[graph.owner]
+        return (self.interaction(graph).energies / graph.counts)[graph.owner]
 
     @cached_property
     def _calculator(self) -> BaseCalculator:

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from aiida_mlal.ml.configurations import Configurations
 from aiida_mlal.ml.evaluator import Kernel
 from aiida_mlal.ml.graph import Graph
+from aiida_mlal.ml.models import references
 from aiida_mlal.ml.models.layers import LayerGradient
 
 if TYPE_CHECKING:
@@ -87,12 +88,12 @@ class Prepared:
         self.graph = graph
 
     def predict(self, potential: Any) -> Prediction:
-        """Predict with the weights that ``potential`` has now."""
-        prediction: Prediction = potential(self.graph)
+        """Predict with the weights that ``potential`` has now, without reference energies."""
+        prediction: Prediction = potential.interaction(self.graph)
         return prediction
 
     def energies(self, potential: Any) -> Float[Tensor, " structures"]:
-        """Return the energies (eV) alone, for less than they cost together with the forces."""
+        """Return these energies (eV) alone, for less than they cost together with the forces."""
         return self.graph.sum_over_atoms(potential.atomic_energies(self.graph))
 
     def derivatives(
@@ -118,6 +119,12 @@ class Prepared:
 
 class Potential(nn.Module, ABC):
     """An interatomic potential. A subclass says only what the energy of each atom is.
+
+    Attributes
+    ----------
+    references
+        Energies in eV that are added for each atom of an element, of double precision whatever that
+        of the weights. An element that has none, as it was not in the labels, has their mean.
 
     Parameters
     ----------
@@ -161,6 +168,7 @@ class Potential(nn.Module, ABC):
         self.types = self.elements
         """In the order in which files number them."""
         self.cutoff = float(cutoff)
+        self.references: dict[str, float] = {}
         species = torch.full((len(chemical_symbols),), -1)
         species[[atomic_numbers[e] for e in self.elements]] = torch.arange(len(self.elements))
         self.register_buffer("_species", species, persistent=False)
@@ -186,7 +194,10 @@ class Potential(nn.Module, ABC):
 
     @abstractmethod
     def atomic_energies(self, graph: Graph) -> Float[Tensor, " atoms"]:
-        """Return the energy of each atom in eV, a differentiable function of ``graph.vectors``."""
+        """Return the energy of each atom in eV, a differentiable function of ``graph.vectors``.
+
+        Reference energies are not in it.
+        """
 
     @abstractmethod
     def describe(self) -> dict[str, Any]:
@@ -198,7 +209,12 @@ class Potential(nn.Module, ABC):
         """Build the potential that ``describe`` described, its weights not yet set."""
 
     def forward(self, graph: Graph) -> Prediction:
-        r"""Predict energies, forces and stresses.
+        """Predict energies in double precision, forces and stresses in that of the weights."""
+        found = self.interaction(graph)
+        return replace(found, energies=self.absolute(graph, found.energies))
+
+    def interaction(self, graph: Graph) -> Prediction:
+        r"""Predict energies beyond the reference energies, forces and stresses.
 
         Forces and stresses depend on positions through the edges only: with :math:`g_e` the
         derivative of the energy by edge :math:`e` from atom :math:`i` to :math:`j`,
@@ -209,7 +225,7 @@ class Potential(nn.Module, ABC):
         learning = torch.is_grad_enabled() and any(p.requires_grad for p in self.parameters())
         with torch.enable_grad():
             graph = replace(graph, vectors=graph.vectors.detach().requires_grad_())
-            energies = graph.sum_over_atoms(self.atomic_energies(graph))
+            energies = graph.sum_over_atoms(self.atomic_energies(graph).double())
             gradient = torch.autograd.grad(
                 energies.sum(), graph.vectors, create_graph=learning, materialize_grads=True
             )[0]
@@ -227,6 +243,55 @@ class Potential(nn.Module, ABC):
         Overridden where they have work in common; one after the other otherwise.
         """
         return Prediction.stack([m.forward(graph.within(m.cutoff)) for m in members])
+
+    def composition(self, graph: Graph) -> Float[np.ndarray, "structures elements"]:
+        """Return how many atoms of each element the structures have."""
+        species = self.species(graph.numbers).numpy(force=True)
+        found = np.zeros((len(graph.volumes), len(self.elements)))
+        np.add.at(found, (graph.owner.numpy(force=True), species), 1)
+        return found
+
+    def reference_table(self) -> Float[np.ndarray, "members elements"]:
+        """Return the reference energy of each element in eV, of each member of a committee."""
+        values = list(self.references.values())
+        mean = sum(values) / len(values) if values else 0.0
+        return np.array([[self.references.get(element, mean) for element in self.elements]])
+
+    def reference_energies(self) -> dict[str, float]:
+        """Return the reference energy of each element in eV, the mean of a committee."""
+        return dict(zip(self.elements, self.reference_table().mean(axis=0).tolist()))
+
+    def absolute(
+        self, graph: Graph, energies: Float[Tensor, " structures"]
+    ) -> Float[Tensor, " structures"]:
+        """Add reference energies to energies (eV) of the structures, in double precision."""
+        energies = energies.double()
+        if not self.references:
+            return energies
+        table = torch.tensor(self.reference_table()[0], device=energies.device)
+        return energies + graph.sum_over_atoms(table[self.species(graph.numbers)])
+
+    def relative(self, graph: Graph, targets: Prediction) -> Prediction:
+        """Return what is to be learned of energies, forces and stresses, as the weights are.
+
+        Reference energies are subtracted in the precision of ``targets``, which ought to be double.
+        """
+        energies = targets.energies - self.absolute(graph, torch.zeros_like(graph.volumes))
+        values = (energies, targets.forces, targets.stresses)
+        return Prediction(*(part.to(self.dtype) for part in values))
+
+    def get_extra_state(self) -> Tensor:
+        """Return the atomic number and the reference energy (eV) of each element that has one."""
+        rows = [(atomic_numbers[e], value) for e, value in sorted(self.references.items())]
+        return torch.tensor(rows, dtype=torch.float64).reshape(-1, 2)
+
+    def set_extra_state(self, state: Tensor) -> None:
+        """Take the reference energies that ``get_extra_state`` returned."""
+        if not (state.ndim == 2 and state.shape[1] == 2):
+            raise ValueError(f"expected rows of an atomic number and an energy, got {state.shape}")
+        symbols = dict(enumerate(chemical_symbols))
+        found = {symbols.get(number): value for number, value in state.tolist()}
+        self.references = references.check(found, "reference energies")
 
     def prepare(self, graph: Graph) -> "Prepared":
         """Compute, once, what the predictions for fixed structures need and no weight changes."""
@@ -314,25 +379,25 @@ class Potential(nn.Module, ABC):
             return None
         from aiida_mlal.ml.fast.engine import Engine  # numba is slow to import
 
-        return Engine(self.elements, kernels, skin, threads)
+        return Engine(self.elements, kernels, self.reference_table(), skin, threads)
 
     @classmethod
     def kernels(cls, members: Sequence["Potential"]) -> list[Kernel] | None:
         """Return kernels for the CPU whose sum several potentials are, if there are such.
 
-        The first potential is of this class. A kernel is for all of them, or they have it in
-        common.
+        They know nothing of reference energies. The first potential is of this class. A kernel is
+        for all of them, or they have it in common.
         """
         return None
 
     def initialise(self, prepared: "Prepared", targets: Prediction, seed: int) -> None:
         """Set scales, shifts and first weights from what is to be learned, before training.
 
-        ``targets`` are labels less the priors; a label that is missing is NaN.
+        ``targets`` are labels less the priors and reference energies; what is missing is NaN.
         """
 
     def adopt(self, other: "Potential") -> None:
-        """Begin with the weights of another potential.
+        """Begin with the weights and reference energies of another potential.
 
         Raises
         ------
@@ -342,7 +407,9 @@ class Potential(nn.Module, ABC):
         different = difference(self.describe(), other.describe())
         if different:
             raise ValueError(different)
+        given = self.references
         self.load_state_dict(other.state_dict())
+        self.references = given | self.references
 
     def species(self, numbers: Int[Tensor, " atoms"]) -> Int[Tensor, " atoms"]:
         """Return the row of each atom in the tables of this potential, not its atomic number."""

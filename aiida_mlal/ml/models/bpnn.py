@@ -18,6 +18,7 @@ from aiida_mlal.ml.graph import Graph
 from aiida_mlal.ml.models.base import Potential, Prediction, Prepared
 from aiida_mlal.ml.models.descriptor import Described, DescriptorPotential
 from aiida_mlal.ml.models.layers import LayerGradient, outer_products
+from aiida_mlal.ml.models.references import SMALLEST
 from aiida_mlal.ml.options import as_dict, build
 
 
@@ -214,7 +215,7 @@ class BPNN(DescriptorPotential):
         if len(per_atom):
             self.shift.fill_(per_atom.mean())
             spread = per_atom.std(correction=0)
-            self.scale.fill_(spread if spread > 1e-12 else 1.0)
+            self.scale.fill_(spread if spread > SMALLEST else 1.0)
 
     def describe(self) -> dict[str, Any]:
         """Return elements and hyper-parameters."""

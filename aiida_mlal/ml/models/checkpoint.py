@@ -51,6 +51,7 @@ class Checkpoint:
             "potential": potential.describe(),
             "elements": potential.elements,
             "cutoff": potential.cutoff,
+            "reference_energies": potential.reference_energies(),
             "dtype": str(potential.dtype).removeprefix("torch."),
             "parameters": sum(p.numel() for p in potential.parameters()),
             "units": UNITS,

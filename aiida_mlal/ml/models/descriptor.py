@@ -96,8 +96,11 @@ class DescriptorPotential(Potential):
             ]
         graph = replace(graph, vectors=graph.vectors.detach())
         parts = [
-            (graph.sum_over_atoms(mine), *forces_and_stresses(graph, gradient))
-            for mine, gradient in zip(energies, gradients)
+            (
+                member.absolute(graph, graph.sum_over_atoms(mine.double())),
+                *forces_and_stresses(graph, gradient),
+            )
+            for member, mine, gradient in zip(alike, energies, gradients)
         ]
         prediction = Prediction(*(torch.stack(values) for values in zip(*parts)))
         return prediction if learning else prediction.detach()

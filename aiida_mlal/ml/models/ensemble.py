@@ -34,6 +34,10 @@ class Ensemble(Potential):
         said = [m.atomic_energies(graph.within(m.cutoff)) for m in self.members]
         return torch.stack(said).mean(0)
 
+    def reference_table(self) -> Float[np.ndarray, "members elements"]:
+        """Return the reference energies of each member."""
+        return np.concatenate([member.reference_table() for member in self.members])
+
     def forward(self, graph: Graph) -> Prediction:
         """Predict the mean of the members."""
         return self.committee(graph).mean()

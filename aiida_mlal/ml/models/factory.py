@@ -1,7 +1,7 @@
 """Potentials from their options and from their descriptions."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -10,6 +10,7 @@ from aiida_mlal.ml import parts
 from aiida_mlal.ml.configurations import Configurations
 from aiida_mlal.ml.models.base import Potential, is_able, lacking
 from aiida_mlal.ml.models.ensemble import Ensemble, member_seed
+from aiida_mlal.ml.models.references import check
 from aiida_mlal.ml.models.sum import Sum
 from aiida_mlal.ml.options import build
 from aiida_mlal.ml.training.options import TrainingOptions
@@ -20,15 +21,31 @@ LONGEST = 100.0
 
 @dataclass(frozen=True)
 class ModelOptions:
-    """Which potential to train: an architecture, on a prior if one is given, how many times."""
+    """Which potential to train: an architecture, on a prior if one is given, how many times.
+
+    Attributes
+    ----------
+    architecture
+        Its name and options.
+    prior
+        Of a potential without weights, which is added.
+    ensemble
+        How many potentials are trained.
+    reference_energies
+        Of elements, in eV, such as those of isolated atoms; the others come of a regression of the
+        labels. Elements that the potential doesn't have do no harm.
+    """
 
     architecture: Mapping[str, Any]
     prior: Mapping[str, Any] | None
     ensemble: int
+    reference_energies: Mapping[str, float] = field(default_factory=dict)
 
     @classmethod
     def parse(cls, values: Mapping[str, Any]) -> "ModelOptions":
         """Read ``{"architecture": ..., "prior": {...}, "ensemble": n, **options}`` and check it.
+
+        The options may have ``reference_energies`` as well.
 
         Raises
         ------
@@ -43,10 +60,11 @@ class ModelOptions:
             raise ValueError(
                 f"model.ensemble: expected a number of members above 0, got {ensemble!r}"
             )
+        references = check(values.pop("reference_energies", {}), "model.reference_energies")
         for part, where in ((values, "model"), (prior, "model.prior")):
             if part is not None:
                 _options(part, where)
-        return cls(values, prior, ensemble)
+        return cls(values, prior, ensemble, references)
 
     def learner(self) -> str:
         """Return the architecture that is trained: the only one of these that has weights.
@@ -118,6 +136,9 @@ class ModelOptions:
         if self.ensemble > 1:
             seeds = [member_seed(seed, member) for member in range(self.ensemble)]
         members = [single(self.architecture, elements, own, structures) for own in seeds]
+        for member in members:
+            mine = self.reference_energies.items()
+            member.references = {e: energy for e, energy in mine if e in member.elements}
         learner = members[0] if self.ensemble == 1 else Ensemble(members)
         if self.prior is None:
             return learner

@@ -8,6 +8,7 @@ from itertools import pairwise
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal, cast
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -17,6 +18,7 @@ from aiida_mlal.ml.evaluator import Kernel
 from aiida_mlal.ml.graph import Graph
 from aiida_mlal.ml.models.base import Potential, Prediction, Prepared, forces_and_stresses
 from aiida_mlal.ml.models.layers import LayerGradient, outer_products
+from aiida_mlal.ml.models.references import regress
 from aiida_mlal.ml.options import as_dict, build
 
 if TYPE_CHECKING:
@@ -97,17 +99,17 @@ class GMNN(Potential):
         """The layers of the network, the first one first."""
         return cast("list[StandardLayer | NTKLayer]", list(self.network))
 
-    def forward(self, graph: Graph) -> Prediction:
+    def interaction(self, graph: Graph) -> Prediction:
         """Predict, with kernels on the CPU where nothing is learned."""
         learning = torch.is_grad_enabled() and any(w.requires_grad for w in self.parameters())
         if learning or self.device.type != "cpu":
-            return super().forward(graph)
+            return super().interaction(graph)
         energies, gradients = self._kernel([self]).of_edges(
             self.species(graph.numbers).numpy(),
             graph.pairs.numpy(),
             graph.vectors.detach().double().numpy(),
         )
-        energy = graph.sum_over_atoms(torch.from_numpy(energies[0])).to(self.dtype)
+        energy = graph.sum_over_atoms(torch.from_numpy(energies[0]))
         gradient = torch.from_numpy(gradients[0]).to(self.dtype)
         return Prediction(energy, *forces_and_stresses(graph, gradient))
 
@@ -222,19 +224,15 @@ class GMNN(Potential):
 
     def initialise(self, prepared: Prepared, targets: Prediction, seed: int) -> None:
         """Set shifts by a regression on the composition, scales to the spread that it leaves."""
-        graph = prepared.graph
-        known = targets.energies.isfinite()
-        if not bool(known.any()):
+        energies = targets.energies.double().numpy(force=True)
+        known = np.isfinite(energies)
+        if not known.any():
             return
-        species, n = self.species(graph.numbers), len(self.elements)
-        counts = graph.sum_over_atoms(nn.functional.one_hot(species, n).double())[known]
-        energies = targets.energies[known].double()
-        shifts = regress_shifts(counts, energies)
-        rest = (energies - counts @ shifts) / counts.sum(1)
-        spread = float(rest.square().mean().sqrt())
+        counts = self.composition(prepared.graph)[known]
+        found = regress(counts, energies[known])
         with torch.no_grad():
-            self.shift.copy_(shifts)
-            self.scale.fill_(spread if spread > 1e-12 else 1.0)
+            self.shift.copy_(torch.from_numpy(found.energies))
+            self.scale.fill_(found.spread or 1.0)
 
     def describe(self) -> dict[str, Any]:
         """Return elements and hyper-parameters."""
@@ -291,17 +289,3 @@ class NTKLayer(nn.Module):
     def forward(self, nodes: Float[Tensor, "atoms nodes"]) -> Float[Tensor, "atoms outputs"]:
         """Return the next nodes, before their activation."""
         return torch.addmm(self.bias, nodes, self.weight.T, beta=self.bias_gain, alpha=self.gain)
-
-
-def regress_shifts(
-    counts: Float[Tensor, "structures elements"], energies: Float[Tensor, " structures"]
-) -> Float[Tensor, " elements"]:
-    """Return the energy of an atom of each element that fits energies of structures best.
-
-    A ridge regression of what the mean energy of an atom leaves, so that elements that occur only
-    in a fixed ratio share it equally, and one that does not occur has the mean.
-    """
-    mean = energies.sum() / counts.sum()
-    normal = counts.T @ counts
-    ridge = 1e-8 * normal.diagonal().mean() * torch.eye(len(normal)).to(normal)
-    return mean + torch.linalg.solve(normal + ridge, counts.T @ (energies - mean * counts.sum(1)))

@@ -19,6 +19,7 @@ from aiida_mlal.ml.distances import shortest_distance
 from aiida_mlal.ml.evaluator import Kernel
 from aiida_mlal.ml.graph import Graph
 from aiida_mlal.ml.models.base import Potential, Prediction, Prepared, difference
+from aiida_mlal.ml.models.references import regress
 from aiida_mlal.ml.neighbours import neighbours
 from aiida_mlal.ml.options import as_dict, build
 
@@ -254,11 +255,11 @@ class MTP(Potential):
         )
         return radial, species, moment
 
-    def forward(self, graph: Graph) -> Prediction:
+    def interaction(self, graph: Graph) -> Prediction:
         """Predict; by the kernels on the CPU, if no derivatives by the coefficients are wanted."""
         learning = torch.is_grad_enabled() and any(p.requires_grad for p in self.parameters())
         if learning or not self._has_kernels:
-            return super().forward(graph)
+            return super().interaction(graph)
         with torch.no_grad():
             return self.prepare(graph).predict(self)
 
@@ -349,6 +350,7 @@ class MTP(Potential):
             given[..., :size] = factor * other.radial_coeffs
             self.radial_coeffs[:, :, :functions] = given.mean((0, 1))
             self.radial_coeffs[known[:, None], known, :functions] = given
+            self.references |= other.references
             self.species_coeffs.fill_(other.species_coeffs.mean())
             self.species_coeffs[known] = other.species_coeffs
             self.moment_coeffs.zero_()
@@ -379,34 +381,31 @@ class MTP(Potential):
 
     @property
     def coefficients(self) -> Float[Tensor, " parameters"]:
-        """All coefficients in MLIP's order: radial (centre, neighbour, mu, b), species, moments."""
-        parts = (self.radial_coeffs, self.species_coeffs, self.moment_coeffs)
+        """All coefficients in MLIP's order: radial (centre, neighbour, mu, b), species, moments.
+
+        Reference energies are part of those of the species.
+        """
+        table = torch.tensor(self.reference_table()[0], device=self.device)
+        parts = (self.radial_coeffs, self.species_coeffs + table, self.moment_coeffs)
         return torch.cat([part.detach().flatten() for part in parts])
 
     def set_coefficients(self, coefficients: Float[Tensor, " parameters"]) -> None:
-        """Set all coefficients, in the order of ``coefficients``."""
+        """Set all coefficients, in the order of ``coefficients``; reference energies are kept."""
         parts = (self.radial_coeffs, self.species_coeffs, self.moment_coeffs)
+        radial, species, moment = coefficients.double().split([p.numel() for p in parts])
+        species = species - torch.tensor(self.reference_table()[0], device=species.device)
         with torch.no_grad():
-            for part, values in zip(parts, coefficients.split([p.numel() for p in parts])):
+            for part, values in zip(parts, (radial, species, moment)):
                 part.copy_(values.reshape(part.shape))
 
     def initialise(self, prepared: Prepared, targets: Prediction, seed: int) -> None:
-        """Set the energies of the species by least squares on the compositions."""
-        graph = prepared.graph
-        known = targets.energies.isfinite()
-        if not bool(known.any()):
-            return
-        own = nn.functional.one_hot(self.species(graph.numbers), len(self.elements))
-        composition = graph.sum_over_atoms(own.to(targets.energies.dtype))[known]
-        weight = 1 / composition.sum(1, keepdim=True)
-        ridge = 1e-6 * torch.eye(len(self.elements)).to(composition)
-        matrix = torch.cat([weight * composition, ridge])
-        mean = (weight[:, 0] * targets.energies[known]).mean()
-        rest = weight[:, 0] * targets.energies[known] - mean
-        rest = torch.cat([rest, rest.new_zeros(len(self.elements))])
-        solution = torch.linalg.lstsq(matrix, rest[:, None]).solution[:, 0]
-        with torch.no_grad():
-            self.species_coeffs.copy_(mean + solution)
+        """Set the energies of the species by a regression on the compositions."""
+        energies = targets.energies.double().numpy(force=True)
+        known = np.isfinite(energies)
+        if known.any():
+            found = regress(self.composition(prepared.graph)[known], energies[known])
+            with torch.no_grad():
+                self.species_coeffs.copy_(torch.from_numpy(found.energies))
 
     def describe(self) -> dict[str, Any]:
         """Return elements, radial basis, and the level or the lists of the basis itself."""

@@ -5,6 +5,7 @@ from functools import reduce
 from operator import add
 from typing import Any, ClassVar, cast
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -38,6 +39,10 @@ class Sum(Potential):
     def atomic_energies(self, graph: Graph) -> Float[Tensor, " atoms"]:
         """Return the energy of each atom in eV."""
         return reduce(add, (term.atomic_energies(_within(graph, term)) for term in self.terms))
+
+    def reference_table(self) -> Float[np.ndarray, "members elements"]:
+        """Return the reference energies of all terms together."""
+        return reduce(add, (term.reference_table() for term in self.terms))
 
     def forward(self, graph: Graph) -> Prediction:
         """Predict with each term, and add."""

@@ -10,12 +10,14 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Int
+from ase.data import atomic_numbers
+from jaxtyping import Float, Int
 
 from aiida_mlal.ml.configurations import Configurations
 from aiida_mlal.ml.metrics import errors
 from aiida_mlal.ml.models.base import Potential, Prediction, Prepared
 from aiida_mlal.ml.models.ensemble import member_seed
+from aiida_mlal.ml.models.references import regress
 from aiida_mlal.ml.training.loop import Curve, Loop, Progress, remarks
 from aiida_mlal.ml.training.options import TrainingOptions
 from aiida_mlal.ml.training.problem import Problem
@@ -63,11 +65,12 @@ def fit(
 ) -> TrainingRecord:
     """Fit the weights of ``potential`` in place to the labels that are good to learn from.
 
-    Terms of a sum without weights, the priors, are subtracted from the labels once. Members of an
-    ensemble learn from bootstrap samples, side by side on the cores that there are. With
-    ``initialise`` false the scales and weights that the potential has are the start. Labels of
-    ``validation`` are not learned from but decide which weights are kept; without it a share of
-    the structures does, if the options say so.
+    Each element of the labels that has no reference energy yet gets one, by a regression of the
+    energies on the compositions. Terms of a sum without weights, the priors, are subtracted from
+    the labels once; the weights learn the rest. Members of an ensemble learn from bootstrap
+    samples, side by side on the cores that there are. With ``initialise`` false the scales and
+    weights that the potential has are the start. Labels of ``validation`` are not learned from but
+    decide which weights are kept; without it a share of the structures does, if the options say so.
 
     Raises
     ------
@@ -108,6 +111,9 @@ def fit(
     learner, targets = _beyond_priors(potential, learnable)
     graph = learner.graph(learnable)
     first = learner.members[0]
+    beyond = targets.energies.numpy(force=True)[train]
+    for member in learner.members:
+        _refer(member, learnable[train], beyond, initialise)
     prepared = first.prepare(graph)
     fitting = _Fitting(prepared, targets, options, initialise, train, judges)
     if first is not learner:
@@ -164,8 +170,8 @@ class _Fitting:
         return loop.best(seed, not self.initialise, progress)
 
     def _problem(self, learner: Potential, structures: np.ndarray) -> Problem:
-        whole = Problem(learner, self.prepared, self.targets, self.options.loss)
-        return whole.take(structures)
+        targets = learner.relative(self.prepared.graph, self.targets)
+        return Problem(learner, self.prepared, targets, self.options.loss).take(structures)
 
 
 def bootstrap(n: int, seed: int) -> np.ndarray:
@@ -274,13 +280,54 @@ def split(
     return np.sort(order[n_validation:]), np.sort(order[:n_validation])
 
 
+def _refer(
+    learner: Potential,
+    configurations: Configurations,
+    beyond: Float[np.ndarray, " structures"],
+    initialise: bool,
+) -> None:
+    """Find a reference energy for each element of the labels that has none.
+
+    It comes of the labels or of what is ``beyond`` the priors (eV), whichever the compositions
+    explain better: a rough prior differs by eV/atom between structures of one composition, such as
+    a crystal and a slab, a good one has the same reference energies as the labels. Weights that
+    are not initialised say something of their own, and so do the reference energies that there are.
+    """
+    known = np.isfinite(configurations.energies)
+    configurations, beyond = configurations[known], beyond[known]
+    counts = np.stack(
+        [
+            np.bincount(configurations.owner, configurations.numbers == z, len(configurations))
+            for z in map(atomic_numbers.__getitem__, learner.elements)
+        ],
+        axis=1,
+    )
+    new = [
+        k
+        for k, element in enumerate(learner.elements)
+        if element not in learner.references and counts[:, k].any()
+    ]
+    if not new:
+        return
+    table = learner.reference_table()[0]
+    if initialise:
+        choices = [configurations.energies - counts @ table, beyond - counts @ table]
+    else:
+        choices = [beyond - learner.predict(configurations).energies]
+    affected = counts[:, new].any(axis=1)
+    fits = [regress(counts[affected][:, new], energies[affected]) for energies in choices]
+    best = min(fits, key=lambda one: (one.spread, one.departure))
+    for k, energy in zip(new, best.energies.tolist()):
+        learner.references[learner.elements[k]] = float(table[k]) + energy
+
+
 def _beyond_priors(
     potential: Potential, configurations: Configurations
 ) -> tuple[Potential, Prediction]:
-    """Return the term that learns, and the labels less what the other terms say."""
+    """Return the term that learns, and the labels less what the other terms say, in double."""
     labels = Prediction(
         *(
-            torch.tensor(values, dtype=potential.dtype, device=potential.device)
+            torch.tensor(values, dtype=torch.float64, device=potential.device)
             for values in (configurations.energies, configurations.forces, configurations.stresses)
         )
     )

@@ -216,10 +216,11 @@ class Loop:
 
 
 def first_weights(potential: Potential, seed: int) -> dict[str, Any]:
-    """Return first weights of a potential like this one."""
+    """Return first weights of a potential like this one, of its reference energies."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         other = restore(potential.describe())
+    other.references = dict(potential.references)
     return other.state_dict()
 
 

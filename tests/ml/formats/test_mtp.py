@@ -69,7 +69,8 @@ def test_reads_what_it_says():
     model = parse(LEVEL_6, ["Pd", "Ag"])
     assert model.elements == model.types == ("Pd", "Ag")
     assert model.radial_coeffs[0, 1].tolist() == [[0.1, 0.2, 0.3], [0.4, 0.5, 0.6]]
-    assert model.species_coeffs.tolist() == [-1.5, -2.5]
+    assert list(model.references.values()) == [-1.5, -2.5]
+    assert model.species_coeffs.tolist() == [0.0, 0.0]
     assert model.moment_coeffs.tolist() == [0.01, 0.02, 0.03, 0.04, 0.05]
     radial = model.radial
     assert (radial.scaling, radial.min_dist, radial.cutoff, radial.size) == (0.5, 2, 5, 3)
@@ -79,7 +80,7 @@ def test_elements_in_another_order_are_other_species():
     one, other = parse(LEVEL_6, ["Pd", "Ag"]), parse(LEVEL_6, ["Ag", "Pd"])
     assert other.elements == ("Pd", "Ag")
     assert other.types == ("Ag", "Pd")
-    assert other.species_coeffs.tolist() == [-2.5, -1.5]
+    assert other.references == {"Pd": -2.5, "Ag": -1.5}
     assert other.radial_coeffs[1, 0].tolist() == one.radial_coeffs[0, 1].tolist()
     swapped = alloy()
     numbers = np.where(swapped.numbers == 47, 46, 47)

@@ -7,7 +7,6 @@ from scipy.spatial.transform import Rotation
 from aiida_mlal.ml.configurations import Configurations
 from aiida_mlal.ml.models.base import Prediction
 from aiida_mlal.ml.models.factory import single
-from aiida_mlal.ml.models.gmnn import regress_shifts
 
 SMALL = {"architecture": "gmnn", "hidden": [8, 5], "cutoff": 4.0, "descriptor": {"n_radial": 3}}
 
@@ -82,19 +81,6 @@ def test_shifts_are_the_energies_of_atoms_that_explain_the_compositions():
     potential.initialise(prepared, targets(configurations, energies + noise), 0)
     np.testing.assert_allclose(potential.shift.detach(), list(known.values()), atol=0.05)
     assert 1e-4 < float(potential.scale.detach().mean()) < 0.02
-
-
-def test_elements_in_a_fixed_ratio_share_the_shift():
-    counts = torch.tensor([[6.0, 2.0], [6.0, 2.0]], dtype=torch.float64)
-    shifts = regress_shifts(counts, torch.tensor([-8.0, -8.8], dtype=torch.float64))
-    torch.testing.assert_close(counts @ shifts, torch.full_like(shifts, -8.4))
-    assert shifts.abs().max() < 2
-
-
-def test_an_element_that_does_not_occur_has_the_mean():
-    counts = torch.tensor([[2.0, 0.0], [4.0, 0.0]], dtype=torch.float64)
-    shifts = regress_shifts(counts, torch.tensor([-4.0, -8.0], dtype=torch.float64))
-    torch.testing.assert_close(shifts, torch.full_like(shifts, -2.0))
 
 
 def test_without_energies_nothing_is_set():
