@@ -150,6 +150,9 @@ class Potential(nn.Module, ABC):
     is_learned: ClassVar[bool] = True
     """Whether it has weights that training may change."""
 
+    is_random: ClassVar[bool] = True
+    """Whether its first weights depend on the seed, so that members of an ensemble differ."""
+
     _species: Tensor
 
     extras: Mapping[str, Tensor] = MappingProxyType({})

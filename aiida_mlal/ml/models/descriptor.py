@@ -221,19 +221,19 @@ class Described(Prepared):
 
         of_energy = vmap(grad(energy), (None, 0))
         of_slopes = vmap(vmap(grad(slope), (None, None, 0)), (None, 0, 0))
-        for structures, atoms in self._alike():
-            takes = self._takes(structures, atoms)
+        for structures, atoms in self.alike():
+            maps = self.maps(structures, atoms)
             kinds = self.species[atoms[0]]
             of_element = {e: torch.nonzero(kinds == e)[:, 0] for e in kinds.unique().tolist()}
             features = {e: self.features[atoms[:, mine]] for e, mine in of_element.items()}
-            along = {e: takes[:, :, mine] for e, mine in of_element.items()}
+            along = {e: maps[:, :, mine] for e, mine in of_element.items()}
             energies[:, structures] = _columns(of_energy(named, features), 1)
             found = _columns(of_slopes(named, features, along), 2)
             forces[:, atoms] = found[..., :-9].reshape(n, *atoms.shape, 3)
             virials[:, structures] = found[..., -9:].reshape(n, len(structures), 3, 3)
         return Prediction(energies, forces, stresses_of(virials, self.graph.volumes))
 
-    def _alike(self) -> Iterator[tuple[Int[Tensor, " alike"], Int[Tensor, "alike atoms"]]]:
+    def alike(self) -> Iterator[tuple[Int[Tensor, " alike"], Int[Tensor, "alike atoms"]]]:
         """Yield structures of one composition, and their atoms in the order of their elements."""
         counts = self.graph.counts.tolist()
         groups: dict[tuple[int, ...], list[int]] = {}
@@ -249,7 +249,7 @@ class Described(Prepared):
             for some in torch.tensor(members).split(max(1, LARGEST // size)):
                 yield some.to(self.species.device), torch.stack([atoms[i] for i in some.tolist()])
 
-    def _takes(
+    def maps(
         self, structures: Int[Tensor, " alike"], atoms: Int[Tensor, "alike atoms"]
     ) -> Float[Tensor, "alike components atoms features"]:
         """Return the linear map from slopes to forces and virials of structures of one size."""

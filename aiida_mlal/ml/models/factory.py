@@ -61,9 +61,14 @@ class ModelOptions:
                 f"model.ensemble: expected a number of members above 0, got {ensemble!r}"
             )
         references = check(values.pop("reference_energies", {}), "model.reference_energies")
-        for part, where in ((values, "model"), (prior, "model.prior")):
-            if part is not None:
-                _options(part, where)
+        if prior is not None:
+            _options(prior, "model.prior")
+        model = _options(values, "model")[0]
+        if ensemble > 1 and model.is_learned and not model.is_random:
+            raise ValueError(
+                f"model.ensemble: expected 1, got {ensemble}: the members of an ensemble of "
+                f"{values['architecture']!r} would all be the same"
+            )
         return cls(values, prior, ensemble, references)
 
     def learner(self) -> str:

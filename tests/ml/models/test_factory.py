@@ -67,7 +67,7 @@ def test_what_is_trained_has_weights_and_a_prior_has_none():
     assert ModelOptions.parse(BPNN_OPTIONS).learner() == "bpnn"
     assert ModelOptions.parse({**BPNN_OPTIONS, "prior": morse}).learner() == "bpnn"
     for model, message in (
-        (morse, r"^model: 'morse' has no weights to be trained.*\['bpnn', 'gmnn', 'mtp'\]"),
+        (morse, r"^model: 'morse' has no weights to be trained.*\['bpnn', 'gmnn', 'gp', 'mtp'\]"),
         ({**morse, "prior": {"architecture": "zbl"}}, "^model: 'morse' on 'zbl' has no weights"),
         (
             {**BPNN_OPTIONS, "prior": {"architecture": "mtp"}},

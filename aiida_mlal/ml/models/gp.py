@@ -1,0 +1,158 @@
+"""Gaussian process on atomic environments, for some hundred labels at most."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from types import MappingProxyType
+from typing import Any, ClassVar
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from aiida_mlal.ml.descriptors.symmetry_functions import SymmetryFunctionOptions, SymmetryFunctions
+from aiida_mlal.ml.gaussian_process import Posterior
+from aiida_mlal.ml.graph import Graph
+from aiida_mlal.ml.models.base import Potential
+from aiida_mlal.ml.models.descriptor import DescriptorPotential
+from aiida_mlal.ml.options import as_dict, build
+
+
+def _default_descriptor() -> SymmetryFunctionOptions:
+    """Return Gaussians every half of an Å, from bonds of hydrogen on, and some angles."""
+    return SymmetryFunctionOptions(
+        g2_etas=(2.0,),
+        g2_centres=tuple(0.8 + 0.5 * k for k in range(10)),
+        g4_etas=(0.02,),
+        g4_zetas=(1.0, 2.0, 4.0),
+        eta_units="1/A^2",
+    )
+
+
+@dataclass(frozen=True)
+class GPOptions:
+    """Hyper-parameters that are not learned.
+
+    Attributes
+    ----------
+    cutoff
+        In Å.
+    descriptor
+        The symmetry functions that environments are compared by.
+    """
+
+    cutoff: float = 6.0
+    descriptor: SymmetryFunctionOptions = field(default_factory=_default_descriptor)
+
+
+class GP(DescriptorPotential):
+    r"""Sum over atoms of a Gaussian process of their symmetry functions, one for each element.
+
+    Energies, forces and stresses are labels of equal rank. The mean of the posterior is
+
+    .. math::  E_i = c_{Z_i} + \sigma^2 \sum_b k(x_i, x_b) [h_b + (x_i - x_b) \cdot s_b]
+
+    with a sum over all environments :math:`x_b` of the structures that were learned from; what
+    their labels weigh is in the heights :math:`h_b` and, for derivatives, the slopes :math:`s_b`.
+    Features are in units of length scales, of the radial and of the angular functions, for each
+    element: these, the variance :math:`\sigma^2` and the constants :math:`c` come out of training
+    by the marginal likelihood (``aiida_mlal.ml.gaussian_process``).
+    """
+
+    Options = GPOptions
+    is_random: ClassVar[bool] = False
+    usual_training = MappingProxyType(
+        {
+            "epochs": 20,
+            "optimizer": {"name": "marginal_likelihood"},
+            "loss": {"energy": 1.0, "force": 1.0, "stress": 1.0},
+        }
+    )
+
+    variance: Tensor
+    constants: Tensor
+    environments: Tensor
+    element: Tensor
+    heights: Tensor
+    slopes: Tensor
+
+    def __init__(
+        self, elements: Sequence[str], options: GPOptions, n_environments: int = 0
+    ) -> None:
+        super().__init__(elements, options.cutoff)
+        self.options = options
+        n = len(self.elements)
+        self.descriptor = SymmetryFunctions(n, options.cutoff, options.descriptor)
+        n_features = self.descriptor.n_features
+        zeros = partial(torch.zeros, dtype=torch.float64)
+        n_radial = n * len(self.descriptor.radial)
+        groups = torch.zeros(n_features, dtype=torch.long)
+        groups[n_radial:] = 1
+        self.register_buffer("_groups", groups, persistent=False)
+        self.lengths = nn.Parameter(torch.ones(n, 2, dtype=torch.float64))
+        self.register_buffer("variance", torch.ones((), dtype=torch.float64))
+        self.register_buffer("constants", zeros(n))
+        self.register_buffer("environments", zeros(n_environments, n_features))
+        self.register_buffer("element", torch.zeros(n_environments, dtype=torch.long))
+        self.register_buffer("heights", zeros(n_environments))
+        self.register_buffer("slopes", zeros(n_environments, n_features))
+
+    _groups: Tensor
+
+    @property
+    def scales(self) -> Float[Tensor, "elements features"]:
+        """The length scale of each feature, for each element."""
+        return self.lengths[:, self._groups]
+
+    def features(self, graph: Graph) -> Float[Tensor, "atoms features"]:
+        """Return the symmetry functions of each atom."""
+        features: Tensor = self.descriptor(graph, self.species(graph.numbers))
+        return features
+
+    def readout(
+        self, features: Float[Tensor, "... features"], element: int
+    ) -> Float[Tensor, " ..."]:
+        """Return the energy in eV of atoms of one element."""
+        mine, scales = self.element == element, self.scales[element]
+        x, known, slopes = features / scales, self.environments[mine] / scales, self.slopes[mine]
+        squares = x.square().sum(-1)[..., None] + known.square().sum(1) - 2 * x @ known.T
+        k = self.variance * torch.exp(-squares / 2)
+        rise = self.heights[mine] + x @ slopes.T - (known * slopes).sum(1)
+        return self.constants[element] + (k * rise).sum(-1)
+
+    def learn(self, posterior: Posterior) -> None:
+        """Take over the mean of a posterior."""
+        prior, observed = posterior.prior, posterior.observed
+        self.variance.copy_(prior.variance)
+        self.constants.copy_(prior.offset * posterior.composition.T @ posterior.weights)
+        self.element = torch.cat([one.species for one in observed])
+        scaled = torch.cat([one.features for one in observed])
+        self.environments = scaled * prior.lengths[self.element]
+        heights, slopes = [], []
+        weights = posterior.weights.split([len(one) for one in observed])
+        for one, mine in zip(observed, weights):
+            heights.append(mine[: one.sums].sum().expand(len(one.species)))
+            slopes.append(torch.einsum("r,raf->af", mine[one.sums :], one.slopes))
+        self.heights, self.slopes = torch.cat(heights), torch.cat(slopes)
+
+    def describes_like(self, other: Potential) -> bool:
+        """Return whether another process has the same symmetry functions."""
+        return isinstance(other, GP) and (
+            (self.elements, self.options, self.dtype)
+            == (other.elements, other.options, other.dtype)
+        )
+
+    def describe(self) -> dict[str, Any]:
+        """Return elements, hyper-parameters and the number of environments."""
+        return {
+            "architecture": "gp",
+            "elements": list(self.elements),
+            "options": as_dict(self.options),
+            "environments": len(self.heights),
+        }
+
+    @classmethod
+    def restore(cls, description: Mapping[str, Any]) -> "GP":
+        """Build the process of a description, its environments not yet set."""
+        options = build(GPOptions, description["options"])
+        return cls(description["elements"], options, int(description["environments"]))

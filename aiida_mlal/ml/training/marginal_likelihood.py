@@ -1,0 +1,184 @@
+"""Hyper-parameters of Gaussian processes by the likelihood of the labels."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from math import log
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
+
+from aiida_mlal.ml.training.optimizers import Optimizer
+
+if TYPE_CHECKING:
+    import numpy as np
+    from scipy.optimize import OptimizeResult
+    from torch import Tensor
+
+    from aiida_mlal.ml.gaussian_process import Observations, Posterior
+    from aiida_mlal.ml.models.descriptor import Described
+    from aiida_mlal.ml.training.problem import Problem
+
+LARGEST = 12_000
+"""Most observations that are solved for: their matrix has 1.2 GB."""
+
+SCALES = (0.05, 50.0)
+"""Bounds of length scales, in units of the features."""
+
+UPPER = [0, 1, 2, 4, 5, 8]
+"""Components of a symmetric matrix that are independent, counted row by row."""
+
+
+@runtime_checkable
+class Process(Protocol):
+    """A potential that is the mean of a Gaussian process."""
+
+    lengths: Tensor
+    variance: Tensor
+
+    @property
+    def scales(self) -> Tensor:
+        """The length scale of each feature for each element, a function of ``lengths``."""
+
+    def learn(self, posterior: Posterior) -> None:
+        """Take over the mean of a posterior."""
+
+
+@dataclass(frozen=True)
+class MarginalLikelihood(Optimizer):
+    r"""Maximises the likelihood of the labels, then takes the mean of the posterior.
+
+    The parameters are the logarithms of length scales and of the variance, with weak normal
+    priors. An epoch is an iteration of L-BFGS-B. The loss is minus the logarithm of the likelihood,
+    priors included, a constant left out. Rasmussen and Williams (2006), section 5.4.1.
+
+    Attributes
+    ----------
+    energy_noise
+        Standard deviation of the energy of a structure, in eV.
+    force_noise
+        Of components of forces, in eV/Å.
+    stress_noise
+        Of components of the stress, in eV/Å³.
+    offset
+        Standard deviation of the constant of each element, in eV.
+    length
+        Where the prior of length scales has its median, in units of the features.
+    width
+        Standard deviation of the prior of their logarithms.
+    """
+
+    energy_noise: float = 1e-4
+    force_noise: float = 1e-3
+    stress_noise: float = 1e-4
+    offset: float = 10.0
+    length: float = 1.5
+    width: float = 1.0
+
+    def __post_init__(self) -> None:
+        """Refuse what is no scale."""
+        for name in ("energy_noise", "force_noise", "stress_noise", "offset", "length", "width"):
+            if not getattr(self, name) > 0:
+                raise ValueError(f"expected {name} above 0, got {getattr(self, name)}")
+
+    def run(self, problem: Problem, epochs: int, seed: int) -> Iterator[float]:
+        """Yield the loss of each iteration, when the last one is done."""
+        import numpy as np
+        import torch
+        from scipy.optimize import minimize
+
+        from aiida_mlal.ml.gaussian_process import Hyperparameters, Posterior
+        from aiida_mlal.ml.models.descriptor import Described
+
+        process, described = problem.potential, problem.prepared
+        if not isinstance(process, Process) or not isinstance(described, Described):
+            raise ValueError(
+                "marginal_likelihood is for Gaussian processes, such as 'gp', this is "
+                f"{problem.potential.describe()['architecture']!r}"
+            )
+        observed, values, noise = self._observations(problem, described)
+        median = np.zeros(process.lengths.numel() + 1)
+        median[:-1] = np.log(self.length)
+        widths = np.full_like(median, self.width)
+        widths[-1] = np.inf
+        losses: list[float] = []
+
+        def posterior(parameters: np.ndarray) -> Posterior:
+            found = torch.from_numpy(np.exp(parameters))
+            with torch.no_grad():
+                process.lengths.copy_(found[:-1].reshape(process.lengths.shape))
+            prior = Hyperparameters(process.scales.detach(), found[-1], self.offset**2)
+            return Posterior(observed, values, noise, prior)
+
+        def loss(parameters: np.ndarray) -> tuple[float, np.ndarray]:
+            now = posterior(parameters)
+            by_scales, by_variance = now.gradient()
+            with torch.enable_grad():
+                by_lengths = torch.autograd.grad(process.scales, process.lengths, by_scales)[0]
+            slope = torch.cat([by_lengths.flatten(), by_variance[None]]).numpy()
+            away = (parameters - median) / widths
+            return now.loss + float(away @ away) / 2, slope * np.exp(parameters) + away / widths
+
+        def remember(intermediate_result: OptimizeResult) -> None:
+            losses.append(float(intermediate_result.fun))
+
+        begin = torch.cat([process.lengths.detach().flatten(), process.variance[None]]).log()
+        bounds = [(log(SCALES[0]), log(SCALES[1]))] * (len(begin) - 1) + [(None, None)]
+        found = minimize(
+            loss,
+            begin.numpy(),
+            jac=True,
+            method="L-BFGS-B",
+            bounds=bounds,
+            callback=remember,
+            options={"maxiter": epochs},
+        )
+        with torch.no_grad():
+            process.learn(posterior(found.x))
+        yield from losses or [float(found.fun)]
+
+    def _observations(
+        self, problem: Problem, described: Described
+    ) -> tuple[list[Observations], Tensor, Tensor]:
+        """Return what the labels are of, their values, and the standard deviations of noise."""
+        import torch
+
+        from aiida_mlal.ml.gaussian_process import Observations
+
+        targets, weights = problem.targets, problem.weights
+        volumes = described.graph.volumes
+        observed, values, noise = [], [], []
+        for structures, atoms in described.alike():
+            maps = described.maps(structures, atoms)
+            n_forces = 3 * atoms.shape[1]
+            for one, mine, slopes in zip(structures.tolist(), atoms, maps):
+                energy = targets.energies[one : one + 1]
+                forces = targets.forces[mine].flatten()
+                virial = (targets.stresses[one] * volumes[one]).flatten()[UPPER]
+                with_energy = energy.isfinite() & bool(weights.energy)
+                with_forces = forces.isfinite() & bool(weights.force)
+                with_virial = virial.isfinite() & bool(weights.stress)
+                square = slopes[n_forces:].unflatten(0, (3, 3))
+                virials = ((square + square.transpose(0, 1)) / 2).flatten(0, 1)[UPPER]
+                observed.append(
+                    Observations(
+                        described.features[mine],
+                        described.species[mine],
+                        int(with_energy),
+                        torch.cat([slopes[:n_forces][with_forces], virials[with_virial]]),
+                    )
+                )
+                values += [energy[with_energy], forces[with_forces], virial[with_virial]]
+                for kind, sigma in (
+                    (with_energy, self.energy_noise),
+                    (with_forces, self.force_noise),
+                    (with_virial, self.stress_noise * float(volumes[one])),
+                ):
+                    noise.append(energy.new_full((int(kind.sum()),), sigma))
+        n = sum(map(len, observed))
+        if n > LARGEST:
+            raise ValueError(
+                f"a Gaussian process of {n} labels (energies, components of forces and stresses) "
+                f"is too large for marginal_likelihood, which solves for {LARGEST} at most: learn "
+                "from fewer structures, or choose another model"
+            )
+        return observed, torch.cat(values), torch.cat(noise)

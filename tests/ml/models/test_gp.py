@@ -1,0 +1,115 @@
+import numpy as np
+import pytest
+from ase.build import add_adsorbate, bulk, fcc100
+from ase.calculators.emt import EMT
+
+from aiida_mlal.ml.configurations import Configurations
+from aiida_mlal.ml.models.checkpoint import Checkpoint
+from aiida_mlal.ml.models.factory import ModelOptions
+from aiida_mlal.ml.options import build
+from aiida_mlal.ml.training.fit import fit
+from aiida_mlal.ml.training.options import TrainingOptions
+
+MODEL = {"architecture": "gp", "cutoff": 5.0}
+OPTIMIZER = {"name": "marginal_likelihood"}
+
+
+def slab():
+    atoms = fcc100("Cu", (2, 2, 2), vacuum=6)
+    atoms.pbc = True, True, False
+    add_adsorbate(atoms, "C", 1.4, "hollow")
+    return atoms
+
+
+def crystal():
+    return bulk("Cu", cubic=True)
+
+
+def labelled(make, n, seed, strain=0.0):
+    rng, frames = np.random.default_rng(seed), []
+    for _ in range(n):
+        atoms = make()
+        atoms.set_cell(atoms.cell @ (np.eye(3) + strain * rng.normal(size=(3, 3))), True)
+        atoms.positions += rng.normal(0, 0.08, atoms.positions.shape)
+        atoms.calc = EMT()
+        atoms.get_forces()
+        if atoms.pbc.all():
+            atoms.get_stress()
+        frames.append(atoms)
+    return Configurations.from_ase(frames)
+
+
+def trained(train, loss=None, **optimizer):
+    potential = ModelOptions.parse(MODEL).build(list(train.elements), 0)
+    options = {"optimizer": {**OPTIMIZER, **optimizer}, "epochs": 12, "loss": loss or {}}
+    return potential, fit(potential, train, build(TrainingOptions, options), 0)
+
+
+def test_labels_are_met_to_their_noise():
+    train = labelled(slab, 4, 0)
+    potential, _ = trained(train)
+    said = potential.predict(train)
+    np.testing.assert_allclose(said.energies, train.energies, atol=2e-3)
+    np.testing.assert_allclose(said.forces, train.forces, atol=1e-2)
+
+
+def test_four_structures_tell_of_others():
+    test = labelled(slab, 4, 1)
+    potential, _ = trained(labelled(slab, 4, 0))
+    said = potential.predict(test)
+    typical = np.abs(test.forces).mean()
+    assert np.abs(said.forces - test.forces).mean() < 0.1 * typical
+
+
+def test_stresses_teach_volumes():
+    """Forces at one volume say nothing of the pressure; a stress does."""
+    train, test = labelled(crystal, 3, 0, strain=0.01), labelled(crystal, 4, 1, strain=0.02)
+    without, _ = trained(train[:1], {"stress": 0.0})
+    with_stress, _ = trained(train, {"stress": 1.0})
+    errors = [
+        np.abs(potential.predict(test).stresses - test.stresses).mean()
+        for potential in (without, with_stress)
+    ]
+    assert errors[1] < 0.2 * errors[0]
+
+
+def test_energies_of_elements_of_any_size_are_learned():
+    """With -1300 eV an atom of copper and -150 of carbon forces are what they were."""
+    train, test = labelled(slab, 4, 0), labelled(slab, 4, 1)
+    offsets = np.array([np.where(one.numbers == 29, -1300.0, -150.0).sum() for one in train])
+    shifted = train.with_labels(train.energies + offsets, train.forces, train.stresses)
+    plain, _ = trained(train)
+    absolute, _ = trained(shifted)
+    np.testing.assert_allclose(absolute.predict(test).forces, plain.predict(test).forces, atol=5e-3)
+    np.testing.assert_allclose(
+        absolute.predict(test).energies - offsets, plain.predict(test).energies, atol=5e-3
+    )
+
+
+def test_it_goes_on_with_what_it_has_learned():
+    """A second training begins with the length scales of the first."""
+    train = labelled(slab, 4, 0)
+    potential, first = trained(train)
+    options = {"optimizer": OPTIMIZER, "epochs": 12, "starts": 1}
+    second = fit(potential, train, build(TrainingOptions, options), 0, initialise=False)
+    assert second.curves[0].train[0] <= first.curves[0].train[-1] + 1e-6
+
+
+def test_a_trained_one_survives_its_file():
+    train = labelled(slab, 2, 0)
+    potential, _ = trained(train)
+    again = Checkpoint.from_bytes(Checkpoint(potential).to_bytes()).potential
+    np.testing.assert_array_equal(again.predict(train).forces, potential.predict(train).forces)
+
+
+def test_an_ensemble_of_it_is_refused():
+    with pytest.raises(ValueError, match="members of an ensemble of 'gp' would all be the same"):
+        ModelOptions.parse({**MODEL, "ensemble": 3})
+
+
+def test_another_model_has_no_likelihood():
+    train = labelled(slab, 2, 0)
+    potential = ModelOptions.parse({"architecture": "bpnn"}).build(["C", "Cu"], 0)
+    options = build(TrainingOptions, {"optimizer": OPTIMIZER})
+    with pytest.raises(ValueError, match="marginal_likelihood is for Gaussian processes"):
+        fit(potential, train, options, 0)
