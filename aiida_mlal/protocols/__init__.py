@@ -15,9 +15,15 @@ def names(workflow: str) -> dict[str, str]:
 
 
 def inputs(
-    workflow: str, protocol: str | None = None, overrides: Mapping[str, Any] | None = None
+    workflow: str,
+    protocol: str | None = None,
+    overrides: Mapping[str, Any] | None = None,
+    case: str | None = None,
 ) -> dict[str, Any]:
     """Return the inputs that a protocol says, with ``overrides`` in their place at any depth.
+
+    Inputs of a ``case`` such as ``moving_cell``, where the file has some, count more than the
+    default ones and less than those of the protocol.
 
     Raises
     ------
@@ -29,7 +35,8 @@ def inputs(
     if protocol not in content["protocols"]:
         raise ValueError(f"unknown protocol {protocol!r}{suggest(protocol, content['protocols'])}")
     chosen = {k: v for k, v in content["protocols"][protocol].items() if k != "description"}
-    return merge(merge(content["default_inputs"], chosen), overrides or {})
+    usual = merge(content["default_inputs"], content.get(case, {}) if case else {})
+    return merge(merge(usual, chosen), overrides or {})
 
 
 def merge(left: Mapping[str, Any], right: Mapping[str, Any]) -> dict[str, Any]:

@@ -15,7 +15,6 @@ from aiida_mlal.ml.configurations import OK, Configurations
 from aiida_mlal.ml.labelling.checks import Limits, check_geometry
 from aiida_mlal.ml.options import build, suggest, within
 from aiida_mlal.ml.simulation.base import Simulation
-from aiida_mlal.ml.training.options import LossOptions
 from aiida_mlal.workflows import steps
 from aiida_mlal.workflows.campaign import (
     OPTIONS,
@@ -180,7 +179,8 @@ class OfflineWorkChain(CampaignWorkChain):
         if recipe not in cls.RECIPES:
             raise ValueError(f"unknown recipe {recipe!r}{suggest(recipe, cls.RECIPES)}")
         inputs = protocols.inputs(recipe, protocol, overrides)
-        _learn_stress(inputs, overrides)
+        if parts.make("simulations", inputs["simulation"], "simulation").moving_cell:
+            inputs = protocols.inputs(recipe, protocol, overrides, "moving_cell")
         inputs["labelling"], asked = labelling_of(labels, overrides.get("labelling"))
         finals = parts.find("strategies", inputs["query"]["name"]).wants_final  # type: ignore[attr-defined]
         if finals and isinstance(structure, DatasetData) and "n" not in overrides.get("query", {}):
@@ -377,16 +377,6 @@ def _check_options(inputs: Mapping[str, Any]) -> None:
     watched = guard.select is not None or guard.break_ is not None
     if watched and guard.uncertainty is None and not is_measured(given):
         raise without_uncertainty("simulation.guard: 'select' and 'break' need")
-
-
-def _learn_stress(inputs: dict[str, Any], overrides: Mapping[str, Any]) -> None:
-    """Give the stress the weight of the force where the cell moves and no weight is asked for."""
-    asked = overrides.get("training", {}).get("loss", {})
-    simulation: Simulation = parts.make("simulations", inputs["simulation"], "simulation")
-    loss = inputs["training"].get("loss", {})
-    if simulation.moving_cell and "stress" not in asked and loss.get("stress") == 0:
-        more = {"loss": {"stress": loss.get("force", LossOptions.force)}}
-        inputs["training"] = protocols.merge(inputs["training"], more)
 
 
 def _simulation(inputs: Mapping[str, Any]) -> Simulation:

@@ -11,19 +11,19 @@ Rows are added to ``results.json`` beside this file, and ``table.md`` is written
 
 import argparse
 import json
+import os
 import warnings
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
-from time import process_time
 
 import numpy as np
 import torch
-import yaml
 from ase import Atoms
 from ase.build import bulk
 from ase.calculators.emt import EMT
 
+from aiida_mlal import protocols
 from aiida_mlal.ml import parts, stops
 from aiida_mlal.ml.configurations import OK, Configurations
 from aiida_mlal.ml.models.factory import ModelOptions
@@ -36,7 +36,6 @@ from aiida_mlal.ml.training.options import TrainingOptions
 from aiida_mlal.report.direct import relax_frames
 
 HERE = Path(__file__).parent
-OFFLINE = yaml.safe_load((HERE.parents[2] / "aiida_mlal/protocols/offline.yaml").read_text())
 SCALES = (0.92, 1.08)
 
 
@@ -71,16 +70,8 @@ STARTS = {
 
 def options_of(protocol: str) -> dict:
     """Return the inputs of a protocol, with a cell that moves."""
-    inputs = {**OFFLINE["default_inputs"]}
-    for name, changed in OFFLINE["protocols"][protocol].items():
-        if name in inputs and isinstance(inputs[name], dict):
-            inputs[name] = {**inputs[name], **changed}
-        else:
-            inputs[name] = changed
-    inputs["simulation"] = {**inputs["simulation"], "cell": "full"}
-    loss = inputs["training"]["loss"]
-    inputs["training"] = {**inputs["training"], "loss": {**loss, "stress": loss["force"]}}
-    return inputs
+    moving = {"simulation": {"cell": "full"}}
+    return protocols.inputs("offline", protocol, moving, "moving_cell")
 
 
 class Oracle:
@@ -104,6 +95,11 @@ class Oracle:
         return structures.with_labels(*labels).with_info(status=[OK] * len(found))
 
 
+def cpu_seconds() -> float:
+    """Of this process, and of those that fitted members of a committee."""
+    return sum(os.times()[:4])
+
+
 def lengths(cell: np.ndarray) -> list[float]:
     return np.linalg.norm(cell, axis=1).tolist()
 
@@ -117,7 +113,7 @@ def direct(start: Atoms, calculator, fmax: float, smax: float) -> dict:
 def campaign(start: Atoms, calculator, settings: dict, seed: int) -> dict:
     """Run the loop of the offline WorkChain without AiiDA."""
     torch.set_num_threads(1)
-    begun, oracle = process_time(), Oracle(calculator)
+    begun, oracle = cpu_seconds(), Oracle(calculator)
     structures = Configurations.from_ase(start)
     model = ModelOptions.parse(settings["model"])
     training = build(TrainingOptions, settings["training"])
@@ -147,7 +143,7 @@ def campaign(start: Atoms, calculator, settings: dict, seed: int) -> dict:
         "labels": oracle.calls,
         "outcome": verdict.outcome,
         "lengths": lengths(result.trajectory.cells[-1]),
-        "cpu_seconds": process_time() - begun,
+        "cpu_seconds": cpu_seconds() - begun,
         "rows": rows,
     }
 
@@ -182,7 +178,7 @@ def main() -> None:
     parser.add_argument("--only", nargs="*", default=list(STARTS), help="beginnings of names")
     parser.add_argument("--protocols", nargs="*", default=["fast", "balanced"])
     parser.add_argument("--seeds", type=int, default=1)
-    parser.add_argument("--stress", type=float, help="weight of the stress, to try another one")
+    parser.add_argument("--prior", help="architecture of another prior")
     parser.add_argument("--output", type=Path, default=HERE)
     options = parser.parse_args()
     warnings.simplefilter("ignore")
@@ -194,9 +190,9 @@ def main() -> None:
             continue
         for protocol in options.protocols:
             settings = options_of(protocol)
-            if options.stress is not None:
-                loss = {**settings["training"]["loss"], "stress": options.stress}
-                settings["training"] = {**settings["training"], "loss": loss}
+            if options.prior is not None:
+                prior = {"architecture": options.prior}
+                settings["model"] = {**settings["model"], "prior": prior}
             limits = settings["stop"][0]
             found = results.setdefault(name, {}).setdefault(protocol, {"campaigns": {}})
             found["direct"] = direct(start(), make(), limits["fmax"], limits["smax_GPa"])
