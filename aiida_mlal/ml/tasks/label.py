@@ -5,7 +5,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
-from aiida_mlal.ml.configurations import Configurations
+import numpy as np
+
+from aiida_mlal.ml.configurations import OK, UNLABELLED, Configurations
 from aiida_mlal.ml.formats.files import check_target, load, write
 from aiida_mlal.ml.labelling.calculators import CalculatorOptions
 from aiida_mlal.ml.labelling.checks import Limits
@@ -47,7 +49,9 @@ class Label(Task):
         try:
             labelled = label(load(self.dataset).configurations, calculator, limits, Progress())
         except Interrupted as stop:
-            raise Interrupted(str(stop), self._keep(stop.computed)) from stop
+            kept = self._keep(stop.computed)
+            said = f"{stop}; what was labelled is in {self.output}" if kept else str(stop)
+            raise Interrupted(said, kept) from stop
         return self._keep(labelled)
 
     def _parts(self) -> tuple[CalculatorOptions, Limits]:
@@ -62,8 +66,21 @@ class Label(Task):
         write(labelled, self.output)
         calculator, _ = self._parts()
         return {
+            "message": _failures(labelled),
             "n_structures": len(labelled),
             "statuses": dict(sorted(Counter(labelled.status.tolist()).items())),
             "fingerprint": calculator.fingerprint,
             "description": calculator.describe(),
         }
+
+
+def _failures(labelled: Configurations) -> str:
+    """Say how many structures were tried in vain, and why the first was; nothing if none was."""
+    failed = np.flatnonzero(~np.isin(labelled.status, (OK, UNLABELLED)))
+    if not len(failed):
+        return ""
+    first = int(failed[0])
+    return (
+        f"{len(failed)} of {len(labelled)} structures have no good label; number {first} is "
+        f"{labelled.status[first]}: {labelled.info['reason'][first]}"
+    )

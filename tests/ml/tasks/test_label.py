@@ -27,6 +27,8 @@ def test_a_failed_label_is_a_status_and_no_error(start):
     assert result["statuses"] == {"failed": 1, "ok": 1}
     labelled = Configurations.load("labelled.safetensors")
     assert "Si" in labelled.info["reason"][1]
+    assert result["message"].startswith("1 of 2 structures have no good label; number 1 is failed")
+    assert result["message"].endswith(labelled.info["reason"][1])
 
 
 def test_limits_are_minded(start):
