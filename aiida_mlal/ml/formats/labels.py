@@ -137,9 +137,9 @@ def _forces(found: Configurations, key: str) -> np.ndarray:
 
 def _missing(found: Configurations, key: str, what: str) -> ValueError:
     there = sorted(found.arrays if what == "forces" else found.info)
-    choice = f"choose from {there}, or leave" if there else "there is no other value: leave"
+    choice = f"choose from {there} or leave" if there else "and there is no other value: leave"
     return ValueError(
-        f"no structure has {key!r}, which was to be the {what}; {choice} it to the names that ASE "
+        f"no structure has {key!r}, which was to be the {what}, {choice} it to the names that ASE "
         "knows"
     )
 
