@@ -14,7 +14,8 @@ import aiida_mlal
 ROOT = Path(aiida_mlal.__file__).parent
 ML = ROOT / "ml"
 TORCH_FREE = {
-    "", "configurations", "neighbours", "options", "parts", "metrics", "stops", "cli", "tensorfile",
+    "", "configurations", "frames", "neighbours", "options", "parts", "metrics", "stops", "cli",
+    "tensorfile",
     "tasks", "selection", "labelling", "simulation", "training", "uncertainty", "models", "formats",
     "formats.files", "formats.cfg", "formats.describe", "training.options",
     "formats.ase_errors", "formats.ase_sizes", "formats.content", "formats.convergence",

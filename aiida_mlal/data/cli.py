@@ -147,10 +147,12 @@ def show_dataset(node: Any, frames: bool) -> None:
     """Say what is in the dataset NODE."""
     from tabulate import tabulate
 
+    from aiida_mlal.ml.frames import REASON
+
     _show(node)
     if frames:
         found = node.configurations
-        reasons = found.info.get("reason", [""] * len(found))
+        reasons = REASON.of(found)
         rows = [
             [i, formula, energy, force, status, reason, source[:8]]
             for i, (formula, energy, force, status, reason, source) in enumerate(

@@ -16,6 +16,7 @@ from ase import Atoms
 
 from aiida_mlal.data.content import ContentData
 from aiida_mlal.ml.configurations import OK, Configurations
+from aiida_mlal.ml.frames import FINGERPRINT
 
 _LOGGER = AIIDA_LOGGER.getChild("mlal")
 
@@ -169,7 +170,7 @@ class DatasetData(ContentData):
     @classmethod
     def _summarise(cls, content: bytes) -> Mapping[str, Any]:
         found = Configurations.from_bytes(content)
-        fingerprints = [f for f in found.info.get("fingerprint", ()) if f]
+        fingerprints = [f for f in FINGERPRINT.of(found) if f]
         return {
             "n_structures": len(found),
             "n_atoms": len(found.numbers),

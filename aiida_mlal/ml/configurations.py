@@ -16,13 +16,21 @@ from ase.data import atomic_masses, chemical_symbols
 from ase.stress import full_3x3_to_voigt_6_stress
 from jaxtyping import Bool, Float, Int
 
+from aiida_mlal.ml.frames import (
+    PREDICTED_ENERGY,
+    PREDICTED_FORCES,
+    PREDICTED_STRESS,
+    STATUS,
+    Column,
+    find,
+)
 from aiida_mlal.ml.options import within
 from aiida_mlal.ml.tensorfile import pack, unpack
 
 FORMAT = "aiida-mlal/configurations"
 VERSION = 2
 
-OK, UNLABELLED = "ok", "unlabelled"
+OK, UNLABELLED = "ok", str(STATUS.unknown)
 STATUSES = (OK, UNLABELLED, "unconverged", "failed", "unphysical")
 """What became of the label of a structure. Only ``ok`` is learned from."""
 
@@ -225,8 +233,9 @@ class Configurations:
     def concatenate(batches: Sequence["Configurations"]) -> "Configurations":
         """Return all structures of several batches.
 
-        A key of ``info`` or ``arrays`` that only some batches have is filled with NaN, an empty
-        string, for ``status`` with what the labels say, and for ``SITES`` with ASE's defaults.
+        A key of ``info`` or ``arrays`` that only some batches have is filled with what stands for
+        unknown there (see ``ml.frames``; else NaN or an empty string), for ``status`` with what
+        the labels say, and for ``SITES`` with ASE's defaults.
         """
         batches = [batch for batch in batches if len(batch)]
         if not batches:
@@ -250,13 +259,13 @@ class Configurations:
 
         Where a status of ours is missing, it is what the labels say.
         """
-        if "status" not in self.info:
+        if not STATUS.is_in(self):
             return self
         info = dict(self.info)
-        found = info.pop("status")
+        found = info.pop(STATUS.name)
         if found.dtype.kind == "U" and set(found.tolist()) <= {*STATUSES, ""}:
             said = np.where(np.isfinite(self.energies), OK, UNLABELLED)
-            info["status"] = np.where(found == "", said, found)
+            info[STATUS.name] = np.where(found == "", said, found)
         else:
             info[FILE_STATUS] = found
         return replace(self, info=info)
@@ -270,15 +279,27 @@ class Configurations:
         arrays = {**self.arrays, **{k: np.asarray(v) for k, v in values.items()}}
         return replace(self, arrays=arrays)
 
+    def with_columns(self, columns: Mapping[Column, Any]) -> "Configurations":
+        """Return the same structures with these columns, given by their values or a single one."""
+        info, arrays = dict(self.info), dict(self.arrays)
+        for column, values in columns.items():
+            group = arrays if column.per_atom else info
+            group[column.name] = column.array(values, column.length(self))
+        return replace(self, info=info, arrays=arrays)
+
     def with_predictions(self, predicted: "Configurations") -> "Configurations":
         """Return the same structures with the labels of ``predicted`` under other names.
 
         These are ``predicted_energy``, ``predicted_forces`` and ``predicted_stress``, so that
         they cannot be mistaken for labels.
         """
-        return self.with_info(
-            predicted_energy=predicted.energies, predicted_stress=predicted.stresses
-        ).with_arrays(predicted_forces=predicted.forces)
+        return self.with_columns(
+            {
+                PREDICTED_ENERGY: predicted.energies,
+                PREDICTED_FORCES: predicted.forces,
+                PREDICTED_STRESS: predicted.stresses,
+            }
+        )
 
     def with_labels(
         self, energies: Any, forces: Any, stresses: Any | None = None
@@ -339,8 +360,8 @@ class Configurations:
     @property
     def status(self) -> np.ndarray:
         """What became of the label of each structure, one of ``STATUSES``."""
-        if "status" in self.info:
-            return self.info["status"]
+        if STATUS.is_in(self):
+            return STATUS.of(self)
         return np.where(np.isfinite(self.energies), OK, UNLABELLED)
 
     @property
@@ -796,8 +817,9 @@ def _present(
     values = getattr(batch, group)
     if key in values:
         return np.asarray(values[key])
-    if key == "status":
-        return batch.status
+    column = find(key, per_atom=group == "arrays")
+    if column is not None:
+        return batch.status if column is STATUS else column.of(batch)
     if group == "arrays" and key in SITES:
         return _usual(key, batch.numbers)
     example = next(getattr(b, group)[key] for b in batches if key in getattr(b, group))

@@ -3,6 +3,7 @@
 import numpy as np
 
 from aiida_mlal.ml.configurations import Configurations
+from aiida_mlal.ml.frames import GRADE, GRADES, INDEX
 from aiida_mlal.ml.neighbours import edge_vectors, neighbours
 
 
@@ -27,14 +28,14 @@ def cut_neighbourhoods(
     if not len(configurations):
         return configurations
     configurations.check_geometry()
-    name = next((key for key in ("grade", "nbh_grades") if key in configurations.arrays), None)
+    name = next((key for key in (GRADES.name, "nbh_grades") if key in configurations.arrays), None)
     if name is None:
         raise ValueError(
             "the atoms of the structures have no grades: `mlal grade --mode neighbourhood` gives "
             "them"
         )
     clusters = [
-        _cluster(one, one.arrays[name], radius).with_info(index=[index])
+        _cluster(one, one.arrays[name], radius).with_columns({INDEX: index})
         for index, one in enumerate(configurations)
         if one.arrays[name].max(initial=0.0) >= threshold
     ]
@@ -53,6 +54,6 @@ def _cluster(one: Configurations, grades: np.ndarray, radius: float) -> Configur
         [len(members)],
         np.zeros((1, 3, 3)),
         np.zeros((1, 3), bool),
-        info={"grade": [grades[atom]], "atom": [atom]},
+        info={"atom": [atom]},
         arrays={name: values[members] for name, values in one.sites.items()},
-    )
+    ).with_columns({GRADE: grades[atom]})

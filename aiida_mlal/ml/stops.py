@@ -10,10 +10,16 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_args
 
 import numpy as np
 from ase.units import GPa
-from jaxtyping import Float
 
 from aiida_mlal.ml import parts
 from aiida_mlal.ml.configurations import OK, Configurations
+from aiida_mlal.ml.frames import (
+    PREDICTED_ENERGY,
+    PREDICTED_FORCES,
+    PREDICTED_STRESS,
+    RUN,
+    UNCERTAINTY,
+)
 from aiida_mlal.ml.metrics import errors
 from aiida_mlal.ml.selection.base import last_frames
 from aiida_mlal.ml.selection.filters import SAME, Twins
@@ -115,7 +121,7 @@ class State:
         if run < len(self.runs):
             return MovingCell.of(self.runs[run])
         frames = self.trajectory
-        cells = frames.cells[frames.info.get("run", np.zeros(len(frames))) == run]
+        cells = frames.cells[RUN.of(frames) == run]
         if np.ptp(cells, axis=0).any():
             raise ValueError(
                 f"run {run} moves the cell, and 'runs' have no result of it that says how"
@@ -172,9 +178,9 @@ class Final:
         """Mean absolute error of the predicted stress in what moves the cell, in GPa."""
         if not self.cell:
             return 0.0
-        predicted = self.predicted.info.get("predicted_stress")
-        if predicted is None or self.labelled is None:
+        if self.labelled is None:
             return np.nan
+        predicted = PREDICTED_STRESS.of(self.predicted)
         apart = self.cell.imbalance(predicted) - self.cell.imbalance(self.labelled.stresses)
         return float(np.abs(apart[0][np.triu_indices(3)]).mean())
 
@@ -591,7 +597,7 @@ def row(state: State) -> dict[str, Any]:
         ``oracle_smax_GPa``, the largest component of the labelled stress that moves a cell there.
         What is not known is ``None``, as is the latter where no cell moves.
     """
-    uncertainty = np.asarray(state.trajectory.info.get("uncertainty", []), float)
+    uncertainty = UNCERTAINTY.of(state.trajectory)
     uncertainty = uncertainty[np.isfinite(uncertainty)]
     good = state.new.learnable
     fmax = [final.fmax for final in state.finals]
@@ -614,10 +620,8 @@ def row(state: State) -> dict[str, Any]:
 
 def prediction_errors(predicted: Configurations, labelled: Configurations) -> dict[str, float]:
     """Return the errors of attached predictions; empty where none are attached."""
-    n, n_atoms = len(predicted), len(predicted.numbers)
-    energies: Float[np.ndarray, " n"] = predicted.info.get("predicted_energy", np.full(n, np.nan))
-    forces = predicted.arrays.get("predicted_forces", np.full((n_atoms, 3), np.nan))
-    return errors(labelled, energies, forces, predicted.info.get("predicted_stress"))
+    columns = (PREDICTED_ENERGY, PREDICTED_FORCES, PREDICTED_STRESS)
+    return errors(labelled, *(column.of(predicted) for column in columns))
 
 
 def _worst(values: Sequence[float]) -> float | None:

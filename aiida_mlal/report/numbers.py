@@ -11,6 +11,14 @@ from aiida.orm import CalcJobNode, Data, Dict, Int, List, ProcessNode, Str, Work
 
 from aiida_mlal.data.dataset import DatasetData
 from aiida_mlal.ml.configurations import OK, Configurations
+from aiida_mlal.ml.frames import (
+    ITERATION,
+    PREDICTED_ENERGY,
+    PREDICTED_FORCES,
+    REASON,
+    STEP,
+    UNCERTAINTY,
+)
 from aiida_mlal.ml.simulation.cell import MovingCell
 from aiida_mlal.report import graph
 from aiida_mlal.report.direct import DirectRelaxation
@@ -237,39 +245,32 @@ def collect(node: ProcessNode, direct: Iterable[DirectRelaxation] = ()) -> Campa
 
 def _joined(batches: Sequence[graph.Batch]) -> Configurations:
     parts = [
-        batch.dataset.configurations.with_info(
-            iteration=np.full(len(batch.dataset), batch.iteration)
-        )
-        for batch in batches
+        batch.dataset.configurations.with_columns({ITERATION: batch.iteration}) for batch in batches
     ]
     return Configurations.concatenate(parts)
 
 
 def _queries(batch: graph.Batch, cell: MovingCell) -> list[Query]:
     found = batch.dataset.configurations
-    info, n = found.info, len(found)
-    nothing = np.full(n, np.nan)
-    predicted = np.asarray(info.get("predicted_energy", nothing), float)
-    energy_errors = (predicted - found.energies) / found.counts
+    energy_errors = (PREDICTED_ENERGY.of(found) - found.energies) / found.counts
     force_errors = _force_errors(found)
-    steps = info.get("step", nothing) if batch.iteration else nothing
-    reasons = info.get("query", info.get("reason", [""] * n))
+    steps, reasons, uncertainty = STEP.of(found), REASON.of(found), UNCERTAINTY.of(found)
     why = _chosen_because(batch)
-    smax = cell.largest(found.stresses) if cell else nothing
+    smax = cell.largest(found.stresses) if cell else np.full(len(found), np.nan)
     return [
         Query(
             iteration=batch.iteration,
             key=key,
             formula=formula,
-            step=None if not np.isfinite(steps[i]) else int(steps[i]),
+            step=int(steps[i]) if batch.iteration and steps[i] != STEP.unknown else None,
             reason=why.get(key, "given" if batch.iteration == 0 else str(reasons[i])),
             status=str(found.status[i]),
-            problem=str(info["reason"][i]) if "reason" in info and found.status[i] != OK else "",
+            problem=str(reasons[i]) if found.status[i] != OK else "",
             energy=_known(found.energies[i]),
             fmax=_known(found.max_forces[i]),
             energy_error=_known(energy_errors[i]),
             force_error=_known(force_errors[i]),
-            uncertainty=_known(info.get("uncertainty", nothing)[i]),
+            uncertainty=_known(uncertainty[i]),
             source=batch.dataset.sources[i] or batch.process.uuid,
             smax_GPa=_known(smax[i]),
         )
@@ -292,30 +293,23 @@ def _chosen_because(batch: graph.Batch) -> dict[str, str]:
 
 def _parity(labelled: Configurations) -> Parity:
     good = labelled.learnable
-    n, n_atoms = len(good), len(good.numbers)
-    predicted = np.asarray(good.info.get("predicted_energy", np.full(n, np.nan)), float)
-    forces = good.arrays.get("predicted_forces", np.full((n_atoms, 3), np.nan))
+    predicted, forces = PREDICTED_ENERGY.of(good), PREDICTED_FORCES.of(good)
     known = np.isfinite(predicted)
     energies = np.stack([predicted, good.energies], axis=1) / good.counts[:, None]
     energies = energies[known]
     pairs = np.stack([forces.reshape(-1), good.forces.reshape(-1)], axis=1)
-    uncertainty = np.asarray(good.info.get("uncertainty", np.full(n, np.nan)), float)
-    errors = np.stack([uncertainty, _force_errors(good)], axis=1)
-    iterations = np.asarray(good.info.get("iteration", np.zeros(n)), int)
+    errors = np.stack([UNCERTAINTY.of(good), _force_errors(good)], axis=1)
     return Parity(
         energies=energies - (energies[:, 1].min() if len(energies) else 0.0),
         forces=pairs[np.isfinite(pairs).all(axis=1)],
         uncertainty=errors[known],
-        iterations=iterations[known],
+        iterations=ITERATION.of(good)[known],
     )
 
 
 def _force_errors(found: Configurations) -> np.ndarray:
     """Return the largest norm of a force difference in each structure; NaN where unknown."""
-    forces = found.arrays.get("predicted_forces")
-    if forces is None:
-        return np.full(len(found), np.nan)
-    return found.largest(np.linalg.norm(forces - found.forces, axis=1))
+    return found.largest(np.linalg.norm(PREDICTED_FORCES.of(found) - found.forces, axis=1))
 
 
 def _timings(processes: Sequence[ProcessNode]) -> list[Timing]:

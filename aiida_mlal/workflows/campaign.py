@@ -27,6 +27,7 @@ from aiida_mlal.data.dataset import DatasetData
 from aiida_mlal.data.potential import PotentialData
 from aiida_mlal.data.selection import SelectionData
 from aiida_mlal.ml import parts, stops
+from aiida_mlal.ml.frames import REASON
 from aiida_mlal.ml.options import build, suggest, within
 from aiida_mlal.ml.simulation.base import Simulation
 from aiida_mlal.ml.tasks.base import check_seed
@@ -326,7 +327,7 @@ class CampaignWorkChain(WorkChain):
         self._tell(f"labelled {len(labelled)} structures ({counts})")
         failed, total = steps.failed_share(extended)
         if failed > self.inputs.max_failed_share.value * total or not steps.has_labels(extended):
-            reasons = extended.configurations.info["reason"]
+            reasons = REASON.of(extended.configurations)
             unusable = extended.configurations.status != "ok"
             failed = max(failed, 0 if steps.has_labels(extended) else int(unusable.sum()))
             return self._finish(

@@ -1,6 +1,6 @@
 """Steps of a campaign over a pool that need no job: functions whose inputs and outputs are nodes.
 
-Structures know by ``info["index"]`` which of the candidates they are, so that the candidates
+Structures know by the column ``index`` which of the candidates they are, so that the candidates
 themselves, which may be very many, are stored once and read by whoever looks something up.
 """
 
@@ -17,6 +17,7 @@ from aiida_mlal.data.dataset import DatasetData
 from aiida_mlal.data.selection import SelectionData
 from aiida_mlal.ml import parts, stops
 from aiida_mlal.ml.configurations import OK, SITES, UNLABELLED, Configurations
+from aiida_mlal.ml.frames import FINGERPRINT, INDEX, REASON, STATUS
 from aiida_mlal.ml.labelling.checks import FAILED
 from aiida_mlal.ml.options import build
 
@@ -69,10 +70,8 @@ def draw(
 ) -> dict[str, Data]:
     """Return structures to be labelled for validation, and all places that are taken with them."""
     places = _places(len(candidates), validation, seed, taken)
-    drawn = candidates.configurations[places].bare.with_info(
-        index=places,
-        status=np.full(len(places), UNLABELLED),
-        reason=np.full(len(places), "drawn for validation"),
+    drawn = candidates.configurations[places].bare.with_columns(
+        {INDEX: places, STATUS: UNLABELLED, REASON: "drawn for validation"}
     )
     return {"drawn": DatasetData(drawn), "taken": _array({*_gone(taken), *places})}
 
@@ -83,7 +82,7 @@ def redraw(
 ) -> DatasetData:
     """Return structures for validation with the labels that are given."""
     places = _places(len(candidates), validation, seed, taken)
-    labelled = candidates.configurations[places].with_info(index=places)
+    labelled = candidates.configurations[places].with_columns({INDEX: places})
     return DatasetData(labelled, _sources(candidates, places))
 
 
@@ -91,16 +90,18 @@ def redraw(
 def reveal(candidates: DatasetData, chosen: DatasetData) -> dict[str, Data]:
     """Return what was chosen with the labels that the candidates have, as a labelling would."""
     asked = chosen.configurations
-    places = asked.info["index"]
+    places = INDEX.of(asked)
     known = candidates.configurations[places]
     if known.keys != asked.keys:
         raise ValueError("what was chosen are not the candidates of these places")
     good = known.status == OK
-    reasons = np.where(good, asked.info["reason"], "the candidate has no good label")
-    labelled = asked.with_labels(known.energies, known.forces, known.stresses).with_info(
-        status=np.where(good, OK, FAILED),
-        reason=reasons,
-        fingerprint=known.info.get("fingerprint", np.full(len(known), "")),
+    reasons = np.where(good, REASON.of(asked), "the candidate has no good label")
+    labelled = asked.with_labels(known.energies, known.forces, known.stresses).with_columns(
+        {
+            STATUS: np.where(good, OK, FAILED),
+            REASON: reasons,
+            FINGERPRINT: FINGERPRINT.of(known),
+        }
     )
     about = {"description": "labels given with the candidates", "fingerprint": ""}
     return {

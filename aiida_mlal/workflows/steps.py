@@ -11,6 +11,7 @@ from aiida_mlal.data.potential import PotentialData
 from aiida_mlal.data.structures import fixed_mask, to_configurations, to_structure
 from aiida_mlal.ml import parts, stops
 from aiida_mlal.ml.configurations import OK, UNLABELLED, Configurations
+from aiida_mlal.ml.frames import FINGERPRINT, REASON, STATUS
 from aiida_mlal.ml.labelling.checks import FAILED, UNCONVERGED
 from aiida_mlal.ml.labelling.outliers import without_outliers
 from aiida_mlal.ml.selection.filters import SAME, Twins
@@ -44,7 +45,7 @@ def begin(
         new = []
     if new:
         found["unlabelled"] = DatasetData(
-            start[new].with_info(status=[UNLABELLED] * len(new), reason=["initial"] * len(new))
+            start[new].with_columns({STATUS: UNLABELLED, REASON: "initial"})
         )
     n_known = 0 if known is None else len(known.learnable)
     if first_query is not None and new:
@@ -94,7 +95,7 @@ def extend(
     new = DatasetData(judged, labelled.sources).subset(tried)
     extended = DatasetData.concatenate([*parts, new])
     good = extended.configurations.learnable
-    marks = good.info.get("fingerprint", np.full(len(good), ""))
+    marks = FINGERPRINT.of(good)
     if len(np.unique(marks)) > 1 and not allow_mixed_labels.value:
         counts = ", ".join(f"{mark or 'unknown'}: {(marks == mark).sum()}" for mark in set(marks))
         return ExitCode(

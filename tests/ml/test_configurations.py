@@ -371,11 +371,11 @@ def test_adding_nothing_changes_nothing(configurations):
 
 
 def test_values_that_some_batches_lack_are_filled_in(configurations):
-    one = configurations[[0, 2]].with_info(run=[1, 2], name=["a", "b"])
+    one = configurations[[0, 2]].with_info(score=[1, 2], name=["a", "b"])
     one = one.with_arrays(charge=np.ones(4), spin=np.ones((4, 2)))
     other = configurations[[1]].with_info(status=["unconverged"])
     both = Configurations.concatenate([one, other])
-    np.testing.assert_array_equal(both.info["run"], [1, 2, np.nan])
+    np.testing.assert_array_equal(both.info["score"], [1, 2, np.nan])
     assert both.info["name"].tolist() == ["a", "b", ""]
     assert both.status.tolist() == ["ok", "unlabelled", "unconverged"]
     np.testing.assert_array_equal(np.isnan(both.arrays["spin"]).any(axis=1), [0] * 4 + [1] * 3)

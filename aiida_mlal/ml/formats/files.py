@@ -25,6 +25,7 @@ from aiida_mlal.ml.formats.content import as_text, compression, read_bytes, stem
 from aiida_mlal.ml.formats.labels import LabelKeys
 from aiida_mlal.ml.formats.place import check_place
 from aiida_mlal.ml.formats.table import ASE, CFG, CONFIGURATIONS, EXTXYZ, by_name, known
+from aiida_mlal.ml.frames import STATUS
 from aiida_mlal.ml.options import within
 
 
@@ -249,12 +250,12 @@ def _from_frames(
         known_ones = converged[: len(made)] + [True] * (len(made) - len(converged))
         bad = ~np.array(known_ones, bool)
         if bad.any():
-            made = made.with_info(status=np.where(bad, "unconverged", made.status))
+            made = made.with_columns({STATUS: np.where(bad, "unconverged", made.status)})
             said.append(
                 f"the electrons of {int(bad.sum())} of {len(bad)} structures did not converge, the "
                 f"first is {int(bad.argmax())}: their status is 'unconverged'"
             )
-    kept = set(made.info) | {"status"}
+    kept = set(made.info) | {STATUS.name}
     left_out = sorted({str(key) for atoms in frames for key in atoms.info} - kept)
     if left_out:
         said.append(f"not kept, as they are no numbers or texts of one shape: {left_out}")

@@ -9,6 +9,7 @@ from ase import Atoms
 from ase.calculators.calculator import BaseCalculator
 
 from aiida_mlal.ml.configurations import OK, UNLABELLED, Configurations
+from aiida_mlal.ml.frames import FINGERPRINT, REASON, STATUS
 from aiida_mlal.ml.labelling.calculators import CalculatorOptions, compute
 from aiida_mlal.ml.labelling.checks import (
     FAILED,
@@ -143,9 +144,9 @@ def _verdict(error: Exception) -> tuple[str, str]:
 
 
 def _outcome(structure: Configurations, status: str, reason: str, mark: str) -> Configurations:
-    if status in (OK, UNLABELLED) and "reason" in structure.info:
-        reason = structure.info["reason"][0]
-    return structure.with_info(status=[status], reason=[reason], fingerprint=[mark])
+    if status in (OK, UNLABELLED) and REASON.is_in(structure):
+        reason = REASON.of(structure)[0]
+    return structure.with_columns({STATUS: status, REASON: reason, FINGERPRINT: mark})
 
 
 def _is_convergence(error: Exception) -> bool:

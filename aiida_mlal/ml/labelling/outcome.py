@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from aiida_mlal.ml.configurations import OK, Configurations
+from aiida_mlal.ml.frames import FINGERPRINT, REASON, STATUS
 from aiida_mlal.ml.labelling.checks import FAILED, Limits, check_label
 from aiida_mlal.ml.labelling.fingerprint import fingerprint
 
@@ -43,17 +44,16 @@ def labelled(
     status, reason = check_label(structure, found, limits or Limits())
     if status == FAILED:
         return unlabelled(structure, reason)
-    if status == OK and "reason" in structure.info:
-        reason = str(structure.info["reason"][0])
-    return found.with_info(
-        status=[status], reason=[reason], fingerprint=[fingerprint(made_by or {})]
-    )
+    if status == OK and REASON.is_in(structure):
+        reason = REASON.of(structure)[0]
+    mark = fingerprint(made_by or {})
+    return found.with_columns({STATUS: status, REASON: reason, FINGERPRINT: mark})
 
 
 def unlabelled(structure: Configurations, reason: str, status: str = FAILED) -> Configurations:
     """Return a structure without a label, and why: ``failed``, ``unconverged``, ``unphysical``."""
     nothing = structure.with_labels([np.nan], np.full((len(structure.numbers), 3), np.nan))
-    return nothing.with_info(status=[status], reason=[reason], fingerprint=[""])
+    return nothing.with_columns({STATUS: status, REASON: reason, FINGERPRINT: ""})
 
 
 def description(made_by: Mapping[str, Any]) -> dict[str, Any]:

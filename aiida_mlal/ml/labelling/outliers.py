@@ -4,6 +4,7 @@ import numpy as np
 from jaxtyping import Float
 
 from aiida_mlal.ml.configurations import OK, Configurations
+from aiida_mlal.ml.frames import REASON, STATUS
 from aiida_mlal.ml.labelling.checks import UNPHYSICAL, Limits
 
 FEW = 3
@@ -41,7 +42,7 @@ def without_outliers(
     good = np.flatnonzero(everything.status == OK)
     deviations, allowed = _deviations(everything[good], limits.max_deviation)
     status = labelled.status.astype("U16")
-    reasons = list(labelled.info.get("reason", np.full(len(labelled), "")))
+    reasons = list(REASON.of(labelled))
     for i, deviation, bound in zip(good, deviations, allowed):
         if i < len(labelled) and abs(deviation) > bound:
             status[i] = UNPHYSICAL
@@ -51,7 +52,7 @@ def without_outliers(
             )
     if (status == labelled.status).all():
         return labelled
-    return labelled.with_info(status=status, reason=reasons)
+    return labelled.with_columns({STATUS: status, REASON: reasons})
 
 
 def _deviations(

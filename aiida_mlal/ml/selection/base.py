@@ -12,6 +12,7 @@ from jaxtyping import Bool, Float, Int
 
 from aiida_mlal.ml import parts
 from aiida_mlal.ml.configurations import Configurations
+from aiida_mlal.ml.frames import RUN, UNCERTAINTY
 
 if TYPE_CHECKING:
     from aiida_mlal.ml.models.base import Potential
@@ -122,7 +123,7 @@ class Query:
     @property
     def scores(self) -> Float[np.ndarray, " pool"]:
         """The uncertainties where the pool carries them, for the record; else NaN."""
-        return np.asarray(self.pool.info.get("uncertainty", np.full(len(self.pool), np.nan)), float)
+        return UNCERTAINTY.of(self.pool)
 
 
 @dataclass(frozen=True)
@@ -201,7 +202,7 @@ def measured(query: Query, n: int, uncertainty: str, strategy: str) -> list[Choi
 
 def last_frames(pool: Configurations) -> dict[int, int]:
     """Return the index of the last frame of each run; a pool that names no runs is one run."""
-    runs = pool.info.get("run", np.zeros(len(pool), int))
+    runs = RUN.of(pool)
     return {int(run): int(np.flatnonzero(runs == run)[-1]) for run in np.unique(runs)}
 
 
@@ -242,7 +243,7 @@ def final(query: Query, n: int) -> list[Choice]:
 
     A run whose last frame is labelled already gives nothing.
     """
-    runs = query.pool.info.get("run", np.zeros(len(query.pool), int))
+    runs = RUN.of(query.pool)
     choices: list[Choice] = []
     for run, last in last_frames(query.pool).items():
         left = query.left[runs[query.left] == run]

@@ -9,6 +9,7 @@ from ase.data import covalent_radii
 from jaxtyping import Bool, Float
 
 from aiida_mlal.ml.configurations import OK, Configurations
+from aiida_mlal.ml.frames import CANDIDATE, PREDICTED_ENERGY, PREDICTED_FORCES
 from aiida_mlal.ml.neighbours import closest_approach, complete_cell, edge_vectors, neighbours
 
 if TYPE_CHECKING:
@@ -132,8 +133,8 @@ class Filters:
         largest = np.full(len(pool), np.nan)
         if self.max_force is None:
             return largest
-        if "predicted_forces" in pool.arrays:
-            asked, forces = pool, pool.arrays["predicted_forces"]
+        if PREDICTED_FORCES.is_in(pool):
+            asked, forces = pool, PREDICTED_FORCES.of(pool)
             which = np.arange(len(pool))
         elif potential is not None:
             which = np.flatnonzero(finite)
@@ -252,14 +253,16 @@ def _apart(
 
 
 def _certain(pool: Configurations, finals: set[int]) -> Iterator[Rejection]:
-    for i, candidate in enumerate(pool.info.get("candidate", [])):
-        if candidate == 0 and i not in finals:  # NaN where nobody looked
+    for i, candidate in enumerate(CANDIDATE.of(pool)):
+        if not candidate and i not in finals:
             yield Rejection(i, "below the uncertainty from which the guard selects", False)
 
 
 def _finite(pool: Configurations) -> Bool[np.ndarray, " pool"]:
     good = np.isfinite(pool.cells).all(axis=(1, 2))
-    good &= np.isfinite(pool.info.get("predicted_energy", pool.counts))
-    for values in (pool.positions, pool.arrays.get("predicted_forces", pool.positions)):
-        good[pool.owner[~np.isfinite(values).all(axis=1)]] = False
+    good[pool.owner[~np.isfinite(pool.positions).all(axis=1)]] = False
+    if PREDICTED_ENERGY.is_in(pool):
+        good &= np.isfinite(PREDICTED_ENERGY.of(pool))
+    if PREDICTED_FORCES.is_in(pool):
+        good[pool.owner[~np.isfinite(PREDICTED_FORCES.of(pool)).all(axis=1)]] = False
     return good

@@ -4,8 +4,7 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-import numpy as np
-
+from aiida_mlal.ml.frames import INDEX
 from aiida_mlal.ml.selection.base import Choice, Query, Strategy
 
 if TYPE_CHECKING:
@@ -79,8 +78,8 @@ class MaxVol(Strategy):
         potential = query.potential
         if potential is None:
             raise ValueError("the strategy 'maxvol' needs a potential, and none was given")
-        train = query.train.with_info(place=np.full(len(query.train), -1))
-        candidates = query.pool[query.order].with_info(place=query.order)
+        train = query.train.with_columns({INDEX: INDEX.unknown})
+        candidates = query.pool[query.order].with_columns({INDEX: query.order})
         known = self._empty(potential).extended(potential, train, self.train_threshold)
         found = known.grades(potential, candidates)
         grades = found.values
@@ -91,7 +90,7 @@ class MaxVol(Strategy):
         )
         if self.requeue and len(train):
             active = active.extended(potential, train, self.train_threshold)
-        places = active.configurations.info.get("place", np.zeros(0, int))
+        places = INDEX.of(active.configurations)
         owned = Counter(places[active.volume.owners[active.volume.owners >= 0]].tolist())
         filled = f"{active.rank} filled rows (of {len(active.equations)}) of the active set"
         choices = [

@@ -10,6 +10,7 @@ from jaxtyping import Int
 
 from aiida_mlal.ml import parts
 from aiida_mlal.ml.configurations import UNLABELLED, Configurations
+from aiida_mlal.ml.frames import FINGERPRINT, INDEX, REASON, STATUS
 from aiida_mlal.ml.options import as_dict
 from aiida_mlal.ml.selection.base import Choice, Query, Strategy, last_frames
 from aiida_mlal.ml.selection.filters import Filters, Rejection
@@ -71,8 +72,8 @@ class Selection:
         """
         chosen = self.chosen_from(pool)
         n, n_atoms = len(chosen), len(chosen.numbers)
-        return chosen.with_labels(np.full(n, np.nan), np.full((n_atoms, 3), np.nan)).with_info(
-            status=np.full(n, UNLABELLED), fingerprint=np.full(n, "", dtype=str)
+        return chosen.with_labels(np.full(n, np.nan), np.full((n_atoms, 3), np.nan)).with_columns(
+            {STATUS: UNLABELLED, FINGERPRINT: ""}
         )
 
     def chosen_from(self, pool: Configurations) -> Configurations:
@@ -85,11 +86,10 @@ class Selection:
         scores, known = {}, self._strategy
         if known is not None and known.score:
             scores[known.score] = np.array([s["score"] for s in self.selected], float)
-        return pool[np.array(self.indices, int)].with_info(
-            reason=np.array([s["reason"] for s in self.selected], dtype=str),
-            index=np.array(self.indices, int),
-            **scores,
+        chosen = pool[np.array(self.indices, int)].with_columns(
+            {REASON: [s["reason"] for s in self.selected], INDEX: self.indices}
         )
+        return chosen.with_info(**scores)
 
     @property
     def _strategy(self) -> Any:

@@ -12,7 +12,19 @@ from ase import Atoms
 from ase.stress import voigt_6_to_full_3x3_stress
 from jaxtyping import Bool, Float
 
-from aiida_mlal.ml.configurations import Configurations
+from aiida_mlal.ml.configurations import UNLABELLED, Configurations
+from aiida_mlal.ml.frames import (
+    CANDIDATE,
+    PREDICTED_ENERGY,
+    PREDICTED_FORCES,
+    PREDICTED_STRESS,
+    RUN,
+    STATUS,
+    STEP,
+    UNCERTAINTIES,
+    UNCERTAINTY,
+    Column,
+)
 from aiida_mlal.ml.simulation.cell import FIXED, MovingCell
 from aiida_mlal.ml.simulation.guard import STRAYED, UNPHYSICAL, Guard, Snapshot
 
@@ -77,10 +89,9 @@ class SimulationResult:
     Attributes
     ----------
     trajectory
-        Frames without labels. ``info`` has ``run``, ``step``, ``uncertainty`` (NaN where nothing
-        measures it), ``candidate`` (whether the frame may be chosen for a label),
-        ``predicted_energy`` and ``predicted_stress``; ``arrays`` has ``predicted_forces``, and
-        ``uncertainties`` where the measure has one for each atom.
+        Frames without labels, with the columns ``run``, ``step``, ``candidate``, ``uncertainty``,
+        ``predicted_energy``, ``predicted_forces`` and ``predicted_stress`` (see ``ml.frames``),
+        and ``uncertainties`` where the measure has one for each atom.
     """
 
     trajectory: Configurations
@@ -308,22 +319,21 @@ def _failed_frame(step: int, atoms: Atoms) -> Frame:
 def _join(structure: Configurations, run: int, frames: list[Frame]) -> Configurations:
     """Return the frames of a run as unlabelled structures with predictions."""
     n = len(frames)
-    arrays = {name: np.concatenate([values] * n) for name, values in structure.sites.items()}
-    arrays["predicted_forces"] = np.concatenate([frame.forces for frame in frames])
+    columns: dict[Column, Any] = {
+        RUN: run,
+        STEP: [frame.step for frame in frames],
+        UNCERTAINTY: [frame.uncertainty for frame in frames],
+        CANDIDATE: [frame.candidate for frame in frames],
+        PREDICTED_ENERGY: [frame.energy for frame in frames],
+        PREDICTED_FORCES: np.concatenate([frame.forces for frame in frames]),
+        PREDICTED_STRESS: [frame.stress for frame in frames],
+        STATUS: UNLABELLED,
+    }
     if any(frame.uncertainties is not None for frame in frames):
         unknown = np.full(len(structure.numbers), np.nan)
-        arrays["uncertainties"] = np.concatenate(
+        columns[UNCERTAINTIES] = np.concatenate(
             [unknown if frame.uncertainties is None else frame.uncertainties for frame in frames]
         )
-    info: dict[str, Any] = {
-        "run": np.full(n, run),
-        "step": [frame.step for frame in frames],
-        "uncertainty": [frame.uncertainty for frame in frames],
-        "candidate": [frame.candidate for frame in frames],
-        "predicted_energy": [frame.energy for frame in frames],
-        "predicted_stress": [frame.stress for frame in frames],
-        "status": ["unlabelled"] * n,
-    }
     return Configurations.from_geometry(
         np.tile(structure.numbers, n),
         np.concatenate([frame.positions for frame in frames]),
@@ -331,9 +341,8 @@ def _join(structure: Configurations, run: int, frames: list[Frame]) -> Configura
         np.stack([frame.cell for frame in frames]),
         np.tile(structure.pbc, (n, 1)),
         fixed=np.tile(structure.fixed, (n, 1)),
-        info=info,
-        arrays=arrays,
-    )
+        arrays={name: np.concatenate([values] * n) for name, values in structure.sites.items()},
+    ).with_columns(columns)
 
 
 def _summary(

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from aiida_mlal.ml.configurations import Configurations
+from aiida_mlal.ml.frames import CANDIDATE, RUN, STEP
 from aiida_mlal.ml.simulation.base import INTERRUPTED
 
 Runs = Sequence[Mapping[str, Any]]
@@ -26,10 +27,10 @@ def unfinished(
             continue
         start, step = structure, 0
         if len(trajectory):
-            frames = np.flatnonzero(trajectory.info["run"] == i)
+            frames = np.flatnonzero(RUN.of(trajectory) == i)
             start = trajectory[frames[-1]] if len(frames) else structure
-            step = int(start.info["step"][0]) if len(frames) else 0
-        parts.append(start.bare.with_info(run=[i], step=[step]))
+            step = int(STEP.of(start)[0]) if len(frames) else 0
+        parts.append(start.bare.with_columns({RUN: i, STEP: step}))
     return Configurations.concatenate(parts)
 
 
@@ -52,8 +53,8 @@ def join(
         What came of it.
     """
     merged = dict(enumerate(dict(run) for run in runs))
-    for index, later in enumerate(later_runs):
-        number, step = int(start.info["run"][index]), int(start.info["step"][index])
+    started = list(zip(RUN.of(start).tolist(), STEP.of(start).tolist(), strict=True))
+    for (number, step), later in zip(started, later_runs):
         before = merged.get(number)
         merged[number] = {**later, "steps": step + later["steps"]}
         if before is not None:
@@ -64,15 +65,13 @@ def join(
             ]
             merged[number]["max_uncertainty"] = max(known, default=None)
     if len(continuation):
-        local = continuation.info["run"].astype(int)
-        seen_before = (continuation.info["step"] == 0) & (start.info["step"][local] > 0)
-        renumbered = continuation.with_info(
-            run=start.info["run"][local],
-            step=continuation.info["step"] + start.info["step"][local],
-        )[~seen_before]
+        local, steps = RUN.of(continuation), STEP.of(continuation)
+        run, step_before = RUN.of(start)[local], STEP.of(start)[local]
+        seen_before = (steps == 0) & (step_before > 0)
+        renumbered = continuation.with_columns({RUN: run, STEP: steps + step_before})[~seen_before]
         trajectory = Configurations.concatenate([trajectory, renumbered])
-        trajectory = trajectory[np.lexsort((trajectory.info["step"], trajectory.info["run"]))]
-    for number, run in merged.items():
-        mine = trajectory.info["run"] == number
-        run["n_candidates"] = int(trajectory.info["candidate"][mine].sum())
+        trajectory = trajectory[np.lexsort((STEP.of(trajectory), RUN.of(trajectory)))]
+    for number, merged_run in merged.items():
+        mine = RUN.of(trajectory) == number
+        merged_run["n_candidates"] = int(CANDIDATE.of(trajectory)[mine].sum())
     return trajectory, [merged[number] for number in sorted(merged)]

@@ -7,6 +7,7 @@ from aiida_mlal.ml import load_potential
 from aiida_mlal.ml.formats.files import check_target, load, write
 from aiida_mlal.ml.formats.labels import LabelKeys
 from aiida_mlal.ml.formats.place import check_place
+from aiida_mlal.ml.frames import GRADE, GRADES, OUTSIDE
 from aiida_mlal.ml.tasks.base import Task
 
 WITH_ACTIVE_SET = (".almtp", ".safetensors")
@@ -98,9 +99,9 @@ class Grade(Task):
             active.store(potential)
             potentials.save(potential, self.save_potential)
         found = active.grades(potential, dataset)
-        graded = dataset.with_info(grade=found.values, outside=found.outside)
+        graded = dataset.with_columns({GRADE: found.values, OUTSIDE: found.outside})
         if found.per_atom is not None:
-            graded = graded.with_arrays(grade=found.per_atom)
+            graded = graded.with_columns({GRADES: found.per_atom})
         write(graded, self.output, types)
         values = found.values
         return {

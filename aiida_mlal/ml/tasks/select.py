@@ -8,6 +8,7 @@ from aiida_mlal.ml import load_potential, parts
 from aiida_mlal.ml.configurations import Configurations
 from aiida_mlal.ml.formats.files import check_target, load, write
 from aiida_mlal.ml.formats.labels import LabelKeys
+from aiida_mlal.ml.frames import PREDICTED_ENERGY
 from aiida_mlal.ml.options import build
 from aiida_mlal.ml.selection.filters import Filters
 from aiida_mlal.ml.selection.select import select
@@ -91,7 +92,7 @@ class Select(Task):
             self.taken,
         )
         chosen = selection.chosen_from(pool) if self.keep_labels else selection.of(pool)
-        new_to_it = len(chosen) and "predicted_energy" not in pool.info
+        new_to_it = len(chosen) and not PREDICTED_ENERGY.is_in(pool)
         if potential is not None and len(train) and new_to_it:  # else it has learned nothing
             chosen = chosen.with_predictions(potential.predict(chosen))
         write(chosen, self.output, types)

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from aiida_mlal.ml.configurations import Configurations
 from aiida_mlal.ml.evaluator import Members
+from aiida_mlal.ml.frames import UNCERTAINTIES, UNCERTAINTY
 from aiida_mlal.ml.graph import Graph
 from aiida_mlal.ml.models.base import Potential, Prediction
 from aiida_mlal.ml.uncertainty.domain import Domain
@@ -41,9 +42,9 @@ class Uncertainties:
     per_atom: Float[np.ndarray, " atoms"] | None = None
 
     def attach(self, configurations: Configurations) -> Configurations:
-        """Return the structures with ``info["uncertainty"]`` and ``arrays["uncertainties"]``."""
-        arrays = {} if self.per_atom is None else {"uncertainties": self.per_atom}
-        return configurations.with_info(uncertainty=self.values).with_arrays(**arrays)
+        """Return the structures with the columns ``uncertainty`` and ``uncertainties``."""
+        atoms = {} if self.per_atom is None else {UNCERTAINTIES: self.per_atom}
+        return configurations.with_columns({UNCERTAINTY: self.values, **atoms})
 
 
 @dataclass(frozen=True, eq=False)

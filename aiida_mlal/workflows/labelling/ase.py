@@ -13,6 +13,7 @@ from aiida.orm import AbstractCode, Data, Dict, InstalledCode, StructureData
 from aiida_mlal.calculations.label import LabelCalculation
 from aiida_mlal.data.dataset import DatasetData
 from aiida_mlal.ml.configurations import Configurations
+from aiida_mlal.ml.frames import FINGERPRINT, REASON, STATUS
 from aiida_mlal.ml.labelling.calculators import CalculatorOptions
 from aiida_mlal.ml.labelling.checks import FAILED
 from aiida_mlal.ml.options import build
@@ -236,4 +237,4 @@ def validate_calculator(node: Dict, _: Any) -> str | None:
 def _without_labels(configurations: Configurations, reason: str) -> Configurations:
     n, n_atoms = len(configurations), len(configurations.numbers)
     blank = configurations.with_labels(np.full(n, np.nan), np.full((n_atoms, 3), np.nan))
-    return blank.with_info(status=[FAILED] * n, reason=[reason] * n, fingerprint=[""] * n)
+    return blank.with_columns({STATUS: FAILED, REASON: reason, FINGERPRINT: ""})

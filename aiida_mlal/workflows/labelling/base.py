@@ -9,6 +9,7 @@ from aiida.orm import AbstractCode, Dict, Float, Int, ProcessNode, StructureData
 
 from aiida_mlal.data.dataset import DatasetData
 from aiida_mlal.ml.configurations import OK
+from aiida_mlal.ml.frames import REASON
 from aiida_mlal.ml.labelling.checks import FAILED, UNCONVERGED, Limits
 from aiida_mlal.ml.options import build
 from aiida_mlal.protocols import merge
@@ -176,18 +177,16 @@ class LabellingWorkChain(WorkChain):
             return self.exit_codes.ERROR_OTHER_STRUCTURES.format(n=len(wanted), found=len(found))
         self.out("dataset", dataset)
         self.out("description", description)
-        configurations = dataset.configurations
-        status = configurations.status
+        status, reasons = dataset.configurations.status, REASON.of(dataset.configurations)
         self.report(f"labelled {int((status == OK).sum())} of {len(dataset)} structures")
         failed = [i for i, word in enumerate(status) if word in UNUSABLE]
         for i in failed[:5]:
-            self.report(f"structure {i} {status[i]}: {configurations.info['reason'][i]}")
+            self.report(f"structure {i} {status[i]}: {reasons[i]}")
         allowed = self.inputs.get("max_failed_share")
         if allowed is None or len(failed) <= allowed.value * len(dataset):
             return None
-        reason = str(configurations.info["reason"][failed[0]])
         code: ExitCode = self.exit_codes.ERROR_TOO_MANY_FAILED.format(
-            failed=len(failed), total=len(dataset), allowed=allowed.value, reason=reason
+            failed=len(failed), total=len(dataset), allowed=allowed.value, reason=reasons[failed[0]]
         )
         return code
 

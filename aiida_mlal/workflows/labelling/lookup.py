@@ -4,12 +4,12 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
 from aiida.common.exceptions import EntryPointError
 from aiida.orm import Str
 from aiida.plugins.entry_point import get_entry_point, get_entry_point_names
 
 from aiida_mlal.data.dataset import DatasetData
+from aiida_mlal.ml.frames import FINGERPRINT
 from aiida_mlal.ml.labelling.fingerprint import fingerprint, method_of
 from aiida_mlal.ml.options import suggest
 from aiida_mlal.ml.parts import load, place
@@ -122,7 +122,7 @@ def check_method(entry_point: str, label: Mapping[str, Any], known: DatasetData)
     if method is None or not len(good):
         return
     wanted = method_of(fingerprint(method))
-    marks = good.info.get("fingerprint", np.full(len(good), ""))
+    marks = FINGERPRINT.of(good)
     others = Counter(str(mark) or "unknown" for mark in marks if method_of(mark) != wanted)
     if others:
         counts = ", ".join(f"{mark}: {n}" for mark, n in sorted(others.items()))

@@ -29,6 +29,7 @@ from aiida_mlal.calculations.codes import code_validator
 from aiida_mlal.data.dataset import DatasetData
 from aiida_mlal.data.structures import to_configurations, to_structure
 from aiida_mlal.ml.configurations import OK, Configurations
+from aiida_mlal.ml.frames import FINGERPRINT, REASON, STATUS
 from aiida_mlal.ml.labelling.checks import FAILED, UNCONVERGED, check_geometry, check_label
 from aiida_mlal.ml.labelling.espresso import (
     CONV_THR,
@@ -413,9 +414,9 @@ def outcome(
     """
     if labels is None:
         labels, mark = one.with_labels([np.nan], np.full((len(one.numbers), 3), np.nan)), ""
-    if status == OK and "reason" in one.info:
-        reason = str(one.info["reason"][0])
-    return labels.with_info(status=[status], reason=[reason], fingerprint=[mark])
+    if status == OK and REASON.is_in(one):
+        reason = REASON.of(one)[0]
+    return labels.with_columns({STATUS: status, REASON: reason, FINGERPRINT: mark})
 
 
 def describe(code: AbstractCode, parameters: Dict, parts: Mapping[str, Any]) -> dict[str, Any]:
