@@ -55,6 +55,8 @@ class MLCalculator(Calculator):
     contacts
         Returns pairs of atoms of the last structure and their distances in Å: for each atom at
         least its nearest neighbour of each element within the cutoff.
+    pairs
+        Returns all within the cutoff, in both directions, in the same form.
     """
 
     implemented_properties = ["energy", "free_energy", "forces", "stress"]  # noqa: RUF012
@@ -89,6 +91,7 @@ class MLCalculator(Calculator):
             )
         self.engines = potential.engines if self.evaluator is None else ("numba",)
         self.contacts: Contacts = _no_contacts
+        self.pairs: Contacts = _no_contacts
 
     def check_state(self, atoms: Atoms, tol: float = 0.0) -> list[str]:
         """Return what has changed since the last calculation, by any amount.
@@ -126,7 +129,7 @@ class MLCalculator(Calculator):
             self._evaluate(self.evaluator, periodic)
             return
         graph = self.neighbourhood.graph(self.atoms)
-        self.contacts = partial(_edges, graph)
+        self.contacts = self.pairs = partial(_edges, graph)
         with torch.no_grad():
             committee = self.potential.committee(graph)
         mean = committee.mean()
@@ -166,7 +169,7 @@ class MLCalculator(Calculator):
         atoms = self.atoms
         with_rows = self._by_rows is not None
         found = evaluator(atoms.numbers, atoms.positions, atoms.cell.array, atoms.pbc, with_rows)
-        self.contacts = found.contacts
+        self.contacts, self.pairs = found.contacts, found.pairs
         energy = float(found.energies.sum())
         self.results = {
             "energy": energy,
@@ -187,7 +190,7 @@ class MLCalculator(Calculator):
     def _know(self, found: Uncertainties) -> None:
         if self._domain is not None and self.uncertainty is not None:
             numbers, domain = self.atoms.numbers, self._domain
-            scores = domain.scores(numbers, domain.shortest(numbers, *self.contacts()))
+            scores = domain.scores(numbers, domain.around(numbers, *self.pairs()))
             owner = np.zeros(len(numbers), int)
             found = domain.widen(found, scores, owner, self.uncertainty.is_variance)
         self.results["uncertainty"] = float(found.values[0])

@@ -44,6 +44,8 @@ class Evaluation:
         Derivative of the energy by the strain, in eV: the stress times the volume.
     contacts
         Returns each atom with its nearest neighbours of all elements, and their distances in Å.
+    pairs
+        Returns each atom with all its neighbours within the cutoff, and their distances in Å.
     gradients
         Derivatives of the energy of each atom by the parameters that are not fixed, in their
         order in ``Potential.parameters()``; None where not asked for.
@@ -55,6 +57,7 @@ class Evaluation:
     forces: Float[np.ndarray, "atoms 3"]
     virial: Float[np.ndarray, "3 3"]
     contacts: "Contacts"
+    pairs: "Contacts"
     gradients: Float[np.ndarray, "atoms parameters"] | None = None
     members: Members | None = None
 

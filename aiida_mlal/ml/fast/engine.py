@@ -9,7 +9,7 @@ from jaxtyping import Float, Int
 from aiida_mlal.ml.evaluator import Evaluation, Kernel, Members
 from aiida_mlal.ml.fast.species import Species
 from aiida_mlal.ml.fast.threads import Threads
-from aiida_mlal.ml.fast.verlet import Verlet, fold, nearest
+from aiida_mlal.ml.fast.verlet import Verlet, apart, fold, nearest
 
 
 class Engine:
@@ -98,12 +98,12 @@ class Engine:
             forces += folded
             virial += strain / kernel.n_members
         by_parameters = _side_by_side(slopes) if gradients else None
-        contacts = partial(_contacts, verlet, n)
+        contacts, pairs = partial(_contacts, verlet, n), partial(_pairs, verlet, n)
         if self.n_members == 1:
-            return Evaluation(energies[0], forces[0], virial, contacts, by_parameters)
+            return Evaluation(energies[0], forces[0], virial, contacts, pairs, by_parameters)
         members = Members(energies.sum(axis=1), forces)
         mean = energies.sum(axis=0) / self.n_members, forces.sum(axis=0) / self.n_members
-        return Evaluation(*mean, virial, contacts, by_parameters, members)
+        return Evaluation(*mean, virial, contacts, pairs, by_parameters, members)
 
 
 def _empty(kernel: Kernel, n: int) -> np.ndarray | None:
@@ -128,3 +128,14 @@ def _contacts(
     atom, species = np.nonzero(found >= 0)
     there = verlet.owner[found[atom, species]].astype(atom.dtype)
     return np.stack([atom, there]), np.sqrt(squares[atom, species])
+
+
+def _pairs(
+    verlet: Verlet, n_atoms: int
+) -> tuple[Int[np.ndarray, "2 pairs"], Float[np.ndarray, " pairs"]]:
+    squares, atoms = apart(
+        n_atoms, verlet.positions, verlet.neighbours, verlet.begin, verlet.n_species
+    )
+    near = squares < verlet.cutoff**2
+    there = verlet.owner[verlet.neighbours[: len(squares)][near]].astype(atoms.dtype)
+    return np.stack([atoms[near], there]), np.sqrt(squares[near])

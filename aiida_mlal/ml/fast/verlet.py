@@ -242,6 +242,21 @@ def nearest(
 
 
 @_jit
+def apart(
+    n: int, positions: np.ndarray, neighbours: np.ndarray, begin: np.ndarray, n_species: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Distance² of each neighbour in the lists of the first ``n`` atoms, and whose it is."""
+    size = begin[n * n_species]
+    squares, atoms = np.zeros(size), np.empty(size, np.int64)
+    for i in range(n):
+        for p in range(begin[i * n_species], begin[(i + 1) * n_species]):
+            atoms[p] = i
+            for q in range(3):
+                squares[p] += (positions[neighbours[p], q] - positions[i, q]) ** 2
+    return squares, atoms
+
+
+@_jit
 def _images(
     fractions: np.ndarray, home: np.ndarray, margin: np.ndarray, span: np.ndarray, pbc: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:

@@ -200,7 +200,7 @@ class Uncertainty(ABC):
         domain = self.domain(potential)
         if domain is None:
             return bare
-        scores = domain.scores(configurations.numbers, domain.nearest(configurations))
+        scores = domain.scores(configurations.numbers, domain.surroundings(configurations))
         return domain.widen(bare, scores, configurations.owner, self.is_variance)
 
     def domain(self, potential: Potential) -> Domain | None:

@@ -15,7 +15,7 @@ from aiida_mlal.ml.models.factory import ModelOptions
 from aiida_mlal.ml.options import build
 from aiida_mlal.ml.training.fit import fit
 from aiida_mlal.ml.training.options import TrainingOptions
-from aiida_mlal.ml.uncertainty.domain import FARTHER, NEARER, NEVER, Domain
+from aiida_mlal.ml.uncertainty.domain import CROWDED, FARTHER, NEARER, NEVER, Domain
 
 FORCE_STD = parts.make("uncertainties", {"name": "force_std"})
 
@@ -41,7 +41,7 @@ def domain():
 
 def scores(domain, atoms):
     one = Configurations.from_ase(atoms)
-    return domain.scores(one.numbers, domain.nearest(one))
+    return domain.scores(one.numbers, domain.surroundings(one))
 
 
 def test_what_was_learned_is_within(domain):
@@ -50,12 +50,36 @@ def test_what_was_learned_is_within(domain):
 
 
 def test_the_score_is_that_of_the_nearest_neighbour_outside_of_the_range(domain):
+    domain = replace(domain, crowded=np.full((3, 3), np.inf))
     nearer, farther = water(0.85), water(1.2)
     expected = max(0.05, domain.low[0, 0] - nearer.get_distance(1, 2)) / NEARER
     np.testing.assert_allclose(scores(domain, nearer), [0.5, expected, expected])
     apart = farther.get_distance(1, 2) - domain.high[0, 0]
     expected = max(0.2, apart) / FARTHER
     np.testing.assert_allclose(scores(domain, farther), [0.2, expected, expected])
+
+
+def crowding(distances, cutoff):
+    return sum((1 - (d / cutoff) ** 2) ** 2 for d in distances)
+
+
+def test_more_crowded_neighbours_than_labelled_have_the_score_of_a_strain():
+    crystal = bulk("Cu", a=3.6)
+    carrier = potential(elements=["Cu"], cutoff=4.0)
+    domain = Domain.of(carrier, Configurations.from_ase(crystal))
+    # 12 neighbours at a / sqrt(2), 6 at a; denser is scaled so that neither is too near
+    cell = crystal.cell * 0.97
+    denser = Atoms("Cu", cell=cell, pbc=True)
+    domain.low[:] = 0.0
+    d = np.array([3.6 / np.sqrt(2)] * 12 + [3.6] * 6)
+    n, more = crowding(d, 4.0), crowding(0.97 * d, 4.0)
+    swell = (crowding((1 - 1e-6) * d, 4.0) - n) / 1e-6
+    np.testing.assert_allclose(scores(domain, denser), (more - n) / swell / CROWDED, rtol=1e-4)
+    assert 0.4 < scores(domain, denser)[0] < 0.8
+    np.testing.assert_allclose(scores(domain, bulk("Cu", a=3.7)), 0.1 / np.sqrt(2) / FARTHER)
+    two = Configurations.from_ase(Atoms("Cu", cell=crystal.cell * 0.9, pbc=True))
+    domain.store(carrier)
+    assert "more crowded than any that were labelled: Cu-Cu" in carrier.remarks(two)
 
 
 def test_an_atom_that_lost_its_neighbours_is_outside(domain):
@@ -83,7 +107,7 @@ def test_what_is_outside_is_named(domain):
 
 
 def test_structures_of_no_atoms_pass(domain):
-    assert domain.nearest(Configurations.empty()).shape == (0, 3)
+    assert domain.surroundings(Configurations.empty()).nearest.shape == (0, 3)
 
 
 @pytest.mark.parametrize("name", ["force_std", "force_var", "energy_std"])
@@ -94,7 +118,7 @@ def test_uncertainties_grow_by_the_score(domain, name):
     bare = measure.measure(carrier, pool)
     domain.store(carrier)
     found = measure.measure(carrier, pool)
-    x = domain.scores(pool.numbers, domain.nearest(pool))
+    x = domain.scores(pool.numbers, domain.surroundings(pool))
     factors = (1 + x) ** (2 if name == "force_var" else 1)
     largest = np.maximum.reduceat(factors, pool.offsets[:-1])
     assert found.values[0] == bare.values[0]
@@ -162,7 +186,8 @@ def test_a_calculator_says_the_same(domain, engine):
 def test_images_of_a_small_cell_are_neighbours():
     crystal = Configurations.from_ase(bulk("Cu"))
     domain = Domain.of(potential(elements=["Cu"]), crystal)
+    domain.crowded[:] = np.inf
     assert domain.low[0, 0] == pytest.approx(3.61 / np.sqrt(2))
     nearer = replace(crystal, cells=0.9 * crystal.cells)
     expected = 0.1 * 3.61 / np.sqrt(2) / NEARER
-    np.testing.assert_allclose(domain.scores(nearer.numbers, domain.nearest(nearer)), expected)
+    np.testing.assert_allclose(domain.scores(nearer.numbers, domain.surroundings(nearer)), expected)
