@@ -32,7 +32,7 @@ TORCH_FREE = {
     "features.gradient", "features.last_layer", "uncertainty.calibration",
     "uncertainty.criterion", "uncertainty.information",
     "labelling.calculators", "labelling.checks", "labelling.espresso", "labelling.fingerprint",
-    "labelling.label", "labelling.outliers",
+    "labelling.label", "labelling.outcome", "labelling.outliers",
     "tasks.base", "tasks.runner", "tasks.train", "tasks.simulate", "tasks.select", "tasks.label",
     "tasks.evaluate",
 }  # fmt: skip

@@ -13,6 +13,7 @@ from aiida_mlal.ml import parts, stops
 from aiida_mlal.ml.configurations import OK, UNLABELLED, Configurations
 from aiida_mlal.ml.frames import FINGERPRINT, REASON, STATUS
 from aiida_mlal.ml.labelling.checks import FAILED, UNCONVERGED
+from aiida_mlal.ml.labelling.fingerprint import fit_together
 from aiida_mlal.ml.labelling.outliers import without_outliers
 from aiida_mlal.ml.selection.filters import SAME, Twins
 from aiida_mlal.workflows.labelling.base import limits_of
@@ -96,7 +97,7 @@ def extend(
     extended = DatasetData.concatenate([*parts, new])
     good = extended.configurations.learnable
     marks = FINGERPRINT.of(good)
-    if len(np.unique(marks)) > 1 and not allow_mixed_labels.value:
+    if not (allow_mixed_labels.value or fit_together(marks)):
         counts = ", ".join(f"{mark or 'unknown'}: {(marks == mark).sum()}" for mark in set(marks))
         return ExitCode(
             MIXED_LABELS,

@@ -19,7 +19,7 @@ from ase.calculators.calculator import (
 from ase.calculators.calculator import names as ase_names
 from jaxtyping import Float
 
-from aiida_mlal.ml.labelling.fingerprint import fingerprint
+from aiida_mlal.ml.labelling.fingerprint import Method
 from aiida_mlal.ml.options import suggest
 
 ASE_VERSION: str = ase.__version__
@@ -125,20 +125,20 @@ class CalculatorOptions:
             ) from error
 
     @property
-    def method(self) -> dict[str, Any]:
+    def method(self) -> Method:
         """What decides labels: what the calculator is called matters only without a factory."""
         decides = {k: v for k, v in self.options.items() if k not in _IDLE}
         if self.factory is not None:
-            return {"factory": self.factory, "options": decides}
+            return Method({"factory": self.factory, "options": decides})
         if self.name in _SIMPLE:
             decides = {**get_calculator_class(self.name).default_parameters, **decides}
-        return {"calculator": self.name, "options": decides}
+        return Method({"calculator": self.name, "options": decides})
 
     @property
     def fingerprint(self) -> str:
         """A short word that is equal for labels of the same method and version."""
         version = _version(self.factory) if self.factory is not None else ASE_VERSION
-        return fingerprint(self.method, version)
+        return self.method.fingerprint(version)
 
     def describe(self) -> dict[str, Any]:
         """Return what made a label, for a reader."""

@@ -1,13 +1,15 @@
 """Inputs of pw.x for one structure, what of them decides its label, and whether it converged."""
 
+import re
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
 from ase.data import chemical_symbols
 
-from aiida_mlal.ml.configurations import OK, Configurations
-from aiida_mlal.ml.labelling.checks import FAILED, UNCONVERGED
+from aiida_mlal.ml.configurations import Configurations
+from aiida_mlal.ml.labelling.fingerprint import Method
+from aiida_mlal.ml.labelling.outcome import NotConverged
 
 CONV_THR = 1e-6
 """Default of ``ELECTRONS.conv_thr`` in Ry."""
@@ -17,6 +19,9 @@ MAX_KINDS = 10
 
 RYDBERGS = 2.0
 """In a Hartree, in which the XML output has the error of the energy."""
+
+EIGENVALUES = re.compile(r"c_bands:\s*(\d+)\s+eigenvalues not converged")
+"""A line of pw.x for each k-point some of whose eigenvalues are not converged."""
 
 SUFFIXES = "123456789"
 """What may follow the symbol of an element in the name of a kind; letters could be elements."""
@@ -139,8 +144,8 @@ def prepare(
     return Input(found, kinds, pseudos)
 
 
-def convergence(results: Mapping[str, Any], conv_thr: float) -> tuple[str, str]:
-    """Return whether a self-consistent cycle converged, as a status and why.
+def check_convergence(results: Mapping[str, Any], conv_thr: float) -> None:
+    """Raise ``NotConverged`` unless a self-consistent cycle converged.
 
     pw.x says that it converged also where it was told not to care, so that its estimate of the
     error is compared as well.
@@ -151,48 +156,68 @@ def convergence(results: Mapping[str, Any], conv_thr: float) -> tuple[str, str]:
         The ``output_parameters`` of ``aiida-quantumespresso``.
     conv_thr
         In Ry.
+
+    Raises
+    ------
+    ValueError
+        If the output does not say whether it converged.
     """
     found = results.get("convergence_info", {}).get("scf_conv", {})
     if found.get("convergence_achieved") is False:
-        return UNCONVERGED, "pw.x says that the electrons did not converge"
+        raise NotConverged("pw.x says that the electrons did not converge")
     error = found.get("scf_error")
     if error is None:
-        return FAILED, "the output of pw.x does not say how well the electrons converged"
+        raise ValueError("the output of pw.x does not say how well the electrons converged")
     if not RYDBERGS * error <= conv_thr:
-        return UNCONVERGED, (
+        raise NotConverged(
             f"the energy of the electrons has an error of {RYDBERGS * error:.2g} Ry, more than "
             f"conv_thr, {conv_thr:.2g} Ry"
         )
-    return OK, ""
 
 
-def method(description: Mapping[str, Any]) -> dict[str, Any]:
+def unconverged_eigenvalues(output: str) -> str:
+    """Return what the standard output of pw.x says of eigenvalues in its last iteration, if so.
+
+    The energy may be converged none the less: pw.x itself stops where more than a quarter of the
+    bands, and more than five, did not converge.
+    """
+    counts = EIGENVALUES.findall(output[output.rfind("iteration #") :])
+    if not counts:
+        return ""
+    return f"pw.x: up to {max(map(int, counts))} eigenvalues of a k-point not converged"
+
+
+def method(description: Mapping[str, Any]) -> Method:
     """Return what of a description decides labels, in one way of writing.
 
     Left out are how the result is reached and how much is written, and what is a default.
+    Pseudopotentials, and parameters by kind of atom, belong to elements.
     """
-    parameters = _deciding(namelists(description["parameters"]))
+    given = namelists(description["parameters"])
+    elements: dict[str, dict[str, Any]] = {}
+    for kind, pseudo in description["pseudos"].items():
+        _of_element(elements, kind)[f"pseudos.{kind}"] = pseudo["md5"]
+    parameters = _deciding(given, elements)
     per_atom = description.get("conv_thr_per_atom")
-    if "conv_thr" in namelist(description["parameters"], "ELECTRONS"):
+    if "conv_thr" in given.get("ELECTRONS", {}):
         per_atom = None
     rules = {}
     for key, values in (description.get("periodicity") or {}).items():
-        given = namelists(description["parameters"])
         new = {
             name: {k: v for k, v in keys.items() if k not in given.get(name, {})}
             for name, keys in namelists(values).items()
         }
-        rules[key.upper()] = _deciding(new)
+        rules[key.upper()] = _deciding(new, elements, f"{key.upper()}.")
     settings = {k.upper(): v for k, v in description.get("settings", {}).items()}
-    return {
+    common = {
         "code": description["process"],
         "parameters": parameters,
         "conv_thr_per_atom": per_atom,
         "periodicity": {key: values for key, values in rules.items() if values},
-        "pseudos": {kind: pseudo["md5"] for kind, pseudo in description["pseudos"].items()},
         "kpoints": description["kpoints"],
         "settings": {k: v for k, v in settings.items() if k not in IDLE_SETTINGS},
     }
+    return Method(common, elements)
 
 
 def namelists(parameters: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
@@ -296,17 +321,28 @@ def _value(values: Mapping[str, Any], kind: str) -> Any:
     return values[kind] if kind in values else values[element_of(kind)]
 
 
-def _deciding(parameters: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
+def _deciding(
+    parameters: Mapping[str, Mapping[str, Any]], elements: dict[str, dict[str, Any]], of: str = ""
+) -> dict[str, dict[str, Any]]:
+    """Return the parameters that decide labels; those by kind of atom go to ``elements``."""
     found = {}
     for name, values in parameters.items():
         idle, usual = IDLE.get(name, set()), DEFAULTS.get(name, {})
         if idle is None:
             continue
-        kept = {
-            key: value
-            for key, value in values.items()
-            if key not in idle and not (key in usual and usual[key] == value)
-        }
+        kept = {}
+        for key, value in values.items():
+            if key in idle or (key in usual and usual[key] == value):
+                continue
+            if isinstance(value, Mapping):
+                for kind, one in value.items():
+                    _of_element(elements, kind)[f"{of}{name}.{key}.{kind}"] = one
+            else:
+                kept[key] = value
         if kept:
             found[name] = kept
     return found
+
+
+def _of_element(elements: dict[str, dict[str, Any]], kind: str) -> dict[str, Any]:
+    return elements.setdefault(element_of(kind), {})

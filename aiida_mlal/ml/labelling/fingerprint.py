@@ -1,23 +1,65 @@
-"""What made a label, as a short word: equal exactly where energies fit together."""
+"""What made a label, as a short word that tells which labels can be learned from together."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Any
 
 
-def fingerprint(method: Mapping[str, Any], version: Any = None) -> str:
-    """Return a hash of a method and one of the version of the code that followed it.
+@dataclass(frozen=True)
+class Method:
+    """What decides labels, which is known before anything is computed.
 
-    The first is known before anything is computed, so that methods can be compared in time.
-    Numbers count by their value: 14 is 14.0.
+    Attributes
+    ----------
+    common
+        What is the same for all structures, such as code and cutoffs.
+    elements
+        What decides only the labels of structures with an element, by its symbol, such as
+        its pseudopotential.
     """
-    return f"{_hash(method, 16)}-{_hash(version, 8)}"
+
+    common: Mapping[str, Any]
+    elements: Mapping[str, Any] = field(default_factory=dict)
+
+    def fingerprint(self, version: Any = None, elements: Collection[str] | None = None) -> str:
+        """Return the fingerprint of labels: hashes of the method, of the version and by element.
+
+        Numbers count by their value: 14 is 14.0.
+
+        Parameters
+        ----------
+        version
+            Of the code that computed the labels; it is not known before.
+        elements
+            Those of the structure that is labelled; all by default.
+        """
+        chosen = sorted(self.elements if elements is None else set(elements) & set(self.elements))
+        hashes = [f"{one}:{_hash(self.elements[one], 8)}" for one in chosen]
+        return "-".join([_hash(self.common, 16), _hash(version, 8), *hashes])
 
 
-def method_of(mark: str) -> str:
-    """Return the part of a fingerprint that is the method's."""
-    return mark.partition("-")[0]
+def fit_together(fingerprints: Iterable[str], versions: bool = True) -> bool:
+    """Return whether labels can be learned from together.
+
+    They can where the method and the version are the same, and what belongs to an element is the
+    same in all labels that have it.
+
+    Parameters
+    ----------
+    versions
+        Whether the versions count.
+    """
+    heads: set[tuple[str, ...]] = set()
+    elements: set[tuple[str, str]] = set()
+    for mark in fingerprints:
+        head = [part for part in mark.split("-") if ":" not in part]
+        heads.add(tuple(head if versions else head[:1]))
+        for part in mark.split("-")[len(head) :]:
+            element, _, found = part.partition(":")
+            elements.add((element, found))
+    return len(heads) < 2 and len({element for element, _ in elements}) == len(elements)
 
 
 def _hash(value: Any, length: int) -> str:

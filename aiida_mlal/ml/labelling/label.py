@@ -9,20 +9,10 @@ from ase import Atoms
 from ase.calculators.calculator import BaseCalculator
 
 from aiida_mlal.ml.configurations import OK, UNLABELLED, Configurations
-from aiida_mlal.ml.frames import FINGERPRINT, REASON, STATUS
 from aiida_mlal.ml.labelling.calculators import CalculatorOptions, compute
-from aiida_mlal.ml.labelling.checks import (
-    FAILED,
-    UNCONVERGED,
-    Limits,
-    check_geometry,
-    check_label,
-    mismatch,
-)
+from aiida_mlal.ml.labelling.checks import Limits, check_geometry, mismatch
+from aiida_mlal.ml.labelling.outcome import NotConverged, judged, unlabelled, unlabelled_by
 from aiida_mlal.ml.labelling.outliers import without_outliers
-
-LONGEST = 500
-"""Length of a reason in characters."""
 
 
 def label(
@@ -61,8 +51,9 @@ def label(
     try:
         for structure in structures:
             status, reason = check_geometry(structure, limits)
-            found = None
-            if status == OK:
+            if status != OK:
+                outcome = unlabelled(structure, reason, status)
+            else:
                 try:
                     code = calculator.build() if code is None else code
                     found = _calculated(structure, code, limits)
@@ -70,32 +61,18 @@ def label(
                     raise
                 except Exception as error:
                     code = None  # it may be left in the middle of something
-                    status, reason = _verdict(error)
+                    outcome = unlabelled_by(structure, error)
                 else:
-                    status, reason = check_label(structure, found, limits)
-            if found is None or status == FAILED:
-                blank = structure.with_labels([np.nan], np.full_like(structure.forces, np.nan))
-                labelled.append(_outcome(blank, status, reason, ""))
-            else:
-                labelled.append(_outcome(found, status, reason, mark))
+                    outcome = judged(structure, found, mark, limits)
+            labelled.append(outcome)
             if progress is not None:
+                status = str(outcome.status[0])
                 progress(done=len(labelled), n_structures=len(structures), status=status)
     except BaseException as error:
-        rest = [_outcome(one, UNLABELLED, "", "") for one in structures[len(labelled) :]]
+        rest = [unlabelled(one, "", UNLABELLED) for one in structures[len(labelled) :]]
         setattr(error, "computed", Configurations.concatenate([*labelled, *rest]))  # noqa: B010
         raise
     return without_outliers(Configurations.concatenate(labelled), limits)
-
-
-class NotConverged(Exception):
-    """The calculator itself says that a self-consistent cycle did not converge."""
-
-
-def printable(text: str) -> str:
-    """Return a text as one line of a bounded length that any file and database can hold."""
-    line = " ".join(text[: 4 * LONGEST].split())
-    shown = "".join(c if c.isprintable() else repr(c)[1:-1] for c in line)
-    return shown if len(shown) <= LONGEST else f"{shown[: LONGEST - 4]} ..."
 
 
 def _calculated(structure: Configurations, code: BaseCalculator, limits: Limits) -> Configurations:
@@ -131,25 +108,3 @@ def _folder_kept() -> Iterator[None]:
         yield
     finally:
         os.chdir(here)
-
-
-def _verdict(error: Exception) -> tuple[str, str]:
-    """Return status and reason of a calculation that ended with an error."""
-    try:
-        text = str(error)
-    except Exception:
-        text = "its message cannot be shown"
-    reason = printable(f"{type(error).__name__}: {text}")
-    return (UNCONVERGED if _is_convergence(error) else FAILED), reason
-
-
-def _outcome(structure: Configurations, status: str, reason: str, mark: str) -> Configurations:
-    if status in (OK, UNLABELLED) and REASON.is_in(structure):
-        reason = REASON.of(structure)[0]
-    return structure.with_columns({STATUS: status, REASON: reason, FINGERPRINT: mark})
-
-
-def _is_convergence(error: Exception) -> bool:
-    """Return whether a self-consistent cycle did not converge, as ASE and its friends say it."""
-    names = [cls.__name__.lower() for cls in type(error).__mro__]
-    return any("scf" in name or "converge" in name for name in names)

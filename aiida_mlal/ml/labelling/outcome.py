@@ -5,10 +5,17 @@ from typing import Any
 
 import numpy as np
 
-from aiida_mlal.ml.configurations import OK, Configurations
+from aiida_mlal.ml.configurations import OK, UNLABELLED, Configurations
 from aiida_mlal.ml.frames import FINGERPRINT, REASON, STATUS
-from aiida_mlal.ml.labelling.checks import FAILED, Limits, check_label
-from aiida_mlal.ml.labelling.fingerprint import fingerprint
+from aiida_mlal.ml.labelling.checks import FAILED, UNCONVERGED, Limits, check_label
+from aiida_mlal.ml.labelling.fingerprint import Method
+
+LONGEST = 500
+"""Length of a reason in characters."""
+
+
+class NotConverged(Exception):
+    """The self-consistent cycle of a code did not converge, in words for a reader."""
 
 
 def labelled(
@@ -41,21 +48,74 @@ def labelled(
         return unlabelled(structure, f"expected forces of shape {wanted}, got {np.shape(forces)}")
     stresses = None if stress is None else np.reshape(stress, (1, 3, 3))
     found = structure.with_labels([energy], forces, stresses)
+    return judged(structure, found, Method(made_by or {}).fingerprint(), limits)
+
+
+def judged(
+    structure: Configurations,
+    found: Configurations,
+    fingerprint: str,
+    limits: Limits | None = None,
+    remark: str = "",
+) -> Configurations:
+    """Return a structure with the label that was found, if that is fit to be learned from.
+
+    Parameters
+    ----------
+    structure
+        The one that was to be labelled.
+    found
+        The structure that a code says it computed, with energy, forces and stress.
+    fingerprint
+        Of what made the label.
+    remark
+        What a reader should know of a good label: it is added to its ``reason``.
+    """
     status, reason = check_label(structure, found, limits or Limits())
     if status == FAILED:
         return unlabelled(structure, reason)
-    if status == OK and REASON.is_in(structure):
-        reason = REASON.of(structure)[0]
-    mark = fingerprint(made_by or {})
-    return found.with_columns({STATUS: status, REASON: reason, FINGERPRINT: mark})
+    label = structure.with_labels(found.energies, found.forces, found.stresses)
+    return _with_outcome(label, status, remark if status == OK else reason, fingerprint)
 
 
 def unlabelled(structure: Configurations, reason: str, status: str = FAILED) -> Configurations:
     """Return a structure without a label, and why: ``failed``, ``unconverged``, ``unphysical``."""
     nothing = structure.with_labels([np.nan], np.full((len(structure.numbers), 3), np.nan))
-    return nothing.with_columns({STATUS: status, REASON: reason, FINGERPRINT: ""})
+    return _with_outcome(nothing, status, reason, "")
+
+
+def unlabelled_by(structure: Configurations, error: Exception) -> Configurations:
+    """Return a structure without a label because of an error, in which its reason is."""
+    try:
+        text = str(error)
+    except Exception:
+        text = "its message cannot be shown"
+    reason = printable(f"{type(error).__name__}: {text}")
+    return unlabelled(structure, reason, UNCONVERGED if _is_convergence(error) else FAILED)
+
+
+def printable(text: str) -> str:
+    """Return a text as one line of a bounded length that any file and database can hold."""
+    line = " ".join(text[: 4 * LONGEST].split())
+    shown = "".join(c if c.isprintable() else repr(c)[1:-1] for c in line)
+    return shown if len(shown) <= LONGEST else f"{shown[: LONGEST - 4]} ..."
 
 
 def description(made_by: Mapping[str, Any]) -> dict[str, Any]:
     """Return what a labelling code tells of itself, with the fingerprint of its labels."""
-    return {"description": dict(made_by), "fingerprint": fingerprint(made_by)}
+    return {"description": dict(made_by), "fingerprint": Method(made_by).fingerprint()}
+
+
+def _with_outcome(
+    structure: Configurations, status: str, reason: str, fingerprint: str
+) -> Configurations:
+    """Return a structure with what became of it; why it was selected stays where nothing failed."""
+    if status in (OK, UNLABELLED):
+        reason = "; ".join(text for text in (REASON.of(structure)[0], reason) if text)
+    return structure.with_columns({STATUS: status, REASON: reason, FINGERPRINT: fingerprint})
+
+
+def _is_convergence(error: Exception) -> bool:
+    """Return whether a self-consistent cycle did not converge, as ASE and its friends say it."""
+    names = [cls.__name__.lower() for cls in type(error).__mro__]
+    return any("scf" in name or "converge" in name for name in names)

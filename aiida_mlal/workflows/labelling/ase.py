@@ -6,16 +6,15 @@ from pathlib import Path
 from typing import Any, ClassVar
 from uuid import UUID
 
-import numpy as np
 from aiida.engine import ExitCode, ProcessBuilder, calcfunction, while_
 from aiida.orm import AbstractCode, Data, Dict, InstalledCode, StructureData
 
 from aiida_mlal.calculations.label import LabelCalculation
 from aiida_mlal.data.dataset import DatasetData
 from aiida_mlal.ml.configurations import Configurations
-from aiida_mlal.ml.frames import FINGERPRINT, REASON, STATUS
 from aiida_mlal.ml.labelling.calculators import CalculatorOptions
-from aiida_mlal.ml.labelling.checks import FAILED
+from aiida_mlal.ml.labelling.fingerprint import Method
+from aiida_mlal.ml.labelling.outcome import unlabelled
 from aiida_mlal.ml.options import build
 from aiida_mlal.protocols import merge
 from aiida_mlal.workflows.labelling.base import (
@@ -83,7 +82,7 @@ class ASELabelWorkChain(LabellingWorkChain):
         return builder
 
     @classmethod
-    def label_method(cls, inputs: Mapping[str, Any]) -> dict[str, Any]:
+    def label_method(cls, inputs: Mapping[str, Any]) -> Method:
         """Return what decides labels, as far as it is known before."""
         calculator = inputs["ase"]["calculator"].get_dict()
         return build(CalculatorOptions, calculator, "calculator").method
@@ -164,7 +163,12 @@ def join(calculator: Dict, **batches: Any) -> dict[str, Data]:
         ((word, origin),) = ended.items()
         ((mark, batch),) = origin.items()
         found[name] = DatasetData(
-            _without_labels(batch.configurations, failure_reason(word, LabelCalculation)),
+            Configurations.concatenate(
+                [
+                    unlabelled(one, failure_reason(word, LabelCalculation))
+                    for one in batch.configurations
+                ]
+            ),
             [str(UUID(mark))] * len(batch),
         )
     if labelled:
@@ -232,9 +236,3 @@ def validate_calculator(node: Dict, _: Any) -> str | None:
     except ValueError as error:
         return str(error)
     return None
-
-
-def _without_labels(configurations: Configurations, reason: str) -> Configurations:
-    n, n_atoms = len(configurations), len(configurations.numbers)
-    blank = configurations.with_labels(np.full(n, np.nan), np.full((n_atoms, 3), np.nan))
-    return blank.with_columns({STATUS: FAILED, REASON: reason, FINGERPRINT: ""})

@@ -11,6 +11,7 @@ from aiida_mlal.data.dataset import DatasetData
 from aiida_mlal.ml.configurations import OK
 from aiida_mlal.ml.frames import REASON
 from aiida_mlal.ml.labelling.checks import FAILED, UNCONVERGED, Limits
+from aiida_mlal.ml.labelling.fingerprint import Method
 from aiida_mlal.ml.options import build
 from aiida_mlal.protocols import merge
 from aiida_mlal.workflows.ports import check_names, fill, names
@@ -154,7 +155,7 @@ class LabellingWorkChain(WorkChain):
         return builder
 
     @classmethod
-    def label_method(cls, inputs: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    def label_method(cls, inputs: Mapping[str, Any]) -> Method | None:
         """Return what decides labels, as far as inputs tell, or None if that is not known before.
 
         The same method as that of the labels' fingerprints (see ``ml.labelling.fingerprint``):
@@ -236,7 +237,12 @@ def failure(process: ProcessNode) -> str:
 
 
 def failure_reason(word: str, *classes: Any) -> str:
-    """Return the sentence for a word of ``failure``, as the exit codes of ``classes`` have it."""
+    """Return the sentence for a word of ``failure``, as the exit codes of ``classes`` have it.
+
+    The word may also be ``without_`` and an output that a process did not give.
+    """
+    if word.startswith("without_"):
+        return f"the process gave no {word.removeprefix('without_')}"
     if not word.startswith("exit_"):
         return f"the process was {word}"
     number = int(word.removeprefix("exit_"))

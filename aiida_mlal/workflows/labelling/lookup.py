@@ -10,7 +10,7 @@ from aiida.plugins.entry_point import get_entry_point, get_entry_point_names
 
 from aiida_mlal.data.dataset import DatasetData
 from aiida_mlal.ml.frames import FINGERPRINT
-from aiida_mlal.ml.labelling.fingerprint import fingerprint, method_of
+from aiida_mlal.ml.labelling.fingerprint import fit_together
 from aiida_mlal.ml.options import suggest
 from aiida_mlal.ml.parts import load, place
 from aiida_mlal.workflows.labelling.base import check_interface
@@ -121,14 +121,18 @@ def check_method(entry_point: str, label: Mapping[str, Any], known: DatasetData)
     good = known.configurations.learnable
     if method is None or not len(good):
         return
-    wanted = method_of(fingerprint(method))
-    marks = FINGERPRINT.of(good)
-    others = Counter(str(mark) or "unknown" for mark in marks if method_of(mark) != wanted)
+    wanted = method.fingerprint()
+    marks = [str(mark) for mark in FINGERPRINT.of(good)]
+    others = Counter(
+        mark or "unknown" for mark in marks if not fit_together([wanted, mark], versions=False)
+    )
     if others:
         counts = ", ".join(f"{mark}: {n}" for mark, n in sorted(others.items()))
+        head, _, *elements = wanted.split("-")
+        here = "-".join([head, "...", *elements])
         raise ValueError(
             f"dataset: {others.total()} of its {len(good)} labels are not made as others will be "
-            f"(numbers of labels by fingerprint: {counts}; here it will be {wanted}-...), and "
-            "energies of different methods do not fit together: give 'label' the options that they "
-            "were made with, or 'allow_mixed_labels' to learn from both"
+            f"(numbers of labels by fingerprint: {counts}; here it will be {here}), and energies "
+            "of different methods do not fit together: give 'label' the options that they were "
+            "made with, or 'allow_mixed_labels' to learn from both"
         )

@@ -2,17 +2,15 @@
 
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
-from uuid import UUID
 
 import numpy as np
-from aiida.engine import ExitCode, ProcessBuilder, calcfunction, while_
+from aiida.engine import ProcessBuilder, calcfunction
 from aiida.engine.processes.ports import PortNamespace
 from aiida.orm import (
     AbstractCode,
     Data,
     Dict,
     Float,
-    Int,
     KpointsData,
     StructureData,
     TrajectoryData,
@@ -28,32 +26,22 @@ from ase.units import GPa
 from aiida_mlal.calculations.codes import code_validator
 from aiida_mlal.data.dataset import DatasetData
 from aiida_mlal.data.structures import to_configurations, to_structure
-from aiida_mlal.ml.configurations import OK, Configurations
-from aiida_mlal.ml.frames import FINGERPRINT, REASON, STATUS
-from aiida_mlal.ml.labelling.checks import FAILED, UNCONVERGED, check_geometry, check_label
+from aiida_mlal.ml.configurations import Configurations
 from aiida_mlal.ml.labelling.espresso import (
     CONV_THR,
     Input,
-    convergence,
+    check_convergence,
     element_of,
     has_moments,
     is_magnetic,
     method,
     namelist,
     prepare,
+    unconverged_eigenvalues,
 )
-from aiida_mlal.ml.labelling.fingerprint import fingerprint
-from aiida_mlal.ml.labelling.outliers import without_outliers
-from aiida_mlal.workflows.labelling.base import (
-    LabellingWorkChain,
-    failure,
-    failure_reason,
-    limits_of,
-)
+from aiida_mlal.ml.labelling.fingerprint import Method
+from aiida_mlal.workflows.labelling.per_structure import PerStructureLabelWorkChain
 from aiida_mlal.workflows.ports import check_names, fill, names, validate_names
-
-NOT_CONVERGED = ("exit_401", "exit_410", "exit_710")
-"""Ends of ``PwBaseWorkChain`` that mean that the electrons did not converge."""
 
 MIN_BOX = 3.0
 """Shortest lattice vector in Å that can be meant to hold something that is not periodic."""
@@ -62,7 +50,7 @@ UNITS = {"energy_units": "eV", "forces_units": "ev / angstrom", "stress_units": 
 """What the parser of pw.x says of its units."""
 
 
-class QuantumEspressoLabelWorkChain(LabellingWorkChain):
+class QuantumEspressoLabelWorkChain(PerStructureLabelWorkChain):
     """Label structures with pw.x, one ``PwBaseWorkChain`` each.
 
     Only what a ``PwBaseWorkChain`` of exit status 0 gave becomes a label, and only if its atoms
@@ -70,6 +58,15 @@ class QuantumEspressoLabelWorkChain(LabellingWorkChain):
     """
 
     CODE: ClassVar[str] = "pw.code"
+    PROCESS: ClassVar[Any] = PwBaseWorkChain
+    OUTPUTS: ClassVar[tuple[str, ...]] = ("output_parameters", "output_trajectory", "retrieved")
+    NOT_CONVERGED: ClassVar[tuple[int, ...]] = (401, 410, 710)
+    EXPLAINED_BY: ClassVar[tuple[Any, ...]] = (PwCalculation,)
+
+    @classmethod
+    def calcfunctions(cls) -> tuple[Any, Any]:
+        """Return those of this module."""
+        return to_structures, collect_labels
 
     @classmethod
     def gives_stress(cls, inputs: Mapping[str, Any]) -> bool | None:
@@ -83,7 +80,6 @@ class QuantumEspressoLabelWorkChain(LabellingWorkChain):
     def define(cls, spec: Any) -> None:
         """Declare inputs and the outline."""
         super().define(spec)
-        spec.inputs["batch_size"].default = lambda: Int(20)
         spec.inputs["dataset"].validator = validate_cells
         spec.expose_inputs(PwBaseWorkChain, exclude=("pw.structure", "pw.parent_folder"))
         spec.inputs["pw"]["parameters"].validator = validate_parameters
@@ -109,12 +105,6 @@ class QuantumEspressoLabelWorkChain(LabellingWorkChain):
         )
         spec.inputs["pw"]["code"].validator = code_validator("quantumespresso.pw")
         spec.inputs.validator = validate
-        step: Any = cls
-        spec.outline(
-            step.make_structures,
-            while_(step.structures_are_left)(step.submit_batch),
-            step.collect,
-        )
 
     @classmethod
     def get_builder_from_protocol(
@@ -183,82 +173,78 @@ class QuantumEspressoLabelWorkChain(LabellingWorkChain):
         return builder
 
     @classmethod
-    def label_method(cls, inputs: Mapping[str, Any]) -> dict[str, Any]:
-        """Return what decides labels, as far as it is known before."""
+    def deciding(cls, inputs: Mapping[str, Any]) -> dict[str, Any]:
+        """Return code, parameters, pseudopotentials, k-points and what goes by structure."""
         pw = inputs["pw"]
-        parts = {**_rules(inputs), **_sampling(inputs), "pseudos": pw["pseudos"]}
+        found = {"code": pw["code"], "parameters": pw["parameters"], "pseudos": dict(pw["pseudos"])}
         if "settings" in pw:
-            parts["settings"] = pw["settings"]
-        return method(describe(pw["code"], pw["parameters"], parts))
+            found["settings"] = pw["settings"]
+        keys = ("kpoints", "kpoints_distance", "kpoints_force_parity")
+        return found | {key: inputs[key] for key in (*keys, *RULES) if key in inputs}
 
-    def make_structures(self) -> None:
-        """Make nodes of each structure, and of all parameters that they need, in one call."""
-        self.ctx.submitted = 0
-        inputs = self.inputs
-        make: Any = to_structures
-        self.ctx.nodes = make(
-            dataset=inputs.dataset,
-            parameters=inputs.pw.parameters,
-            pseudos=dict(inputs.pw.pseudos),
-            metadata={"call_link_label": "structures"},
-            **_rules(inputs),
-            **self.limits(),
-        )
-        self.ctx.frames = sorted(name for name in self.ctx.nodes if name.startswith("frame"))
+    @classmethod
+    def method(cls, nodes: Mapping[str, Any]) -> Method:
+        """Leave out of the description what does not decide labels."""
+        return method(cls.describe(nodes))
 
-    def structures_are_left(self) -> bool:
-        """Return whether some structures have not been submitted."""
-        return bool(self.ctx.submitted < len(self.ctx.frames))
+    @classmethod
+    def describe(cls, nodes: Mapping[str, Any]) -> dict[str, Any]:
+        """Return what made the labels, in words and numbers."""
+        pseudos = {
+            kind: {"element": pseudo.element, "filename": pseudo.filename, "md5": pseudo.md5}
+            for kind, pseudo in sorted(nodes["pseudos"].items())
+        }
+        return {
+            "process": "quantumespresso.pw",
+            "code": nodes["code"].full_label,
+            "executable": str(nodes["code"].get_executable()),
+            "parameters": nodes["parameters"].get_dict(),
+            "conv_thr_per_atom": _plain(nodes.get("conv_thr_per_atom")),
+            "periodicity": _plain(nodes.get("periodicity")),
+            "pseudos": pseudos,
+            "kpoints": _describe_kpoints(nodes),
+            "settings": nodes["settings"].get_dict() if "settings" in nodes else {},
+        }
 
-    def submit_batch(self) -> None:
-        """Submit as many structures as are allowed at a time."""
-        names, first = self.ctx.frames, self.ctx.submitted
-        batch = names[first : first + self.inputs.batch_size.value]
-        if len(batch) < len(names):
-            self.report(f"submitting structures {first}-{first + len(batch) - 1} of {len(names)}")
-        configurations, pw = self.inputs.dataset.configurations, self.inputs.pw
-        for name in batch:
-            one = configurations[int(name.removeprefix("frame_"))]
-            found = _input(one, pw.parameters, {"pseudos": pw.pseudos, **_rules(self.inputs)})
-            inputs = self.exposed_inputs(PwBaseWorkChain)
-            inputs.pw.structure = self.ctx.nodes[name]
-            inputs.pw.parameters = self.ctx.nodes[parameters_name(found)]
-            inputs.pw.pseudos = {kind: pw.pseudos[of] for kind, of in found.origins.items()}
-            inputs.metadata.call_link_label = name
-            inputs.metadata.label = f"label of {name}"
-            self.to_context(**{name: self.submit(PwBaseWorkChain, **inputs)})
-        self.ctx.submitted += len(batch)
+    @classmethod
+    def prepare(cls, structure: Configurations, nodes: Mapping[str, Any]) -> dict[str, Data]:
+        """Return the structure with its kinds, and its parameters."""
+        given = _input(structure, nodes)
+        return {
+            "structure": to_structure(structure, given.kinds),
+            "parameters": Dict(given.parameters),
+        }
 
-    def collect(self) -> ExitCode | None:
-        """Turn what the calculations found into labels."""
-        labels: dict[str, Any] = {}
-        failed: dict[str, Any] = {}
-        for name in self.ctx.frames:
-            child, structure = self.ctx[name], self.ctx.nodes[name]
-            if child.is_finished_ok:
-                labels[name] = {
-                    "parameters": child.outputs.output_parameters,
-                    "trajectory": child.outputs.output_trajectory,
-                }
-            else:
-                failed[name] = {failure(child): {UUID(child.uuid).hex: structure}}
-        inputs = self.inputs
-        optional = {**_sampling(inputs), **_rules(inputs)}
-        if "settings" in inputs.pw:
-            optional["settings"] = inputs.pw.settings
-        gather: Any = collect_labels
-        collected = gather(
-            dataset=inputs.dataset,
-            code=inputs.pw.code,
-            parameters=inputs.pw.parameters,
-            pseudos=dict(inputs.pw.pseudos),
-            labels=labels,
-            failed=failed,
-            metadata={"call_link_label": "collect"},
-            **optional,
-            **self.limits(),
-        )
-        return self.give(collected["dataset"], collected["description"])
+    def process_inputs(self, structure: Configurations, prepared: Mapping[str, Data]) -> Any:
+        """Return inputs with a pseudopotential for each kind."""
+        inputs = self.exposed_inputs(PwBaseWorkChain)
+        inputs.pw.update(prepared)
+        kinds = _input(structure, self.deciding(self.inputs)).origins
+        inputs.pw.pseudos = {kind: self.inputs.pw.pseudos[of] for kind, of in kinds.items()}
+        return inputs
+
+    @classmethod
+    def read(
+        cls, structure: Configurations, nodes: Mapping[str, Any], outputs: Mapping[str, Any]
+    ) -> Configurations:
+        """Return what pw.x computed last."""
+        results = outputs["output_parameters"].get_dict()
+        electrons = namelist(_input(structure, nodes).parameters, "ELECTRONS")
+        check_convergence(results, electrons.get("conv_thr", CONV_THR))
+        return read(structure, results, outputs["output_trajectory"])
+
+    @classmethod
+    def version(cls, outputs: Mapping[str, Any]) -> str | None:
+        """Return that of pw.x."""
+        found: str | None = outputs["output_parameters"].get_dict().get("creator_version")
+        return found
+
+    @classmethod
+    def remark(cls, outputs: Mapping[str, Any]) -> str:
+        """Tell of eigenvalues that did not converge."""
+        retrieved = outputs["retrieved"]
+        name = retrieved.creator.get_option("output_filename")
+        return unconverged_eigenvalues(retrieved.base.repository.get_object_content(name))
 
 
 META = {
@@ -267,101 +253,25 @@ META = {
 }
 """What the protocols of ``PwBaseWorkChain`` have beside its inputs."""
 
-OWN = ("batch_size", "limits", "max_failed_share", "conv_thr_per_atom", "periodicity")
+RULES = ("conv_thr_per_atom", "periodicity")
+"""Inputs that decide what is not the same for all structures."""
+
+OWN = ("batch_size", "limits", "max_failed_share", *RULES)
 
 FLAT = {"2D": {"SYSTEM": {"assume_isolated": "2D"}}}
 """What ``PwBaseWorkChain`` does by protocol for a slab."""
 
 
 @calcfunction
-def to_structures(
-    dataset: DatasetData, parameters: Dict, limits: Dict | None = None, **parts: Any
-) -> dict[str, Data]:
-    """Return a node of each structure that is worth a calculation, and of all their parameters.
-
-    Structures are called by ``frame``, parameters by ``parameters_name``. ``parts`` are
-    ``pseudos``, ``conv_thr_per_atom`` and ``periodicity``.
-    """
-    found: dict[str, Data] = {}
-    for i, one in enumerate(dataset.configurations):
-        if _fitness(one, parameters, parts, limits)[0] == OK:
-            given = _input(one, parameters, parts)
-            found[frame(i)] = to_structure(one, given.kinds)
-            name = parameters_name(given)
-            if name not in found:
-                found[name] = Dict(given.parameters)
-    return found
+def to_structures(**nodes: Any) -> dict[str, Any]:
+    """Return a node of each structure that is worth a calculation, and one of its parameters."""
+    return QuantumEspressoLabelWorkChain.prepare_all(**nodes)
 
 
 @calcfunction
-def collect_labels(
-    dataset: DatasetData,
-    code: AbstractCode,
-    parameters: Dict,
-    limits: Dict | None = None,
-    **parts: Any,
-) -> dict[str, Data]:
-    """Return the structures with labels, and a description of what made them.
-
-    Parameters
-    ----------
-    parts
-        ``labels`` has for each structure ``parameters`` and ``trajectory`` as pw.x gave them.
-        ``failed`` has for each other structure how its process ended, in that the UUID of the
-        process without its hyphens, in that the structure: link labels hold what is no node.
-        ``pseudos``, ``kpoints``, ``settings`` and the like are inputs of the calculations.
-    """
-    description = describe(code, parameters, parts)
-    frames, sources = list(dataset.configurations), [""] * len(dataset)
-    for i, one in enumerate(frames):
-        if frame(i) in parts.get("labels", {}):
-            found = parts["labels"][frame(i)]
-            results = found["parameters"].get_dict()
-            version = results.get("creator_version")
-            conv_thr = namelist(_input(one, parameters, parts).parameters, "ELECTRONS")
-            status, reason, labels = judge(
-                one, results, found["trajectory"], limits, conv_thr.get("conv_thr", CONV_THR)
-            )
-            frames[i] = outcome(
-                one, labels, status, reason, fingerprint(method(description), version)
-            )
-            sources[i] = found["parameters"].creator.uuid
-            description["version"] = description["version"] or version
-        elif frame(i) in parts.get("failed", {}):
-            ((word, origin),) = parts["failed"][frame(i)].items()
-            status = UNCONVERGED if word in NOT_CONVERGED else FAILED
-            reason = failure_reason(word, PwBaseWorkChain, PwCalculation)
-            frames[i] = outcome(one, None, status, reason)
-            sources[i] = str(UUID(next(iter(origin))))
-        else:
-            frames[i] = outcome(one, None, *_fitness(one, parameters, parts, limits))
-    mark = fingerprint(method(description), description["version"])
-    labelled = without_outliers(Configurations.concatenate(frames), limits_of(limits))
-    return {
-        "dataset": DatasetData(labelled, sources),
-        "description": Dict({"description": description, "fingerprint": mark}),
-    }
-
-
-def judge(
-    one: Configurations,
-    parameters: Mapping[str, Any],
-    trajectory: TrajectoryData,
-    limits: Dict | None = None,
-    conv_thr: float = CONV_THR,
-) -> tuple[str, str, Configurations | None]:
-    """Return status, reason and what pw.x found for a structure, ``None`` where it is not fit."""
-    status, reason = convergence(parameters, conv_thr)
-    if status != OK:
-        return status, reason, None
-    try:
-        found = read(one, parameters, trajectory)
-    except ValueError as error:
-        return FAILED, str(error), None
-    status, reason = check_label(one, found, limits_of(limits))
-    if status == FAILED:
-        return status, reason, None
-    return status, reason, one.with_labels(found.energies, found.forces, found.stresses)
+def collect_labels(**nodes: Any) -> dict[str, Data]:
+    """Return the structures with labels, and a description of what made them."""
+    return QuantumEspressoLabelWorkChain.collect_all(**nodes)
 
 
 def read(
@@ -405,80 +315,14 @@ def read(
     )
 
 
-def outcome(
-    one: Configurations, labels: Configurations | None, status: str, reason: str, mark: str = ""
-) -> Configurations:
-    """Return a structure with its labels and what became of them.
-
-    Why a structure was selected stays its reason where the label is good.
-    """
-    if labels is None:
-        labels, mark = one.with_labels([np.nan], np.full((len(one.numbers), 3), np.nan)), ""
-    if status == OK and REASON.is_in(one):
-        reason = REASON.of(one)[0]
-    return labels.with_columns({STATUS: status, REASON: reason, FINGERPRINT: mark})
-
-
-def describe(code: AbstractCode, parameters: Dict, parts: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what made the labels, in words and numbers."""
-    pseudos = {
-        kind: {"element": pseudo.element, "filename": pseudo.filename, "md5": pseudo.md5}
-        for kind, pseudo in sorted(parts.get("pseudos", {}).items())
-    }
-    return {
-        "process": "quantumespresso.pw",
-        "code": code.full_label,
-        "executable": str(code.get_executable()),
-        "version": None,
-        "parameters": parameters.get_dict(),
-        "conv_thr_per_atom": _plain(parts.get("conv_thr_per_atom")),
-        "periodicity": _plain(parts.get("periodicity")),
-        "pseudos": pseudos,
-        "kpoints": _describe_kpoints(parts),
-        "settings": parts["settings"].get_dict() if "settings" in parts else {},
-    }
-
-
-def frame(i: int) -> str:
-    """Return the link label of a structure."""
-    return f"frame_{i:05d}"
-
-
-def parameters_name(given: Input) -> str:
-    """Return the link label of parameters, the same for equal ones."""
-    return f"parameters_{fingerprint(given.parameters).partition('-')[0]}"
-
-
-def _input(one: Configurations, parameters: Dict, parts: Mapping[str, Any]) -> Input:
+def _input(one: Configurations, nodes: Mapping[str, Any]) -> Input:
     return prepare(
         one,
-        parameters.get_dict(),
-        {kind: pseudo.z_valence for kind, pseudo in parts["pseudos"].items()},
-        _plain(parts.get("conv_thr_per_atom")),
-        _plain(parts.get("periodicity")),
+        nodes["parameters"].get_dict(),
+        {kind: pseudo.z_valence for kind, pseudo in nodes["pseudos"].items()},
+        _plain(nodes.get("conv_thr_per_atom")),
+        _plain(nodes.get("periodicity")),
     )
-
-
-def _fitness(
-    one: Configurations, parameters: Dict, parts: Mapping[str, Any], limits: Dict | None
-) -> tuple[str, str]:
-    """Return whether a structure is worth a calculation, as a status and why."""
-    status, reason = check_geometry(one, limits_of(limits))
-    if status == OK:
-        try:
-            _input(one, parameters, parts)
-        except ValueError as error:
-            return FAILED, str(error)
-    return status, reason
-
-
-def _rules(inputs: Mapping[str, Any]) -> dict[str, Data]:
-    return {key: inputs[key] for key in ("conv_thr_per_atom", "periodicity") if key in inputs}
-
-
-def _sampling(inputs: Mapping[str, Any]) -> dict[str, Data]:
-    keys = ("kpoints", "kpoints_distance", "kpoints_force_parity")
-    return {key: inputs[key] for key in keys if key in inputs}
 
 
 def _plain(node: Any) -> Any:
@@ -579,7 +423,7 @@ def _lacking(inputs: Mapping[str, Any]) -> str | None:
             )
     for i, one in enumerate(configurations):
         try:
-            _input(one, pw["parameters"], {"pseudos": pw["pseudos"], **_rules(inputs)})
+            _input(one, {**pw, **inputs})
         except ValueError as error:
             return f"structure {i}: {error}"
     return None
@@ -610,17 +454,17 @@ def _without_example(
     return Dict(found), {"periodicity": Dict(FLAT)}
 
 
-def _describe_kpoints(parts: Mapping[str, Any]) -> dict[str, Any]:
-    if "kpoints" in parts:
-        kpoints: KpointsData = parts["kpoints"]
+def _describe_kpoints(nodes: Mapping[str, Any]) -> dict[str, Any]:
+    if "kpoints" in nodes:
+        kpoints: KpointsData = nodes["kpoints"]
         try:
             mesh, offset = kpoints.get_kpoints_mesh()
         except AttributeError:
             points, weights = kpoints.get_kpoints(also_weights=True)
             return {"points": points.tolist(), "weights": np.asarray(weights).tolist()}
         return {"mesh": list(mesh), "offset": list(offset)}
-    distance: Float = parts["kpoints_distance"]
-    parity = parts.get("kpoints_force_parity")
+    distance: Float = nodes["kpoints_distance"]
+    parity = nodes.get("kpoints_force_parity")
     return {"distance": distance.value, "force_parity": bool(parity and parity.value)}
 
 

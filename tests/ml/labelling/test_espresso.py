@@ -4,8 +4,14 @@ from ase import Atoms
 from ase.build import bulk, fcc100
 
 from aiida_mlal.ml.configurations import Configurations
-from aiida_mlal.ml.labelling.espresso import convergence, method, prepare
-from aiida_mlal.ml.labelling.fingerprint import fingerprint
+from aiida_mlal.ml.labelling.espresso import (
+    check_convergence,
+    method,
+    prepare,
+    unconverged_eigenvalues,
+)
+from aiida_mlal.ml.labelling.fingerprint import fit_together
+from aiida_mlal.ml.labelling.outcome import NotConverged
 
 PARAMETERS = {
     "CONTROL": {"calculation": "scf", "tprnfor": True, "tstress": True},
@@ -108,20 +114,28 @@ def test_what_pw_cannot_compute_says_why():
 
 
 @pytest.mark.parametrize(
-    ("found", "status", "reason"),
+    ("found", "error", "reason"),
     [
-        ({"convergence_achieved": True, "scf_error": 4e-10}, "ok", ""),
-        ({"convergence_achieved": True, "scf_error": 6.0e-3}, "unconverged", "error of 0.012 Ry"),
-        ({"convergence_achieved": False, "scf_error": 4e-10}, "unconverged", "did not converge"),
-        ({"convergence_achieved": True, "scf_error": float("nan")}, "unconverged", "nan Ry"),
-        ({"convergence_achieved": True}, "failed", "does not say"),
-        ({}, "failed", "does not say"),
+        ({"convergence_achieved": True, "scf_error": 6.0e-3}, NotConverged, "error of 0.012 Ry"),
+        ({"convergence_achieved": False, "scf_error": 4e-10}, NotConverged, "did not converge"),
+        ({"convergence_achieved": True, "scf_error": float("nan")}, NotConverged, "nan Ry"),
+        ({"convergence_achieved": True}, ValueError, "does not say"),
+        ({}, ValueError, "does not say"),
     ],
 )
-def test_convergence_is_judged_by_the_error_too(found, status, reason):
-    verdict = convergence({"convergence_info": {"scf_conv": found}}, 1e-9)
-    assert verdict[0] == status
-    assert reason in verdict[1]
+def test_convergence_is_judged_by_the_error_too(found, error, reason):
+    good = {"convergence_achieved": True, "scf_error": 4e-10}
+    check_convergence({"convergence_info": {"scf_conv": good}}, 1e-9)
+    with pytest.raises(error, match=reason):
+        check_convergence({"convergence_info": {"scf_conv": found}}, 1e-9)
+
+
+def test_eigenvalues_count_in_the_last_iteration_alone():
+    line = "     c_bands: {:2d} eigenvalues not converged\n"
+    first, second = "     iteration #  1     ecut=\n", "     iteration #  2     ecut=\n"
+    assert unconverged_eigenvalues(first + line.format(3) + second) == ""
+    said = unconverged_eigenvalues(first + second + line.format(1) + line.format(12))
+    assert "12 eigenvalues" in said
 
 
 def mark(parameters=PARAMETERS, **changes):
@@ -136,7 +150,7 @@ def mark(parameters=PARAMETERS, **changes):
         "kpoints": {"distance": 0.3, "force_parity": False},
         "settings": {},
     }
-    return fingerprint(method({**description, **changes}), "7.0")
+    return method({**description, **changes}).fingerprint("7.0")
 
 
 def changed(name, **values):
@@ -183,3 +197,43 @@ def test_what_decides_a_label_is_in_its_fingerprint(changes):
 def test_a_threshold_for_all_makes_the_one_for_each_atom_idle():
     asked = changed("ELECTRONS", conv_thr=1e-8)
     assert mark(asked) == mark(asked, conv_thr_per_atom=None)
+
+
+def pseudos(**md5):
+    return {kind: {"element": kind, "filename": "", "md5": word} for kind, word in md5.items()}
+
+
+def test_labels_fit_together_where_the_elements_in_common_are_treated_alike():
+    iron = mark(pseudos=pseudos(Fe="abc"))
+    oxide = mark(pseudos=pseudos(Fe="abc", O="def"))
+    assert iron != oxide
+    assert fit_together([iron, oxide, mark(pseudos=pseudos(O="def", H="ghi"))])
+    assert not fit_together([iron, mark(pseudos=pseudos(Fe="abd", O="def"))])
+    assert not fit_together([oxide, mark(pseudos=pseudos(H="ghi", O="other"))])
+    others = changed("SYSTEM", ecutwfc=31)
+    assert not fit_together([iron, mark(others, pseudos=pseudos(Fe="abc", O="def"))])
+
+
+def test_parameters_of_a_kind_count_where_its_element_is():
+    spins = {"nspin": 2, "starting_magnetization": {"Fe": 0.5}}
+    iron = mark(changed("SYSTEM", **spins))
+    spins["starting_magnetization"] = {"Fe": 0.5, "O": 0.1}
+    assert fit_together([iron, mark(changed("SYSTEM", **spins))])
+    spins["starting_magnetization"] = {"Fe": 0.4}
+    assert not fit_together([iron, mark(changed("SYSTEM", **spins))])
+
+
+def test_a_fingerprint_is_of_the_elements_of_its_structure():
+    both = method(
+        {
+            "process": "quantumespresso.pw",
+            "parameters": PARAMETERS,
+            "pseudos": pseudos(Fe="abc", O="def"),
+            "kpoints": {"distance": 0.3},
+        }
+    )
+    assert both.fingerprint("7.0", ["O", "H"]).count(":") == 1
+    assert both.fingerprint("7.0", ["O", "Fe"]) == both.fingerprint("7.0")
+    assert fit_together([both.fingerprint("7.0", ["O"]), both.fingerprint("7.0", ["Fe"])])
+    assert not fit_together([both.fingerprint("7.0"), both.fingerprint("7.1")])
+    assert fit_together([both.fingerprint("7.0"), both.fingerprint("7.1")], versions=False)

@@ -16,7 +16,9 @@ from ase.units import GPa
 
 from aiida_mlal.data.dataset import DatasetData
 from aiida_mlal.ml.configurations import Configurations
+from aiida_mlal.workflows.labelling.lookup import check_method
 from aiida_mlal.workflows.ports import check_inputs
+from aiida_mlal.workflows.steps import extend
 
 PSEUDOS = Path("/usr/share/espresso/pseudo")
 PW = shutil.which("pw.x")
@@ -178,12 +180,20 @@ class Output:
 
 
 def judged(atoms, output, **parameters):
-    from aiida_mlal.workflows.labelling.quantumespresso import judge
+    """Return status, reason and label, ``None`` where there is none."""
+    from aiida_mlal.ml.labelling import outcome
+    from aiida_mlal.workflows.labelling.quantumespresso import read
 
     one = Configurations.from_ase(atoms)
-    converged = {"scf_conv": {"convergence_achieved": True, "scf_error": 4e-10}}
-    results = {"energy": -1.0, "energy_units": "eV", "convergence_info": converged}
-    return judge(one, {**results, **parameters}, output, conv_thr=1e-9)
+    try:
+        found = read(one, {"energy": -1.0, "energy_units": "eV", **parameters}, output)
+    except ValueError as error:
+        label = outcome.unlabelled(one, str(error))
+    else:
+        label = outcome.judged(one, found, "abc")
+    assert np.isfinite(label.energies).all() == bool(label.info["fingerprint"][0])
+    there = label if np.isfinite(label.energies).all() else None
+    return label.status[0], label.info["reason"][0], there
 
 
 def test_pressure_is_negative_stress(silicon):
@@ -461,3 +471,82 @@ def test_a_campaign_can_be_labelled_by_pw(pseudos, mlal_code, pw_code, silicon):
     assert job.inputs.parameters["SYSTEM"]["occupations"] == "fixed"
     assert job.get_option("withmpi") is False
     assert dataset.configurations.info["reason"][1] == "last frame of run 0"
+
+
+@pytest.fixture
+def labels_of(workflow, aiida_profile_clean, pw_code):
+    """Labels of structures with one family of pseudopotentials, by pw.x in a second."""
+    from aiida_pseudo.data.pseudo.upf import UpfData
+    from aiida_pseudo.groups.family.pseudo import PseudoPotentialFamily
+
+    def label(atoms, hydrogen="H.pbe-kjpaw.UPF", **parameters):
+        family, new = PseudoPotentialFamily.collection.get_or_create(f"with {hydrogen}")
+        if new:
+            files = [hydrogen, "O.pbe-kjpaw.UPF"]
+            family.add_nodes([UpfData(PSEUDOS / name).store() for name in files])
+        overrides = {
+            "pseudo_family": family.label,
+            "pw": {
+                "parameters": {"SYSTEM": {"ecutwfc": 12.0, "ecutrho": 60.0}, **parameters},
+                "metadata": {"options": {"withmpi": False}},
+            },
+            "kpoints_distance": 10.0,
+        }
+        return workflow.get_builder_from_protocol(
+            pw_code, DatasetData.from_ase(atoms), protocol="fast", overrides=overrides
+        )
+
+    return label
+
+
+H2 = Atoms("H2", [[1.5, 1.5, 1.1], [1.5, 1.5, 1.9]], cell=[3, 3, 3], pbc=True)
+WATER = Atoms("OH2", [[0, 0, 0], [0.76, 0.59, 0], [-0.76, 0.59, 0]], cell=[3.5, 3.2, 3], pbc=True)
+
+
+@needs_pw
+def test_labels_of_a_new_element_fit_to_those_of_the_same_method(labels_of):
+    first, _ = run_get_node(labels_of([H2]))
+    both = labels_of([H2, WATER])
+    known = first["dataset"]
+    inputs = {key: value for key, value in both._inputs(prune=True).items() if key != "dataset"}
+    check_method("mlal.label.quantumespresso", inputs, known)
+    second, node = run_get_node(both)
+    assert node.is_finished_ok, node.exit_message
+    found = second["dataset"].configurations
+    assert found.status.tolist() == ["ok", "ok"], found.info["reason"]
+    assert found.info["fingerprint"][0] == known.configurations.info["fingerprint"][0]
+    assert found.info["fingerprint"][1] == second["description"]["fingerprint"]
+    together = extend(second["dataset"], orm.Bool(False), known)
+    assert len(together.configurations.learnable) == 3
+
+    other = labels_of([H2], hydrogen="H.pz-vbc.UPF")
+    inputs = {key: value for key, value in other._inputs(prune=True).items() if key != "dataset"}
+    with pytest.raises(ValueError, match="2 of its 2 labels are not made as others will be"):
+        check_method("mlal.label.quantumespresso", inputs, second["dataset"])
+    third, _ = run_get_node(other)
+    _, node = run_get_node(
+        extend, labelled=third["dataset"], allow_mixed_labels=orm.Bool(False), dataset=together
+    )
+    assert node.exit_status == 430
+
+
+@needs_pw
+def test_eigenvalues_that_did_not_converge_are_told_with_the_label(builder, silicon):
+    parameters = builder.pw.parameters.get_dict()
+    parameters["SYSTEM"]["nbnd"] = 10
+    parameters["ELECTRONS"] |= {
+        "diagonalization": "cg",
+        "diago_cg_maxiter": 3,
+        "diago_thr_init": 1e-10,
+        "diago_full_acc": True,
+        "conv_thr": 1e-6,
+    }
+    builder.pw.parameters = orm.Dict(parameters)
+    chosen = Configurations.from_ase(silicon[:1]).with_info(reason=["last frame of run 0"])
+    builder.dataset = DatasetData(chosen)
+    results, node = run_get_node(builder)
+    assert node.is_finished_ok, node.exit_message
+    found = results["dataset"].configurations
+    assert found.status.tolist() == ["ok"]
+    assert found.info["reason"][0].startswith("last frame of run 0; pw.x: up to ")
+    assert "eigenvalues of a k-point not converged" in found.info["reason"][0]
