@@ -40,7 +40,8 @@ def unpack(content: bytes, kind: str, version: int) -> tuple[dict[str, Any], dic
         arrays = load(content)
         index, data = _split(content)
     except (SafetensorError, ValueError, KeyError) as error:
-        if content.startswith(_PICKLES):  # as may a length at the head of a safetensors file
+        # a length at the head of a safetensors file may look like a pickle, but is before a brace
+        if content.startswith(_PICKLES) and content[8:9] != b"{":
             raise ValueError(
                 "this is a pickle, which could run code when read; it is not opened"
             ) from error

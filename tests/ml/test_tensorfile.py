@@ -124,4 +124,6 @@ def test_every_length_of_the_head_is_read():
         content = pack(KIND, {"version": 1, "filler": "x" * n}, {})
         assert unpack(content, KIND, 1)[0]["filler"] == "x" * n
         begins.add(content[:2])
+        with pytest.raises(ValueError, match="not an intact safetensors file"):
+            unpack(content[:-1], KIND, 1)
     assert {b"\x80\x02", b"\x80\x04", b"\x80\x05"} <= begins
