@@ -417,12 +417,13 @@ class Configurations:
             raise ValueError(f"unknown status {strange[0]!r}, choose from {list(STATUSES)}")
         known = np.isfinite(self.forces).any(axis=1)
         forceless = np.bincount(self.owner, weights=known, minlength=len(self)) == 0
-        lost = (self.status == OK) & np.isnan(self.energies) & forceless
+        without = forceless & np.isnan(self.stresses).all(axis=(1, 2))
+        lost = (self.status == OK) & np.isnan(self.energies) & without
         if lost.any():
             i = int(lost.argmax())
             raise ValueError(
-                f"structure {i} ({self[i].formulas[0]}) has the status 'ok', but neither energy "
-                "nor forces"
+                f"structure {i} ({self[i].formulas[0]}) has the status 'ok', but neither energy, "
+                "forces nor stress"
             )
         structures = np.arange(len(self))
         labels = {

@@ -19,7 +19,6 @@ from aiida_mlal.report.archive import export, problems
 from aiida_mlal.report.numbers import collect
 from aiida_mlal.report.page import write
 from aiida_mlal.report.progress import describe, progress
-from aiida_mlal.workflows import draws
 
 INPUTS = {
     "model": {**MODEL, "ensemble": 2},
@@ -88,7 +87,7 @@ def campaign(make, held_out):
 @pytest.fixture
 def labelling_campaign(make, labelled, aiida_profile):
     """A campaign over structures without labels, which EMT labels."""
-    bare = DatasetData(draws.geometry(labelled[:10]))
+    bare = DatasetData(labelled[:10].bare)
     return once("pool that is labelled", lambda: make(bare, "emt", validation={"n": 2}))
 
 
@@ -469,7 +468,7 @@ def test_mistakes_are_found_before_anything_is_submitted(make, path, value, mess
 
 def test_labels_must_come_from_somewhere(make, labelled):
     with pytest.raises(ValueError, match="none has a label, so that something must label them"):
-        run_get_node(make(DatasetData(draws.geometry(labelled))))
+        run_get_node(make(DatasetData(labelled.bare)))
 
 
 def test_validation_sets_that_cost_labels_are_drawn_once(make):

@@ -9,7 +9,7 @@ from typing import Any, cast
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from aiida_mlal.ml.descriptors.symmetry_functions import SymmetryFunctionOptions, SymmetryFunctions
@@ -200,12 +200,13 @@ class BPNN(DescriptorPotential):
         described = prepared if isinstance(prepared, Described) else Described.of(self, graph)
         features = described.features
         swell = described.virials.diagonal(dim1=-2, dim2=-1).sum(-1).abs()
+        labelled = _labelled(graph, targets)[graph.owner]
         for element in range(len(self.elements)):
-            mine = features[species == element]
-            if not len(mine):
+            mine = labelled & (species == element)
+            if not bool(mine.any()):
                 continue
-            low, high = mine.amin(0), mine.amax(0)
-            more = (2 * STRAIN * swell[species == element].mean(0) - (high - low)).clamp(min=0) / 2
+            low, high = features[mine].amin(0), features[mine].amax(0)
+            more = (2 * STRAIN * swell[mine].mean(0) - (high - low)).clamp(min=0) / 2
             low, high = low - more, high + more
             alike = high - low < 1e-8
             self.low[element] = torch.where(alike, -1.0, low)
@@ -229,6 +230,13 @@ class BPNN(DescriptorPotential):
     def restore(cls, description: Mapping[str, Any]) -> "BPNN":
         """Build the network of a description, its weights not yet set."""
         return cls(description["elements"], build(BPNNOptions, description["options"]))
+
+
+def _labelled(graph: Graph, targets: Prediction) -> Bool[Tensor, " structures"]:
+    """Return which structures have a label, or a part of one."""
+    forces = graph.sum_over_atoms(targets.forces.isfinite().any(dim=1).to(targets.forces))
+    stresses = targets.stresses.isfinite().flatten(1).any(dim=1)
+    return targets.energies.isfinite() | (forces > 0) | stresses
 
 
 def _layers(network: nn.Module) -> list[tuple[np.ndarray, np.ndarray]]:

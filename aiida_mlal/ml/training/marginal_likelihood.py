@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from math import log
+from math import log, nan
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from aiida_mlal.ml.training.optimizers import Optimizer
 
 if TYPE_CHECKING:
     import numpy as np
-    from scipy.optimize import OptimizeResult
     from torch import Tensor
 
     from aiida_mlal.ml.gaussian_process import Observations, Posterior
@@ -47,9 +46,9 @@ class Process(Protocol):
 class MarginalLikelihood(Optimizer):
     r"""Maximises the likelihood of the labels, then takes the mean of the posterior.
 
-    The parameters are the logarithms of length scales and of the variance, with weak normal
-    priors. An epoch is an iteration of L-BFGS-B. The loss is minus the logarithm of the likelihood,
-    priors included, a constant left out. Rasmussen and Williams (2006), section 5.4.1.
+    The parameters are the logarithms of length scales, with weak normal priors, and of the
+    variance. An epoch is an iteration of L-BFGS-B; the loss of the mean is known after the last.
+    Rasmussen and Williams (2006), section 5.4.1.
 
     Attributes
     ----------
@@ -81,7 +80,7 @@ class MarginalLikelihood(Optimizer):
                 raise ValueError(f"expected {name} above 0, got {getattr(self, name)}")
 
     def run(self, problem: Problem, epochs: int, seed: int) -> Iterator[float]:
-        """Yield the loss of each iteration, when the last one is done."""
+        """Yield the loss of the mean of the posterior, once."""
         import numpy as np
         import torch
         from scipy.optimize import minimize
@@ -96,11 +95,14 @@ class MarginalLikelihood(Optimizer):
                 f"{problem.potential.describe()['architecture']!r}"
             )
         observed, values, noise = self._observations(problem, described)
+        numbers = [process.lengths, *(one.features for one in observed)]
+        if not all(bool(part.isfinite().all()) for part in numbers):
+            yield nan
+            return
         median = np.zeros(process.lengths.numel() + 1)
         median[:-1] = np.log(self.length)
         widths = np.full_like(median, self.width)
         widths[-1] = np.inf
-        losses: list[float] = []
 
         def posterior(parameters: np.ndarray) -> Posterior:
             found = torch.from_numpy(np.exp(parameters))
@@ -118,23 +120,21 @@ class MarginalLikelihood(Optimizer):
             away = (parameters - median) / widths
             return now.loss + float(away @ away) / 2, slope * np.exp(parameters) + away / widths
 
-        def remember(intermediate_result: OptimizeResult) -> None:
-            losses.append(float(intermediate_result.fun))
-
-        begin = torch.cat([process.lengths.detach().flatten(), process.variance[None]]).log()
-        bounds = [(log(SCALES[0]), log(SCALES[1]))] * (len(begin) - 1) + [(None, None)]
-        found = minimize(
-            loss,
-            begin.numpy(),
-            jac=True,
-            method="L-BFGS-B",
-            bounds=bounds,
-            callback=remember,
-            options={"maxiter": epochs},
-        )
+        best = torch.cat([process.lengths.detach().flatten(), process.variance[None]]).log().numpy()
+        if process.lengths.requires_grad:
+            bounds = [(log(SCALES[0]), log(SCALES[1]))] * (len(best) - 1) + [(None, None)]
+            found = minimize(
+                loss,
+                best,
+                jac=True,
+                method="L-BFGS-B",
+                bounds=bounds,
+                options={"maxiter": epochs},
+            )
+            best = found.x
         with torch.no_grad():
-            process.learn(posterior(found.x))
-        yield from losses or [float(found.fun)]
+            process.learn(posterior(best))
+            yield float(problem.loss())
 
     def _observations(
         self, problem: Problem, described: Described

@@ -98,7 +98,8 @@ def test_no_such_level(level):
     [
         ([[0, 2, 1, 2]], [0], "not complete yet"),
         ([[0, 0, 1, 3], [0, 0, 1, 2]], [0], "sorted by their result"),
-        ([[0, 0, 1, 3]], [0], "neither basic nor a product"),
+        ([[0, 0, 1, 3]], [0], "more moments before it than there are"),
+        ([[0, 0, 1, 3], [0, 1, 1, 3]], [0], "neither basic nor a product"),
         ([[0, 0, 1, 2]], [3], "none of the 3 moments"),
     ],
 )

@@ -116,7 +116,8 @@ def test_the_score_is_the_informativeness(query):
     bare = OptimalDesign(n=N, ridge=RIDGE, threshold=None).choose(query)
     by_median = OptimalDesign(n=N, ridge=RIDGE).choose(query)
     assert [c.index for c in bare] == [c.index for c in by_median]
-    ratios = [a.score / b.score for a, b in zip(bare, by_median)]
+    odds = [a.score / (1 - a.score) for a in bare]
+    ratios = [a / b.score for a, b in zip(odds, by_median)]
     np.testing.assert_allclose(ratios, ratios[0])
     assert all(0 < c.score < 1 for c in bare)
     assert by_median[0].score > 1

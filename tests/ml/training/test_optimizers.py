@@ -19,12 +19,13 @@ from aiida_mlal.ml.training.problem import Problem
 
 BPNN = {"architecture": "bpnn", "hidden": [4], "cutoff": 3.5}
 MTP = {"architecture": "mtp", "level": 4, "radial_basis_size": 3, "cutoff": 3.5}
+GP = {"architecture": "gp", "cutoff": 3.5}
 OPTIMIZERS = {
-    "adam": ({"name": "adam", "learning_rate": 0.01}, BPNN),
-    "adam in batches": ({"name": "adam", "learning_rate": 0.01, "batch_size": 2}, BPNN),
-    "adam with rates": ({"name": "adam", "rates": {"networks": 0.01}}, BPNN),
+    "adam": ({"name": "adam", "learning_rate": 0.03}, BPNN),
+    "adam in batches": ({"name": "adam", "learning_rate": 0.03, "batch_size": 2}, BPNN),
+    "adam with rates": ({"name": "adam", "rates": {"networks": 0.03}}, BPNN),
     "adam with a schedule": (
-        {"name": "adam", "learning_rate": 0.02, "schedule": {"name": "linear"}},
+        {"name": "adam", "learning_rate": 0.05, "schedule": {"name": "linear"}},
         BPNN,
     ),
     "lbfgs": ({"name": "lbfgs"}, BPNN),
@@ -39,9 +40,10 @@ OPTIMIZERS = {
     ),
     "levenberg_marquardt": ({"name": "levenberg_marquardt", "ridge": 0.0}, BPNN),
     "levenberg_marquardt of mtp": ({"name": "levenberg_marquardt", "ridge": 0.0}, MTP),
-    "variable_projection": ({"name": "variable_projection"}, MTP),
+    "variable_projection": ({"name": "variable_projection", "ridge": 1e-13}, MTP),
+    "marginal_likelihood": ({"name": "marginal_likelihood"}, GP),
 }
-EPOCHS = 6
+EPOCHS = 12
 
 
 def labelled(n=6):
@@ -222,7 +224,7 @@ def test_options_that_cannot_be_run_are_refused(options, message):
         {"threads": 0},
         {"tolerance": -1.0},
         {"loss": {"energy": -1.0}},
-        {"loss": {"energy": 0.0, "force": 0.0}},
+        {"loss": {"energy": 0.0, "force": 0.0, "stress": 0.0}},
         {"loss": {"energy": math.nan}},
         {"loss": {"force": math.inf}},
         {"optimizer": {}},
