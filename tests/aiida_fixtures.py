@@ -91,7 +91,7 @@ def inputs(mlal_code, dataset, potential):
     node = PotentialData.from_potential(potential)
     return {
         "mlal.train": {"dataset": dataset, "model": MODEL, "training": TRAINING, "seed": 3},
-        "mlal.relax": {
+        "mlal.simulate": {
             "potential": node,
             "structures": dataset.subset([0, 1]),
             "simulation": {"name": "relax", "fmax": 0.5, "max_steps": 3},

@@ -166,7 +166,7 @@ tasks = [
     {"task": "label", "dataset": "start.safetensors", "calculator": {"name": "emt"}},
     {"task": "train", "dataset": "labelled.safetensors", "training": {"epochs": 2},
      "model": {"architecture": "bpnn", "prior": {"architecture": "morse"}, "ensemble": 2}},
-    {"task": "relax", "dataset": "start.safetensors",
+    {"task": "simulate", "dataset": "start.safetensors",
      "simulation": {"name": "relax", "max_steps": 2}},
     {"task": "select", "pool": "trajectory.safetensors", "train": "labelled.safetensors",
      "strategy": {"name": "final_uncertainty", "n": 2}},

@@ -19,8 +19,8 @@ class SimulateCalculation(TaskCalculation):
     each run ended is in ``results``.
     """
 
-    NAME: ClassVar[str] = "relax"
-    PARSER: ClassVar[str] = "mlal.relax"
+    NAME: ClassVar[str] = "simulate"
+    PARSER: ClassVar[str] = "mlal.simulate"
     POTENTIAL: ClassVar[str] = "potential.safetensors"
     STRUCTURES: ClassVar[str] = "structures.safetensors"
 

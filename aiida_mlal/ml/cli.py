@@ -262,17 +262,17 @@ def train(**options: Any) -> None:
     type=Options("name"),
     default="relax",
     show_default=True,
-    help='Such as \'{"name": "relax", "fmax": 0.03, "guard": {"break": 0.5}}\'.',
+    help='Name and options, such as \'{"name": "relax", "fmax": 0.03, "guard": {"break": 0.5}}\'.',
 )
 @ELEMENTS
 @output("trajectory.safetensors")
-def relax(**options: Any) -> None:
-    """Relax each of STRUCTURES with a POTENTIAL, and keep all frames.
+def simulate(**options: Any) -> None:
+    """Run a simulation with a POTENTIAL from each of STRUCTURES, and keep all frames.
 
     With an active set in the potential, the option "guard" of the simulation takes thresholds of
     the extrapolation grade: frames from "select" are candidates for a label, "break" ends a run.
     """
-    _do("relax", _files(options, "dataset"))
+    _do("simulate", _files(options, "dataset"))
 
 
 @mlal.command()

@@ -12,7 +12,7 @@ from aiida_mlal.report import graph
 
 STAGES = (
     ("mlal.train", "training"),
-    ("mlal.relax", "simulating"),
+    ("mlal.simulate", "simulating"),
     ("mlal.evaluate", "comparing with the test set"),
     ("mlal.select", "choosing what to label"),
     ("mlal.label", "labelling"),

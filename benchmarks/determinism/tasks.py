@@ -45,7 +45,7 @@ def campaign(name: str) -> None:
             "output": "dataset.safetensors",
         },
         {"task": "train", "model": MODELS[name], "training": training},
-        {"task": "relax", "simulation": {"name": "relax", "max_steps": 15}},
+        {"task": "simulate", "simulation": {"name": "relax", "max_steps": 15}},
         {
             "task": "select",
             "pool": "trajectory.safetensors",

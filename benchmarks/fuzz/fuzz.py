@@ -166,7 +166,7 @@ TASKS = [
         "training": {"epochs": 10, "loss": {"energy": 1.0, "force": 0.1}},
         "seed": 1,
     },
-    {"task": "relax", "simulation": {"name": "relax", "fmax": 0.03, "guard": {"break": 0.5}}},
+    {"task": "simulate", "simulation": {"name": "relax", "fmax": 0.03, "guard": {"break": 0.5}}},
     {"task": "select", "strategy": {"name": "final", "n": 2}, "filters": {"min_distance": 0.6}},
     {"task": "label", "calculator": {"name": "lj", "options": {"sigma": 2.3}}, "limits": {}},
 ]

@@ -7,7 +7,7 @@ from aiida.plugins import CalculationFactory
 
 from aiida_mlal.ml.tasks.runner import parse as parse_task
 
-ALL = ["evaluate", "grade", "label.ase", "relax", "select", "train"]
+ALL = ["evaluate", "grade", "label.ase", "select", "simulate", "train"]
 ALL = [f"mlal.{name}" for name in ALL]
 
 
@@ -73,9 +73,9 @@ def test_numbers_of_exit_codes_are_free_for_restarts(entry_point):
         ),
         ("mlal.train", {"model": {"architecture": "bpn"}}, "unknown model 'bpn', did you mean"),
         ("mlal.train", {"model": {"architecture": "bpnn", "cutof": 3.0}}, "did you mean 'cutoff'"),
-        ("mlal.relax", {"simulation": {"name": "relax", "fmaks": 1.0}}, "did you mean 'fmax'"),
-        ("mlal.relax", {"simulation": {"name": "relax", "fmax": -1.0}}, "expected fmax above 0"),
-        ("mlal.relax", {"simulation": {"fmax": 1.0}}, "expected a simulation as"),
+        ("mlal.simulate", {"simulation": {"name": "relax", "fmaks": 1.0}}, "did you mean 'fmax'"),
+        ("mlal.simulate", {"simulation": {"name": "relax", "fmax": -1.0}}, "expected fmax above 0"),
+        ("mlal.simulate", {"simulation": {"fmax": 1.0}}, "expected a simulation as"),
         ("mlal.select", {"query": {"name": "randon"}}, "unknown strategy 'randon', did you mean"),
         ("mlal.select", {"filters": {"min_distanc": 1.0}}, "did you mean 'min_distance'"),
         ("mlal.grade", {"grades": {"mode": "neighborhood"}}, "did you mean 'neighbourhood'"),
@@ -92,7 +92,7 @@ def test_a_wrong_option_is_found_before_submission(
 
 
 def test_training_can_begin_with_a_potential(generate_calc_job, inputs):
-    potential = inputs["mlal.relax"]["potential"]
+    potential = inputs["mlal.simulate"]["potential"]
     path, info = generate_calc_job("mlal.train", initial=potential)
     assert json.loads((path / "task.json").read_text())["initial"] == "initial.safetensors"
     assert (potential.uuid, "potential.safetensors", "initial.safetensors") in info.local_copy_list

@@ -37,7 +37,7 @@ def test_a_potential_is_trained_and_used(build):
     assert potential.elements == ["C", "Cu"]
     assert potential.base.attributes.get("training")["seed"] == 3
 
-    outputs, _ = finish(build("mlal.relax", potential=potential))
+    outputs, _ = finish(build("mlal.simulate", potential=potential))
     (first, second) = outputs["results"]["runs"]
     trajectory = outputs["trajectory"].configurations
     assert set(trajectory.info["run"].tolist()) == {0, 1}

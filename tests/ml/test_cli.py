@@ -51,7 +51,7 @@ def test_a_step_of_a_campaign_by_hand(folder):
     )
     assert trained["n_structures"] == 1
     simulation = '{"name": "relax", "max_steps": 3}'
-    runs = answer("relax", "start.xyz", "-p", "potential.safetensors", "-s", simulation)["runs"]
+    runs = answer("simulate", "start.xyz", "-p", "potential.safetensors", "-s", simulation)["runs"]
     assert len(runs) == 1
     chosen = answer(
         "select", "trajectory.safetensors", "--train", "labelled.safetensors",
@@ -79,7 +79,7 @@ def test_a_bare_name_stands_for_its_options(folder):
         (["label", "start.xyz", "-c", "emmt"], "did you mean 'emt'"),
         (["select", "cu.extxyz", "-s", "finla"], "did you mean 'final'"),
         (["select", "cu.extxyz", "-s", '{"name": "final", "m": 1}'], "unknown option 'm'"),
-        (["relax", "cu.extxyz", "-p", "cu.extxyz"], "is of no format of potentials"),
+        (["simulate", "cu.extxyz", "-p", "cu.extxyz"], "is of no format of potentials"),
         (["show", "nonsense.safetensors"], "not an intact safetensors file"),
         (["show", "nonsense.xyz"], "number of atoms: expected a whole number from 0"),
         (["show", "nonsense.foo"], "nonsense.foo"),
@@ -139,7 +139,9 @@ def test_types_keep_their_numbers(folder):
     training = '{"epochs": 1}'
     model = '{"architecture": "mtp", "level": 2}'
     run("train", "a.cfg", "-m", model, "-t", training, "--elements", "Zn,Cu", "-o", "p.almtp")
-    run("relax", "p.almtp", "start.xyz", "-s", '{"name": "relax", "max_steps": 1}', "-o", "c.cfg")
+    run(
+        "simulate", "p.almtp", "start.xyz", "-s", '{"name": "relax", "max_steps": 1}', "-o", "c.cfg"
+    )
     grade = ("grade", "p.almtp", "a.cfg", "--train", "a.cfg", "--mode", "neighbourhood")
     run(*grade, "-o", "d.cfg")
     run("cut", "d.cfg", "--threshold", "0.1", "-o", "e.cfg")
@@ -307,7 +309,7 @@ def test_training_keeps_the_active_set(grown):
     assert found["max_grade"] == pytest.approx(1, abs=1e-5)
     guard = {"break": 1.5, "max_force": None, "min_distance": None}
     simulation = json.dumps({"name": "relax", "max_steps": 2, "guard": guard})
-    runs = answer("relax", "potential.safetensors", "strange.extxyz", "-s", simulation)["runs"]
+    runs = answer("simulate", "potential.safetensors", "strange.extxyz", "-s", simulation)["runs"]
     assert {r["reason"] for r in runs} == {"uncertain"}
 
 

@@ -25,8 +25,8 @@ def written(inputs, configurations, potential):
             "result.json": result("train", epochs=2),
             "potential.safetensors": Checkpoint(potential).to_bytes(),
         },
-        "mlal.relax": {
-            "result.json": result("relax", runs=[]),
+        "mlal.simulate": {
+            "result.json": result("simulate", runs=[]),
             "trajectory.safetensors": configurations.to_bytes(),
         },
         "mlal.select": {
@@ -50,7 +50,7 @@ def written(inputs, configurations, potential):
 
 OUTPUTS = {
     "mlal.train": {"potential", "results"},
-    "mlal.relax": {"trajectory", "results"},
+    "mlal.simulate": {"trajectory", "results"},
     "mlal.select": {"selected", "selection"},
     "mlal.label.ase": {"dataset", "description"},
     "mlal.grade": {"graded", "results"},

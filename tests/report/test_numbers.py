@@ -69,7 +69,7 @@ def test_parity_has_what_was_predicted_only(report):
 def test_every_process_is_counted_once(report, small_campaign):
     assert sum(t.count for t in report.timings) == len(small_campaign.called_descendants)
     jobs = {t.process: t for t in report.timings if t.computing is not None}
-    assert set(jobs) == {"mlal.train", "mlal.relax", "mlal.select", "mlal.label.ase"}
+    assert set(jobs) == {"mlal.train", "mlal.simulate", "mlal.select", "mlal.label.ase"}
     assert all(t.computing <= t.wall for t in jobs.values())
     assert report.busy == pytest.approx(sum(t.computing for t in jobs.values()), rel=1e-6)
 

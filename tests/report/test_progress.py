@@ -23,7 +23,7 @@ def test_a_running_campaign_shows_its_stage_and_jobs(aiida_profile, aiida_localh
     campaign = WorkChainNode()
     campaign.set_process_state("waiting")
     campaign.store()
-    job = CalcJobNode(computer=aiida_localhost, process_type="aiida.calculations:mlal.relax")
+    job = CalcJobNode(computer=aiida_localhost, process_type="aiida.calculations:mlal.simulate")
     job.set_process_state("waiting")
     job.set_process_status("Monitoring scheduler: job state RUNNING")
     job.base.links.add_incoming(campaign, LinkType.CALL_CALC, "simulate_03")
@@ -32,7 +32,7 @@ def test_a_running_campaign_shows_its_stage_and_jobs(aiida_profile, aiida_localh
     assert found.iteration == 3
     assert found.stage.startswith("simulating")
     text = describe(found)
-    assert f"job {job.pk} mlal.relax: Monitoring scheduler" in text
+    assert f"job {job.pk} mlal.simulate: Monitoring scheduler" in text
     assert "iteration 3" in text
 
 

@@ -14,7 +14,7 @@ from aiida_mlal.data.dataset import DatasetData
 from aiida_mlal.data.potential import PotentialData
 from aiida_mlal.ml.configurations import Configurations
 
-NAMESPACES = {"mlal.train": "train", "mlal.relax": "simulate"}
+NAMESPACES = {"mlal.train": "train", "mlal.simulate": "simulate"}
 
 
 @pytest.fixture
@@ -161,11 +161,11 @@ def test_interrupted_simulation_goes_on_and_gives_the_whole(build_base, potentia
         relax.run(potential, structures, stop)
     computed = caught.value.computed
     files = {
-        **ending("relax", "interrupted", runs=[as_dict(run) for run in computed.runs]),
+        **ending("simulate", "interrupted", runs=[as_dict(run) for run in computed.runs]),
         "trajectory.safetensors": computed.trajectory.to_bytes(),
     }
     builder = build_base(
-        "mlal.relax",
+        "mlal.simulate",
         files,
         structures=DatasetData(structures),
         potential=PotentialData.from_potential(potential),

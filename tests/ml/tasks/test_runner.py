@@ -130,7 +130,7 @@ def test_runs_in_the_folder_of_the_task_and_comes_back(tmp_path, monkeypatch):
 def test_composed_tasks_are_parsed_again():
     for name, options in {
         "train": {"model": {"architecture": "bpnn"}, "training": {"epochs": 3}, "seed": 4},
-        "relax": {"simulation": {"name": "relax", "fmax": 0.1}},
+        "simulate": {"simulation": {"name": "relax", "fmax": 0.1}},
         "select": {"strategy": {"name": "final", "n": 2}},
         "label": {"calculator": {"name": "emt"}},
         "evaluate": {},
@@ -145,8 +145,8 @@ def test_composed_tasks_are_parsed_again():
     [
         ({"task": "train", "model": {"architecture": "bpnm"}, "training": {}}, "'bpnn'"),
         ({"task": "train", "model": {"architecture": "bpnn"}, "training": {"epoch": 1}}, "epochs"),
-        ({"task": "relax", "simulation": {"name": "relax", "fmaks": 1}}, "'fmax'"),
-        ({"task": "relax", "simulation": {}}, "expected a simulation"),
+        ({"task": "simulate", "simulation": {"name": "relax", "fmaks": 1}}, "'fmax'"),
+        ({"task": "simulate", "simulation": {}}, "expected a simulation"),
         ({"task": "select", "strategy": {"name": "final", "k": 1}}, "'n'"),
         ({"task": "select", "strategy": {"name": "final"}, "filters": {"max_forc": 1}}, "max_f"),
         ({"task": "label", "calculator": {"name": "emmt"}}, "'emt'"),
@@ -258,6 +258,6 @@ def test_execute_says_the_same_in_a_thread():
 
 
 def test_runner_has_no_task_of_its_own():
-    tasks = {"evaluate", "grade", "label", "relax", "select", "train"}
+    tasks = {"evaluate", "grade", "label", "select", "simulate", "train"}
     assert set(parts.names("tasks")) == tasks
     assert runner.VERSION == 1

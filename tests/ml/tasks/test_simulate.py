@@ -10,7 +10,7 @@ import pytest
 from aiida_mlal.ml.configurations import Configurations
 from aiida_mlal.ml.tasks.runner import execute
 
-TASK = {"task": "relax", "simulation": {"name": "relax", "fmax": 0.01, "max_steps": 50}}
+TASK = {"task": "simulate", "simulation": {"name": "relax", "fmax": 0.01, "max_steps": 50}}
 
 MLAL = "from aiida_mlal.ml.cli import mlal; mlal()"
 
