@@ -113,8 +113,43 @@ def pairs(observed: Sequence[Observations]) -> Iterator[tuple[int, int, slice, s
             yield i, j, parts[i], parts[j]
 
 
-class Posterior:
-    """The process after observations.
+class Conditioned:
+    """A process after observations, as far as variances go: they depend on no value.
+
+    Parameters
+    ----------
+    observed
+        Structures, their features not scaled.
+    prior
+        Before the observations.
+    factor
+        The lower Cholesky factor of the covariance matrix of the observations and their noise.
+    """
+
+    def __init__(
+        self,
+        observed: Sequence[Observations],
+        prior: Hyperparameters,
+        factor: Float[Tensor, "observations observations"],
+    ) -> None:
+        self.prior, self.factor = prior, factor
+        self.observed = [one.scaled(prior.lengths) for one in observed]
+        self.composition = torch.cat([one.composition(len(prior.lengths)) for one in observed])
+
+    def covariance(self, query: Observations) -> Float[Tensor, "queries queries"]:
+        """Return the covariances of what would be observed elsewhere, in the units of values."""
+        prior = self.prior
+        mine = query.scaled(prior.lengths)
+        known = prior.variance * torch.cat([covariance(mine, one) for one in self.observed], dim=1)
+        counts = query.composition(len(prior.lengths))
+        known = known + prior.offset * counts @ self.composition.T
+        before = prior.variance * covariance(mine, mine) + prior.offset * counts @ counts.T
+        halves = torch.linalg.solve_triangular(self.factor, known.T, upper=False)
+        return before - halves.T @ halves
+
+
+class Posterior(Conditioned):
+    """The process after observations of values.
 
     Parameters
     ----------
@@ -135,17 +170,15 @@ class Posterior:
         noise: Float[Tensor, " observations"],
         prior: Hyperparameters,
     ) -> None:
-        self.prior, self.values = prior, values
-        self.observed = [one.scaled(prior.lengths) for one in observed]
-        n_elements = len(prior.lengths)
-        self.composition = torch.cat([one.composition(n_elements) for one in observed])
+        super().__init__(observed, prior, values.new_empty(0, 0))
+        self.values = values
         self.unit = values.new_empty(len(values), len(values))
         for i, j, rows, columns in pairs(self.observed):
             block = covariance(self.observed[i], self.observed[j])
             self.unit[rows, columns], self.unit[columns, rows] = block, block.T
         whole = prior.variance * self.unit + prior.offset * self.composition @ self.composition.T
         whole.diagonal().add_(noise**2 + JITTER * prior.variance)
-        self.factor: Tensor = torch.linalg.cholesky(whole)
+        self.factor = torch.linalg.cholesky(whole)
         self.weights: Tensor = torch.cholesky_solve(values[:, None], self.factor)[:, 0]
 
     @property
@@ -167,17 +200,6 @@ class Posterior:
                 block = (covariance(one, other) * weight).sum()
                 by_lengths += torch.autograd.grad(block, lengths)[0]
         return by_lengths / self.prior.lengths, by_variance
-
-    def covariance(self, query: Observations) -> Float[Tensor, "queries queries"]:
-        """Return the covariances of what would be observed elsewhere, in the units of values."""
-        prior = self.prior
-        mine = query.scaled(prior.lengths)
-        known = prior.variance * torch.cat([covariance(mine, one) for one in self.observed], dim=1)
-        counts = query.composition(len(prior.lengths))
-        known = known + prior.offset * counts @ self.composition.T
-        before = prior.variance * covariance(mine, mine) + prior.offset * counts @ counts.T
-        halves = torch.linalg.solve_triangular(self.factor, known.T, upper=False)
-        return before - halves.T @ halves
 
 
 JITTER = 1e-10

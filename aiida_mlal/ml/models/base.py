@@ -21,11 +21,16 @@ from aiida_mlal.ml.models.layers import LayerGradient
 
 if TYPE_CHECKING:
     from aiida_mlal.ml.fast.engine import Engine
+    from aiida_mlal.ml.models.observed import Process
 
 PREDICTED = 20_000
 """Of how many atoms energies and forces are predicted at a time."""
 
-ABILITIES = {"last_layer": "last layer", "features": "descriptors of atoms"}
+ABILITIES = {
+    "last_layer": "last layer",
+    "features": "descriptors of atoms",
+    "process": "Gaussian process",
+}
 """Methods that only some potentials have, and what these have then."""
 
 
@@ -358,6 +363,11 @@ class Potential(nn.Module, ABC):
     def features(self, graph: Graph) -> Float[Tensor, "atoms features"]:
         """Describe each atom by what its energy is read off; ``ValueError`` if nothing does."""
         raise lacking(self.describe()["architecture"], "features")
+
+    @property
+    def process(self) -> "Process":
+        """The Gaussian process whose mean this is, or is on a prior; ``ValueError`` if none is."""
+        raise lacking(self.describe()["architecture"], "process")
 
     def layer_gradients(self, graph: Graph) -> list[LayerGradient]:
         """Return derivatives of atomic energies by the weights of linear layers, as products.

@@ -105,7 +105,7 @@ class DescriptorPotential(Potential):
         prediction = Prediction(*(torch.stack(values) for values in zip(*parts)))
         return prediction if learning else prediction.detach()
 
-    def prepare(self, graph: Graph) -> Prepared:
+    def prepare(self, graph: Graph) -> "Described":
         """Compute the features and their derivatives once."""
         return Described.of(self, graph)
 

@@ -11,10 +11,11 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from aiida_mlal.ml.descriptors.symmetry_functions import SymmetryFunctionOptions, SymmetryFunctions
-from aiida_mlal.ml.gaussian_process import Posterior
+from aiida_mlal.ml.gaussian_process import Hyperparameters, Posterior
 from aiida_mlal.ml.graph import Graph
 from aiida_mlal.ml.models.base import Potential
 from aiida_mlal.ml.models.descriptor import DescriptorPotential
+from aiida_mlal.ml.models.observed import Process
 from aiida_mlal.ml.options import as_dict, build
 
 
@@ -61,6 +62,7 @@ class GP(DescriptorPotential):
 
     Options = GPOptions
     is_random: ClassVar[bool] = False
+    uncertainty: ClassVar[str | None] = "gp_std"
     usual_training = MappingProxyType(
         {
             "epochs": 20,
@@ -70,6 +72,8 @@ class GP(DescriptorPotential):
     )
 
     variance: Tensor
+    noise: Tensor
+    offset: Tensor
     constants: Tensor
     environments: Tensor
     element: Tensor
@@ -91,6 +95,8 @@ class GP(DescriptorPotential):
         self.register_buffer("_groups", groups, persistent=False)
         self.lengths = nn.Parameter(torch.ones(n, 2, dtype=torch.float64))
         self.register_buffer("variance", torch.ones((), dtype=torch.float64))
+        self.register_buffer("noise", zeros(3))
+        self.register_buffer("offset", zeros(()))
         self.register_buffer("constants", zeros(n))
         self.register_buffer("environments", zeros(n_environments, n_features))
         self.register_buffer("element", torch.zeros(n_environments, dtype=torch.long))
@@ -103,6 +109,16 @@ class GP(DescriptorPotential):
     def scales(self) -> Float[Tensor, "elements features"]:
         """The length scale of each feature, for each element."""
         return self.lengths[:, self._groups]
+
+    @property
+    def prior(self) -> Hyperparameters:
+        """Of the process, before any label."""
+        return Hyperparameters(self.scales.detach(), self.variance, float(self.offset))
+
+    @property
+    def process(self) -> Process:
+        """The potential itself."""
+        return self
 
     def features(self, graph: Graph) -> Float[Tensor, "atoms features"]:
         """Return the symmetry functions of each atom."""
@@ -124,6 +140,7 @@ class GP(DescriptorPotential):
         """Take over the mean of a posterior."""
         prior, observed = posterior.prior, posterior.observed
         self.variance.copy_(prior.variance)
+        self.offset.fill_(prior.offset)
         self.constants.copy_(prior.offset * posterior.composition.T @ posterior.weights)
         self.element = torch.cat([one.species for one in observed])
         scaled = torch.cat([one.features for one in observed])

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from functools import reduce
 from operator import add
-from typing import Any, ClassVar, cast
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 import numpy as np
 import torch
@@ -15,6 +15,9 @@ from aiida_mlal.ml.graph import Graph
 from aiida_mlal.ml.models.base import Potential, Prediction, common_elements
 from aiida_mlal.ml.models.layers import LayerGradient
 from aiida_mlal.ml.models.registry import restore
+
+if TYPE_CHECKING:
+    from aiida_mlal.ml.models.observed import Process
 
 
 class Sum(Potential):
@@ -77,6 +80,13 @@ class Sum(Potential):
         if not self._learning:
             return super().features(graph)
         return torch.cat([term.features(_within(graph, term)) for term in self._learning], dim=1)
+
+    @property
+    def process(self) -> "Process":
+        """That of the only term that is trained."""
+        if len(self._learning) != 1:
+            return super().process
+        return self._learning[0].process
 
     def layer_gradients(self, graph: Graph) -> list[LayerGradient]:
         """Return the layers of all terms."""

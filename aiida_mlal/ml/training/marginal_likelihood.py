@@ -5,16 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from math import log, nan
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from typing import TYPE_CHECKING
 
 from aiida_mlal.ml.training.optimizers import Optimizer
 
 if TYPE_CHECKING:
     import numpy as np
-    from torch import Tensor
 
-    from aiida_mlal.ml.gaussian_process import Observations, Posterior
-    from aiida_mlal.ml.models.descriptor import Described
+    from aiida_mlal.ml.gaussian_process import Posterior
     from aiida_mlal.ml.training.problem import Problem
 
 LARGEST = 12_000
@@ -22,24 +20,6 @@ LARGEST = 12_000
 
 SCALES = (0.05, 50.0)
 """Bounds of length scales, in units of the features."""
-
-UPPER = [0, 1, 2, 4, 5, 8]
-"""Components of a symmetric matrix that are independent, counted row by row."""
-
-
-@runtime_checkable
-class Process(Protocol):
-    """A potential that is the mean of a Gaussian process."""
-
-    lengths: Tensor
-    variance: Tensor
-
-    @property
-    def scales(self) -> Tensor:
-        """The length scale of each feature for each element, a function of ``lengths``."""
-
-    def learn(self, posterior: Posterior) -> None:
-        """Take over the mean of a posterior."""
 
 
 @dataclass(frozen=True)
@@ -87,6 +67,7 @@ class MarginalLikelihood(Optimizer):
 
         from aiida_mlal.ml.gaussian_process import Hyperparameters, Posterior
         from aiida_mlal.ml.models.descriptor import Described
+        from aiida_mlal.ml.models.observed import Process, observed
 
         process, described = problem.potential, problem.prepared
         if not isinstance(process, Process) or not isinstance(described, Described):
@@ -94,8 +75,26 @@ class MarginalLikelihood(Optimizer):
                 "marginal_likelihood is for Gaussian processes, such as 'gp', this is "
                 f"{problem.potential.describe()['architecture']!r}"
             )
-        observed, values, noise = self._observations(problem, described)
-        numbers = [process.lengths, *(one.features for one in observed)]
+        weights = problem.weights
+        noise = torch.tensor(
+            [
+                sigma if weight else 0.0
+                for sigma, weight in (
+                    (self.energy_noise, weights.energy),
+                    (self.force_noise, weights.force),
+                    (self.stress_noise, weights.stress),
+                )
+            ]
+        )
+        process.noise.copy_(noise)
+        known = observed(described, problem.targets, process.noise)
+        if len(known.values) > LARGEST:
+            raise ValueError(
+                f"a Gaussian process of {len(known.values)} labels (energies, components of forces "
+                "and stresses) is too large for marginal_likelihood, which solves for "
+                f"{LARGEST} at most: learn from fewer structures, or choose another model"
+            )
+        numbers = [process.lengths, *(one.features for one in known.structures)]
         if not all(bool(part.isfinite().all()) for part in numbers):
             yield nan
             return
@@ -109,7 +108,7 @@ class MarginalLikelihood(Optimizer):
             with torch.no_grad():
                 process.lengths.copy_(found[:-1].reshape(process.lengths.shape))
             prior = Hyperparameters(process.scales.detach(), found[-1], self.offset**2)
-            return Posterior(observed, values, noise, prior)
+            return Posterior(*known, prior)
 
         def loss(parameters: np.ndarray) -> tuple[float, np.ndarray]:
             now = posterior(parameters)
@@ -135,50 +134,3 @@ class MarginalLikelihood(Optimizer):
         with torch.no_grad():
             process.learn(posterior(best))
             yield float(problem.loss())
-
-    def _observations(
-        self, problem: Problem, described: Described
-    ) -> tuple[list[Observations], Tensor, Tensor]:
-        """Return what the labels are of, their values, and the standard deviations of noise."""
-        import torch
-
-        from aiida_mlal.ml.gaussian_process import Observations
-
-        targets, weights = problem.targets, problem.weights
-        volumes = described.graph.volumes
-        observed, values, noise = [], [], []
-        for structures, atoms in described.alike():
-            maps = described.maps(structures, atoms)
-            n_forces = 3 * atoms.shape[1]
-            for one, mine, slopes in zip(structures.tolist(), atoms, maps):
-                energy = targets.energies[one : one + 1]
-                forces = targets.forces[mine].flatten()
-                virial = (targets.stresses[one] * volumes[one]).flatten()[UPPER]
-                with_energy = energy.isfinite() & bool(weights.energy)
-                with_forces = forces.isfinite() & bool(weights.force)
-                with_virial = virial.isfinite() & bool(weights.stress)
-                square = slopes[n_forces:].unflatten(0, (3, 3))
-                virials = ((square + square.transpose(0, 1)) / 2).flatten(0, 1)[UPPER]
-                observed.append(
-                    Observations(
-                        described.features[mine],
-                        described.species[mine],
-                        int(with_energy),
-                        torch.cat([slopes[:n_forces][with_forces], virials[with_virial]]),
-                    )
-                )
-                values += [energy[with_energy], forces[with_forces], virial[with_virial]]
-                for kind, sigma in (
-                    (with_energy, self.energy_noise),
-                    (with_forces, self.force_noise),
-                    (with_virial, self.stress_noise * float(volumes[one])),
-                ):
-                    noise.append(energy.new_full((int(kind.sum()),), sigma))
-        n = sum(map(len, observed))
-        if n > LARGEST:
-            raise ValueError(
-                f"a Gaussian process of {n} labels (energies, components of forces and stresses) "
-                f"is too large for marginal_likelihood, which solves for {LARGEST} at most: learn "
-                "from fewer structures, or choose another model"
-            )
-        return observed, torch.cat(values), torch.cat(noise)

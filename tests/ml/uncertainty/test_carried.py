@@ -102,7 +102,7 @@ def test_what_training_leaves_out_is_known_before(copper, trained):
             measure.check_carried(made)
 
 
-@pytest.mark.parametrize("options", [*MEASURES, {"name": "force_std"}], ids=str)
+@pytest.mark.parametrize("options", [*MEASURES, {"name": "force_std"}, {"name": "gp_std"}], ids=str)
 @pytest.mark.parametrize(
     "model", [GMNN, {**GMNN, "ensemble": 2}, {"architecture": "mtp", "level": 4}], ids=str
 )
@@ -114,7 +114,9 @@ def test_a_model_that_a_measure_does_not_suit_is_known_by_its_options(copper, mo
         carry(potential, options, labelled[:4], labelled[4:])
         measure.measure(potential, copper)
     except ValueError:
-        with pytest.raises(ValueError, match=r"has no last layer|spread of a committee"):
+        with pytest.raises(
+            ValueError, match=r"has no last layer|spread of a comm|no Gaussian process"
+        ):
             measure.check_model(ModelOptions.parse(model))
     else:
         measure.check_model(ModelOptions.parse(model))

@@ -1,0 +1,126 @@
+"""The labels of structures as observations of a Gaussian process of their environments."""
+
+from collections.abc import Iterator
+from typing import NamedTuple, Protocol, runtime_checkable
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from aiida_mlal.ml.configurations import Configurations
+from aiida_mlal.ml.gaussian_process import Hyperparameters, Observations, Posterior
+from aiida_mlal.ml.graph import Graph
+from aiida_mlal.ml.models.base import Prediction
+from aiida_mlal.ml.models.descriptor import Described
+
+UPPER = [0, 1, 2, 4, 5, 8]
+"""Components of a symmetric matrix that are independent, counted row by row."""
+
+
+@runtime_checkable
+class Process(Protocol):
+    """A potential that is the mean of a Gaussian process.
+
+    Attributes
+    ----------
+    cutoff
+        In Å.
+    variance
+        Of the energy of an atom, in eV².
+    noise
+        Standard deviations of the labels it was learned from: energies (eV), components of forces
+        (eV/Å) and of stresses (eV/Å³); 0 where they were left out.
+    """
+
+    cutoff: float
+    variance: Tensor
+    noise: Tensor
+
+    @property
+    def lengths(self) -> Tensor:
+        """The parameters that the length scales depend on."""
+
+    @property
+    def scales(self) -> Tensor:
+        """The length scale of each feature for each element, a function of ``lengths``."""
+
+    @property
+    def prior(self) -> Hyperparameters:
+        """Of the process, before any label."""
+
+    def learn(self, posterior: Posterior) -> None:
+        """Take over the mean of a posterior."""
+
+    def graph(self, configurations: Configurations) -> Graph:
+        """Return the graph of structures as this potential wants it."""
+
+    def prepare(self, graph: Graph) -> Described:
+        """Compute the features and their derivatives once."""
+
+
+class Observed(NamedTuple):
+    """The labels of some structures.
+
+    Attributes
+    ----------
+    structures
+        What was observed of each.
+    values
+        Energies (eV), and derivatives of the energy by the strain of a component of a force (eV/Å)
+        or by a component of the virial (eV), structure by structure.
+    noise
+        Standard deviation of each.
+    """
+
+    structures: list[Observations]
+    values: Float[Tensor, " observations"]
+    noise: Float[Tensor, " observations"]
+
+
+def observed(described: Described, targets: Prediction, noise: Float[Tensor, "3"]) -> Observed:
+    """Return all labels that are numbers, of the kinds that have a noise above 0."""
+    volumes = described.graph.volumes
+    structures, values, deviations = [], [], []
+    learned = noise > 0
+    for one, mine, slopes in _each(described):
+        energy = targets.energies[one : one + 1]
+        forces = targets.forces[mine].flatten()
+        virial = (targets.stresses[one] * volumes[one]).flatten()[UPPER]
+        n_forces = len(forces)
+        square = slopes[n_forces:].unflatten(0, (3, 3))
+        virials = ((square + square.transpose(0, 1)) / 2).flatten(0, 1)[UPPER]
+        of_energy, of_forces, of_virial = (
+            part.isfinite() & wanted for part, wanted in zip((energy, forces, virial), learned)
+        )
+        structures.append(
+            Observations(
+                described.features[mine],
+                described.species[mine],
+                int(of_energy),
+                torch.cat([slopes[:n_forces][of_forces], virials[of_virial]]),
+            )
+        )
+        values += [energy[of_energy], forces[of_forces], virial[of_virial]]
+        for kind, sigma in zip(
+            (of_energy, of_forces, of_virial), (noise[0], noise[1], noise[2] * volumes[one])
+        ):
+            deviations.append(sigma.to(energy).expand(int(kind.sum())))
+    return Observed(structures, torch.cat(values), torch.cat(deviations))
+
+
+def energies_and_forces(
+    described: Described,
+) -> Iterator[tuple[int, Int[Tensor, " atoms"], Observations]]:
+    """Yield the place of each structure, its atoms in some order, and what could be observed of it.
+
+    That is the energy, then the components of the forces on the atoms in this order.
+    """
+    for one, mine, slopes in _each(described):
+        features, species = described.features[mine], described.species[mine]
+        yield one, mine, Observations(features, species, 1, slopes[: 3 * len(mine)])
+
+
+def _each(described: Described) -> Iterator[tuple[int, Tensor, Tensor]]:
+    """Yield the place of each structure with atoms, these, and its map from slopes."""
+    for structures, atoms in described.alike():
+        yield from zip(structures.tolist(), atoms, described.maps(structures, atoms))

@@ -1,0 +1,178 @@
+"""Standard deviations of the posterior of a Gaussian process."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, ClassVar
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.utils.weak import WeakIdKeyDictionary
+
+from aiida_mlal.ml.configurations import Configurations
+from aiida_mlal.ml.gaussian_process import Conditioned, Posterior
+from aiida_mlal.ml.graph import Graph
+from aiida_mlal.ml.models.base import Potential, Prediction
+from aiida_mlal.ml.models.observed import Observed, Process, energies_and_forces, observed
+from aiida_mlal.ml.uncertainty.active_set import fingerprint
+from aiida_mlal.ml.uncertainty.base import Fitted, GraphMeasure, Uncertainties, Uncertainty
+
+if TYPE_CHECKING:
+    from aiida_mlal.ml.models.factory import ModelOptions
+
+PREFIX = "gp_std."
+"""Before the names of its tensors, among the extras of a potential."""
+
+CARRIED = "the covariances of what a Gaussian process learned from"
+"""What potentials carry, in words."""
+
+_READ = WeakIdKeyDictionary()  # factors in extras, and the processes made of them
+
+
+@dataclass(frozen=True)
+class _ProcessStd(Uncertainty):
+    """What both have in common.
+
+    The variance of a prediction is that of the prior less what the labels tell (Rasmussen and
+    Williams, equation 2.26). It grows up to the variance of the prior with the distance from the
+    labelled environments, so that it needs no ``Domain``; it knows of no model that is wrong.
+    """
+
+    has_domain: ClassVar[bool] = False
+
+    def check_model(self, model: "ModelOptions") -> None:
+        """Want a Gaussian process."""
+        model.check_able("process")
+
+    @property
+    def carried(self) -> frozenset[str]:
+        """The covariances, whichever of the two it was trained for."""
+        return frozenset({CARRIED})
+
+    def fitted(
+        self,
+        potential: Potential,
+        configurations: Configurations,
+        held_out: Configurations | None = None,
+    ) -> Fitted:
+        """Return the structures that were learned from, and the factor of their covariances."""
+        if held_out is not None and len(held_out):
+            aside = np.isin(configurations.keys, held_out.keys)
+            configurations = configurations[np.flatnonzero(~aside)]
+        process = potential.process
+        with torch.no_grad():
+            posterior = Posterior(*_observed(process, configurations), process.prior)
+        tensors = {
+            "factor": posterior.factor.contiguous(),
+            "configurations": _bytes(configurations.to_bytes()),
+            "fingerprint": _bytes(fingerprint(potential).encode()),
+        }
+        about = {"n_structures": len(configurations), "n_labels": len(posterior.factor)}
+        return Fitted({PREFIX + name: tensor for name, tensor in tensors.items()}, about)
+
+    @classmethod
+    def is_carried_by(cls, potential: Potential) -> bool:
+        """Return whether a potential carries the covariances."""
+        return f"{PREFIX}factor" in potential.extras
+
+    def of_graph(self, potential: Potential) -> GraphMeasure:
+        """Return what needs no prediction."""
+        return partial(self.of, potential)
+
+
+@dataclass(frozen=True)
+class ProcessForceStd(_ProcessStd):
+    """Standard deviation of the force vector of the least known atom.
+
+    The variances of the components of the force are added for each atom.
+    """
+
+    kind: ClassVar[str] = "gp_std"
+    unit: ClassVar[str] = "eV/Å"
+
+    @property
+    def is_of_forces(self) -> bool:
+        """It does: energy and stress don't count."""
+        return True
+
+    def of(
+        self, potential: Potential, graph: Graph, committee: Prediction | None = None
+    ) -> Uncertainties:
+        """Return standard deviations; ``ValueError`` without the covariances."""
+        values, per_atom = np.zeros(len(graph.volumes)), np.zeros(len(graph.numbers))
+        for one, atoms, variances in _variances(potential, graph):
+            mine = np.sqrt(variances[1:].reshape(-1, 3).sum(axis=1))
+            per_atom[atoms.numpy(force=True)] = mine
+            values[one] = mine.max()
+        return Uncertainties(self.kind, self.unit, values, per_atom)
+
+
+@dataclass(frozen=True)
+class ProcessEnergyStd(_ProcessStd):
+    """Standard deviation of the energy, divided by the number of atoms."""
+
+    kind: ClassVar[str] = "gp_energy_std"
+    unit: ClassVar[str] = "eV/atom"
+
+    def of(
+        self, potential: Potential, graph: Graph, committee: Prediction | None = None
+    ) -> Uncertainties:
+        """Return standard deviations; ``ValueError`` without the covariances."""
+        values = np.zeros(len(graph.volumes))
+        for one, atoms, variances in _variances(potential, graph):
+            values[one] = np.sqrt(variances[0]) / len(atoms)
+        return Uncertainties(self.kind, self.unit, values)
+
+
+def _variances(
+    potential: Potential, graph: Graph
+) -> Iterator[tuple[int, Tensor, Float[np.ndarray, " queries"]]]:
+    """Yield the place of each structure, its atoms, and variances of energy and forces."""
+    known, process = _stored(potential), potential.process
+    described = process.prepare(graph.within(process.cutoff))
+    with torch.no_grad():
+        for one, atoms, query in energies_and_forces(described):
+            variances = known.covariance(query).diagonal().clamp(min=0)
+            yield one, atoms, variances.numpy(force=True)
+
+
+def _stored(potential: Potential) -> Conditioned:
+    """Return the process that a potential carries, as far as variances go."""
+    extras = potential.extras
+    if f"{PREFIX}factor" not in extras:
+        raise ValueError(
+            f"the potential does not carry {CARRIED}: train it with {{'name': 'gp_std'}} as the "
+            "option 'uncertainty'"
+        )
+    factor = extras[f"{PREFIX}factor"]
+    if factor not in _READ:
+        about = extras[f"{PREFIX}fingerprint"].cpu().numpy().tobytes().decode()
+        if about != fingerprint(potential):
+            raise ValueError(
+                "the covariances are of other weights than those of the potential: make them "
+                "again from the training set"
+            )
+        content = extras[f"{PREFIX}configurations"].cpu().numpy().tobytes()
+        process = potential.process
+        with torch.no_grad():
+            known = _observed(process, Configurations.from_bytes(content)).structures
+        _READ[factor] = Conditioned(known, process.prior, factor)
+    found: Conditioned = _READ[factor]
+    return found
+
+
+def _observed(process: Process, structures: Configurations) -> Observed:
+    described = process.prepare(process.graph(structures))
+    labels = Prediction(
+        *(
+            torch.tensor(values)
+            for values in (structures.energies, structures.forces, structures.stresses)
+        )
+    )
+    return observed(described, labels, process.noise)
+
+
+def _bytes(content: bytes) -> Tensor:
+    return torch.from_numpy(np.frombuffer(content, np.uint8).copy())

@@ -1,0 +1,215 @@
+"""What a Gaussian process says of its own errors."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from ase.build import add_adsorbate, fcc100
+from ase.calculators.emt import EMT
+from scipy.stats import spearmanr
+
+from aiida_mlal.ml import parts
+from aiida_mlal.ml.configurations import Configurations
+from aiida_mlal.ml.formats.files import read
+from aiida_mlal.ml.models.checkpoint import Checkpoint
+from aiida_mlal.ml.models.factory import ModelOptions
+from aiida_mlal.ml.options import build
+from aiida_mlal.ml.selection.select import select
+from aiida_mlal.ml.simulation.guard import Guard
+from aiida_mlal.ml.training.fit import fit
+from aiida_mlal.ml.training.options import TrainingOptions
+from aiida_mlal.ml.uncertainty.carried import carry, measure_of
+from aiida_mlal.ml.uncertainty.gp_std import ProcessEnergyStd, ProcessForceStd
+
+HERE = Path(__file__).parent
+MODEL = {"architecture": "gp", "cutoff": 5.0}
+OPTIONS = {"epochs": 12, "optimizer": {"name": "marginal_likelihood"}}
+
+
+def slab(seed, size=0.08):
+    atoms = fcc100("Cu", (2, 2, 2), vacuum=6)
+    atoms.pbc = True, True, False
+    add_adsorbate(atoms, "C", 1.4, "hollow")
+    atoms.rattle(size, seed=seed)
+    atoms.calc = EMT()
+    atoms.get_forces()
+    return atoms
+
+
+def learned(train, model=MODEL, **options):
+    potential = ModelOptions.parse(model).build(list(train.elements), 0)
+    fit(potential, train, build(TrainingOptions, OPTIONS | options), 0)
+    return potential
+
+
+@pytest.fixture(scope="module")
+def frames():
+    return Configurations.from_ase([slab(seed) for seed in range(6)])
+
+
+@pytest.fixture(scope="module", params=[None, {"architecture": "morse"}], ids=["alone", "on Morse"])
+def potential(request, frames):
+    found = learned(frames[:3], MODEL | ({} if request.param is None else {"prior": request.param}))
+    carry(found, {"name": "gp_std"}, frames[:3])
+    return found
+
+
+def by_definition(potential, train, asked):
+    """Standard deviations of energy and forces from covariances of displaced structures.
+
+    A force is a difference of energies of displaced structures, whose covariances are sums of the
+    kernel over pairs of atoms.
+    """
+    process, step = potential.process, 1e-3
+    lengths, variance = process.scales.detach(), float(process.variance)
+
+    def rows(one):
+        """Features and weights of the structures whose energies make up each observation."""
+        n = len(one.numbers)
+        moved = [one.positions]
+        for k in range(3 * n):
+            for sign in (1, -1):
+                there = one.positions.copy()
+                there.flat[k] += sign * step
+                moved.append(there)
+        atoms = one.to_ase()[0]
+        images = []
+        for positions in moved:
+            image = atoms.copy()
+            image.set_constraint()
+            image.positions = positions
+            images.append(image)
+        graph = process.graph(Configurations.from_ase(images))
+        x = process.features(graph).detach().reshape(len(moved), n, -1)
+        combine = torch.zeros(1 + 3 * n, len(moved), dtype=torch.float64)
+        combine[0, 0] = 1
+        for k in range(3 * n):
+            combine[1 + k, 1 + 2 * k], combine[1 + k, 2 + 2 * k] = -0.5 / step, 0.5 / step
+        return x, process.species(graph.numbers).reshape(len(moved), n)[0], combine
+
+    def covariances(one, other):
+        (x, kinds, a), (y, others, b) = one, other
+        total = torch.zeros(len(x), len(y), dtype=torch.float64)
+        for i, z in enumerate(kinds):
+            mine = others == z
+            scaled = x[:, i] / lengths[z]
+            near = (scaled[:, None, None] - (y[:, mine] / lengths[z])[None]).square().sum(-1)
+            total += (variance * torch.exp(-near / 2)).sum(-1)
+        counts = [torch.bincount(k, minlength=len(lengths)).double() for k in (kinds, others)]
+        total += float(process.offset) * float(counts[0] @ counts[1])
+        return a @ total @ b.T
+
+    known, query = [rows(one) for one in train], rows(asked)
+    whole = torch.cat([torch.cat([covariances(a, b) for b in known], 1) for a in known])
+    noise = torch.cat(
+        [torch.tensor([process.noise[0]] + [process.noise[1]] * (len(k[2]) - 1)) for k in known]
+    )
+    whole.diagonal().add_(noise**2)
+    beside = torch.cat([covariances(query, k) for k in known], 1)
+    left = covariances(query, query) - beside @ torch.linalg.solve(whole, beside.T)
+    return left.diagonal().clamp(min=0).sqrt().numpy()
+
+
+def test_it_is_the_dense_definition_with_finite_differences(potential, frames):
+    asked = frames[4]
+    expected = by_definition(potential, frames[:3], asked)
+    found = ProcessForceStd().measure(potential, asked)
+    per_atom = np.sqrt((expected[1:].reshape(-1, 3) ** 2).sum(axis=1))
+    np.testing.assert_allclose(found.per_atom, per_atom, rtol=2e-2, atol=2e-3)
+    assert found.values == pytest.approx(found.per_atom.max())
+    energy = ProcessEnergyStd().measure(potential, asked).values
+    assert energy * len(asked.numbers) == pytest.approx(expected[0], rel=2e-2, abs=2e-3)
+
+
+def test_it_is_small_on_labels_and_grows_away_from_them(potential, frames):
+    near = ProcessForceStd().measure(potential, frames[:3])
+    assert near.values.max() < 0.02
+    sizes = (0.08, 0.2, 0.4)
+    away = Configurations.from_ase([slab(9, size) for size in sizes])
+    values = ProcessForceStd().measure(potential, away).values
+    assert (np.diff(values) > 0).all()
+    assert values[-1] > 20 * near.values.max()
+
+
+def test_an_order_of_structures_or_atoms_changes_nothing(potential, frames):
+    whole = ProcessForceStd().measure(potential, frames)
+    single = np.concatenate([ProcessForceStd().measure(potential, one).per_atom for one in frames])
+    np.testing.assert_allclose(whole.per_atom, single, rtol=1e-6, atol=1e-8)
+    atoms = frames[5].to_ase()[0]
+    order = np.random.default_rng(0).permutation(len(atoms))
+    turned = ProcessForceStd().measure(potential, Configurations.from_ase(atoms[order]))
+    np.testing.assert_allclose(
+        turned.per_atom, ProcessForceStd().measure(potential, frames[5]).per_atom[order], rtol=1e-6
+    )
+
+
+def test_it_goes_with_errors_at_other_volumes():
+    """Copper trained at one volume, where committees of networks said 0.000 (EMT)."""
+    train, pool = read(str(HERE / "cu_train.extxyz")), read(str(HERE / "cu_pool.extxyz"))
+    potential = learned(train)
+    carry(potential, {"name": "gp_std"}, train)
+    squares = ((potential.predict(pool).forces - pool.forces) ** 2).mean(axis=1)
+    errors = np.sqrt(np.add.reduceat(squares, pool.offsets[:-1]) / pool.counts)
+    values = ProcessForceStd().measure(potential, pool).values
+    assert spearmanr(values, errors).statistic > 0.8
+    assert values[1:].min() > values[0]
+
+
+def test_it_survives_a_file_and_speaks_for_the_potential(potential, frames):
+    again = Checkpoint.from_bytes(Checkpoint(potential).to_bytes()).potential
+    assert measure_of(again, frames) == ProcessForceStd()
+    assert Guard(select=0.1).measure(again, frames) == ProcessForceStd()
+    np.testing.assert_array_equal(
+        ProcessForceStd().measure(again, frames).values,
+        ProcessForceStd().measure(potential, frames).values,
+    )
+
+
+def test_covariances_of_other_length_scales_are_refused(potential, frames):
+    again = Checkpoint.from_bytes(Checkpoint(potential).to_bytes()).potential
+    with torch.no_grad():
+        again.process.lengths *= 1.1
+    with pytest.raises(ValueError, match="of other weights"):
+        ProcessForceStd().measure(again, frames)
+
+
+def test_what_was_held_out_is_not_known(frames):
+    """A share for validation is among the labels, and not among what was learned from."""
+    potential = learned(frames[:4], validation=0.25)
+    held_out = [
+        k for k in range(4) if np.abs(potential.predict(frames[k]).forces - frames[k].forces).max()
+        > 0.02
+    ]  # fmt: skip
+    assert len(held_out) == 1
+    about = carry(potential, {"name": "gp_std"}, frames[:4], frames[held_out])
+    assert about["n_structures"] == 3
+    values = ProcessForceStd().measure(potential, frames[:4]).values
+    assert values.argmax() == held_out[0]
+    assert values[held_out[0]] > 10 * np.delete(values, held_out).max()
+
+
+def test_queries_ask_for_what_it_knows_least(potential, frames):
+    values = ProcessForceStd().measure(potential, frames).values
+    found = select(
+        frames, Configurations.empty(), {"name": "uncertainty", "n": 2}, potential=potential
+    )
+    assert found.indices == list(np.argsort(-values)[:2])
+
+
+def test_it_can_be_calibrated(frames):
+    potential = learned(frames[:3])
+    options = {"name": "calibrated", "base": {"name": "gp_std"}}
+    about = carry(potential, options, frames[:3], frames[3:])
+    assert about["factor"] > 0
+    scaled = parts.make("uncertainties", options).measure(potential, frames)
+    bare = ProcessForceStd().measure(potential, frames)
+    np.testing.assert_allclose(scaled.per_atom, about["factor"] * bare.per_atom, rtol=1e-10)
+
+
+def test_a_network_is_no_process(frames):
+    model = ModelOptions.parse({"architecture": "bpnn"})
+    with pytest.raises(ValueError, match=r"'bpnn' has no Gaussian process.*\['gp'\]"):
+        ProcessForceStd().check_model(model)
+    with pytest.raises(ValueError, match="does not carry the covariances"):
+        ProcessForceStd().measure(learned(frames[:2]), frames)
