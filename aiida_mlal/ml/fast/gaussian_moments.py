@@ -24,9 +24,9 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from aiida_mlal.ml.descriptors.gaussian_moments import COMPONENTS, index_sets
-from aiida_mlal.ml.fast.bpnn import half_cutoff
 from aiida_mlal.ml.fast.jit import inlined
 from aiida_mlal.ml.fast.simd import W, fill, load, splat, store, vexp, vmin, vsqrt
+from aiida_mlal.ml.fast.symmetry_functions import half_cutoff
 
 Row = dict[tuple[int, int], float]
 """A sum of products: pairs of slots and factors."""

@@ -11,6 +11,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from aiida_mlal.ml.descriptors.symmetry_functions import SymmetryFunctionOptions, SymmetryFunctions
+from aiida_mlal.ml.evaluator import Kernel
 from aiida_mlal.ml.gaussian_process import Hyperparameters, Posterior
 from aiida_mlal.ml.graph import Graph
 from aiida_mlal.ml.models.base import Potential
@@ -151,6 +152,36 @@ class GP(DescriptorPotential):
             heights.append(mine[: one.sums].sum().expand(len(one.species)))
             slopes.append(torch.einsum("r,raf->af", mine[one.sums :], one.slopes))
         self.heights, self.slopes = torch.cat(heights), torch.cat(slopes)
+
+    @classmethod
+    def kernels(cls, members: Sequence[Potential]) -> list[Kernel] | None:
+        """Return the kernel of a process; none for angular exponents that are no integers."""
+        if len(members) != 1 or not isinstance(members[0], GP):
+            return None
+        process = members[0]
+        options, descriptor = process.options.descriptor, process.descriptor
+        if any(zeta % 1 for zeta in options.g4_zetas):
+            return None
+        from aiida_mlal.ml.fast.gp import FastGP  # numba is slow to import
+
+        scales = process.scales.detach().double()
+        return [
+            FastGP(
+                process.cutoff,
+                descriptor.radial.double().numpy(),
+                [eta * descriptor.eta_unit for eta in options.g4_etas],
+                [int(zeta) for zeta in options.g4_zetas],
+                options.g4_lambdas,
+                descriptor.couple.numpy(),
+                scales.numpy(),
+                (process.environments.double() / scales[process.element]).numpy(),
+                process.element.numpy(),
+                process.heights.double().numpy(),
+                process.slopes.double().numpy(),
+                float(process.variance),
+                process.constants.double().numpy(),
+            )
+        ]
 
     def describes_like(self, other: Potential) -> bool:
         """Return whether another process has the same symmetry functions."""

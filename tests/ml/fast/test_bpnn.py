@@ -5,7 +5,7 @@ from ase import Atoms
 from ase.build import bulk, fcc100, molecule
 
 from aiida_mlal.ml.configurations import Configurations
-from aiida_mlal.ml.fast.bpnn import STEEP, half_cutoff
+from aiida_mlal.ml.fast.symmetry_functions import STEEP, half_cutoff
 from aiida_mlal.ml.models.ensemble import Ensemble
 from aiida_mlal.ml.models.factory import single
 from aiida_mlal.ml.models.sum import Sum

@@ -8,9 +8,11 @@ from aiida_mlal.ml.fast import verlet
 from aiida_mlal.ml.fast.verlet import n_parts
 from aiida_mlal.ml.models.base import Potential
 from aiida_mlal.ml.models.factory import ModelOptions, single
+from aiida_mlal.ml.models.gp import GP
+from tests.ml.models.test_contract import observe
 
 MTP = {"architecture": "mtp", "level": 6}
-MODELS = {name: {"architecture": name} for name in ("morse", "bpnn", "gmnn", "zbl")}
+MODELS = {name: {"architecture": name} for name in ("morse", "bpnn", "gmnn", "gp", "zbl")}
 MODELS |= {"mtp": MTP, "mtps on a prior": MTP | {"prior": {"architecture": "zbl"}, "ensemble": 3}}
 
 
@@ -24,7 +26,11 @@ def alloy(repeat=4):
 
 def make(model):
     torch.manual_seed(0)
-    return ModelOptions.parse(model).build(["Cu", "Au"], 0)
+    potential = ModelOptions.parse(model).build(["Cu", "Au"], 0)
+    for part in potential.modules():
+        if isinstance(part, GP):
+            observe(part, torch.Generator().manual_seed(0))
+    return potential
 
 
 def evaluate(engine, atoms, gradients=False):

@@ -1,0 +1,156 @@
+"""The mean of a Gaussian process of symmetry functions, in numba with explicit SIMD."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from aiida_mlal.ml.fast.jit import inlined, jit
+from aiida_mlal.ml.fast.simd import W, aligned, load, splat, store, vsum
+from aiida_mlal.ml.fast.symmetry_functions import (
+    GROUP,
+    Functions,
+    add_forces,
+    describe,
+    functions,
+    gather,
+    spread,
+    width,
+)
+from aiida_mlal.ml.fast.verlet import Part
+
+
+class FastGP:
+    """Energies that are sums over environments that were learned from.
+
+    Parameters
+    ----------
+    cutoff, radial, etas, zetas, signs, couple
+        As of ``functions``.
+    scales
+        Length scales of the features, for each element.
+    environments
+        Their features in units of the length scales.
+    element
+        The row of the element of each.
+    heights, slopes
+        What they add: the covariance (in units of the variance) times the height, and the slope
+        along the difference of an environment from it.
+    variance
+        In eV².
+    constants
+        Of each element, in eV.
+    """
+
+    n_parameters: int | None = None
+    n_members = 1
+
+    def __init__(
+        self,
+        cutoff: float,
+        radial: Float[np.ndarray, "functions 2"],
+        etas: Sequence[float],
+        zetas: Sequence[int],
+        signs: Sequence[float],
+        couple: Int[np.ndarray, "elements elements"],
+        scales: Float[np.ndarray, "elements features"],
+        environments: Float[np.ndarray, "environments features"],
+        element: Int[np.ndarray, " environments"],
+        heights: Float[np.ndarray, " environments"],
+        slopes: Float[np.ndarray, "environments features"],
+        variance: float,
+        constants: Float[np.ndarray, " elements"],
+    ) -> None:
+        self.cutoff = cutoff
+        self._functions, real = functions(cutoff, radial, etas, zetas, signs, couple)
+        order = np.argsort(element, kind="stable")
+        more = -len(real) % W
+        real = np.pad(real, (0, more))
+        norms = np.pad(self._functions.norms, (0, more))
+        self._constants = (
+            spread(1 / scales, real, 0.0) * norms,
+            spread(environments[order], real, 0.0),
+            variance * spread(slopes[order], real, 0.0),
+            variance * heights[order],
+            np.searchsorted(element[order], np.arange(len(couple) + 1)),
+            np.array(constants, float),
+        )
+
+    def add(
+        self,
+        part: Part,
+        energies: Float[np.ndarray, "members atoms"],
+        forces: Float[np.ndarray, "members images 3"],
+        gradients: Float[np.ndarray, "members atoms parameters"] | None = None,
+    ) -> None:
+        """Add energies (eV) of atoms, and forces (eV/Å) on atoms and ghosts."""
+        _chunk(
+            energies.shape[1], part.positions, part.species, part.neighbours, part.begin,
+            self._functions, self._constants, energies[0], forces[0],
+        )  # fmt: skip
+
+
+_inlined: Callable[[Callable[..., Any]], Any] = inlined(fastmath=True)
+
+
+@_inlined
+def _mean(
+    environments: np.ndarray, along: np.ndarray, heights: np.ndarray, begin: int, end: int,
+    x: np.ndarray, slopes: np.ndarray,
+) -> float:  # fmt: skip
+    """Return the energy of an environment, and write its slopes by the features."""
+    n = x.size
+    flat, directions = environments.reshape(-1), along.reshape(-1)
+    energy = 0.0
+    for p in range(0, n, W):
+        store(slopes, p, splat(0.0))
+    for b in range(begin, end):
+        square, rise = splat(0.0), splat(0.0)
+        for p in range(0, n, W):
+            apart = load(x, p) - load(flat, b * n + p)
+            square = square + apart * apart
+            rise = rise + apart * load(directions, b * n + p)
+        k, height = np.exp(-0.5 * vsum(square)), heights[b] + vsum(rise)
+        energy += k * height
+        for p in range(0, n, W):
+            apart = load(x, p) - load(flat, b * n + p)
+            along_b = load(directions, b * n + p) * k
+            store(slopes, p, load(slopes, p) + along_b - apart * (k * height))
+    return energy
+
+
+@jit(fastmath=True, nogil=True)
+def _chunk(
+    n_atoms: int, positions: np.ndarray, species: np.ndarray, neighbours: np.ndarray,
+    begin: np.ndarray, functions: Functions, constants: tuple[np.ndarray, ...],
+    energies: np.ndarray, forces: np.ndarray,
+) -> None:  # fmt: skip
+    """Add energies of atoms and forces on atoms and ghosts."""
+    cutoffs, radial, angular, _, _, zetas, _, couple, norms = functions
+    gain, environments, along, heights, first, shifts = constants
+    n_species, n_features = couple.shape[0], norms.size
+    n_radial, n_angular = radial.shape[0], angular.shape[0] * zetas.size
+    stride = width(n_atoms, begin, n_species)
+    flat = aligned((5 + 2 * angular.shape[0]) * stride)
+    buffer = flat.reshape((5 + 2 * angular.shape[0], stride))
+    who, ends = np.empty(stride, np.int32), np.zeros((n_species + 1, 2), np.intp)
+    G, features = aligned(n_features * W), np.empty(n_features)
+    D2, D4 = aligned(n_radial * stride), aligned(n_species * n_angular * 4 * stride)
+    x, slopes = aligned(gain.shape[1]), aligned(gain.shape[1])
+    x[:] = 0.0
+    work = np.empty(max(4 * GROUP, 3 * W))
+    for i in range(n_atoms):
+        z = species[i]
+        gather(i, positions, neighbours, begin, cutoffs[0], buffer, who, ends)
+        describe(functions, stride, flat, ends, G, D2, D4, work, features)
+        for k in range(n_features):
+            x[k] = features[k] * gain[z, k]
+        energies[i] += shifts[z] + _mean(
+            environments, along, heights, first[z], first[z + 1], x, slopes
+        )
+        for k in range(n_features):
+            slopes[k] *= gain[z, k]
+        add_forces(
+            i, flat, stride, who, ends, n_radial, n_angular, couple, slopes, D2, D4, forces, work
+        )
