@@ -33,7 +33,7 @@ from torchani.aev import AEVComputer, ANIAngular, ANIRadial
 from torchani.nn import ANINetworks, AtomicNetwork
 
 from aiida_mlal.ml.calculator import MLCalculator
-from aiida_mlal.ml.evaluator import EngineName
+from aiida_mlal.ml.engines.base import EngineName
 from aiida_mlal.ml.models.factory import ModelOptions
 from aiida_mlal.ml.uncertainty.committee import ForceStd
 

@@ -28,6 +28,7 @@ from ase import Atoms
 from ase.build import add_adsorbate, bulk, fcc100
 
 from aiida_mlal.ml.configurations import Configurations
+from aiida_mlal.ml.engines.numba import kernels_of
 from aiida_mlal.ml.models.base import Prediction
 from aiida_mlal.ml.models.factory import single
 from aiida_mlal.ml.neighbours import neighbours
@@ -70,7 +71,7 @@ def batch(frames: list[Atoms], model: str, cutoff: float, dtype: str) -> Call:
 
 def step(frames: list[Atoms], model: str, cutoff: float, dtype: str) -> Call:
     atoms, rng = frames[0], np.random.default_rng(0)
-    evaluate = network(frames, model, cutoff, dtype).evaluator(0.5)
+    evaluate = kernels_of(network(frames, model, cutoff, dtype), 0.5)
     path = atoms.positions + rng.normal(scale=0.01, size=(16, len(atoms), 3))
     calls = 0
 

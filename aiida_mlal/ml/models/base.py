@@ -14,13 +14,12 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from aiida_mlal.ml.configurations import Configurations
-from aiida_mlal.ml.evaluator import Kernel
+from aiida_mlal.ml.engines.base import Kernel
 from aiida_mlal.ml.graph import Graph
 from aiida_mlal.ml.models import references
 from aiida_mlal.ml.models.layers import LayerGradient
 
 if TYPE_CHECKING:
-    from aiida_mlal.ml.fast.engine import Engine
     from aiida_mlal.ml.models.observed import Process
 
 PREDICTED = 20_000
@@ -380,19 +379,6 @@ class Potential(nn.Module, ABC):
     def engines(self) -> tuple[str, ...]:
         """What predicts many structures together: ``torch``, ``numba`` or, in a sum, both."""
         return ("torch",)
-
-    def evaluator(self, skin: float, threads: int = 1) -> "Engine | None":
-        """Return kernels for one structure after another, with the weights of now, if there are.
-
-        They look for neighbours up to ``skin`` (Å) beyond the cutoff, to keep them for a while,
-        and divide the atoms among ``threads``. There are none on a GPU.
-        """
-        kernels = self.kernels([self]) if self.device.type == "cpu" else None
-        if kernels is None:
-            return None
-        from aiida_mlal.ml.fast.engine import Engine  # numba is slow to import
-
-        return Engine(self.elements, kernels, self.reference_table(), skin, threads)
 
     @classmethod
     def kernels(cls, members: Sequence["Potential"]) -> list[Kernel] | None:

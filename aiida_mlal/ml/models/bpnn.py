@@ -13,7 +13,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from aiida_mlal.ml.descriptors.symmetry_functions import SymmetryFunctionOptions, SymmetryFunctions
-from aiida_mlal.ml.evaluator import Kernel
+from aiida_mlal.ml.engines.base import Kernel
 from aiida_mlal.ml.graph import Graph
 from aiida_mlal.ml.models.base import Potential, Prediction, Prepared
 from aiida_mlal.ml.models.descriptor import Described, DescriptorPotential

@@ -14,7 +14,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from aiida_mlal.ml.descriptors.gaussian_moments import GaussianMomentOptions, GaussianMoments
-from aiida_mlal.ml.evaluator import Kernel
+from aiida_mlal.ml.engines.base import Kernel
 from aiida_mlal.ml.graph import Graph
 from aiida_mlal.ml.models.base import Potential, Prediction, Prepared, forces_and_stresses
 from aiida_mlal.ml.models.layers import LayerGradient, outer_products

@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from aiida_mlal.ml.descriptors.symmetry_functions import SymmetryFunctionOptions, SymmetryFunctions
-from aiida_mlal.ml.evaluator import Kernel
+from aiida_mlal.ml.engines.base import Kernel
 from aiida_mlal.ml.gaussian_process import Hyperparameters, Posterior
 from aiida_mlal.ml.graph import Graph
 from aiida_mlal.ml.models.base import Potential

@@ -16,7 +16,7 @@ from aiida_mlal.ml.configurations import Configurations
 from aiida_mlal.ml.descriptors.moment_tensors import MomentBasis
 from aiida_mlal.ml.descriptors.radial_polynomials import Kind, RadialBasis
 from aiida_mlal.ml.distances import shortest_distance
-from aiida_mlal.ml.evaluator import Kernel
+from aiida_mlal.ml.engines.base import Kernel
 from aiida_mlal.ml.graph import Graph
 from aiida_mlal.ml.models.base import Potential, Prediction, Prepared, difference
 from aiida_mlal.ml.models.references import regress

@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from aiida_mlal.ml.evaluator import Kernel
+from aiida_mlal.ml.engines.base import Kernel
 from aiida_mlal.ml.graph import Graph
 from aiida_mlal.ml.models.base import Potential, Prediction, common_elements
 from aiida_mlal.ml.models.layers import LayerGradient

@@ -10,7 +10,7 @@ from ase.units import Bohr, Hartree
 from jaxtyping import Float
 from torch import Tensor
 
-from aiida_mlal.ml.evaluator import Kernel
+from aiida_mlal.ml.engines.base import Kernel
 from aiida_mlal.ml.graph import Graph
 from aiida_mlal.ml.models.base import Potential
 from aiida_mlal.ml.models.morse import switch_off

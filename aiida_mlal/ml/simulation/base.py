@@ -215,7 +215,7 @@ def follow(
     """
     import torch
 
-    engines = atoms.calc.engines
+    engines = atoms.calc.engine.computed_by
     first = None
     for step in count():
         try:

@@ -8,7 +8,7 @@ import numpy as np
 from ase import Atoms
 
 from aiida_mlal.ml.configurations import Configurations
-from aiida_mlal.ml.evaluator import EngineName
+from aiida_mlal.ml.engines.base import EngineName
 from aiida_mlal.ml.simulation.base import Ending, Frame, Simulation, follow
 from aiida_mlal.ml.simulation.cell import MovingCell
 from aiida_mlal.ml.simulation.guard import Guard
@@ -44,7 +44,7 @@ class Relax(Simulation):
         Largest movement of an atom in a step in Å.
     engine
         What computes: kernels in ``numba``, ``torch``, or ``auto``: kernels on the CPU where the
-        potential has them and the measure of the guard goes with them, else torch.
+        potential has them and they find what the measure of the guard needs, else torch.
     threads
         Cores for a potential that has kernels; worth it from some hundred atoms on. Results are
         the same with any number.

@@ -10,10 +10,10 @@ from jaxtyping import Float
 from torch import Tensor
 
 from aiida_mlal.ml.configurations import Configurations
-from aiida_mlal.ml.evaluator import Members
+from aiida_mlal.ml.engines.base import Evaluation
 from aiida_mlal.ml.frames import UNCERTAINTIES, UNCERTAINTY
 from aiida_mlal.ml.graph import Graph
-from aiida_mlal.ml.models.base import Potential, Prediction
+from aiida_mlal.ml.models.base import Potential
 from aiida_mlal.ml.uncertainty.domain import Domain
 
 if TYPE_CHECKING:
@@ -64,9 +64,24 @@ class Fitted:
     about: Mapping[str, Any] = field(default_factory=dict)
 
 
-RowMeasure = Callable[[Float[np.ndarray, "atoms parameters"]], Uncertainties]
-MemberMeasure = Callable[[Members], Uncertainties]
-GraphMeasure = Callable[[Graph], Uncertainties]
+@dataclass(frozen=True, eq=False)
+class Bound:
+    """A measure for one potential, asked for one structure after another by a calculator.
+
+    Attributes
+    ----------
+    of
+        Returns how uncertain the potential is about what an engine has evaluated.
+    needs_gradients
+        Whether it looks at the derivatives of atomic energies by the parameters.
+    """
+
+    of: Callable[[Evaluation], Uncertainties]
+    needs_gradients: bool = False
+
+    def __call__(self, seen: Evaluation) -> Uncertainties:
+        """Return how uncertain the potential is about a structure."""
+        return self.of(seen)
 
 
 @dataclass(frozen=True)
@@ -96,13 +111,8 @@ class Uncertainty(ABC):
     """Whether it grows by the score of a ``Domain``; not where it knows by itself."""
 
     @abstractmethod
-    def of(
-        self, potential: Potential, graph: Graph, committee: Prediction | None = None
-    ) -> Uncertainties:
+    def of(self, potential: Potential, graph: Graph) -> Uncertainties:
         """Return how uncertain the potential is about each structure of a graph.
-
-        ``committee`` is what the members of the potential predict for the graph: a caller that
-        has it saves a measure that needs it the work.
 
         Raises
         ------
@@ -156,26 +166,18 @@ class Uncertainty(ABC):
         """Return whether a potential carries what ``fitted`` returns, with tensors in it."""
         return False
 
-    def of_rows(self, potential: Potential) -> RowMeasure | None:
-        """Return what measures one structure by the derivatives of its atomic energies.
+    def bind(self, potential: Potential) -> Bound:
+        """Return what measures one structure after another, by what an engine finds for each.
 
-        An evaluator has these at little cost; None where they are not enough.
+        Overridden where that is enough, or saves work; otherwise torch looks at each structure.
         """
-        return None
 
-    def of_graph(self, potential: Potential) -> GraphMeasure | None:
-        """Return what measures structures without a prediction of the potential.
+        def measure(seen: Evaluation) -> Uncertainties:
+            if seen.graph is None:
+                raise ValueError(f"the uncertainty {self.kind!r} needs the graph of a structure")
+            return self.of(potential, seen.graph())
 
-        None where the prediction is needed anyway.
-        """
-        return None
-
-    def of_members(self, potential: Potential) -> MemberMeasure | None:
-        """Return what measures one structure by what the members of a committee find for it.
-
-        None where that is not enough.
-        """
-        return None
+        return Bound(measure)
 
     def measure(
         self, potential: Potential, configurations: Configurations, batch: int = 64

@@ -2,8 +2,8 @@
 
 import copy
 import json
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -14,14 +14,13 @@ from torch.utils.weak import WeakIdKeyDictionary
 
 from aiida_mlal.ml import parts
 from aiida_mlal.ml.configurations import Configurations
+from aiida_mlal.ml.engines.base import Evaluation
 from aiida_mlal.ml.graph import Graph
-from aiida_mlal.ml.models.base import Potential, Prediction
+from aiida_mlal.ml.models.base import Potential
 from aiida_mlal.ml.uncertainty.active_set import fingerprint
 from aiida_mlal.ml.uncertainty.base import (
+    Bound,
     Fitted,
-    GraphMeasure,
-    MemberMeasure,
-    RowMeasure,
     Uncertainties,
     Uncertainty,
 )
@@ -157,46 +156,21 @@ class Calibrated(Uncertainty):
         """Return whether a potential carries a factor."""
         return f"{PREFIX}factor" in potential.extras
 
-    def of(
-        self, potential: Potential, graph: Graph, committee: Prediction | None = None
-    ) -> Uncertainties:
+    def of(self, potential: Potential, graph: Graph) -> Uncertainties:
         """Return the expected errors; a potential without this factor raises ``ValueError``."""
         scale, owner = self._factor(potential), graph.owner.cpu().numpy()
-        found = self.inner.of(potential, graph, committee)
+        found = self.inner.of(potential, graph)
         return self._scaled(found, scale, owner, len(graph.volumes))
 
-    def of_rows(self, potential: Potential) -> RowMeasure | None:
+    def bind(self, potential: Potential) -> Bound:
         """Return what the other measure does, calibrated."""
-        return self._after(self.inner.of_rows(potential), potential)
+        inner, scale = self.inner.bind(potential), self._factor(potential)
 
-    def of_members(self, potential: Potential) -> MemberMeasure | None:
-        """Return what the other measure does, calibrated."""
-        return self._after(self.inner.of_members(potential), potential)
+        def measure(seen: Evaluation) -> Uncertainties:
+            owner = np.zeros(len(seen.forces), int)
+            return self._scaled(inner(seen), scale, owner, 1)
 
-    def of_graph(self, potential: Potential) -> GraphMeasure | None:
-        """Return what the other measure does, calibrated."""
-        if self.inner.of_graph(potential) is None:
-            return None
-
-        def measure(graph: Graph) -> Uncertainties:
-            return self.of(potential, graph)
-
-        return measure
-
-    def _after(
-        self, measure: Callable[[Any], Uncertainties] | None, potential: Potential
-    ) -> Callable[[Any], Uncertainties] | None:
-        """Return a measure of one structure, calibrated."""
-        if measure is None:
-            return None
-        one, scale = measure, self._factor(potential)
-
-        def scaled(of: Any) -> Uncertainties:
-            found = one(of)
-            n = 0 if found.per_atom is None else len(found.per_atom)
-            return self._scaled(found, scale, np.zeros(n, int), 1)
-
-        return scaled
+        return replace(inner, of=measure)
 
     def _scaled(
         self, found: Uncertainties, scale: float, owner: Int[np.ndarray, " atoms"], n: int

@@ -8,10 +8,10 @@ import numpy as np
 import torch
 from jaxtyping import Float, Int
 
-from aiida_mlal.ml.evaluator import Members
+from aiida_mlal.ml.engines.base import Evaluation
 from aiida_mlal.ml.graph import Graph
-from aiida_mlal.ml.models.base import Potential, Prediction
-from aiida_mlal.ml.uncertainty.base import MemberMeasure, Uncertainties, Uncertainty
+from aiida_mlal.ml.models.base import Potential
+from aiida_mlal.ml.uncertainty.base import Bound, Uncertainties, Uncertainty
 
 if TYPE_CHECKING:
     from aiida_mlal.ml.models.factory import ModelOptions
@@ -28,27 +28,23 @@ class Committee(Uncertainty):
         """Want two members or more."""
         self._check_size(model.ensemble)
 
-    def of(
-        self, potential: Potential, graph: Graph, committee: Prediction | None = None
-    ) -> Uncertainties:
+    def of(self, potential: Potential, graph: Graph) -> Uncertainties:
         """Return the spread; a potential that is no committee raises ``ValueError``."""
-        if committee is None:
-            with torch.no_grad():
-                committee = potential.committee(graph)
-        said = committee.detach()
+        with torch.no_grad():
+            said = potential.committee(graph)
         owner: np.ndarray = graph.owner.cpu().numpy()
         return self._measure(
             said.energies.double().cpu().numpy(), said.forces.double().cpu().numpy(), owner
         )
 
-    def of_members(self, potential: Potential) -> MemberMeasure:
-        """Return what measures the spread of the members in one structure."""
+    def bind(self, potential: Potential) -> Bound:
+        """Return what measures the spread of what the members say."""
 
-        def measure(members: Members) -> Uncertainties:
-            owner = np.zeros(members.forces.shape[1], int)
-            return self._measure(members.energies[:, None], members.forces, owner)
+        def measure(seen: Evaluation) -> Uncertainties:
+            owner = np.zeros(len(seen.forces), int)
+            return self._measure(seen.members.energies[:, None], seen.members.forces, owner)
 
-        return measure
+        return Bound(measure)
 
     def _measure(
         self,

@@ -1,14 +1,13 @@
 """What a network says when nodes of its last hidden layer are left out at random."""
 
 from dataclasses import dataclass
-from functools import partial
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 import numpy as np
 
 from aiida_mlal.ml.graph import Graph
-from aiida_mlal.ml.models.base import Potential, Prediction
-from aiida_mlal.ml.uncertainty.base import GraphMeasure, Uncertainties, Uncertainty
+from aiida_mlal.ml.models.base import Potential
+from aiida_mlal.ml.uncertainty.base import Uncertainties, Uncertainty
 from aiida_mlal.ml.uncertainty.design import sensitivities
 
 if TYPE_CHECKING:
@@ -44,10 +43,6 @@ class _Dropout(Uncertainty):
         """Want a network."""
         model.check_able("last_layer")
 
-    def of_graph(self, potential: Potential) -> GraphMeasure:
-        """Return what needs no prediction."""
-        return partial(self.of, potential)
-
     def _variances(self, potential: Potential, graph: Graph) -> np.ndarray:
         rows = sensitivities(potential, graph, self.quantity)
         weights = potential.last_weights.detach().cpu().double().numpy()
@@ -63,9 +58,7 @@ class DropoutEnergy(_Dropout):
     unit: ClassVar[str] = "eV/atom"
     quantity: ClassVar[Literal["energy", "forces"]] = "energy"
 
-    def of(
-        self, potential: Potential, graph: Graph, committee: Prediction | None = None
-    ) -> Uncertainties:
+    def of(self, potential: Potential, graph: Graph) -> Uncertainties:
         """Return standard deviations; a potential without a last layer raises ``ValueError``."""
         counts: np.ndarray = graph.counts.cpu().numpy()
         values = np.sqrt(self._variances(potential, graph)) / np.maximum(counts, 1)
@@ -85,9 +78,7 @@ class DropoutForce(_Dropout):
         """It does: energy and stress don't count."""
         return True
 
-    def of(
-        self, potential: Potential, graph: Graph, committee: Prediction | None = None
-    ) -> Uncertainties:
+    def of(self, potential: Potential, graph: Graph) -> Uncertainties:
         """Return standard deviations; a potential without a last layer raises ``ValueError``."""
         per_atom = np.sqrt(self._variances(potential, graph).sum(axis=1))
         values = np.zeros(len(graph.volumes))

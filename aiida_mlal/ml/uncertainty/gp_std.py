@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import partial
 from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
@@ -17,7 +16,7 @@ from aiida_mlal.ml.graph import Graph
 from aiida_mlal.ml.models.base import Potential, Prediction
 from aiida_mlal.ml.models.observed import Observed, Process, energies_and_forces, observed
 from aiida_mlal.ml.uncertainty.active_set import fingerprint
-from aiida_mlal.ml.uncertainty.base import Fitted, GraphMeasure, Uncertainties, Uncertainty
+from aiida_mlal.ml.uncertainty.base import Fitted, Uncertainties, Uncertainty
 
 if TYPE_CHECKING:
     from aiida_mlal.ml.models.factory import ModelOptions
@@ -77,10 +76,6 @@ class _ProcessStd(Uncertainty):
         """Return whether a potential carries the covariances."""
         return f"{PREFIX}factor" in potential.extras
 
-    def of_graph(self, potential: Potential) -> GraphMeasure:
-        """Return what needs no prediction."""
-        return partial(self.of, potential)
-
 
 @dataclass(frozen=True)
 class ProcessForceStd(_ProcessStd):
@@ -97,9 +92,7 @@ class ProcessForceStd(_ProcessStd):
         """It does: energy and stress don't count."""
         return True
 
-    def of(
-        self, potential: Potential, graph: Graph, committee: Prediction | None = None
-    ) -> Uncertainties:
+    def of(self, potential: Potential, graph: Graph) -> Uncertainties:
         """Return standard deviations; ``ValueError`` without the covariances."""
         values, per_atom = np.zeros(len(graph.volumes)), np.zeros(len(graph.numbers))
         for one, atoms, variances in _variances(potential, graph):
@@ -116,9 +109,7 @@ class ProcessEnergyStd(_ProcessStd):
     kind: ClassVar[str] = "gp_energy_std"
     unit: ClassVar[str] = "eV/atom"
 
-    def of(
-        self, potential: Potential, graph: Graph, committee: Prediction | None = None
-    ) -> Uncertainties:
+    def of(self, potential: Potential, graph: Graph) -> Uncertainties:
         """Return standard deviations; ``ValueError`` without the covariances."""
         values = np.zeros(len(graph.volumes))
         for one, atoms, variances in _variances(potential, graph):

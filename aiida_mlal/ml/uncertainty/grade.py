@@ -3,14 +3,12 @@
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
-import numpy as np
-from jaxtyping import Float
-
 from aiida_mlal.ml.configurations import Configurations
+from aiida_mlal.ml.engines.base import Evaluation
 from aiida_mlal.ml.graph import Graph
-from aiida_mlal.ml.models.base import Potential, Prediction
+from aiida_mlal.ml.models.base import Potential
 from aiida_mlal.ml.uncertainty.active_set import ActiveSet
-from aiida_mlal.ml.uncertainty.base import Fitted, RowMeasure, Uncertainties, Uncertainty
+from aiida_mlal.ml.uncertainty.base import Bound, Fitted, Uncertainties, Uncertainty
 from aiida_mlal.ml.uncertainty.maxvol import START, SWAP
 from aiida_mlal.ml.uncertainty.rows import rows_of
 
@@ -79,26 +77,26 @@ class Grade(Uncertainty):
         """Return whether a potential carries an active set."""
         return ActiveSet.is_in(potential)
 
-    def of(
-        self, potential: Potential, graph: Graph, committee: Prediction | None = None
-    ) -> Uncertainties:
+    def of(self, potential: Potential, graph: Graph) -> Uncertainties:
         """Return the grades; a potential without such an active set raises ``ValueError``."""
         active = self._active_set(potential)
         rows = rows_of(potential, graph, active.weights)
         found = active.of_rows(rows, len(graph.volumes), len(graph.numbers))
         return Uncertainties(self.kind, self.unit, found.values, found.per_atom)
 
-    def of_rows(self, potential: Potential) -> RowMeasure | None:
+    def bind(self, potential: Potential) -> Bound:
         """Return what finds the grade from derivatives of atomic energies, where they suffice."""
         active = self._active_set(potential)
         if not active.weights.simple:
-            return None
+            return super().bind(potential)
 
-        def measure(sites: Float[np.ndarray, "atoms parameters"]) -> Uncertainties:
-            found = active.of_sites(sites)
+        def measure(seen: Evaluation) -> Uncertainties:
+            if seen.gradients is None:
+                raise ValueError("a grade needs the derivatives of atomic energies")
+            found = active.of_sites(seen.gradients)
             return Uncertainties(self.kind, self.unit, found.values, found.per_atom)
 
-        return measure
+        return Bound(measure, needs_gradients=True)
 
     def _active_set(self, potential: Potential) -> ActiveSet:
         active = ActiveSet.stored(potential)

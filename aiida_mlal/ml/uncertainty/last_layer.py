@@ -1,15 +1,14 @@
 """Last-layer variance as the standard deviation of a prediction."""
 
 from dataclasses import dataclass
-from functools import partial
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 import numpy as np
 
 from aiida_mlal.ml.configurations import Configurations
 from aiida_mlal.ml.graph import Graph
-from aiida_mlal.ml.models.base import Potential, Prediction
-from aiida_mlal.ml.uncertainty.base import Fitted, GraphMeasure, Uncertainties, Uncertainty
+from aiida_mlal.ml.models.base import Potential
+from aiida_mlal.ml.uncertainty.base import Fitted, Uncertainties, Uncertainty
 from aiida_mlal.ml.uncertainty.design import MATRIX, Design, sensitivities
 from aiida_mlal.ml.uncertainty.information import RIDGE
 
@@ -53,10 +52,6 @@ class _LastLayer(Uncertainty):
         """Return whether a potential carries an information matrix that was made for this."""
         return Design.is_in(potential, cls.quantity, "last_layer")
 
-    def of_graph(self, potential: Potential) -> GraphMeasure:
-        """Return what needs no prediction."""
-        return partial(self.of, potential)
-
     def _design(self, potential: Potential) -> Design:
         design = Design.stored(potential, self.quantity)
         if not np.isfinite(design.loss):
@@ -88,9 +83,7 @@ class LastLayerEnergy(_LastLayer):
 
     ridge: float = RIDGE
 
-    def of(
-        self, potential: Potential, graph: Graph, committee: Prediction | None = None
-    ) -> Uncertainties:
+    def of(self, potential: Potential, graph: Graph) -> Uncertainties:
         """Return standard deviations; ``ValueError`` without an information matrix."""
         design = self._design(potential)
         rows = sensitivities(potential, graph, "energy")
@@ -123,9 +116,7 @@ class LastLayerForce(_LastLayer):
         """It does: energy and stress don't count."""
         return True
 
-    def of(
-        self, potential: Potential, graph: Graph, committee: Prediction | None = None
-    ) -> Uncertainties:
+    def of(self, potential: Potential, graph: Graph) -> Uncertainties:
         """Return standard deviations; ``ValueError`` without an information matrix."""
         design = self._design(potential)
         rows = sensitivities(potential, graph, "forces")

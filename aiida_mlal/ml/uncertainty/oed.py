@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import partial
 from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
@@ -10,8 +9,8 @@ from jaxtyping import Float
 
 from aiida_mlal.ml.configurations import Configurations
 from aiida_mlal.ml.graph import Graph
-from aiida_mlal.ml.models.base import Potential, Prediction
-from aiida_mlal.ml.uncertainty.base import Fitted, GraphMeasure, Uncertainties, Uncertainty
+from aiida_mlal.ml.models.base import Potential
+from aiida_mlal.ml.uncertainty.base import Fitted, Uncertainties, Uncertainty
 from aiida_mlal.ml.uncertainty.criterion import Criterion, Quantity
 from aiida_mlal.ml.uncertainty.design import MATRIX, Design, over_structures, sensitivities
 from aiida_mlal.ml.uncertainty.information import gain
@@ -97,9 +96,7 @@ class OED(Criterion, Uncertainty):
         """Return whether a potential carries information matrices."""
         return any(Design.is_in(potential, quantity, "oed") for quantity in ("energy", "forces"))
 
-    def of(
-        self, potential: Potential, graph: Graph, committee: Prediction | None = None
-    ) -> Uncertainties:
+    def of(self, potential: Potential, graph: Graph) -> Uncertainties:
         """Return the gains; a potential without information matrices raises ``ValueError``.
 
         Those of the atoms are those of their forces if these alone were asked for, otherwise as
@@ -114,10 +111,6 @@ class OED(Criterion, Uncertainty):
         return Uncertainties(
             self.kind, self.unit, self.scores(values, designs), self.scores(per_atom, atoms)
         )
-
-    def of_graph(self, potential: Potential) -> GraphMeasure:
-        """Return what needs no prediction."""
-        return partial(self.of, potential)
 
     def gains(
         self, potential: Potential, graph: Graph, designs: Mapping[Quantity, Design]

@@ -5,6 +5,7 @@ from ase import Atoms
 from ase.build import bulk, fcc100, molecule
 
 from aiida_mlal.ml.configurations import Configurations
+from aiida_mlal.ml.engines.numba import kernels_of
 from aiida_mlal.ml.models.ensemble import Ensemble
 from aiida_mlal.ml.models.factory import single
 from aiida_mlal.ml.models.sum import Sum
@@ -92,7 +93,7 @@ def assert_agrees(potential, evaluator, atoms, tolerance=1e-11):
 def test_a_committee_on_a_prior_agrees_with_torch(structure, elements):
     prior = single({"architecture": "morse"}, elements, 0)
     potential = Sum([prior, Ensemble([gmnn(elements, seed) for seed in range(3)])])
-    assert_agrees(potential, potential.evaluator(0.5), structure(potential.elements))
+    assert_agrees(potential, kernels_of(potential, 0.5), structure(potential.elements))
 
 
 @pytest.mark.parametrize(
@@ -108,7 +109,7 @@ def test_a_committee_on_a_prior_agrees_with_torch(structure, elements):
 @pytest.mark.parametrize("structure", [alloy, cluster])
 def test_agrees_for_all_options(options, structure):
     potential = gmnn(("C", "Cu"), **options)
-    assert_agrees(potential, potential.evaluator(0.3), structure(potential.elements))
+    assert_agrees(potential, kernels_of(potential, 0.3), structure(potential.elements))
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
@@ -134,15 +135,15 @@ def test_batches_are_predicted_by_kernels_where_nothing_is_learned(dtype):
 def test_single_precision_is_that_of_the_network_only():
     potential = gmnn(("C", "Cu"), dtype=torch.float32)
     atoms = alloy(potential.elements)
-    assert_agrees(potential, potential.evaluator(0.5), atoms, 2e-5)
+    assert_agrees(potential, kernels_of(potential, 0.5), atoms, 2e-5)
     double = gmnn(("C", "Cu"))
-    said = evaluate(double.evaluator(0.5), atoms)
-    assert evaluate(potential.evaluator(0.5), atoms).forces == close(said.forces, 1e-5)
+    said = evaluate(kernels_of(double, 0.5), atoms)
+    assert evaluate(kernels_of(potential, 0.5), atoms).forces == close(said.forces, 1e-5)
 
 
 def test_a_random_walk_gives_what_fresh_evaluations_give():
     potential = gmnn(["C", "Cu"])
-    atoms, evaluator = slab(potential.elements), potential.evaluator(0.4)
+    atoms, evaluator = slab(potential.elements), kernels_of(potential, 0.4)
     atoms.set_cell([5.1, 5.1, 20])
     atoms.pbc = [True, True, False]
     rng = np.random.default_rng(0)
@@ -156,16 +157,16 @@ def test_a_random_walk_gives_what_fresh_evaluations_give():
 
 def test_the_weights_of_the_moment_are_those_of_the_evaluator():
     potential, atoms = gmnn(["Cu"]), alloy(["Cu"])
-    evaluator = potential.evaluator(0.5)
+    evaluator = kernels_of(potential, 0.5)
     before = evaluate(evaluator, atoms).energies
     with torch.no_grad():
         for weight in potential.parameters():
             weight *= 1.1
     assert evaluate(evaluator, atoms).energies == pytest.approx(before, rel=1e-14)
-    assert_agrees(potential, potential.evaluator(0.5), atoms)
+    assert_agrees(potential, kernels_of(potential, 0.5), atoms)
 
 
 def test_networks_of_other_descriptors_have_no_kernel_in_common():
     one, other = gmnn(["Cu"]), gmnn(["Cu"], descriptor={"n_radial": 2})
-    assert Ensemble([one, other]).evaluator(0.5) is None
-    assert Ensemble([one, gmnn(["Cu"], hidden=[3])]).evaluator(0.5) is not None
+    assert kernels_of(Ensemble([one, other]), 0.5) is None
+    assert kernels_of(Ensemble([one, gmnn(["Cu"], hidden=[3])]), 0.5) is not None

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 import torch
 
+from aiida_mlal.ml.engines.numba import kernels_of
 from aiida_mlal.ml.models.factory import single
 from aiida_mlal.ml.models.sum import Sum
 from tests.ml.fast.test_bpnn import ELEMENTS, STRUCTURES, alloy, assert_agrees, evaluate, morse
@@ -35,23 +36,23 @@ DESCRIPTORS = {
 @pytest.mark.parametrize("elements", ELEMENTS, ids=len)
 def test_a_process_on_a_prior_agrees_with_torch(structure, elements):
     potential = Sum([morse(elements), gp(elements)])
-    assert_agrees(potential, potential.evaluator(0.5), structure(potential.elements))
+    assert_agrees(potential, kernels_of(potential, 0.5), structure(potential.elements))
 
 
 @pytest.mark.parametrize("descriptor", DESCRIPTORS.values(), ids=DESCRIPTORS)
 def test_any_descriptor_agrees_with_torch(descriptor):
     potential = gp(("C", "Cu"), descriptor={"eta_units": "1/A^2", **descriptor})
-    assert_agrees(potential, potential.evaluator(0.5), alloy(("C", "Cu")))
+    assert_agrees(potential, kernels_of(potential, 0.5), alloy(("C", "Cu")))
 
 
 def test_one_that_has_learned_nothing_has_the_energies_of_elements():
     process = gp(["C", "Cu"], n=0)
     atoms = alloy(("C", "Cu"))
-    found = evaluate(process.evaluator(0.5), atoms)
+    found = evaluate(kernels_of(process, 0.5), atoms)
     expected = process.constants[(torch.from_numpy(atoms.numbers) == 29).long()].numpy()
     np.testing.assert_allclose(found.energies, expected)
     assert not found.forces.any()
 
 
 def test_exponents_that_are_no_integers_have_no_kernel():
-    assert gp(("Cu",), descriptor={"g4_zetas": [1.5]}).evaluator(0.5) is None
+    assert kernels_of(gp(("Cu",), descriptor={"g4_zetas": [1.5]}), 0.5) is None

@@ -7,6 +7,7 @@ from ase.build import bulk, fcc100, molecule
 from aiida_mlal.ml.calculator import MLCalculator
 from aiida_mlal.ml.configurations import Configurations
 from aiida_mlal.ml.descriptors.moment_tensors import MomentBasis
+from aiida_mlal.ml.engines.numba import kernels_of
 from aiida_mlal.ml.formats import cfg, mtp
 from aiida_mlal.ml.models.factory import single
 from aiida_mlal.ml.models.mtp import MTP, Contraction, MTPOptions
@@ -93,13 +94,13 @@ def assert_agrees(model, evaluator, atoms):
 @pytest.mark.parametrize("elements", [("Mo",), ("Ag", "Pd"), ("Ag", "Au", "Cu", "Pd")], ids=len)
 def test_agrees_with_the_torch_model(structure, elements):
     model = potential(elements)
-    assert_agrees(model, model.evaluator(0.5), structure(model.elements))
+    assert_agrees(model, kernels_of(model, 0.5), structure(model.elements))
 
 
 @pytest.mark.parametrize("level", [2, 4, 6, 10, 14, 18])
 def test_agrees_at_every_level(level):
     model = potential(("Ag", "Pd"), level, radial_basis_size=5)
-    assert_agrees(model, model.evaluator(0.5), alloy(model.elements))
+    assert_agrees(model, kernels_of(model, 0.5), alloy(model.elements))
 
 
 @pytest.mark.parametrize(
@@ -111,7 +112,7 @@ def test_agrees_for_every_radial_basis_and_below_the_smallest_distance(kind):
     )
     atoms = alloy(model.elements)
     assert atoms.get_all_distances(mic=True)[~np.eye(len(atoms), dtype=bool)].min() < 2.7
-    assert_agrees(model, model.evaluator(0.5), atoms)
+    assert_agrees(model, kernels_of(model, 0.5), atoms)
 
 
 def test_agrees_for_lists_unlike_those_of_a_level():
@@ -121,12 +122,12 @@ def test_agrees_for_lists_unlike_those_of_a_level():
     basis = MomentBasis(basic, times, [0, 7, 8, 8, 9, 3])
     radial = MTPOptions(radial_basis_size=1).radial()
     model = with_random_coefficients(MTP(["Ag"], Contraction(basis, radial)))
-    assert_agrees(model, model.evaluator(0.5), alloy(["Ag"]))
+    assert_agrees(model, kernels_of(model, 0.5), alloy(["Ag"]))
 
 
 def test_a_random_walk_gives_what_fresh_evaluations_give():
     model, atoms = potential(("Ag", "Pd")), alloy(("Ag", "Pd"))
-    evaluator, rng = model.evaluator(0.4), np.random.default_rng(0)
+    evaluator, rng = kernels_of(model, 0.4), np.random.default_rng(0)
     for step in range(30):
         atoms.positions += rng.normal(scale=0.03, size=(len(atoms), 3))
         if step % 7 == 3:
@@ -146,7 +147,7 @@ def test_a_random_walk_gives_what_fresh_evaluations_give():
 def test_what_was_in_memory_does_not_matter(seed):
     elements = ("Ag", "Au", "Cu", "Pd")
     model, atoms = potential(elements), alloy(elements, seed)
-    evaluator = model.evaluator(0.5)
+    evaluator = kernels_of(model, 0.5)
     for size in np.geomspace(100, 1e5, 60).astype(int):
         rubbish = [np.full(size, np.nan) for _ in range(3)]
         del rubbish
@@ -156,7 +157,7 @@ def test_what_was_in_memory_does_not_matter(seed):
 def test_names_the_nearest_atoms():
     model = potential(("Ag", "Pd"))
     atoms = Atoms("AgPdPdAg", [[0, 0, 0], [2.5, 0, 0], [0, 2.4, 0], [0, 0, 30]])
-    pairs, distances = evaluate(model.evaluator(0.5), atoms).contacts()
+    pairs, distances = evaluate(kernels_of(model, 0.5), atoms).contacts()
     found = {(a, b): d for (a, b), d in zip(pairs.T.tolist(), distances.tolist())}
     assert found == pytest.approx(
         {(0, 2): 2.4, (1, 0): 2.5, (1, 2): 12.01**0.5, (2, 0): 2.4, (2, 1): 12.01**0.5}
@@ -167,7 +168,7 @@ def test_the_calculator_uses_it():
     model, atoms = potential(("Ag", "Pd"), 10), alloy(("Ag", "Pd"))
     atoms.calc = MLCalculator(model)
     expected = model.predict(Configurations.from_ase(atoms.copy()))
-    assert atoms.calc.evaluator is not None
+    assert atoms.calc.engine.name == "numba"
     assert atoms.get_potential_energy() == pytest.approx(expected.energies[0], rel=1e-12)
     assert atoms.get_forces() == pytest.approx(expected.forces, abs=1e-10)
     assert atoms.get_stress(voigt=False) == pytest.approx(expected.stresses[0], abs=1e-12)
@@ -184,11 +185,11 @@ def test_the_calculator_uses_it():
 def test_refuses(change, message):
     values = {"symbols": "AgPd", "positions": [[0, 0, 0], [0, 0, 2]]} | change
     with pytest.raises(ValueError, match=message):
-        evaluate(potential(("Ag", "Pd")).evaluator(0.5), Atoms(**values))
+        evaluate(kernels_of(potential(("Ag", "Pd")), 0.5), Atoms(**values))
 
 
 def test_an_atom_lost_on_the_way_is_noticed():
-    evaluator, atoms = potential().evaluator(0.5), alloy(["Mo"])
+    evaluator, atoms = kernels_of(potential(), 0.5), alloy(["Mo"])
     evaluate(evaluator, atoms)
     atoms.positions[3] = np.nan
     with pytest.raises(ValueError, match="not finite"):
@@ -198,7 +199,7 @@ def test_an_atom_lost_on_the_way_is_noticed():
 @pytest.mark.parametrize("folder", ["L08_S1", "L16_S1"])
 def test_the_original_code_says_the_same(shared, folder):
     folder = shared / "reference" / "mtp" / folder
-    evaluator = mtp.read(folder / "pot.mtp.xz", ["Mo"]).evaluator(0.5)
+    evaluator = kernels_of(mtp.read(folder / "pot.mtp.xz", ["Mo"]), 0.5)
     for structure in cfg.read(folder / "efs.cfg.xz", ["Mo"]):
         found = evaluate(evaluator, structure.to_ase()[0])
         assert found.energies.sum() == pytest.approx(structure.energies[0], abs=1e-12)

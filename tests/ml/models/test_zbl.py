@@ -5,6 +5,7 @@ import pytest
 from ase import Atoms
 
 from aiida_mlal.ml.configurations import Configurations
+from aiida_mlal.ml.engines.numba import kernels_of
 from aiida_mlal.ml.models.factory import ModelOptions, single
 
 
@@ -57,7 +58,7 @@ def test_it_is_a_prior_of_networks_with_a_kernel():
     potential = ModelOptions.parse(values).build(["H", "O"], 0)
     atoms = Atoms("OHHO", [[0, 0, 0], [0.9, 0, 0], [0, 0.8, 0.3], [0.2, 0.3, 1.3]])
     expected = potential.predict(Configurations.from_ase(atoms))
-    evaluator = potential.evaluator(0.5)
+    evaluator = kernels_of(potential, 0.5)
     found = evaluator(atoms.numbers, atoms.positions, atoms.cell.array, atoms.pbc)
     assert found.energies.sum() == pytest.approx(expected.energies[0], rel=1e-10)
     np.testing.assert_allclose(found.forces, expected.forces, rtol=1e-10, atol=1e-10)

@@ -1,13 +1,11 @@
 import numpy as np
 import pytest
-import torch
 from ase import Atoms
 from ase.build import bulk
 
 from aiida_mlal.ml import parts
 from aiida_mlal.ml.configurations import Configurations
-from aiida_mlal.ml.graph import Graph
-from aiida_mlal.ml.models.base import Prediction
+from aiida_mlal.ml.engines.base import Evaluation, Members
 from aiida_mlal.ml.models.ensemble import Ensemble
 from aiida_mlal.ml.models.factory import single
 from aiida_mlal.ml.models.sum import Sum
@@ -97,17 +95,16 @@ def test_one_member_has_no_spread(measure, potential, configurations):
         measure().measure(potential, configurations)
 
 
-def test_a_committee_that_is_known_is_not_asked_again(configurations):
-    graph = Graph.of(configurations, 4.0)
-    n = len(graph.numbers)
-    forces = torch.zeros(2, n, 3, dtype=torch.float64)
-    forces[0, 5] = torch.tensor([1.0, 2.0, 2.0])
-    said = Prediction(torch.zeros(2, 3), forces, torch.zeros(2, 3, 3, 3))
-    found = ForceStd().of(morse(1.0), graph, said)  # one member, if it were asked
-    expected = np.zeros(n)
+def test_bound_it_looks_at_what_an_engine_found():
+    forces = np.zeros((2, 9, 3))
+    forces[0, 5] = [1.0, 2.0, 2.0]
+    members = Members(np.zeros(2), forces)
+    seen = Evaluation(0.0, forces.mean(0), np.zeros((3, 3)), members, pytest.fail, pytest.fail)
+    found = ForceStd().bind(morse(1.0))(seen)  # one member, if it were asked
+    expected = np.zeros(9)
     expected[5] = 1.5
     np.testing.assert_allclose(found.per_atom, expected)
-    np.testing.assert_allclose(found.values, [0, 1.5, 0])
+    np.testing.assert_allclose(found.values, [1.5])
 
 
 def test_learning_is_left_alone(configurations, potential):

@@ -1,4 +1,4 @@
-"""What kernels on the CPU find for one structure, and what they are."""
+"""What engines find for one structure, and what engines and kernels are."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -8,7 +8,10 @@ import numpy as np
 from jaxtyping import Float, Int
 
 if TYPE_CHECKING:
+    from ase import Atoms
+
     from aiida_mlal.ml.fast.verlet import Part
+    from aiida_mlal.ml.graph import Graph
 
 EngineName = Literal["auto", "torch", "numba"]
 """What evaluates one structure after another."""
@@ -36,33 +39,68 @@ class Evaluation:
 
     Attributes
     ----------
-    energies
-        Of each atom, in eV.
+    energy
+        In eV.
     forces
         In eV/Å.
     virial
-        Derivative of the energy by the strain, in eV: the stress times the volume.
+        Derivative of the energy by the strain, in eV: the stress times the volume. NaN may stand
+        where there is no volume.
+    members
+        What each member of a committee finds; a single potential is its only member.
     contacts
-        Returns each atom with its nearest neighbours of all elements, and their distances in Å.
+        Returns pairs of atoms and their distances in Å: for each atom at least its nearest
+        neighbour of each element within the cutoff.
     pairs
-        Returns each atom with all its neighbours within the cutoff, and their distances in Å.
+        Returns all pairs within the cutoff, in both directions, in the same form.
+    energies
+        Of each atom, in eV; None where not known.
     gradients
         Derivatives of the energy of each atom by the parameters that are not fixed, in their
         order in ``Potential.parameters()``; None where not asked for.
-    members
-        What each member finds; None for a single potential.
+    graph
+        Returns the structure as torch sees it, for measures of uncertainty that look at it.
     """
 
-    energies: Float[np.ndarray, " atoms"]
+    energy: float
     forces: Float[np.ndarray, "atoms 3"]
     virial: Float[np.ndarray, "3 3"]
+    members: Members
     contacts: "Contacts"
     pairs: "Contacts"
+    energies: Float[np.ndarray, " atoms"] | None = None
     gradients: Float[np.ndarray, "atoms parameters"] | None = None
-    members: Members | None = None
+    graph: "Callable[[], Graph] | None" = None
 
 
 Contacts = Callable[[], tuple[Int[np.ndarray, "2 pairs"], Float[np.ndarray, " pairs"]]]
+
+
+class Engine(Protocol):
+    """Evaluates a potential for one structure after another.
+
+    Attributes
+    ----------
+    name
+        Of the engine.
+    computed_by
+        What computes, by name: an engine may leave parts to another one.
+    has_gradients
+        Whether it finds derivatives by the parameters.
+    """
+
+    name: str
+
+    @property
+    def computed_by(self) -> tuple[str, ...]:
+        """What computes, by name."""
+
+    @property
+    def has_gradients(self) -> bool:
+        """Whether it finds derivatives by the parameters."""
+
+    def __call__(self, atoms: "Atoms", gradients: bool = False) -> Evaluation:
+        """Evaluate atoms as they are now; with ``gradients`` also derivatives by parameters."""
 
 
 class Kernel(Protocol):

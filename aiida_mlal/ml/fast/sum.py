@@ -6,13 +6,13 @@ from functools import partial
 import numpy as np
 from jaxtyping import Float, Int
 
-from aiida_mlal.ml.evaluator import Evaluation, Kernel, Members
+from aiida_mlal.ml.engines.base import Evaluation, Kernel, Members
 from aiida_mlal.ml.fast.species import Species
 from aiida_mlal.ml.fast.threads import Threads
 from aiida_mlal.ml.fast.verlet import Verlet, apart, fold, nearest
 
 
-class Engine:
+class KernelSum:
     """Evaluates a sum of kernels; those with one member are added to all members.
 
     Neighbour lists are kept between calls. The atoms are divided into parts, by their number
@@ -98,12 +98,17 @@ class Engine:
             forces += folded
             virial += strain / kernel.n_members
         by_parameters = _side_by_side(slopes) if gradients else None
-        contacts, pairs = partial(_contacts, verlet, n), partial(_pairs, verlet, n)
-        if self.n_members == 1:
-            return Evaluation(energies[0], forces[0], virial, contacts, pairs, by_parameters)
-        members = Members(energies.sum(axis=1), forces)
-        mean = energies.sum(axis=0) / self.n_members, forces.sum(axis=0) / self.n_members
-        return Evaluation(*mean, virial, contacts, pairs, by_parameters, members)
+        mean = energies.sum(axis=0) / self.n_members
+        return Evaluation(
+            float(mean.sum()),
+            forces.sum(axis=0) / self.n_members,
+            virial,
+            Members(energies.sum(axis=1), forces),
+            contacts=partial(_contacts, verlet, n),
+            pairs=partial(_pairs, verlet, n),
+            energies=mean,
+            gradients=by_parameters,
+        )
 
 
 def _empty(kernel: Kernel, n: int) -> np.ndarray | None:

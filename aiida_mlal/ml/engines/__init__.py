@@ -1,0 +1,1 @@
+"""What evaluates a potential for one structure after another: torch, or kernels on the CPU."""

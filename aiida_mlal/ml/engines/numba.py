@@ -1,0 +1,65 @@
+"""The engine of kernels on the CPU, for potentials that have them."""
+
+from dataclasses import replace
+from functools import partial
+from typing import TYPE_CHECKING
+
+from ase import Atoms
+
+from aiida_mlal.ml.engines.base import Evaluation
+from aiida_mlal.ml.engines.torch import Neighbourhood
+from aiida_mlal.ml.models.base import Potential
+
+if TYPE_CHECKING:
+    from aiida_mlal.ml.fast.sum import KernelSum
+
+
+class NumbaEngine:
+    """Evaluates a potential by its kernels, with the weights that it has now.
+
+    Parameters
+    ----------
+    potential
+        What measures of uncertainty may look at.
+    kernels
+        Its kernels.
+    skin
+        How much farther than the cutoff neighbours are looked for, in Å.
+    """
+
+    name = "numba"
+    computed_by = ("numba",)
+
+    def __init__(self, potential: Potential, kernels: "KernelSum", skin: float) -> None:
+        self.kernels = kernels
+        self._neighbourhood = Neighbourhood(potential, skin)
+
+    @property
+    def has_gradients(self) -> bool:
+        """Whether all kernels have derivatives by their parameters."""
+        return self.kernels.has_gradients
+
+    def __call__(self, atoms: Atoms, gradients: bool = False) -> Evaluation:
+        """Evaluate atoms as they are now; with ``gradients`` also derivatives by parameters."""
+        found = self.kernels(atoms.numbers, atoms.positions, atoms.cell.array, atoms.pbc, gradients)
+        return replace(found, graph=partial(self._neighbourhood.graph, atoms))
+
+
+def kernels_of(potential: Potential, skin: float, threads: int = 1) -> "KernelSum | None":
+    """Return the kernels of a potential, with the weights of now, if it has some.
+
+    There are none on a GPU.
+
+    Parameters
+    ----------
+    skin
+        How much farther than the cutoff neighbours are looked for, in Å, to keep them for a while.
+    threads
+        Among how many threads the atoms are divided.
+    """
+    kernels = potential.kernels([potential]) if potential.device.type == "cpu" else None
+    if kernels is None:
+        return None
+    from aiida_mlal.ml.fast.sum import KernelSum  # numba is slow to import
+
+    return KernelSum(potential.elements, kernels, potential.reference_table(), skin, threads)

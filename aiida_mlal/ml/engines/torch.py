@@ -1,0 +1,125 @@
+"""The engine that has no limits: torch, on any device."""
+
+from functools import partial
+
+import numpy as np
+import torch
+from ase import Atoms
+from torch import Tensor
+
+from aiida_mlal.ml.engines.base import Evaluation, Members
+from aiida_mlal.ml.graph import Graph
+from aiida_mlal.ml.models.base import Potential
+from aiida_mlal.ml.neighbours import neighbours
+
+
+class TorchEngine:
+    """Evaluates any potential, on the device where its weights are.
+
+    Parameters
+    ----------
+    potential
+        What predicts.
+    skin
+        How much farther than the cutoff neighbours are looked for, in Å.
+    """
+
+    name = "torch"
+    has_gradients = True
+
+    def __init__(self, potential: Potential, skin: float) -> None:
+        self._potential = potential
+        self.neighbourhood = Neighbourhood(potential, skin)
+
+    @property
+    def computed_by(self) -> tuple[str, ...]:
+        """Torch, or kernels that the potential itself leaves predictions to."""
+        return self._potential.engines
+
+    def __call__(self, atoms: Atoms, gradients: bool = False) -> Evaluation:
+        """Evaluate atoms as they are now; with ``gradients`` also derivatives by parameters."""
+        potential, graph = self._potential, self.neighbourhood.graph(atoms)
+        with torch.no_grad():
+            committee = potential.committee(graph)
+        mean, edges = committee.mean(), partial(_edges, graph)
+        return Evaluation(
+            float(mean.energies[0]),
+            _array(mean.forces),
+            _array(mean.stresses[0]) * float(graph.volumes[0]),
+            Members(_array(committee.energies[:, 0]), _array(committee.forces)),
+            contacts=edges,
+            pairs=edges,
+            gradients=_array(potential.energy_rows(graph)) if gradients else None,
+            graph=lambda: graph,
+        )
+
+
+class Neighbourhood:
+    """The graph of moving atoms, whose neighbours are looked for again only when need be.
+
+    Attributes
+    ----------
+    searches
+        How often neighbours have been looked for.
+    """
+
+    def __init__(self, potential: Potential, skin: float) -> None:
+        self._potential, self.skin = potential, skin
+        self._key: tuple[bytes, ...] = ()
+        self._positions = np.zeros((0, 3))
+        self.searches = 0
+
+    def graph(self, atoms: Atoms) -> Graph:
+        """Return the graph of the atoms where they are now."""
+        positions = atoms.positions
+        if not (np.isfinite(positions).all() and np.isfinite(atoms.cell.array).all()):
+            raise ValueError("positions or cell are not finite")
+        key = (atoms.numbers.tobytes(), atoms.cell.array.tobytes(), atoms.pbc.tobytes())
+        if key != self._key or self._moved(positions) > self.skin / 2:
+            self._search(atoms)
+            self._key, self._positions = key, positions.copy()
+        there = torch.tensor(positions, device=self._pairs.device)
+        centre, neighbour = self._pairs
+        moved = there[neighbour] - there[centre] + self._translations
+        graph = Graph(
+            numbers=self._numbers,
+            owner=self._owner,
+            pairs=self._pairs,
+            vectors=moved.to(self._potential.dtype),
+            shifts=self._shifts,
+            positions=there,
+            cells=self._cells,
+            pbc=self._pbc,
+            volumes=self._volumes,
+        )
+        return graph.within(self._potential.cutoff)
+
+    def _moved(self, positions: np.ndarray) -> float:
+        """Return how far an atom is from where it was at the last search, in Å."""
+        if not len(positions):
+            return 0.0
+        return float(np.sqrt(((positions - self._positions) ** 2).sum(axis=1).max()))
+
+    def _search(self, atoms: Atoms) -> None:
+        cell, device = atoms.cell.array, self._potential.device
+        reach = self._potential.cutoff + self.skin
+        pairs, shifts = neighbours(atoms.positions, cell, atoms.pbc, reach)
+        volume = abs(np.linalg.det(cell)) if atoms.pbc.all() else np.nan
+        self._pairs = torch.tensor(pairs, device=device)
+        self._shifts = torch.tensor(shifts, device=device)
+        self._translations = torch.tensor(shifts @ cell, device=device)
+        self._cells = torch.tensor(cell[None], device=device)
+        self._pbc = torch.tensor(atoms.pbc[None], device=device)
+        self._numbers = torch.tensor(atoms.numbers, dtype=torch.int64, device=device)
+        self._owner = torch.zeros_like(self._numbers)
+        self._volumes = torch.tensor([volume], dtype=self._potential.dtype, device=device)
+        self.searches += 1
+
+
+def _edges(graph: Graph) -> tuple[np.ndarray, np.ndarray]:
+    return graph.pairs.cpu().numpy(), graph.distances.cpu().numpy()
+
+
+def _array(values: Tensor) -> np.ndarray:
+    found: np.ndarray = values.detach().double().cpu().numpy()
+    return found
