@@ -24,12 +24,13 @@ def launch() -> None:
 @click.argument("structure")
 @click.option(
     "--recipe",
-    type=click.Choice(["offline", "bootstrap"]),
+    type=click.Choice(["offline", "gp", "bootstrap"]),
     default="offline",
     show_default=True,
     help="offline: the ends of relaxations are labelled until they are relaxed, with networks on a "
-    "prior. bootstrap: cells are relaxed as well, with a moment tensor potential, and what it "
-    "extrapolates to is labelled until it does not any more.",
+    "prior. gp: the same with Gaussian processes, each time from the best label on. bootstrap: "
+    "cells are relaxed as well, with a moment tensor potential, and what it extrapolates to is "
+    "labelled until it does not any more.",
 )
 @click.option(
     "--fixed",
@@ -132,7 +133,7 @@ def _with_force(wishes: Wishes, recipe: str, fmax: float | None) -> dict[str, An
     stops = inputs["stop"]
     if fmax is not None:
         found = protocols.merge(found, {"simulation": {**inputs["simulation"], "fmax": fmax}})
-        if recipe == "offline":
+        if any(stop["name"] == "oracle_force" for stop in stops):
             stops = replace_stops(stops, {"name": "oracle_force", "fmax": fmax})
     if wishes.max_labels is not None:
         stops = replace_stops(stops, {"name": "labels", "n": wishes.max_labels})

@@ -177,8 +177,8 @@ class Posterior(Conditioned):
             block = covariance(self.observed[i], self.observed[j])
             self.unit[rows, columns], self.unit[columns, rows] = block, block.T
         whole = prior.variance * self.unit + prior.offset * self.composition @ self.composition.T
-        whole.diagonal().add_(noise**2 + JITTER * prior.variance)
-        self.factor = torch.linalg.cholesky(whole)
+        whole.diagonal().add_(noise**2)
+        self.factor = cholesky(whole, JITTER * prior.variance)
         self.weights: Tensor = torch.cholesky_solve(values[:, None], self.factor)[:, 0]
 
     @property
@@ -200,6 +200,25 @@ class Posterior(Conditioned):
                 block = (covariance(one, other) * weight).sum()
                 by_lengths += torch.autograd.grad(block, lengths)[0]
         return by_lengths / self.prior.lengths, by_variance
+
+
+def cholesky(
+    whole: Float[Tensor, "observations observations"], jitter: Float[Tensor, ""]
+) -> Float[Tensor, "observations observations"]:
+    """Return the lower Cholesky factor of a matrix and so much on its diagonal, or more if needed.
+
+    Raises
+    ------
+    torch.linalg.LinAlgError
+        If a hundred thousand times as much is not enough either.
+    """
+    for _ in range(6):
+        whole.diagonal().add_(jitter)
+        factor, failed = torch.linalg.cholesky_ex(whole)
+        if not bool(failed):
+            break
+        jitter = 10 * jitter
+    return factor if not bool(failed) else torch.linalg.cholesky(whole)
 
 
 JITTER = 1e-10

@@ -41,7 +41,7 @@ SIMULATE_INPUTS = tuple(f"simulate.{x}" for x in ("potential", "structures", "si
 class OfflineWorkChain(CampaignWorkChain):
     """Train, simulate, label some of what was seen, and again until it is right.
 
-    All simulations begin where they began in the first iteration. What is labelled is decided by
+    Where simulations begin after the first iteration is decided by the start, what is labelled by
     the query, how by any WorkChain with the interface of ``LabellingWorkChain``, and when it is
     enough by the stops.
     """
@@ -49,6 +49,7 @@ class OfflineWorkChain(CampaignWorkChain):
     ROLES: ClassVar[tuple[str, ...]] = ("train", "simulate", "select", "label")
     RECIPES: ClassVar[dict[str, str]] = {
         "offline": "offline learning",
+        "gp": "relaxation by Gaussian processes",
         "bootstrap": "bootstrapping",
     }
     """Sets of protocols, and what a campaign by them is called."""
@@ -76,6 +77,14 @@ class OfflineWorkChain(CampaignWorkChain):
             valid_type=Dict,
             serializer=to_aiida_type,
             help='Name and options of the simulation, such as `{"name": "relax"}`.',
+        )
+        spec.input(
+            "start",
+            valid_type=Dict,
+            serializer=to_aiida_type,
+            default=lambda: Dict({"name": "given"}),
+            help="Where simulations begin after the first iteration: `given`, always at the "
+            "structures, or `best`, at the best label, as far from there as the model is right.",
         )
         spec.input(
             "first_query",
@@ -115,6 +124,7 @@ class OfflineWorkChain(CampaignWorkChain):
                 if_(step.query_is_due)(step.choose, step.take_selection),
                 if_(step.labels_are_due)(step.label, step.take_labels),
                 step.check,
+                if_(step.start_moves)(step.move_start),
             ),
             step.end,
         )
@@ -162,7 +172,8 @@ class OfflineWorkChain(CampaignWorkChain):
             Atoms that do not move.
         recipe
             Which set of protocols. Those of ``offline`` label the ends of relaxations until the
-            labels say that they are relaxed, with networks on a prior. Those of ``bootstrap``
+            labels say that they are relaxed, with networks on a prior; those of ``gp`` with
+            Gaussian processes, from the best label on. Those of ``bootstrap``
             relax cells as well, with a moment tensor potential, and label what it extrapolates to
             until it does not any more.
         kwargs
@@ -212,6 +223,7 @@ class OfflineWorkChain(CampaignWorkChain):
         inputs = self.inputs
         self.begin_context()
         self.ctx.simulated = False
+        self.ctx.simulation = inputs.simulation
         known = ("fixed", "dataset", "potential", "first_query")
         given = {name: inputs[name] for name in known if name in inputs}
         found: Any = steps.begin(  # type: ignore[call-arg]
@@ -272,12 +284,12 @@ class OfflineWorkChain(CampaignWorkChain):
         return not self.ctx.simulated
 
     def simulate(self) -> None:
-        """Run the simulations, always from where they began."""
+        """Run the simulations."""
         inputs = self.exposed_inputs(SimulateBaseWorkChain, "simulate")
         inputs.simulate.update(
             potential=self.ctx.potential,
             structures=self.ctx.structures,
-            simulation=self.inputs.simulation,
+            simulation=self.ctx.simulation,
         )
         self._submit("simulation", "simulate", SimulateBaseWorkChain, inputs)
 
@@ -318,6 +330,26 @@ class OfflineWorkChain(CampaignWorkChain):
         )
         return found
 
+    def start_moves(self) -> bool:
+        """Return whether the next simulations may begin elsewhere."""
+        kind: Any = parts.find("starts", self.inputs.start["name"])
+        return bool(self.ctx.going_on and kind.moves)
+
+    def move_start(self) -> None:
+        """Find where the next simulations begin, and how far they may go."""
+        move: Any = steps.move_start
+        found = move(
+            start=self.inputs.start,
+            simulation=self.ctx.simulation,
+            structures=self.ctx.structures,
+            trajectory=self.ctx.trajectory,
+            dataset=self.ctx.dataset,
+            results=self.ctx.results,
+            metadata={"call_link_label": f"move_start_{self.ctx.iteration:02d}"},
+        )
+        for name, node in found.items():
+            self.ctx[name] = node
+
     def attach(self) -> None:
         """Attach the ends of the last simulations."""
         if "trajectory" in self.ctx and "dataset" in self.ctx:
@@ -353,6 +385,13 @@ def _check_options(inputs: Mapping[str, Any]) -> None:
     check_campaign(inputs, simulation)
     query = parts.make("strategies", given["query"], "query")
     chosen = stops.parse(inputs["stop"].get_list())
+    start = parts.make("starts", inputs["start"].get_dict(), "start")
+    if start.moves and not query.wants_final:
+        raise ValueError(
+            f"start: {inputs['start']['name']!r} goes by labels of the last frames of simulations, "
+            f"which the query {given['query']['name']!r} does not label: choose 'final', or "
+            "'given' as start"
+        )
 
     if not query.wants_final and (watching := _watches_ends(chosen)):
         name = parts.name_of("stops", type(watching[0]))

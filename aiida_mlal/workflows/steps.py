@@ -16,6 +16,7 @@ from aiida_mlal.ml.labelling.checks import FAILED, UNCONVERGED
 from aiida_mlal.ml.labelling.fingerprint import fit_together
 from aiida_mlal.ml.labelling.outliers import without_outliers
 from aiida_mlal.ml.selection.filters import SAME, Twins
+from aiida_mlal.ml.starts import Beginning
 from aiida_mlal.workflows.labelling.base import limits_of
 
 MIXED_LABELS = 430
@@ -149,6 +150,38 @@ def check(
     verdict = stops.decide(stops.parse(stop.get_list()), state)
     row = {**stops.row(state), "outcome": verdict.outcome, "reason": verdict.reason}
     return {"row": Dict(row), **_affordable(query, stop, state)}
+
+
+@calcfunction
+def move_start(
+    start: Dict,
+    simulation: Dict,
+    structures: DatasetData,
+    trajectory: DatasetData,
+    dataset: DatasetData,
+    results: Dict,
+) -> dict[str, Data]:
+    """Return where the next simulations begin, and their options: how far they may go from there.
+
+    Parameters
+    ----------
+    start
+        Name and options of what decides.
+    simulation, structures
+        Of the iteration that has come to its end.
+    dataset
+        All labels, those of that iteration included.
+    """
+    options = simulation.get_dict()
+    guard = dict(options.get("guard", {}))
+    runs, known = results.get_dict().get("runs", ()), dataset.configurations
+    state = stops.State(0, 0, trajectory.configurations, Configurations.empty(), known, runs)
+    now = Beginning(structures.configurations, guard.get("trust"))
+    found = parts.make("starts", start.get_dict(), "start").after(now, state)
+    moved: dict[str, Data] = {"structures": DatasetData(found.structures)}
+    if found.trust != now.trust:
+        moved["simulation"] = Dict({**options, "guard": {**guard, "trust": found.trust}})
+    return moved
 
 
 @calcfunction

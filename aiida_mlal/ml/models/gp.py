@@ -14,10 +14,13 @@ from aiida_mlal.ml.descriptors.symmetry_functions import SymmetryFunctionOptions
 from aiida_mlal.ml.engines.base import Kernel
 from aiida_mlal.ml.gaussian_process import Hyperparameters, Posterior
 from aiida_mlal.ml.graph import Graph
-from aiida_mlal.ml.models.base import Potential
+from aiida_mlal.ml.models.base import Potential, difference
 from aiida_mlal.ml.models.descriptor import DescriptorPotential
 from aiida_mlal.ml.models.observed import Process
 from aiida_mlal.ml.options import as_dict, build
+
+BEGIN = 5.0
+"""Length scale, in units of the features, from which training begins."""
 
 
 def _default_descriptor() -> SymmetryFunctionOptions:
@@ -94,7 +97,7 @@ class GP(DescriptorPotential):
         groups = torch.zeros(n_features, dtype=torch.long)
         groups[n_radial:] = 1
         self.register_buffer("_groups", groups, persistent=False)
-        self.lengths = nn.Parameter(torch.ones(n, 2, dtype=torch.float64))
+        self.lengths = nn.Parameter(torch.full((n, 2), BEGIN, dtype=torch.float64))
         self.register_buffer("variance", torch.ones((), dtype=torch.float64))
         self.register_buffer("noise", zeros(3))
         self.register_buffer("offset", zeros(()))
@@ -182,6 +185,20 @@ class GP(DescriptorPotential):
                 process.constants.double().numpy(),
             )
         ]
+
+    def adopt(self, other: Potential) -> None:
+        """Begin with all that another process on the same symmetry functions has learned."""
+        if not isinstance(other, GP):
+            super().adopt(other)
+            return
+        mine, theirs = ({**one.describe(), "environments": 0} for one in (self, other))
+        if different := difference(mine, theirs):
+            raise ValueError(different)
+        given = self.references
+        for name in ("environments", "element", "heights", "slopes"):
+            setattr(self, name, getattr(other, name).clone())
+        self.load_state_dict(other.state_dict())
+        self.references = given | self.references
 
     def describes_like(self, other: Potential) -> bool:
         """Return whether another process has the same symmetry functions."""

@@ -216,7 +216,7 @@ def follow(
     import torch
 
     engines = atoms.calc.engine.computed_by
-    first = None
+    first, begun = None, atoms.copy()
     for step in count():
         try:
             converged = next(steps, None)
@@ -230,7 +230,7 @@ def follow(
             return Ending(UNPHYSICAL, f"{type(error).__name__}: {error}", engines)
         if converged is None:
             return Ending(MAX_STEPS, "", engines)
-        now = _snapshot(atoms)
+        now = _snapshot(atoms, begun)
         first = first or now
         verdict = guard.verdict(now, first)
         reason = verdict[0] if verdict else ""
@@ -272,8 +272,11 @@ def _ignore(**values: Any) -> None:
     """Tell nobody."""
 
 
-def _snapshot(atoms: Atoms) -> Snapshot:
+def _snapshot(atoms: Atoms, begun: Atoms) -> Snapshot:
     results = atoms.calc.results
+    carried = begun.positions
+    if not np.array_equal(begun.cell.array, atoms.cell.array):
+        carried = carried @ np.linalg.solve(begun.cell.array, atoms.cell.array)
     pairs, distances = atoms.calc.contacts()
     return Snapshot(
         atoms.numbers,
@@ -283,6 +286,7 @@ def _snapshot(atoms: Atoms) -> Snapshot:
         results["forces"],
         results.get("uncertainty", np.nan),
         atoms.cell.volume if atoms.pbc.all() else np.nan,
+        float(np.linalg.norm(atoms.positions - carried, axis=1).max(initial=0.0)),
     )
 
 

@@ -39,6 +39,9 @@ class Snapshot:
         NaN where nothing measures it.
     volume
         Of the cell in Å³; NaN where it isn't periodic in all directions.
+    moved
+        How far an atom is from where the run began, at most, in Å; what it moved with the cell
+        does not count.
     """
 
     numbers: Int[np.ndarray, " atoms"]
@@ -48,6 +51,7 @@ class Snapshot:
     forces: Float[np.ndarray, "atoms 3"]
     uncertainty: float = np.nan
     volume: float = np.nan
+    moved: float = 0.0
 
     @property
     def has_neighbours(self) -> Bool[np.ndarray, " atoms"]:
@@ -81,6 +85,9 @@ class Guard:
     max_volume_ratio
         Where the cell moves: a run ends as ``strayed`` where its volume is larger than that at
         its start by this factor, or smaller. Its last frame is a candidate for a label.
+    trust
+        How far in Å an atom may go from where the run began: there it ends as ``strayed``, and its
+        last frame is a candidate for a label. Relaxations take steps of a third of it at most.
     """
 
     uncertainty: Mapping[str, Any] | None = None
@@ -90,13 +97,14 @@ class Guard:
     max_force: float | None = 200.0
     escape: bool = True
     max_volume_ratio: float | None = 1.5
+    trust: float | None = None
 
     def __post_init__(self) -> None:
         """Refuse limits that nothing or everything fulfils, and an unknown measure."""
         largest = np.inf
         if self.uncertainty is not None:
             largest = parts.make("uncertainties", self.uncertainty, "uncertainty").largest
-        for name in ("select", "break_", "min_distance", "max_force"):
+        for name in ("select", "break_", "min_distance", "max_force", "trust"):
             value = getattr(self, name)
             if value is not None and not value > 0:
                 raise ValueError(f"expected {name.rstrip('_')} above 0 or null, got {value}")
@@ -185,6 +193,8 @@ class Guard:
                 f"the volume is {ratio:.3g} times that at the start, beyond a factor of "
                 f"{self.max_volume_ratio:g}"
             )
+        if self.trust is not None and not now.moved < self.trust:
+            return STRAYED, f"an atom is {now.moved:.3g} Å from where it began"
         return None
 
     def _unphysical(self, now: Snapshot, first: Snapshot) -> str | None:

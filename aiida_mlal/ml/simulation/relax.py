@@ -95,7 +95,9 @@ class Relax(Simulation):
         atoms = structure.to_ase()[0]
         atoms.calc = MLCalculator(potential, measure, engine=self.engine, threads=self.threads)
         moving = self.moving_cell.filter(atoms)
-        with algorithm(moving, logfile=None, maxstep=self.maxstep) as optimizer:
+        trust = self.guard.trust
+        maxstep = self.maxstep if trust is None else min(self.maxstep, trust / 3)
+        with algorithm(moving, logfile=None, maxstep=maxstep) as optimizer:
             return follow(self._steps(optimizer, atoms), atoms, self.guard, record)
 
     def _steps(self, optimizer: "Optimizer", atoms: Atoms) -> Iterator[bool]:

@@ -50,8 +50,8 @@ class MarginalLikelihood(Optimizer):
     force_noise: float = 1e-3
     stress_noise: float = 1e-4
     offset: float = 10.0
-    length: float = 1.5
-    width: float = 1.0
+    length: float = 5.0
+    width: float = 0.3
 
     def __post_init__(self) -> None:
         """Refuse what is no scale."""

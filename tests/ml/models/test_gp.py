@@ -117,3 +117,21 @@ def test_another_model_has_no_likelihood():
     options = build(TrainingOptions, {"optimizer": OPTIMIZER})
     with pytest.raises(ValueError, match="marginal_likelihood is for Gaussian processes"):
         fit(potential, train, options, 0)
+
+
+def test_a_fresh_one_begins_with_what_another_has_learned():
+    train = labelled(slab, 3, 0)
+    known, _ = trained(train)
+    fresh = ModelOptions.parse(MODEL).build(list(train.elements), 1)
+    fresh.adopt(known)
+    np.testing.assert_array_equal(fresh.predict(train).forces, known.predict(train).forces)
+    other = ModelOptions.parse({**MODEL, "cutoff": 4.0}).build(list(train.elements), 1)
+    with pytest.raises(ValueError, match=r"options\.cutoff is 4\.0, in the file 5\.0"):
+        other.adopt(known)
+
+
+def test_labels_nearly_the_same_are_learned_from():
+    """Their covariance matrix is singular but for the noise, or less than that."""
+    train = Configurations.concatenate([labelled(slab, 1, 0)] * 3)
+    potential, _ = trained(train, energy_noise=1e-12, force_noise=1e-12)
+    assert np.abs(potential.predict(train).forces - train.forces).max() < 0.01

@@ -447,3 +447,28 @@ def test_options_are_built_without_torch():
         "sys.exit('torch' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_a_run_goes_no_farther_than_it_is_trusted():
+    atoms = Atoms("Cu2", [[0, 0, 0], [3.4, 0, 0]])
+    potential, structures = morse(["Cu"]), Configurations.from_ase(atoms)
+    free = Relax(fmax=1e-3).run(potential, structures)
+    assert free.runs[0].converged
+    near = Relax(fmax=1e-3, guard=Guard(trust=0.15)).run(potential, structures)
+    moved = np.linalg.norm(near.trajectory.positions.reshape(-1, 2, 3) - atoms.positions, axis=2)
+    assert near.runs[0].reason == "strayed"
+    assert "an atom is" in near.runs[0].message
+    assert 0.15 <= moved[-1].max() <= 0.2 + 1e-9
+    assert (moved[:-1] < 0.15).all()
+    assert np.diff(moved.max(axis=1)).max() <= 0.05 + 1e-9  # steps of a third of it
+    assert near.runs[0].n_candidates == len(moved)
+
+
+def test_what_atoms_move_with_the_cell_is_trusted():
+    guard = Guard(max_volume_ratio=None, trust=0.2)
+    atoms = bulk("Cu", a=3.9, cubic=True) * 2
+    found = Relax(cell="full", max_steps=20, guard=guard).run(
+        morse(["Cu"]), Configurations.from_ase(atoms)
+    )
+    assert found.runs[0].reason == "max_steps"
+    assert np.abs(found.trajectory[len(found.trajectory) - 1].positions - atoms.positions).max() > 0.2

@@ -152,7 +152,7 @@ def test_it_goes_with_errors_at_other_volumes():
     squares = ((potential.predict(pool).forces - pool.forces) ** 2).mean(axis=1)
     errors = np.sqrt(np.add.reduceat(squares, pool.offsets[:-1]) / pool.counts)
     values = ProcessForceStd().measure(potential, pool).values
-    assert spearmanr(values, errors).statistic > 0.8
+    assert spearmanr(values, errors).statistic > 0.75
     assert values[1:].min() > values[0]
 
 

@@ -1,0 +1,140 @@
+"""Labels that relaxations need: direct ones by ASE, and by a protocol, one label at a time.
+
+    python relax.py emt|7net [PROTOCOL] [SYSTEM ...]
+
+The steps are those of the WorkChain, without AiiDA: train on all labels, relax from where the start
+says, label the last frame, until the labelled force is below that of the protocol. All counts
+include the first label and the last one. PROTOCOL is a file of ``aiida_mlal/protocols`` (default
+gp); SYSTEM the beginning of names in ``systems.py``. Labels 7net are SevenNet-0 (PyPI sevenn).
+"""
+
+import sys
+import time
+import warnings
+from dataclasses import replace
+
+import numpy as np
+import torch
+from ase import Atoms
+from ase.calculators.calculator import Calculator
+from ase.calculators.emt import EMT
+from ase.calculators.singlepoint import SinglePointCalculator
+from ase.optimize import BFGS, BFGSLineSearch, GPMin
+from systems import systems
+
+from aiida_mlal import protocols
+from aiida_mlal.ml import parts
+from aiida_mlal.ml.configurations import Configurations
+from aiida_mlal.ml.frames import PREDICTED_ENERGY
+from aiida_mlal.ml.models.factory import ModelOptions
+from aiida_mlal.ml.starts import Beginning
+from aiida_mlal.ml.stops import State
+from aiida_mlal.ml.training.fit import fit
+from aiida_mlal.ml.uncertainty.carried import carry
+
+FMAX, MOST = 0.03, 40
+
+
+class Counted(Calculator):
+    """Counts the calls of another calculator."""
+
+    implemented_properties = ("energy", "forces")
+
+    def __init__(self, inner: Calculator) -> None:
+        super().__init__()
+        self.inner, self.calls = inner, 0
+
+    def calculate(self, atoms=None, properties=("energy",), system_changes=("positions",)):
+        """Compute both."""
+        super().calculate(atoms, properties, system_changes)
+        self.calls += 1
+        self.inner.reset()
+        bare = Atoms(atoms.numbers, atoms.positions, cell=atoms.cell, pbc=atoms.pbc)
+        bare.calc = self.inner
+        energy = float(bare.get_potential_energy())
+        self.results = {"energy": energy, "forces": np.array(bare.get_forces(), float)}
+
+
+def labeller(kind: str) -> Calculator:
+    """Return the labelling code."""
+    if kind == "emt":
+        return EMT()
+    from sevenn.calculator import SevenNetCalculator
+
+    return SevenNetCalculator("7net-0", device="cpu")
+
+
+def direct(start: Atoms, inner: Calculator) -> list[str]:
+    """Return how many calls each optimiser of ASE needs."""
+    found = []
+    for optimizer in (BFGS, BFGSLineSearch, GPMin):
+        atoms = start.copy()
+        atoms.calc = Counted(inner)
+        try:
+            done = optimizer(atoms, logfile=None).run(fmax=FMAX, steps=200)
+            found.append(str(atoms.calc.calls) if done else "-")
+        except Exception:  # of GPMin, on some molecules
+            found.append("fails")
+    return found
+
+
+def learned(start: Atoms, inner: Calculator, protocol: str, tell: bool) -> tuple[str, float]:
+    """Return how many labels a protocol needs, and the energy that it ends with."""
+    given = protocols.inputs(protocol)
+    options = ModelOptions.parse(given["model"])
+    rule = parts.make("starts", given.get("start", {"name": "given"}))
+    training = options.training(given["training"])
+    simulation = parts.make("simulations", given["simulation"])
+    begun = Beginning(Configurations.from_ase(start).bare, simulation.guard.trust)
+    counted, frames, potential = Counted(inner), Configurations.empty(), None
+    now, trajectory = begun.structures, Configurations.empty()
+    while len(frames) < MOST:
+        atoms = now.to_ase()[0]
+        atoms.calc = counted
+        energy, forces = atoms.get_potential_energy(), atoms.get_forces(apply_constraint=False)
+        atoms.calc = SinglePointCalculator(atoms, energy=energy, forces=forces)
+        new = Configurations.from_ase(atoms)
+        frames = Configurations.concatenate([frames, new])
+        fmax = float(new.max_forces[0])
+        if tell:
+            said = PREDICTED_ENERGY.of(trajectory)[-1] if len(trajectory) else np.nan
+            print(
+                f"{len(frames):3d} {energy:10.4f} eV, said {said:10.4f}, {fmax:.3f} eV/Å, "
+                f"trust {begun.trust}",
+                flush=True,
+            )
+        if fmax < FMAX:
+            return str(len(frames)), energy
+        if len(trajectory):
+            state = State(0, 0, trajectory, Configurations.empty(), frames)
+            begun = rule.after(begun, state)
+        if begun.trust is not None:
+            guard = replace(simulation.guard, trust=begun.trust)
+            simulation = replace(simulation, guard=guard)
+        before, potential = potential, options.build(list(frames.elements), 0)
+        warm = given.get("warm_start", False) and before is not None
+        if warm:
+            potential.adopt(before)
+        fit(potential, frames, training, 0, not warm)
+        if options.uncertainty:
+            carry(potential, {"name": options.uncertainty}, frames)
+        trajectory = simulation.run(potential, begun.structures).trajectory
+        now = trajectory[len(trajectory) - 1].bare
+    return f"> {MOST}", energy
+
+
+if __name__ == "__main__":
+    warnings.simplefilter("ignore")
+    torch.set_num_threads(1)
+    kind, *rest = [word for word in sys.argv[1:] if word != "-v"]
+    protocol = rest[0] if rest else "gp"
+    inner = labeller(kind)
+    print(f"labels {kind}: BFGS, BFGSLineSearch, GPMin | {protocol}")
+    for name, start in systems().items():
+        if rest[1:] and not any(name.startswith(wanted) for wanted in rest[1:]):
+            continue
+        peers = direct(start, inner)
+        begin = time.process_time()
+        n, energy = learned(start, inner, protocol, "-v" in sys.argv)
+        seconds = time.process_time() - begin
+        print(f"{name}: {', '.join(peers)} | {n}, {energy:.4f} eV, {seconds:.0f} CPU s", flush=True)

@@ -1,0 +1,104 @@
+"""Relaxations by Gaussian processes, run for real with labels of EMT."""
+
+import numpy as np
+import pytest
+from aiida import orm
+from aiida.common.links import LinkType
+from aiida.plugins import WorkflowFactory
+from ase import Atoms
+from ase.calculators.emt import EMT
+from ase.optimize import BFGS
+from campaign_fixtures import ancestors, once
+
+from aiida_mlal.ml.frames import UNCERTAINTY
+from aiida_mlal.ml.uncertainty.gp_std import ProcessForceStd
+from aiida_mlal.workflows.ports import check_inputs
+
+LABEL = "aiida.calculations:mlal.label.ase"
+
+
+def molecule():
+    atoms = Atoms("N2", [[0, 0, 0], [0, 0, 1.25]])
+    atoms.center(5)
+    return atoms
+
+
+@pytest.fixture
+def relaxation(aiida_profile, mlal_code):
+    return once(
+        "relaxation by gp",
+        lambda: WorkflowFactory("mlal.offline").get_builder_from_protocol(
+            mlal_code, orm.StructureData(ase=molecule()), "balanced", recipe="gp"
+        ),
+    )
+
+
+def called(node, label):
+    """Return what a process called by names of links that begin so, by name."""
+    links = node.base.links.get_outgoing(link_type=(LinkType.CALL_CALC, LinkType.CALL_WORK)).all()
+    found = {link.link_label: link.node for link in links if link.link_label.startswith(label)}
+    return dict(sorted(found.items()))
+
+
+def test_it_ends_at_the_minimum_with_few_labels(relaxation):
+    assert relaxation.is_finished_ok, relaxation.exit_message
+    atoms = molecule()
+    atoms.calc = EMT()
+    BFGS(atoms, logfile=None).run(fmax=0.001)
+    found = relaxation.outputs.structure.get_ase()
+    assert found.get_distance(0, 1) == pytest.approx(atoms.get_distance(0, 1), abs=0.01)
+    rows = relaxation.outputs.curve["rows"]
+    assert rows[-1]["labels"] <= 7
+    assert len(relaxation.outputs.dataset) == rows[-1]["labels"]
+
+
+def test_each_simulation_begins_where_the_graph_says_why(relaxation):
+    moves, simulations = called(relaxation, "move_start_"), called(relaxation, "simulate_")
+    assert len(moves) == len(simulations) - 1 > 0
+    given = relaxation.inputs.simulation.get_dict()
+    radii = [given["guard"]["trust"]]
+    for k, (move, simulation) in enumerate(zip(moves.values(), list(simulations.values())[1:])):
+        assert simulation.inputs.simulate.structures.creator.uuid == move.uuid
+        before = list(simulations.values())[k]
+        assert move.inputs.trajectory.uuid == before.outputs.trajectory.uuid
+        assert move.inputs.start.uuid == relaxation.inputs.start.uuid
+        options = simulation.inputs.simulate.simulation
+        radii.append(options["guard"]["trust"])
+        if "simulation" in move.outputs:
+            assert options.uuid == move.outputs.simulation.uuid
+            assert {**options.get_dict(), "guard": given["guard"]} == given
+        else:
+            assert radii[-1] == radii[-2]
+    assert len(set(radii)) > 1
+
+
+def test_simulations_begin_at_the_best_label(relaxation):
+    labels = relaxation.outputs.dataset.configurations
+    for k, move in enumerate(called(relaxation, "move_start_").values()):
+        best = int(np.argmin(labels.energies[: k + 2]))
+        begun = move.outputs.structures.configurations
+        np.testing.assert_array_equal(begun.positions, labels[best].positions)
+
+
+def test_potentials_measure_their_uncertainty(relaxation):
+    potential, labels = relaxation.outputs.potential, relaxation.outputs.dataset.configurations
+    values = ProcessForceStd().measure(potential.load(), labels[: len(labels) - 1]).values
+    assert values.max() < 0.05  # but for the last one, all are learned from
+    frames = list(called(relaxation, "simulate_").values())[-1].outputs.trajectory.configurations
+    assert np.isfinite(UNCERTAINTY.of(frames)).all()
+
+
+def test_all_labels_lead_to_the_structure(relaxation):
+    there = [n for n in ancestors(relaxation.outputs.structure) if n.process_type == LABEL]
+    assert len(there) == len(relaxation.outputs.dataset)
+
+
+def test_a_query_that_labels_no_ends_moves_no_start(mlal_code):
+    builder = WorkflowFactory("mlal.offline").get_builder_from_protocol(
+        mlal_code,
+        orm.StructureData(ase=molecule()),
+        overrides={"query": {"name": "random", "n": 1}, "stop": [{"name": "iterations", "n": 2}]},
+        recipe="gp",
+    )
+    with pytest.raises(ValueError, match="start: 'best' goes by labels of the last frames"):
+        check_inputs(builder._inputs(prune=True), builder.process_class.spec().inputs)
