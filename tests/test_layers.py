@@ -20,7 +20,7 @@ TORCH_FREE = {
     "formats.files", "formats.cfg", "formats.describe", "training.options",
     "formats.ase_errors", "formats.ase_sizes", "formats.content", "formats.convergence",
     "formats.extxyz", "formats.labels", "formats.numbers", "formats.table",
-    "simulation.base", "simulation.cell", "simulation.continuation", "simulation.guard",
+    "starts", "simulation.base", "simulation.cell", "simulation.continuation", "simulation.guard",
     "simulation.relax",
     "selection.base", "selection.filters", "selection.select", "selection.random",
     "selection.final", "selection.uncertainty", "selection.final_uncertainty",

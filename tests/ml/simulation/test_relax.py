@@ -471,4 +471,5 @@ def test_what_atoms_move_with_the_cell_is_trusted():
         morse(["Cu"]), Configurations.from_ase(atoms)
     )
     assert found.runs[0].reason == "max_steps"
-    assert np.abs(found.trajectory[len(found.trajectory) - 1].positions - atoms.positions).max() > 0.2
+    last = found.trajectory[len(found.trajectory) - 1]
+    assert np.abs(last.positions - atoms.positions).max() > 0.2
