@@ -1,17 +1,19 @@
 """Labels that relaxations need: direct ones by ASE, and by a protocol, one label at a time.
 
-    python relax.py emt|7net [PROTOCOL] [SYSTEM ...]
+    python relax.py emt|7net [PROTOCOL] [SYSTEM ...] [-v]
 
 The steps are those of the WorkChain, without AiiDA: train on all labels, relax from where the start
 says, label the last frame, until the labelled force is below that of the protocol. All counts
 include the first label and the last one. PROTOCOL is a file of ``aiida_mlal/protocols`` (default
 gp); SYSTEM the beginning of names in ``systems.py``. Labels 7net are SevenNet-0 (PyPI sevenn).
+Rows are written to ``KIND_PROTOCOL.md`` beside this file, where all systems are done.
 """
 
 import sys
 import time
 import warnings
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -64,18 +66,19 @@ def labeller(kind: str) -> Calculator:
     return SevenNetCalculator("7net-0", device="cpu")
 
 
-def direct(start: Atoms, inner: Calculator) -> list[str]:
-    """Return how many calls each optimiser of ASE needs."""
-    found = []
+def direct(start: Atoms, inner: Calculator) -> tuple[list[str], list[float]]:
+    """Return how many calls each optimiser of ASE needs, and the energies they end with."""
+    found, energies = [], []
     for optimizer in (BFGS, BFGSLineSearch, GPMin):
         atoms = start.copy()
         atoms.calc = Counted(inner)
         try:
             done = optimizer(atoms, logfile=None).run(fmax=FMAX, steps=200)
-            found.append(str(atoms.calc.calls) if done else "-")
+            found.append(str(atoms.calc.calls) if done else "> 200")
         except Exception:  # of GPMin, on some molecules
             found.append("fails")
-    return found
+        energies.append(atoms.calc.results["energy"])
+    return found, energies
 
 
 def learned(start: Atoms, inner: Calculator, protocol: str, tell: bool) -> tuple[str, float]:
@@ -129,12 +132,19 @@ if __name__ == "__main__":
     kind, *rest = [word for word in sys.argv[1:] if word != "-v"]
     protocol = rest[0] if rest else "gp"
     inner = labeller(kind)
-    print(f"labels {kind}: BFGS, BFGSLineSearch, GPMin | {protocol}")
+    rows = [
+        f"| labels {kind} | BFGS | BFGSLineSearch | GPMin | {protocol} | above BFGS, eV | CPU s |",
+        "|---|---|---|---|---|---|---|",
+    ]
     for name, start in systems().items():
         if rest[1:] and not any(name.startswith(wanted) for wanted in rest[1:]):
             continue
-        peers = direct(start, inner)
+        calls, energies = direct(start, inner)
         begin = time.process_time()
         n, energy = learned(start, inner, protocol, "-v" in sys.argv)
         seconds = time.process_time() - begin
-        print(f"{name}: {', '.join(peers)} | {n}, {energy:.4f} eV, {seconds:.0f} CPU s", flush=True)
+        apart = energy - energies[0]
+        rows.append(f"| {name} | {' | '.join(calls)} | {n} | {apart:.3f} | {seconds:.0f} |")
+        print(rows[-1], flush=True)
+    if not rest[1:]:
+        (Path(__file__).parent / f"{kind}_{protocol}.md").write_text("\n".join(rows) + "\n")
