@@ -15,7 +15,7 @@ from ase.units import GPa
 from aiida_mlal.ml.configurations import OK, Configurations
 from aiida_mlal.ml.frames import PREDICTED_ENERGY
 from aiida_mlal.ml.selection.filters import SAME, Twins
-from aiida_mlal.ml.simulation.cell import MovingCell
+from aiida_mlal.ml.simulation.cell import MovingCell, travelled
 from aiida_mlal.ml.stops import Final, State
 
 NOISE = 1e-3
@@ -124,20 +124,9 @@ class Best(Start):
             return radius
         if not got > POOR * wanted or not wanted > 0:
             return max(self.smallest, radius / 2)
-        if got > GOOD * wanted and distance(begun, final.predicted) > 0.9 * radius:
+        if got > GOOD * wanted and _distance(begun, final.predicted) > 0.9 * radius:
             return min(max(self.largest, radius), 2 * radius)
         return radius
-
-
-def distance(one: Configurations, other: Configurations) -> float:
-    """Return how far an atom moved at most between two structures, in Å.
-
-    What it moved with the cell does not count.
-    """
-    carried = one.positions
-    if not np.array_equal(one.cells[0], other.cells[0]):
-        carried = one.positions @ np.linalg.solve(one.cells[0], other.cells[0])
-    return float(np.linalg.norm(other.positions - carried, axis=1).max(initial=0.0))
 
 
 def _predicted(final: Final) -> float:
@@ -151,3 +140,7 @@ def _enthalpy(final: Final, structure: Configurations, energy: float | None = No
     if cell and cell.pressure_GPa:
         found += cell.pressure_GPa * GPa * abs(float(np.linalg.det(structure.cells[0])))
     return found
+
+
+def _distance(one: Configurations, other: Configurations) -> float:
+    return travelled(one.positions, one.cells[0], other.positions, other.cells[0])

@@ -9,7 +9,7 @@ from ase.units import GPa
 
 from aiida_mlal.ml.configurations import UNLABELLED, Configurations
 from aiida_mlal.ml.frames import PREDICTED_ENERGY, PREDICTED_FORCES, PREDICTED_STRESS, RUN, STATUS
-from aiida_mlal.ml.starts import Beginning, Best, Given, distance
+from aiida_mlal.ml.starts import Beginning, Best, Given
 from aiida_mlal.ml.stops import State
 
 
@@ -122,15 +122,6 @@ def test_under_pressure_the_enthalpy_decides():
         now = Beginning(large.bare)
         found = Best().after(now, state([frame], [large, small], [{"cell": cell}]))
         assert found.structures.cells[0, 0].max() == pytest.approx(kept / 2)
-
-
-def test_what_atoms_move_with_the_cell_is_no_distance():
-    atoms = bulk("Cu", cubic=True)
-    other = atoms.copy()
-    other.set_cell(atoms.cell @ (np.eye(3) + 0.1 * np.eye(3, k=1)), scale_atoms=True)
-    other.positions[2, 1] += 0.3
-    one, moved = (Configurations.from_ase(each) for each in (atoms, other))
-    assert distance(one, moved) == pytest.approx(0.3)
 
 
 def test_limits_that_are_none_are_refused():

@@ -25,7 +25,7 @@ from aiida_mlal.ml.frames import (
     UNCERTAINTY,
     Column,
 )
-from aiida_mlal.ml.simulation.cell import FIXED, MovingCell
+from aiida_mlal.ml.simulation.cell import FIXED, MovingCell, travelled
 from aiida_mlal.ml.simulation.guard import STRAYED, UNPHYSICAL, Guard, Snapshot
 
 if TYPE_CHECKING:
@@ -274,9 +274,6 @@ def _ignore(**values: Any) -> None:
 
 def _snapshot(atoms: Atoms, begun: Atoms) -> Snapshot:
     results = atoms.calc.results
-    carried = begun.positions
-    if not np.array_equal(begun.cell.array, atoms.cell.array):
-        carried = carried @ np.linalg.solve(begun.cell.array, atoms.cell.array)
     pairs, distances = atoms.calc.contacts()
     return Snapshot(
         atoms.numbers,
@@ -286,7 +283,7 @@ def _snapshot(atoms: Atoms, begun: Atoms) -> Snapshot:
         results["forces"],
         results.get("uncertainty", np.nan),
         atoms.cell.volume if atoms.pbc.all() else np.nan,
-        float(np.linalg.norm(atoms.positions - carried, axis=1).max(initial=0.0)),
+        travelled(begun.positions, begun.cell.array, atoms.positions, atoms.cell.array),
     )
 
 

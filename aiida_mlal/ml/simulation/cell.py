@@ -106,4 +106,24 @@ class MovingCell:
         )
 
 
+def travelled(
+    positions: Float[np.ndarray, "atoms 3"],
+    cell: Float[np.ndarray, "3 3"],
+    new_positions: Float[np.ndarray, "atoms 3"],
+    new_cell: Float[np.ndarray, "3 3"],
+) -> float:
+    """Return how far a structure is from another of the same atoms, in Å.
+
+    It is the largest displacement of an atom, what it moved with the cell taken off, or, if that is
+    more, the largest strain of the cell times the cube root of the volume of an atom: about what
+    the strain changes of the distance of neighbours.
+    """
+    if np.array_equal(cell, new_cell):
+        return float(np.linalg.norm(new_positions - positions, axis=1).max(initial=0.0))
+    deformation = np.linalg.solve(cell, new_cell)
+    apart = np.linalg.norm(new_positions - positions @ deformation, axis=1).max(initial=0.0)
+    spacing = (abs(np.linalg.det(cell)) / max(1, len(positions))) ** (1 / 3)
+    return float(max(apart, np.linalg.norm(deformation - np.eye(3), 2) * spacing))
+
+
 FIXED = MovingCell()

@@ -40,8 +40,7 @@ class Snapshot:
     volume
         Of the cell in Å³; NaN where it isn't periodic in all directions.
     moved
-        How far an atom is from where the run began, at most, in Å; what it moved with the cell
-        does not count.
+        How far the structure is from where the run began, in Å: see ``cell.travelled``.
     """
 
     numbers: Int[np.ndarray, " atoms"]
@@ -88,6 +87,8 @@ class Guard:
     trust
         How far in Å an atom may go from where the run began: there it ends as ``strayed``, and its
         last frame is a candidate for a label. Relaxations take steps of a third of it at most.
+        Where the cell moves, its strain times the cube root of the volume of an atom has the same
+        limit, and what atoms move with it does not count.
     """
 
     uncertainty: Mapping[str, Any] | None = None
@@ -194,7 +195,7 @@ class Guard:
                 f"{self.max_volume_ratio:g}"
             )
         if self.trust is not None and not now.moved < self.trust:
-            return STRAYED, f"an atom is {now.moved:.3g} Å from where it began"
+            return STRAYED, f"it is {now.moved:.3g} Å from where it began"
         return None
 
     def _unphysical(self, now: Snapshot, first: Snapshot) -> str | None:

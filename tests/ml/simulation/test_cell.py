@@ -5,7 +5,7 @@ from ase.constraints import FixAtoms
 from ase.units import GPa
 
 from aiida_mlal.ml.configurations import Configurations
-from aiida_mlal.ml.simulation.cell import FIXED, MovingCell
+from aiida_mlal.ml.simulation.cell import FIXED, MovingCell, travelled
 
 STRESS = np.array([[[1.0, 0.5, 0.0], [0.5, 2.0, 0.0], [0.0, 0.0, 6.0]]]) * GPa
 
@@ -59,3 +59,22 @@ def test_refuses_labels_of_crystals_that_lack_the_stress():
         MovingCell("full").check_labels(labelled)
     MovingCell("full").check_labels(labelled[[0, 2]])
     FIXED.check_labels(labelled)
+
+
+def test_what_atoms_move_with_the_cell_is_no_displacement():
+    atoms = bulk("Cu", cubic=True)
+    other = atoms.copy()
+    other.set_cell(atoms.cell @ (np.eye(3) + 0.05 * np.eye(3, k=1)), scale_atoms=True)
+
+    def far():
+        return travelled(atoms.positions, atoms.cell.array, other.positions, other.cell.array)
+
+    strain = np.linalg.norm(0.05 * np.eye(3, k=1), 2) * (atoms.cell.volume / 4) ** (1 / 3)
+    assert far() == pytest.approx(strain)
+    other.positions[2, 1] += 0.3
+    assert far() == pytest.approx(0.3)
+
+
+def test_molecules_have_no_cell_to_be_strained():
+    one, other = np.zeros((2, 3)), np.array([[0, 0, 0], [0.3, 0.4, 0]])
+    assert travelled(one, np.zeros((3, 3)), other, np.zeros((3, 3))) == pytest.approx(0.5)
