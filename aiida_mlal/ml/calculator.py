@@ -1,6 +1,6 @@
 """Any potential as an ASE calculator."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from ase import Atoms
@@ -10,6 +10,7 @@ from jaxtyping import Float
 from aiida_mlal.ml.engines.base import Contacts, EngineName
 from aiida_mlal.ml.engines.choose import choose
 from aiida_mlal.ml.models.base import Potential
+from aiida_mlal.ml.surroundings import Surroundings
 from aiida_mlal.ml.uncertainty.base import Uncertainties, Uncertainty
 
 _VOIGT, _TRANSPOSED = [0, 4, 8, 5, 2, 1], [0, 4, 8, 7, 6, 3]
@@ -45,8 +46,6 @@ class MLCalculator(Calculator):
     contacts
         Returns pairs of atoms of the last structure and their distances in Å: for each atom at
         least its nearest neighbour of each element within the cutoff.
-    pairs
-        Returns all within the cutoff, in both directions, in the same form.
     """
 
     implemented_properties = ["energy", "free_energy", "forces", "stress"]  # noqa: RUF012
@@ -70,7 +69,6 @@ class MLCalculator(Calculator):
         self._gradients = self._measure is not None and self._measure.needs_gradients
         self.engine = choose(potential, engine, skin, threads, self._gradients)
         self.contacts: Contacts = _no_contacts
-        self.pairs: Contacts = _no_contacts
 
     def check_state(self, atoms: Atoms, tol: float = 0.0) -> list[str]:
         """Return what has changed since the last calculation, by any amount.
@@ -106,7 +104,7 @@ class MLCalculator(Calculator):
         if "stress" in properties and not periodic:
             raise PropertyNotImplementedError("only a structure periodic in all directions has one")
         found = self.engine(atoms, self._gradients)
-        self.contacts, self.pairs = found.contacts, found.pairs
+        self.contacts = found.contacts
         self.results = {
             "energy": found.energy,
             "free_energy": found.energy,
@@ -117,7 +115,7 @@ class MLCalculator(Calculator):
             twice = virial.take(_VOIGT) + virial.take(_TRANSPOSED)
             self.results["stress"] = twice / (2 * _volume(atoms.cell.array))
         if self._measure is not None:
-            self._know(self._measure(found))
+            self._know(self._measure(found), found.surroundings)
 
     def _remember(self, atoms: Atoms) -> None:
         """Keep what results depend on; to copy all of it would take a while at every step."""
@@ -129,10 +127,10 @@ class MLCalculator(Calculator):
         mine.cell.array[:] = atoms.cell.array
         mine.pbc[:] = atoms.pbc
 
-    def _know(self, found: Uncertainties) -> None:
+    def _know(self, found: Uncertainties, around: Callable[[], Surroundings]) -> None:
         if self._domain is not None and self.uncertainty is not None:
             numbers, domain = self.atoms.numbers, self._domain
-            scores = domain.scores(numbers, domain.around(numbers, *self.pairs()))
+            scores = domain.scores(numbers, around())
             owner = np.zeros(len(numbers), int)
             found = domain.widen(found, scores, owner, self.uncertainty.is_variance)
         self.results["uncertainty"] = float(found.values[0])

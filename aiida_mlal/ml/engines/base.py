@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Literal, Protocol
 import numpy as np
 from jaxtyping import Float, Int
 
+from aiida_mlal.ml.surroundings import Surroundings
+
 if TYPE_CHECKING:
     from ase import Atoms
 
@@ -51,8 +53,8 @@ class Evaluation:
     contacts
         Returns pairs of atoms and their distances in Å: for each atom at least its nearest
         neighbour of each element within the cutoff.
-    pairs
-        Returns all pairs within the cutoff, in both directions, in the same form.
+    surroundings
+        Returns how near and how many the neighbours within the cutoff are.
     energies
         Of each atom, in eV; None where not known.
     gradients
@@ -67,7 +69,7 @@ class Evaluation:
     virial: Float[np.ndarray, "3 3"]
     members: Members
     contacts: "Contacts"
-    pairs: "Contacts"
+    surroundings: Callable[[], Surroundings]
     energies: Float[np.ndarray, " atoms"] | None = None
     gradients: Float[np.ndarray, "atoms parameters"] | None = None
     graph: "Callable[[], Graph] | None" = None

@@ -5,12 +5,14 @@ from functools import partial
 import numpy as np
 import torch
 from ase import Atoms
+from jaxtyping import Int
 from torch import Tensor
 
 from aiida_mlal.ml.engines.base import Evaluation, Members
 from aiida_mlal.ml.graph import Graph
 from aiida_mlal.ml.models.base import Potential
 from aiida_mlal.ml.neighbours import neighbours
+from aiida_mlal.ml.surroundings import Surroundings
 
 
 class TorchEngine:
@@ -41,14 +43,16 @@ class TorchEngine:
         potential, graph = self._potential, self.neighbourhood.graph(atoms)
         with torch.no_grad():
             committee = potential.committee(graph)
-        mean, edges = committee.mean(), partial(_edges, graph)
+        mean = committee.mean()
+        species = potential.species(graph.numbers).cpu().numpy()
+        size = len(potential.elements)
         return Evaluation(
             float(mean.energies[0]),
             _array(mean.forces),
             _array(mean.stresses[0]) * float(graph.volumes[0]),
             Members(_array(committee.energies[:, 0]), _array(committee.forces)),
-            contacts=edges,
-            pairs=edges,
+            contacts=partial(_edges, graph),
+            surroundings=partial(_surroundings, graph, species, size, potential.cutoff),
             gradients=_array(potential.energy_rows(graph)) if gradients else None,
             graph=lambda: graph,
         )
@@ -118,6 +122,12 @@ class Neighbourhood:
 
 def _edges(graph: Graph) -> tuple[np.ndarray, np.ndarray]:
     return graph.pairs.cpu().numpy(), graph.distances.cpu().numpy()
+
+
+def _surroundings(
+    graph: Graph, species: Int[np.ndarray, " atoms"], n_elements: int, cutoff: float
+) -> Surroundings:
+    return Surroundings.of_pairs(species, n_elements, *_edges(graph), cutoff)
 
 
 def _array(values: Tensor) -> np.ndarray:

@@ -9,7 +9,8 @@ from jaxtyping import Float, Int
 from aiida_mlal.ml.engines.base import Evaluation, Kernel, Members
 from aiida_mlal.ml.fast.species import Species
 from aiida_mlal.ml.fast.threads import Threads
-from aiida_mlal.ml.fast.verlet import Verlet, apart, fold, nearest
+from aiida_mlal.ml.fast.verlet import Verlet, fold, nearest, surroundings
+from aiida_mlal.ml.surroundings import Surroundings
 
 
 class KernelSum:
@@ -105,7 +106,7 @@ class KernelSum:
             virial,
             Members(energies.sum(axis=1), forces),
             contacts=partial(_contacts, verlet, n),
-            pairs=partial(_pairs, verlet, n),
+            surroundings=partial(_surroundings, verlet, n),
             energies=mean,
             gradients=by_parameters,
         )
@@ -135,12 +136,8 @@ def _contacts(
     return np.stack([atom, there]), np.sqrt(squares[atom, species])
 
 
-def _pairs(
-    verlet: Verlet, n_atoms: int
-) -> tuple[Int[np.ndarray, "2 pairs"], Float[np.ndarray, " pairs"]]:
-    squares, atoms = apart(
-        n_atoms, verlet.positions, verlet.neighbours, verlet.begin, verlet.n_species
+def _surroundings(verlet: Verlet, n_atoms: int) -> Surroundings:
+    found = surroundings(
+        n_atoms, verlet.positions, verlet.neighbours, verlet.begin, verlet.n_species, verlet.cutoff
     )
-    near = squares < verlet.cutoff**2
-    there = verlet.owner[verlet.neighbours[: len(squares)][near]].astype(atoms.dtype)
-    return np.stack([atoms[near], there]), np.sqrt(squares[near])
+    return Surroundings(*found)

@@ -242,18 +242,27 @@ def nearest(
 
 
 @_jit
-def apart(
-    n: int, positions: np.ndarray, neighbours: np.ndarray, begin: np.ndarray, n_species: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """Distance² of each neighbour in the lists of the first ``n`` atoms, and whose it is."""
-    size = begin[n * n_species]
-    squares, atoms = np.zeros(size), np.empty(size, np.int64)
+def surroundings(
+    n: int, positions: np.ndarray, neighbours: np.ndarray, begin: np.ndarray, n_species: int,
+    cutoff: float,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:  # fmt: skip
+    """Nearest, crowding and swell of ``Surroundings``, of the first ``n`` atoms."""
+    near = np.full((n, n_species), cutoff)
+    crowding, swell = np.zeros(n), np.zeros(n)
     for i in range(n):
-        for p in range(begin[i * n_species], begin[(i + 1) * n_species]):
-            atoms[p] = i
-            for q in range(3):
-                squares[p] += (positions[neighbours[p], q] - positions[i, q]) ** 2
-    return squares, atoms
+        for s in range(n_species):
+            least = 1.0
+            for p in range(begin[i * n_species + s], begin[i * n_species + s + 1]):
+                j, square = neighbours[p], 0.0
+                for q in range(3):
+                    square += (positions[j, q] - positions[i, q]) ** 2
+                square /= cutoff * cutoff
+                if square < 1.0:
+                    crowding[i] += (1.0 - square) ** 2
+                    swell[i] += 4.0 * square * (1.0 - square)
+                    least = min(least, square)
+            near[i, s] *= np.sqrt(least)
+    return near, crowding, swell
 
 
 @_jit

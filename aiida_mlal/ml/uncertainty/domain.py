@@ -1,17 +1,18 @@
 """Which surroundings of atoms a potential has learned from."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from ase.data import atomic_numbers, chemical_symbols
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from aiida_mlal.ml.configurations import Configurations
 from aiida_mlal.ml.neighbours import neighbours
+from aiida_mlal.ml.surroundings import Surroundings
 
 if TYPE_CHECKING:
     from aiida_mlal.ml.models.base import Potential
@@ -20,14 +21,18 @@ if TYPE_CHECKING:
 PREFIX = "domain."
 """Before the names of its tensors, among the extras of a potential."""
 
-NEARER, FARTHER = 0.1, 1.0
-"""How many Å nearer, or farther, than any labelled one a nearest neighbour has a score of 1."""
+NEARER, FARTHER = 0.1, 0.2
+"""How many Å nearer, or farther, than any labelled one a nearest neighbour has a score of 1.
 
-RANGES = ("low", "high", "crowded", "swell")
+A Morse potential repels as :math:`e^{-2ar}` and attracts as :math:`e^{-ar}`: what is farther
+changes a force half as much.
+"""
+
+CROWDED, THINNED = 0.05, 0.1
+"""The strain by which all neighbours are nearer, or farther, than any labelled ones, likewise."""
+
+RANGES = ("low", "high", "thinnest", "densest", "swell")
 """Of its attributes, what depends on the training set."""
-
-CROWDED = 0.05
-"""The strain by which surroundings are compressed, beyond any labelled ones, at a score of 1."""
 
 NEVER = 10.0
 """The score of an atom of an element, or with a neighbour of an element, never labelled so."""
@@ -37,22 +42,25 @@ NEVER = 10.0
 class Domain:
     r"""How near and how many the neighbours of the atoms of a training set are, by elements.
 
-    The score of an atom is 0 within the domain. For its nearest neighbour of each element, at the
-    distance d within the cutoff (or at the cutoff, if there is none), and the range from
-    :math:`d_-` to :math:`d_+` of the same two elements in the training set it is
+    The score of an atom is 0 within the domain. With the distance :math:`d_b` of its nearest
+    neighbour of the element b, the least :math:`d_{b-}` that an atom of its element had in the
+    training set, the distance d of the nearest one of all, and the largest :math:`d_+` of these, it
+    is
 
     .. math::
 
-        x = \max\left(0, \frac{d_- - d}{0.1\,\mathrm{Å}}, \frac{d - d_+}{1\,\mathrm{Å}},
-            \frac{n - n_+}{0.05\,\max(1, s)}\right)
+        x = \max\left(0, \max_b \frac{d_{b-} - d_b}{0.1\,\mathrm{Å}},
+            \frac{d - d_+}{0.2\,\mathrm{Å}},
+            \frac{n - n_+}{0.05\, s}, \frac{n_- - n}{0.1\, s}\right)
 
-    the largest over the elements. Here :math:`n = \sum_j (1 - r_{ij}^2 / r_c^2)^2` is the crowding
-    by neighbours of the element within the cutoff, :math:`n_+` its largest in the training set, and
-    :math:`s = -\sum_j r_{ij}\, \partial n / \partial r_{ij}` what an isotropic strain changes of it
-    there, on average. The score is at least 10 for an atom of an element that has no label, and
-    for one with a neighbour of an element that none of its own element had within the cutoff. An
-    uncertainty in units of errors is multiplied by :math:`1 + x`, one in units of their squares by
-    :math:`(1 + x)^2`.
+    Here :math:`n = \sum_j (1 - r_{ij}^2 / r_c^2)^2` is the crowding by all neighbours within the
+    cutoff, :math:`n_-` and :math:`n_+` its range in the training set, and
+    :math:`s = -\sum_j r_{ij}\, \partial n / \partial r_{ij}`, 1 or more, what an isotropic strain
+    changes of it there, on average. Crowding does not ask for elements: one that takes the place of
+    another neither compresses nor stretches anything. The score is at least 10 for an atom of an
+    element that has no label, and for one with a neighbour of an element that none of its own
+    element had within the cutoff. An uncertainty in units of errors is multiplied by
+    :math:`1 + x`, one in units of their squares by :math:`(1 + x)^2`.
 
     Attributes
     ----------
@@ -60,33 +68,37 @@ class Domain:
         In the order of the rows and columns.
     cutoff
         In Å.
-    low, high
-        The range, by the elements of the atom and of its neighbour. NaN for elements without a
-        label; the cutoff where there was no neighbour.
-    crowded, swell
-        The largest crowding, and what a strain changes of it on average, by the same elements.
+    low
+        The least distances, by the elements of the atom and of its neighbour. NaN for elements
+        without a label; the cutoff where there was no neighbour.
+    high
+        The largest distance of a nearest neighbour, by the element of the atom.
+    thinnest, densest, swell
+        The range of the crowding, and what a strain changes of it on average, likewise.
     """
 
     elements: tuple[str, ...]
     cutoff: float
     low: Float[np.ndarray, "elements elements"]
-    high: Float[np.ndarray, "elements elements"]
-    crowded: Float[np.ndarray, "elements elements"]
-    swell: Float[np.ndarray, "elements elements"]
+    high: Float[np.ndarray, " elements"]
+    thinnest: Float[np.ndarray, " elements"]
+    densest: Float[np.ndarray, " elements"]
+    swell: Float[np.ndarray, " elements"]
 
     @classmethod
     def of(cls, potential: "Potential", structures: Configurations) -> "Domain":
         """Return the domain of a training set."""
         n = len(potential.elements)
-        never = (np.full((n, n), np.nan) for _ in range(4))
-        domain = cls(potential.elements, potential.cutoff, *never)
+        per_element = (np.full(n, np.nan) for _ in range(4))
+        domain = cls(potential.elements, potential.cutoff, np.full((n, n), np.nan), *per_element)
         found, species = domain.surroundings(structures), domain._species(structures.numbers)
         for element in np.unique(species):
             mine = found.take(species == element)
             domain.low[element] = mine.nearest.min(axis=0)
-            domain.high[element] = mine.nearest.max(axis=0)
-            domain.crowded[element] = mine.crowding.max(axis=0)
-            domain.swell[element] = mine.swell.mean(axis=0)
+            domain.high[element] = mine.nearest.min(axis=1).max()
+            domain.thinnest[element] = mine.crowding.min()
+            domain.densest[element] = mine.crowding.max()
+            domain.swell[element] = max(1.0, mine.swell.mean())
         return domain
 
     @classmethod
@@ -103,49 +115,37 @@ class Domain:
         tensors = {PREFIX + name: torch.tensor(getattr(self, name)) for name in RANGES}
         potential.extras = {**potential.extras, **tensors}
 
-    def surroundings(self, structures: Configurations) -> "Surroundings":
+    def surroundings(self, structures: Configurations) -> Surroundings:
         """Return those of the atoms of some structures."""
         found = [Surroundings.none(len(self.elements))]
         for one in structures:
             pairs, shifts = neighbours(one.positions, one.cells[0], one.pbc[0], self.cutoff)
             apart = one.positions[pairs[1]] - one.positions[pairs[0]] + shifts @ one.cells[0]
-            found.append(self.around(one.numbers, pairs, np.linalg.norm(apart, axis=1)))
+            distances, species = np.linalg.norm(apart, axis=1), self._species(one.numbers)
+            size = len(self.elements)
+            found.append(Surroundings.of_pairs(species, size, pairs, distances, self.cutoff))
         return Surroundings.join(found)
-
-    def around(
-        self,
-        numbers: Int[np.ndarray, " atoms"],
-        pairs: Int[np.ndarray, "2 pairs"],
-        distances: Float[np.ndarray, " pairs"],
-    ) -> "Surroundings":
-        """Return the same from all pairs within the cutoff, in both directions."""
-        n = len(self.elements)
-        nearest = np.full((len(numbers), n), self.cutoff)
-        species = self._species(numbers)
-        np.minimum.at(nearest, (pairs[0], species[pairs[1]]), distances)
-        place, squares = pairs[0] * n + species[pairs[1]], (distances / self.cutoff) ** 2
-        crowding, swell = (
-            np.bincount(place, weights, minlength=nearest.size).reshape(nearest.shape)
-            for weights in ((1 - squares) ** 2, 4 * squares * (1 - squares))
-        )
-        return Surroundings(nearest, crowding, swell)
 
     def scores(
         self,
         numbers: Int[np.ndarray, " atoms"],
-        around: "Surroundings",
+        around: Surroundings,
     ) -> Float[np.ndarray, " atoms"]:
         """Return the score of each atom, 0 within the domain."""
         species = self._species(numbers)
-        low, high, nearest = self.low[species], self.high[species], around.nearest
-        beyond = np.maximum((low - nearest) / NEARER, (nearest - high) / FARTHER)
-        denser = (around.crowding - self.crowded[species]) / np.maximum(1, self.swell[species])
-        beyond = np.maximum(beyond, denser / CROWDED)
-        strange = (nearest < self.cutoff) & (low >= self.cutoff)
-        beyond = np.where(strange, np.maximum(beyond, NEVER), beyond)
-        beyond = np.where(np.isnan(low), NEVER, beyond)
+        low, nearest = self.low[species], around.nearest
+        beyond = (low - nearest) / NEARER
+        beyond[(nearest < self.cutoff) & (low >= self.cutoff)] = NEVER
         found: np.ndarray = beyond.max(axis=1, initial=0.0)
-        return found
+        first = nearest.min(axis=1, initial=self.cutoff)
+        swell, crowding = self.swell[species], around.crowding
+        for score in (
+            (first - self.high[species]) / FARTHER,
+            (crowding - self.densest[species]) / (CROWDED * swell),
+            (self.thinnest[species] - crowding) / (THINNED * swell),
+        ):
+            np.maximum(found, score, out=found)
+        return np.where(np.isnan(found), NEVER, found)
 
     def widen(
         self,
@@ -171,36 +171,40 @@ class Domain:
     def remarks(self, structures: Configurations) -> str:
         """Say which elements and pairs have no label, and which neighbours are outside."""
         around, species = self.surroundings(structures), self._species(structures.numbers)
-        nearest, names = around.nearest, self.elements
-        new, strange, away, dense = [], [], [], []
+        names = self.elements
+        new, strange, away, dense, thin = [], [], [], [], []
         for a in np.unique(species):
             if np.isnan(self.low[a]).any():
                 new.append(names[a])
                 continue
-            mine, crowding = nearest[species == a], around.crowding[species == a].max(axis=0)
-            strains = (crowding - self.crowded[a]) / np.maximum(1, self.swell[a])
-            for b in range(len(names)):
-                least, most = mine[:, b].min(), mine[:, b].max()
-                low, high, pair = self.low[a, b], self.high[a, b], f"{names[a]}-{names[b]}"
+            mine = around.take(species == a)
+            nearer = False
+            for b, least in enumerate(mine.nearest.min(axis=0)):
+                low, pair = self.low[a, b], f"{names[a]}-{names[b]}"
                 if low >= self.cutoff and least < self.cutoff:
                     strange.append(pair)
                 elif least < low - NEARER:
+                    nearer = True
                     away.append(f"{pair} {least:.2f} Å (labelled from {low:.2f})")
-                elif strains[b] > CROWDED:
-                    dense.append(pair)
-                elif most > high + FARTHER:
-                    far = f"{most:.2f} Å" if most < self.cutoff else "beyond the cutoff"
-                    away.append(f"{pair} {far} (labelled up to {high:.2f})")
-        said = []
-        if new:
-            said.append(f"elements without a label: {', '.join(new)}")
-        if strange:
-            said.append(f"neighbours never labelled within the cutoff: {', '.join(strange)}")
-        if away:
-            said.append(f"nearest neighbours outside of what was labelled: {', '.join(away)}")
-        if dense:
-            said.append(f"neighbours more crowded than any that were labelled: {', '.join(dense)}")
-        return "; ".join(said)
+            if not nearer and mine.crowding.max() > self.densest[a] + CROWDED * self.swell[a]:
+                dense.append(names[a])
+            most = mine.nearest.min(axis=1).max()
+            if most > self.high[a] + FARTHER:
+                far = f"{most:.2f} Å" if most < self.cutoff else "beyond the cutoff"
+                away.append(f"{names[a]} {far} (labelled up to {self.high[a]:.2f})")
+            elif mine.crowding.min() < self.thinnest[a] - THINNED * self.swell[a]:
+                thin.append(names[a])
+        return "; ".join(
+            f"{said}: {', '.join(which)}"
+            for said, which in (
+                ("elements without a label", new),
+                ("neighbours never labelled within the cutoff", strange),
+                ("nearest neighbours outside of what was labelled", away),
+                ("more crowded by neighbours than any that were labelled", dense),
+                ("fewer or farther neighbours than any that were labelled", thin),
+            )
+            if which
+        )
 
     def _species(self, numbers: Int[np.ndarray, " atoms"]) -> Int[np.ndarray, " atoms"]:
         table = np.full(len(chemical_symbols), -1)
@@ -209,39 +213,6 @@ class Domain:
         )
         found: np.ndarray = table[numbers]
         return found
-
-
-@dataclass(frozen=True, eq=False)
-class Surroundings:
-    """What a ``Domain`` looks at: of each atom, by the element of its neighbours.
-
-    Attributes
-    ----------
-    nearest
-        Distance of the nearest one in Å; the cutoff if there is none.
-    crowding, swell
-        The sums n and s of the domain.
-    """
-
-    nearest: Float[np.ndarray, "atoms elements"]
-    crowding: Float[np.ndarray, "atoms elements"]
-    swell: Float[np.ndarray, "atoms elements"]
-
-    @classmethod
-    def none(cls, n_elements: int) -> "Surroundings":
-        """Return those of no atoms."""
-        return cls(*(np.zeros((0, n_elements)) for _ in fields(cls)))
-
-    @classmethod
-    def join(cls, several: Sequence["Surroundings"]) -> "Surroundings":
-        """Return those of the atoms of several structures."""
-        return cls(
-            *(np.concatenate([getattr(one, f.name) for one in several]) for f in fields(cls))
-        )
-
-    def take(self, atoms: Bool[np.ndarray, " atoms"]) -> "Surroundings":
-        """Return those of some atoms."""
-        return Surroundings(*(getattr(self, f.name)[atoms] for f in fields(self)))
 
 
 def _largest(

@@ -15,7 +15,7 @@ from aiida_mlal.ml.models.factory import ModelOptions
 from aiida_mlal.ml.options import build
 from aiida_mlal.ml.training.fit import fit
 from aiida_mlal.ml.training.options import TrainingOptions
-from aiida_mlal.ml.uncertainty.domain import CROWDED, FARTHER, NEARER, NEVER, Domain
+from aiida_mlal.ml.uncertainty.domain import CROWDED, FARTHER, NEARER, NEVER, THINNED, Domain
 
 FORCE_STD = parts.make("uncertainties", {"name": "force_std"})
 
@@ -49,14 +49,17 @@ def test_what_was_learned_is_within(domain):
         np.testing.assert_allclose(scores(domain, water(length)), 0, atol=1e-9)
 
 
+def without_crowding(domain):
+    n = len(domain.elements)
+    return replace(domain, thinnest=np.zeros(n), densest=np.full(n, np.inf))
+
+
 def test_the_score_is_that_of_the_nearest_neighbour_outside_of_the_range(domain):
-    domain = replace(domain, crowded=np.full((3, 3), np.inf))
+    domain = without_crowding(domain)
     nearer, farther = water(0.85), water(1.2)
     expected = max(0.05, domain.low[0, 0] - nearer.get_distance(1, 2)) / NEARER
     np.testing.assert_allclose(scores(domain, nearer), [0.5, expected, expected])
-    apart = farther.get_distance(1, 2) - domain.high[0, 0]
-    expected = max(0.2, apart) / FARTHER
-    np.testing.assert_allclose(scores(domain, farther), [0.2, expected, expected])
+    np.testing.assert_allclose(scores(domain, farther), 0.2 / FARTHER)
 
 
 def crowding(distances, cutoff):
@@ -71,19 +74,44 @@ def test_more_crowded_neighbours_than_labelled_have_the_score_of_a_strain():
     cell = crystal.cell * 0.97
     denser = Atoms("Cu", cell=cell, pbc=True)
     domain.low[:] = 0.0
+    domain.high[:] = np.inf
     d = np.array([3.6 / np.sqrt(2)] * 12 + [3.6] * 6)
     n, more = crowding(d, 4.0), crowding(0.97 * d, 4.0)
     swell = (crowding((1 - 1e-6) * d, 4.0) - n) / 1e-6
     np.testing.assert_allclose(scores(domain, denser), (more - n) / swell / CROWDED, rtol=1e-4)
     assert 0.4 < scores(domain, denser)[0] < 0.8
-    np.testing.assert_allclose(scores(domain, bulk("Cu", a=3.7)), 0.1 / np.sqrt(2) / FARTHER)
+    less = n - crowding(1.05 * d, 4.0)
+    thinner = Atoms("Cu", cell=crystal.cell * 1.05, pbc=True)
+    np.testing.assert_allclose(scores(domain, thinner), less / swell / THINNED, rtol=1e-4)
+    assert 0.4 < scores(domain, thinner)[0] < 0.8
     two = Configurations.from_ase(Atoms("Cu", cell=crystal.cell * 0.9, pbc=True))
     domain.store(carrier)
-    assert "more crowded than any that were labelled: Cu-Cu" in carrier.remarks(two)
+    assert "more crowded by neighbours than any that were labelled: Cu" in carrier.remarks(two)
+    two = Configurations.from_ase(Atoms("Cu", cell=crystal.cell * 1.3, pbc=True))
+    assert "fewer or farther neighbours than any that were labelled: Cu" in carrier.remarks(two)
+
+
+def test_an_element_that_takes_the_place_of_another_crowds_nothing():
+    ordered = bulk("Cu", a=3.7, cubic=True)
+    ordered.symbols[:] = ["Cu", "Cu", "Au", "Au"]
+    domain = Domain.of(
+        potential(elements=["Cu", "Au"], cutoff=4.0), Configurations.from_ase(ordered)
+    )
+    for names in (["Cu", "Au", "Au", "Au"], ["Cu", "Cu", "Cu", "Au"], ["Cu"] * 4, ["Au"] * 4):
+        other = ordered.copy()
+        other.symbols[:] = names
+        np.testing.assert_allclose(scores(domain, other), 0, atol=1e-9)
+
+
+def test_a_bond_that_broke_is_outside_where_others_remain(domain):
+    broken = water(0.95)
+    broken.set_distance(0, 1, 2.5, fix=0)
+    assert scores(domain, broken)[0] > 0.5  # oxygen has the other hydrogen still
+    assert scores(domain, broken)[1] > 1
 
 
 def test_an_atom_that_lost_its_neighbours_is_outside(domain):
-    lone = scores(domain, Atoms("O"))
+    lone = scores(without_crowding(domain), Atoms("O"))
     np.testing.assert_allclose(lone, (3.0 - 1.0) / FARTHER)
 
 
@@ -168,7 +196,7 @@ def test_what_is_held_out_is_not_in_the_domain():
     model = potential(hidden=[3])
     training = build(TrainingOptions, {"epochs": 1})
     fit(model, labelled(frames[:2]), training, 0, validation=labelled(frames[2:]))
-    assert Domain.stored(model).high[2, 0] == pytest.approx(0.95)
+    assert Domain.stored(model).high[2] == pytest.approx(0.95)
 
 
 @pytest.mark.parametrize("engine", ["numba", "torch"])
@@ -186,7 +214,7 @@ def test_a_calculator_says_the_same(domain, engine):
 def test_images_of_a_small_cell_are_neighbours():
     crystal = Configurations.from_ase(bulk("Cu"))
     domain = Domain.of(potential(elements=["Cu"]), crystal)
-    domain.crowded[:] = np.inf
+    domain.densest[:] = np.inf
     assert domain.low[0, 0] == pytest.approx(3.61 / np.sqrt(2))
     nearer = replace(crystal, cells=0.9 * crystal.cells)
     expected = 0.1 * 3.61 / np.sqrt(2) / NEARER

@@ -38,7 +38,7 @@ def found(request):
 
 
 def test_uncertainties_go_with_errors_far_away(found):
-    assert spearmanr(*found).statistic > 0.75
+    assert spearmanr(*found).statistic > 0.79999
 
 
 def test_none_of_the_more_certain_half_is_wrong_by_half_an_eV_per_Å(found):
