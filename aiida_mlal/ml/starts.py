@@ -16,6 +16,7 @@ from aiida_mlal.ml.configurations import OK, Configurations
 from aiida_mlal.ml.frames import PREDICTED_ENERGY
 from aiida_mlal.ml.selection.filters import SAME, Twins
 from aiida_mlal.ml.simulation.cell import MovingCell, travelled
+from aiida_mlal.ml.simulation.guard import UNCERTAIN
 from aiida_mlal.ml.stops import Final, State
 
 NOISE = 1e-3
@@ -72,8 +73,9 @@ class Best(Start):
     distance (``trust`` of their guard), this adapts: with :math:`r` the ratio of the change of the
     energy from the beginning of a simulation to its end as labelled and as predicted, it becomes
     half of itself where :math:`r < 1/4` or there is no good label, and twice itself where
-    :math:`r > 3/4` and the distance was the limit. Of several simulations the one that allows least
-    decides.
+    :math:`r > 3/4` and the distance was the limit. It stays where the guard ended the simulation as
+    uncertain, since that is where the model said that it does not know. Of several simulations the
+    one that allows least decides.
 
     Attributes
     ----------
@@ -107,14 +109,24 @@ class Best(Start):
             ):
                 structures[final.run] = replace(final.labelled.bare, fixed=begun.fixed)
             if now.trust is not None and before is not None:
-                radii.append(self._radius(now.trust, begun, before, final))
+                run = state.runs[final.run] if final.run < len(state.runs) else {}
+                asked = run.get("reason") == UNCERTAIN
+                radii.append(self._radius(now.trust, begun, before, final, asked))
         trust = now.trust if not radii else min(radii)
         return Beginning(Configurations.concatenate(structures), trust)
 
     def _radius(
-        self, radius: float, begun: Configurations, before: Configurations, final: Final
+        self,
+        radius: float,
+        begun: Configurations,
+        before: Configurations,
+        final: Final,
+        asked: bool,
     ) -> float:
-        """Return how far a simulation is to be trusted next time."""
+        """Return how far a simulation is to be trusted next time.
+
+        ``asked`` is whether its end is labelled because it was uncertain.
+        """
         if final.labelled is None:
             return max(self.smallest, radius / 2)
         energy = _enthalpy(final, before)
@@ -123,7 +135,7 @@ class Best(Start):
         if max(abs(wanted), abs(got)) < NOISE:
             return radius
         if not got > POOR * wanted or not wanted > 0:
-            return max(self.smallest, radius / 2)
+            return radius if asked else max(self.smallest, radius / 2)
         if got > GOOD * wanted and _distance(begun, final.predicted) > 0.9 * radius:
             return min(max(self.largest, radius), 2 * radius)
         return radius

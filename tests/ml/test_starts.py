@@ -76,6 +76,14 @@ def test_it_goes_on_from_the_lower_one_as_far_as_the_model_was_right(
     assert found.trust == pytest.approx(trust)
 
 
+def test_a_model_that_asked_for_a_label_keeps_the_trust_that_it_has():
+    labels = [dimer(0.0, 0.0), dimer(0.5, 2.0)]
+    now = Beginning(dimer(0.0), 0.5)
+    for reason, trust in (("uncertain", 0.5), ("strayed", 0.25)):
+        seen_now = state([seen(0.5, -1.0)], labels, [{"reason": reason}])
+        assert Best().after(now, seen_now).trust == trust
+
+
 def test_trust_has_limits():
     assert best(-1.0, 1.0, 0.06, 0.06, smallest=0.05).trust == 0.05
     assert best(-1.0, -1.0, 0.5, 0.5, largest=0.8).trust == 0.8

@@ -29,6 +29,7 @@ from aiida_mlal.ml import parts
 from aiida_mlal.ml.configurations import Configurations
 from aiida_mlal.ml.frames import PREDICTED_ENERGY
 from aiida_mlal.ml.models.factory import ModelOptions
+from aiida_mlal.ml.options import as_dict
 from aiida_mlal.ml.starts import Beginning
 from aiida_mlal.ml.stops import State
 from aiida_mlal.ml.training.fit import fit
@@ -90,7 +91,7 @@ def learned(start: Atoms, inner: Calculator, protocol: str, tell: bool) -> tuple
     simulation = parts.make("simulations", given["simulation"])
     begun = Beginning(Configurations.from_ase(start).bare, simulation.guard.trust)
     counted, frames, potential = Counted(inner), Configurations.empty(), None
-    now, trajectory = begun.structures, Configurations.empty()
+    now, trajectory, runs = begun.structures, Configurations.empty(), []
     while len(frames) < MOST:
         atoms = now.to_ase()[0]
         atoms.calc = counted
@@ -109,7 +110,7 @@ def learned(start: Atoms, inner: Calculator, protocol: str, tell: bool) -> tuple
         if fmax < FMAX:
             return str(len(frames)), energy
         if len(trajectory):
-            state = State(0, 0, trajectory, Configurations.empty(), frames)
+            state = State(0, 0, trajectory, Configurations.empty(), frames, runs)
             begun = rule.after(begun, state)
         if begun.trust is not None:
             guard = replace(simulation.guard, trust=begun.trust)
@@ -121,7 +122,8 @@ def learned(start: Atoms, inner: Calculator, protocol: str, tell: bool) -> tuple
         fit(potential, frames, training, 0, not warm)
         if options.uncertainty:
             carry(potential, {"name": options.uncertainty}, frames)
-        trajectory = simulation.run(potential, begun.structures).trajectory
+        result = simulation.run(potential, begun.structures)
+        trajectory, runs = result.trajectory, [as_dict(run) for run in result.runs]
         now = trajectory[len(trajectory) - 1].bare
     return f"> {MOST}", energy
 
