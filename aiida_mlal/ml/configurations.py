@@ -12,7 +12,7 @@ import numpy as np
 from ase import Atoms
 from ase.calculators.singlepoint import SinglePointCalculator
 from ase.constraints import FixAtoms, FixCartesian, FixedLine, FixedPlane, FixScaled
-from ase.data import atomic_masses, chemical_symbols
+from ase.data import atomic_masses, atomic_numbers, chemical_symbols
 from ase.stress import full_3x3_to_voigt_6_stress
 from jaxtyping import Bool, Float, Int
 
@@ -343,6 +343,14 @@ class Configurations:
     def elements(self) -> tuple[str, ...]:
         """Chemical symbols of all elements, by atomic number."""
         return tuple(chemical_symbols[z] for z in np.unique(self.numbers))
+
+    def composition(self, elements: Sequence[str]) -> Float[np.ndarray, "structures elements"]:
+        """Return how many atoms of each of some elements each structure has."""
+        found = np.zeros((len(self), len(elements)))
+        for column, element in enumerate(elements):
+            own = self.owner[self.numbers == atomic_numbers[element]]
+            found[:, column] = np.bincount(own, minlength=len(self))
+        return found
 
     @property
     def formulas(self) -> list[str]:

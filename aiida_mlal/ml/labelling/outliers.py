@@ -61,7 +61,7 @@ def _deviations(
     """Return how far energies per atom are from what is expected, and may be; NaN if unknown."""
     n = len(good)
     energies = good.energies / np.maximum(good.counts, 1)
-    shares = _shares(good)
+    shares = good.composition(good.elements) / np.maximum(good.counts, 1)[:, None]
     kinds, kind = np.unique(shares.round(6), axis=0, return_inverse=True)
     kind = kind.reshape(-1)
     deviations, allowed = np.full(n, np.nan), np.full(n, np.inf)
@@ -78,11 +78,3 @@ def _deviations(
     spread = TO_DEVIATION * np.median(np.abs(deviations[within]))
     allowed[:] = max(floor, SPREAD * spread)
     return deviations, allowed
-
-
-def _shares(good: Configurations) -> Float[np.ndarray, "structures elements"]:
-    """Return which share of the atoms of each structure each element has."""
-    numbers = np.unique(good.numbers)
-    counts = np.zeros((len(good), len(numbers)))
-    np.add.at(counts, (good.owner, np.searchsorted(numbers, good.numbers)), 1.0)
-    return counts / np.maximum(good.counts, 1)[:, None]

@@ -13,6 +13,7 @@ from torch import Tensor
 from aiida_mlal.ml.configurations import Configurations
 from aiida_mlal.ml.models.base import Potential
 from aiida_mlal.ml.uncertainty.maxvol import START, SWAP, Volume, maxvol
+from aiida_mlal.ml.uncertainty.reduction import largest
 from aiida_mlal.ml.uncertainty.rows import (
     Rows,
     SelectionWeights,
@@ -291,18 +292,16 @@ class ActiveSet:
     def of_rows(self, rows: Rows, n: int, n_atoms: int) -> Grades:
         """Return the grades of ``n`` structures from their rows."""
         found = np.abs(self.volume.coordinates(rows.values))
-        largest = found.max(axis=1, initial=0.0)
+        whole = found.max(axis=1, initial=0.0)
         outer = found[:, self.volume.owners < 0].max(axis=1, initial=0.0)
         lost = ~np.isfinite(rows.values).all(axis=1)  # such as of two atoms at one place
-        largest[lost], outer[lost] = np.inf, np.inf
-        values, outside = np.zeros(n), np.zeros(n)
-        np.maximum.at(values, rows.owners, largest)
-        np.maximum.at(outside, rows.owners, outer)
+        whole[lost], outer[lost] = np.inf, np.inf
+        values, outside = (largest(of_rows, rows.owners, n) for of_rows in (whole, outer))
         per_atom = None
         if self.weights.site_en_weight:
             per_atom = np.zeros(n_atoms)
             own = rows.atoms >= 0
-            per_atom[rows.atoms[own]] = largest[own]
+            per_atom[rows.atoms[own]] = whole[own]
         return Grades(values, outside > 1.0, per_atom, self.rank, len(self.equations))
 
     def of_sites(self, sites: Float[np.ndarray, "atoms parameters"]) -> Grades:

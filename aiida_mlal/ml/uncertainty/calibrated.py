@@ -31,6 +31,7 @@ from aiida_mlal.ml.uncertainty.calibration import (
     pairs_of,
 )
 from aiida_mlal.ml.uncertainty.domain import Domain
+from aiida_mlal.ml.uncertainty.reduction import largest
 
 if TYPE_CHECKING:
     from aiida_mlal.ml.models.factory import ModelOptions
@@ -176,9 +177,7 @@ class Calibrated(Uncertainty):
         self, found: Uncertainties, scale: float, owner: Int[np.ndarray, " atoms"], n: int
     ) -> Uncertainties:
         per_atom = np.sqrt(3) * scale * force_deviations(found, self.inner.is_variance)
-        values = np.zeros(n)
-        np.maximum.at(values, owner, per_atom)
-        return Uncertainties(self.kind, self.unit, values, per_atom)
+        return Uncertainties(self.kind, self.unit, largest(per_atom, owner, n), per_atom)
 
     @property
     def _about(self) -> str:

@@ -12,6 +12,7 @@ from aiida_mlal.ml.engines.base import Evaluation
 from aiida_mlal.ml.graph import Graph
 from aiida_mlal.ml.models.base import Potential
 from aiida_mlal.ml.uncertainty.base import Bound, Uncertainties, Uncertainty
+from aiida_mlal.ml.uncertainty.reduction import largest
 
 if TYPE_CHECKING:
     from aiida_mlal.ml.models.factory import ModelOptions
@@ -100,7 +101,7 @@ class ForceStd(Committee):
         owner: Int[np.ndarray, " atoms"],
     ) -> tuple[Float[np.ndarray, " structures"], Float[np.ndarray, " atoms"] | None]:
         per_atom = np.sqrt(_variance(forces).sum(axis=-1))
-        return _largest(per_atom, owner, energies.shape[1]), per_atom
+        return largest(per_atom, owner, energies.shape[1]), per_atom
 
 
 @dataclass(frozen=True)
@@ -127,7 +128,7 @@ class ForceVariance(Committee):
         owner: Int[np.ndarray, " atoms"],
     ) -> tuple[Float[np.ndarray, " structures"], Float[np.ndarray, " atoms"] | None]:
         per_atom = _variance(forces).max(axis=-1)
-        return _largest(per_atom, owner, energies.shape[1]), per_atom
+        return largest(per_atom, owner, energies.shape[1]), per_atom
 
 
 @dataclass(frozen=True)
@@ -150,13 +151,4 @@ class EnergyStd(Committee):
 def _variance(values: Float[np.ndarray, "members ..."]) -> Float[np.ndarray, "..."]:
     apart = values - values.sum(axis=0) / len(values)
     found: np.ndarray = (apart * apart).sum(axis=0) / len(values)
-    return found
-
-
-def _largest(
-    per_atom: Float[np.ndarray, " atoms"], owner: Int[np.ndarray, " atoms"], n: int
-) -> Float[np.ndarray, " n"]:
-    """Return the largest of the values of the atoms of each structure."""
-    found = np.zeros(n)
-    np.maximum.at(found, owner, per_atom)
     return found

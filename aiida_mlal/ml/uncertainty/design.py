@@ -14,6 +14,7 @@ from aiida_mlal.ml.models.base import Potential
 from aiida_mlal.ml.uncertainty.active_set import fingerprint
 from aiida_mlal.ml.uncertainty.criterion import Quantity
 from aiida_mlal.ml.uncertainty.information import RIDGE, Information, gain
+from aiida_mlal.ml.uncertainty.reduction import largest
 from aiida_mlal.ml.uncertainty.sensitivities import energy_sensitivities, force_sensitivities
 
 PREFIXES = ("oed", "last_layer")
@@ -164,10 +165,10 @@ def over_structures(
 ) -> Float[np.ndarray, "n 2"]:
     """Return mean and largest of what each structure has; 0 where it has nothing."""
     rows = values.reshape(len(values), -1)
-    sums, largest = np.zeros(n), np.zeros(n)
+    sums = np.zeros(n)
     np.add.at(sums, owners, rows.mean(axis=1))
-    np.maximum.at(largest, owners, rows.max(axis=1))
-    return np.stack([sums / np.maximum(np.bincount(owners, minlength=n), 1), largest], axis=1)
+    means = sums / np.maximum(np.bincount(owners, minlength=n), 1)
+    return np.stack([means, largest(rows.max(axis=1), owners, n)], axis=1)
 
 
 def _loss(

@@ -13,6 +13,7 @@ from torch import Tensor
 from aiida_mlal.ml.configurations import Configurations
 from aiida_mlal.ml.neighbours import neighbours
 from aiida_mlal.ml.surroundings import Surroundings
+from aiida_mlal.ml.uncertainty.reduction import largest
 
 if TYPE_CHECKING:
     from aiida_mlal.ml.models.base import Potential
@@ -162,9 +163,9 @@ class Domain:
         factors = (1 + scores) ** (2 if is_variance else 1)
         n = len(found.values)
         if found.per_atom is None:
-            return replace(found, values=found.values * _largest(factors, owner, n))
+            return replace(found, values=found.values * largest(factors, owner, n))
         per_atom = found.per_atom * factors
-        before, after = _largest(found.per_atom, owner, n), _largest(per_atom, owner, n)
+        before, after = largest(found.per_atom, owner, n), largest(per_atom, owner, n)
         growth = np.divide(after, before, out=np.ones(n), where=(before > 0) & np.isfinite(after))
         return replace(found, values=found.values * growth, per_atom=per_atom)
 
@@ -213,11 +214,3 @@ class Domain:
         )
         found: np.ndarray = table[numbers]
         return found
-
-
-def _largest(
-    values: Float[np.ndarray, " atoms"], owner: Int[np.ndarray, " atoms"], n: int
-) -> Float[np.ndarray, " structures"]:
-    found = np.zeros(n)
-    np.maximum.at(found, owner, values)
-    return found

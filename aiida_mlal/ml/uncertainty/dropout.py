@@ -9,6 +9,7 @@ from aiida_mlal.ml.graph import Graph
 from aiida_mlal.ml.models.base import Potential
 from aiida_mlal.ml.uncertainty.base import Uncertainties, Uncertainty
 from aiida_mlal.ml.uncertainty.design import sensitivities
+from aiida_mlal.ml.uncertainty.reduction import largest
 
 if TYPE_CHECKING:
     from aiida_mlal.ml.models.factory import ModelOptions
@@ -81,6 +82,5 @@ class DropoutForce(_Dropout):
     def of(self, potential: Potential, graph: Graph) -> Uncertainties:
         """Return standard deviations; a potential without a last layer raises ``ValueError``."""
         per_atom = np.sqrt(self._variances(potential, graph).sum(axis=1))
-        values = np.zeros(len(graph.volumes))
-        np.maximum.at(values, graph.owner.cpu().numpy(), per_atom)
+        values = largest(per_atom, graph.owner.cpu().numpy(), len(graph.volumes))
         return Uncertainties(self.kind, self.unit, values, per_atom)

@@ -11,6 +11,7 @@ from aiida_mlal.ml.models.base import Potential
 from aiida_mlal.ml.uncertainty.base import Fitted, Uncertainties, Uncertainty
 from aiida_mlal.ml.uncertainty.design import MATRIX, Design, sensitivities
 from aiida_mlal.ml.uncertainty.information import RIDGE
+from aiida_mlal.ml.uncertainty.reduction import largest
 
 if TYPE_CHECKING:
     from aiida_mlal.ml.models.factory import ModelOptions
@@ -121,6 +122,5 @@ class LastLayerForce(_LastLayer):
         design = self._design(potential)
         rows = sensitivities(potential, graph, "forces")
         per_atom = np.sqrt(design.loss * design.information.variances(rows).sum(axis=1))
-        values = np.zeros(len(graph.volumes))
-        np.maximum.at(values, graph.owner.cpu().numpy(), per_atom)
+        values = largest(per_atom, graph.owner.cpu().numpy(), len(graph.volumes))
         return Uncertainties(self.kind, self.unit, values, per_atom)

@@ -1,0 +1,13 @@
+"""From values of atoms, or of rows of other kinds, to one for each structure."""
+
+import numpy as np
+from jaxtyping import Float, Int
+
+
+def largest(
+    values: Float[np.ndarray, " rows"], owner: Int[np.ndarray, " rows"], n: int
+) -> Float[np.ndarray, " structures"]:
+    """Return the largest of the values that each of ``n`` structures owns; 0 where it has none."""
+    found = np.zeros(n)
+    np.maximum.at(found, owner, values)
+    return found
