@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from ase.data import atomic_numbers
 from jaxtyping import Float, Int
 
 from aiida_mlal.ml.configurations import Configurations
@@ -21,6 +20,7 @@ from aiida_mlal.ml.models.references import regress
 from aiida_mlal.ml.training.loop import Curve, Loop, Progress, remarks
 from aiida_mlal.ml.training.options import TrainingOptions
 from aiida_mlal.ml.training.problem import Problem
+from aiida_mlal.ml.training.unseen import unseen
 from aiida_mlal.ml.uncertainty.domain import Domain
 
 EVERY = 1.0
@@ -39,6 +39,9 @@ class TrainingRecord:
         One for each potential that was fitted: each member of an ensemble.
     errors
         ``{"train": ..., "validation": ...}`` as from ``ml.metrics.errors``; validation may be None.
+    learned
+        Whether all potentials explain the labels as the options want it: false where one leaves
+        more than ``unexplained`` of their variance.
     remarks
         What is doubtful about it, in sentences.
     """
@@ -47,6 +50,7 @@ class TrainingRecord:
     errors: dict[str, Any]
     n_structures: int
     n_parameters: int
+    learned: bool = True
     remarks: list[str] = field(default_factory=list)
 
     def as_dict(self) -> dict[str, Any]:
@@ -127,7 +131,10 @@ def fit(
         for name, part in (("train", train), ("validation", judges))
     }
     said = remarks(curves, options, prepared.take(train).graph, first.cutoff)
-    return TrainingRecord(curves, measured, len(train), potential_parameters(potential), said)
+    said += unseen(learnable[train])
+    learned = all(curve.unexplained <= options.unexplained for curve in curves)
+    n_weights = potential_parameters(potential)
+    return TrainingRecord(curves, measured, len(train), n_weights, learned, said)
 
 
 def potential_parameters(potential: Potential) -> int:
@@ -295,13 +302,7 @@ def _refer(
     """
     known = np.isfinite(configurations.energies)
     configurations, beyond = configurations[known], beyond[known]
-    counts = np.stack(
-        [
-            np.bincount(configurations.owner, configurations.numbers == z, len(configurations))
-            for z in map(atomic_numbers.__getitem__, learner.elements)
-        ],
-        axis=1,
-    )
+    counts = configurations.composition(learner.elements)
     new = [
         k
         for k, element in enumerate(learner.elements)

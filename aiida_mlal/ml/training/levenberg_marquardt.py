@@ -49,7 +49,10 @@ class LevenbergMarquardt(Optimizer):
             )
 
     def run(self, problem: Problem, epochs: int, seed: int) -> Iterator[float]:
-        """Yield the loss, ridge included, after each accepted step, or once if there is none."""
+        """Yield the loss, ridge included, after each accepted step, or once if there is none.
+
+        These are the epochs: how many steps were tried in vain does not count.
+        """
         from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
         weights = problem.parameters
@@ -64,8 +67,8 @@ class LevenbergMarquardt(Optimizer):
             return residuals, float((residuals.square().sum() + penalty) / 2)
 
         residuals, loss = measure(theta)
-        damping, growth, fresh, accepted = 0.0, 2.0, True, False
-        for _ in range(epochs if isfinite(loss) else 0):
+        damping, growth, fresh, accepted = 0.0, 2.0, True, 0
+        while isfinite(loss) and accepted < epochs:
             if fresh:
                 normal, downhill, jacobian = _normal(problem, len(theta), len(residuals))
                 gradient = downhill + self.ridge * (theta - anchor)
@@ -84,7 +87,7 @@ class LevenbergMarquardt(Optimizer):
                 if not damping < 1e16 * float(normal.diagonal().max()):
                     break
                 continue
-            accepted = True
+            accepted += 1
             yield loss
         if not accepted:
             yield loss

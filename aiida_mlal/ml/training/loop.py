@@ -7,9 +7,9 @@ seed of its own. What does not promise to become better is dropped after a third
 
 import copy
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -19,6 +19,7 @@ from aiida_mlal.ml import parts
 from aiida_mlal.ml.graph import Graph
 from aiida_mlal.ml.models.base import Potential
 from aiida_mlal.ml.models.registry import restore
+from aiida_mlal.ml.training.optimizers import Optimizer
 from aiida_mlal.ml.training.options import TrainingOptions
 from aiida_mlal.ml.training.problem import Problem
 from aiida_mlal.ml.training.verdict import Verdict, without_neighbours
@@ -77,6 +78,9 @@ class Curve:
         instead, is empty without a validation set.
     best
         Index of the epoch whose weights were kept.
+    ended
+        What ended it: the limit of ``epochs``, ``patience``, or the ``optimizer``, which found
+        nothing better.
     starts
         All that were tried; more than one if the training had failed from the first.
     """
@@ -84,7 +88,19 @@ class Curve:
     train: list[float]
     validation: list[float]
     best: int
+    ended: Literal["epochs", "patience", "optimizer"] = "optimizer"
     starts: list[Start] = field(default_factory=list)
+
+    @property
+    def kept(self) -> Start:
+        """The start whose weights the potential has."""
+        return next(start for start in self.starts if start.kept)
+
+    @property
+    def unexplained(self) -> float:
+        """The share of the variance of the labels that is left; all if nobody knows."""
+        left = self.kept.unexplained
+        return 1.0 if left is None else left
 
     @property
     def judged(self) -> list[float]:
@@ -166,7 +182,8 @@ class Loop:
             tolerance = optimizer.TOLERANCE
         curve = Curve([], [], 0)
         best, best_weights, since = math.inf, copy.deepcopy(learner.state_dict()), 0
-        for epoch, loss in enumerate(optimizer.run(self.problem, self.options.epochs, seed)):
+        losses = _epochs(optimizer, self.problem, self.options.epochs, seed)
+        for epoch, loss in enumerate(losses):
             curve.train.append(loss)
             if self.judge is not None:
                 loss = _judged(self.judge, self.options.criterion)
@@ -181,9 +198,13 @@ class Loop:
             if progress is not None:
                 progress(epoch + 1, loss)
             if self.options.patience is not None and since >= self.options.patience:
+                curve = replace(curve, ended="patience")
                 break
             if is_hopeless(curve):
                 return Tried(first, curve, best_weights)
+        else:
+            if len(curve.train) == self.options.epochs:
+                curve = replace(curve, ended="epochs")
         learner.load_state_dict(best_weights)
         return Tried(first, curve, best_weights, Verdict.of(self.problem))
 
@@ -213,6 +234,11 @@ class Loop:
             if not lowest < rival.loss:
                 learner.load_state_dict(rival.weights)
             raise
+
+
+def _epochs(optimizer: Optimizer, problem: Problem, epochs: int, seed: int) -> Iterator[float]:
+    with parts.named("optimizers", optimizer, *parts.NUMERICAL):
+        yield from optimizer.run(problem, epochs, seed)
 
 
 def first_weights(potential: Potential, seed: int) -> dict[str, Any]:
@@ -247,10 +273,8 @@ def remarks(
         )
     for k, curve in enumerate(curves):
         who = f"member {k} of the committee" if len(curves) > 1 else "the potential"
-        kept = next(start for start in curve.starts if start.kept)
-        n = len(curve.starts)
-        if kept.unexplained is None or kept.unexplained > options.unexplained:
-            left = 1.0 if kept.unexplained is None else kept.unexplained
+        kept, left, n = curve.kept, curve.unexplained, len(curve.starts)
+        if left > options.unexplained:
             said.append(
                 f"{who} has learned "
                 + ("nothing" if left > 0.99 else "badly")
@@ -266,6 +290,13 @@ def remarks(
                 f"{who} has begun afresh: the training from {what} {end}, that from the seed "
                 f"{kept.seed} came to {kept.loss:.3g}"
             )
+    short = [k for k, curve in enumerate(curves) if curve.ended == "epochs"]
+    if short and options.patience is not None:
+        who = f"of the members {short} " if len(curves) > 1 else ""
+        said.append(
+            f"the training {who}ended at its limit of {options.epochs} epochs, not because nothing "
+            "got better any more"
+        )
     return said
 
 

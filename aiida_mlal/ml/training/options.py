@@ -60,7 +60,8 @@ class TrainingOptions:
         are kept; with 0 the training loss decides.
     criterion
         What of the validation set decides: its loss, or ``mae``, the mean absolute error of
-        energies (eV) plus that of components of forces (eV/Å).
+        energies (eV) plus that of components of forces (eV/Å), plus, where the loss has a weight
+        of stresses, that of components of the virial (eV).
     patience
         Stop after so many epochs without an improvement by ``tolerance``; ``None`` never stops.
     tolerance

@@ -40,13 +40,21 @@ class Problem:
         return self.measure(self._predict(self.measure.only_energies))
 
     def mean_absolute_errors(self) -> float:
-        """Return the mean absolute error of energies (eV) plus that of forces (eV/Å)."""
+        """Return the sum of the mean absolute errors.
+
+        Those of energies (eV), of components of forces (eV/Å), and, where stresses count in the
+        loss, of components of the virial (eV).
+        """
+        volumes = self.prepared.graph.volumes[:, None, None]
+        virials = self.targets.stresses * (volumes if self.weights.stress else torch.nan)
+        only_energies = not bool(self.targets.forces.isfinite().any() or virials.isfinite().any())
         with torch.no_grad():
-            said = self._predict(not bool(self.targets.forces.isfinite().any()))
+            said = self._predict(only_energies)
         total = 0.0
         for found, wanted in (
             (said.energies, self.targets.energies),
             (said.forces, self.targets.forces),
+            (said.stresses * volumes, virials),
         ):
             error = (found - wanted).abs()[wanted.isfinite()]
             total += float(error.mean()) if len(error) else 0.0

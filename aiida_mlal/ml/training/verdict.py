@@ -63,7 +63,7 @@ class Verdict:
 def _constant(problem: Problem) -> Prediction:
     """Return the energies that elements without interaction have in the fit, and no forces."""
     graph, targets = problem.prepared.graph, problem.targets
-    composition = compositions(graph).astype(float)
+    composition = problem.potential.composition(graph)
     energies = targets.energies.double().numpy(force=True)
     known = np.isfinite(energies)
     weight = problem.measure.weights.energies.double().numpy(force=True)[known, None]
@@ -73,13 +73,6 @@ def _constant(problem: Problem) -> Prediction:
     found = np.linalg.lstsq(weight * composition[known], weight[:, 0] * rest[known], rcond=1e-10)[0]
     fitted = torch.from_numpy(mean * counts + composition @ found).to(targets.energies)
     return Prediction(fitted, torch.zeros_like(targets.forces), torch.zeros_like(targets.stresses))
-
-
-def compositions(graph: Graph) -> np.ndarray:
-    """Return how many atoms of each atomic number that occurs (columns) each structure has."""
-    kinds = graph.numbers.unique()
-    own = (graph.numbers[:, None] == kinds).to(torch.float64)
-    return graph.sum_over_atoms(own).numpy(force=True)
 
 
 def without_neighbours(graph: Graph) -> list[int]:

@@ -297,7 +297,7 @@ def test_types_keep_their_numbers(copper, folder):
 
 def test_types_are_those_of_the_files(copper, folder):
     """What is not said of a file is that of the file it goes with."""
-    task = {"task": "train", "model": MTP, "training": {"epochs": 1}}
+    task = {"task": "train", "model": MTP, "training": {"epochs": 1, "patience": None}}
     files.write(copper, "named.cfg", ["Cu", "Al"])
     text = (folder / "named.cfg").read_text()
     (folder / "nameless.cfg").write_text(text.replace(" Feature   elements\tCu Al\n", ""))

@@ -19,7 +19,7 @@ from aiida_mlal.ml.models.factory import ModelOptions, single
 from aiida_mlal.ml.models.sum import Sum
 from aiida_mlal.ml.options import build
 from aiida_mlal.ml.training import fit as module
-from aiida_mlal.ml.training.fit import bootstrap, fit
+from aiida_mlal.ml.training.fit import bootstrap, fit, split
 from aiida_mlal.ml.training.loop import DivergedError
 from aiida_mlal.ml.training.optimizers import Optimizer
 from aiida_mlal.ml.training.options import TrainingOptions
@@ -423,13 +423,21 @@ def test_weights_have_the_precision_they_are_trained_in(structures, precision, d
     assert np.isfinite(potential.predict(structures).energies).all()
 
 
-def test_the_mean_absolute_error_may_decide(structures):
-    potential = untrained()
-    record = fit(potential, structures, options(validation=0.25, criterion="mae"), seed=0)
+@pytest.mark.parametrize("stress", [0.0, 1.0])
+def test_the_mean_absolute_error_may_decide(structures, stress):
+    """Of the virial too, where stresses are learned."""
+    potential, loss = untrained(), {"stress": stress}
+    how = options(validation=0.25, criterion="mae", loss=loss)
+    record = fit(potential, structures, how, seed=0)
     (curve,) = record.curves
-    errors = record.errors["validation"]
-    n_atoms = 4
-    expected = n_atoms * errors["energy_mae"] + errors["force_mae"]
+    held_out = structures[split(len(structures), 0.25, 0)[1]]
+    said = potential.predict(held_out)
+    virials = np.linalg.det(held_out.cells)[:, None, None] * (said.stresses - held_out.stresses)
+    expected = (
+        np.abs(said.energies - held_out.energies).mean()
+        + np.abs(said.forces - held_out.forces).mean()
+        + (np.abs(virials).mean() if stress else 0.0)
+    )
     assert curve.validation[curve.best] == pytest.approx(expected, rel=1e-10)
     assert curve.validation[curve.best] == min(curve.validation)
 

@@ -89,6 +89,15 @@ def test_finds_the_minimum_that_scipy_finds():
     np.testing.assert_allclose(get(task), found.x, atol=1e-3)
 
 
+@pytest.mark.parametrize("epochs", [1, 7])
+def test_steps_in_vain_are_no_epochs(epochs):
+    """A first damping that is far too small makes most of the first steps too long."""
+    task = problem(3, [4, 4])
+    losses = list(LevenbergMarquardt(damping=1e-12).run(task, epochs, 0))
+    assert len(losses) == epochs
+    assert all(later < sooner for sooner, later in pairwise(losses))
+
+
 def test_the_loss_never_increases():
     losses = list(LevenbergMarquardt().run(problem(3, [4, 4]), 40, 0))
     assert all(later < sooner for sooner, later in pairwise(losses))

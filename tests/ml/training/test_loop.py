@@ -88,6 +88,35 @@ def test_what_stays_bad_is_said(some_forces):
     assert record.remarks[0].startswith("the potential has learned badly: 0.15 of the variance")
 
 
+def test_what_ended_a_training_is_in_its_curve(some_forces):
+    """Its limit of epochs is said, where it was to go on until nothing gets better."""
+    ends = [
+        ("optimizer", {"patience": None}),
+        ("patience", {"tolerance": 0.5}),
+        ("epochs", {"epochs": 3}),
+    ]
+    for ended, values in ends:
+        _, record = train(some_forces, seed=1, starts=1, **values)
+        assert record.curves[0].ended == ended
+        said = [remark for remark in record.remarks if "ended at its limit of 3 epochs" in remark]
+        assert bool(said) == (ended == "epochs")
+    _, record = train(some_forces, seed=1, starts=1, epochs=3, patience=None)
+    assert not any("limit" in remark for remark in record.remarks)
+
+
+def test_members_that_ended_at_the_limit_are_named(some_forces, scripted):
+    scripted([3.0, 2.0], [1.0])
+    _, record = train(some_forces, model={**BPNN, "ensemble": 2}, epochs=2, starts=1, threads=2)
+    assert [curve.ended for curve in record.curves] == ["epochs", "optimizer"]
+    assert "the training of the members [0] ended at its limit" in record.remarks[-1]
+
+
+@pytest.mark.parametrize(("starts", "learned"), [(1, False), (4, True)])
+def test_whether_something_was_learned_is_a_value(some_forces, starts, learned):
+    _, record = train(some_forces, starts=starts)
+    assert record.as_dict()["learned"] is learned
+
+
 @dataclass(frozen=True)
 class Scripted(Optimizer):
     """Yields other losses at each call, and marks the weights."""
