@@ -7,7 +7,8 @@ writing a class and one line of packaging metadata.
 import dataclasses
 import inspect
 import typing
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any, Literal
@@ -96,7 +97,39 @@ def make(group: Group, values: Mapping[str, Any], where: str = "") -> Any:
         cls = find(group, values["name"])
     except ValueError as error:
         raise ValueError(f"{prefix}{error}") from error
-    return build(cls, options, where or f"{_singular(group)} {values['name']!r}")
+    what = f"{_singular(group)} {values['name']!r}"
+    try:
+        return build(cls, options, where or what)
+    except ValueError:
+        raise
+    except Exception as error:  # of a class that anybody may have written
+        raise ValueError(f"{prefix}{what} cannot be built: {_in_words(error)}") from error
+
+
+class PartError(Exception):
+    """A part raised what no part should; the message names the part."""
+
+
+NUMERICAL = (ArithmeticError, RuntimeError)
+"""What a part may raise, beside ``ValueError``, where numbers grow beyond bounds."""
+
+
+@contextmanager
+def named(group: Group, part: object, *passing: type[Exception]) -> Iterator[None]:
+    """Name a part in whatever it raises by mistake, as a ``PartError``.
+
+    Errors of memory, ``ValueError``, and those of the types ``passing`` are none.
+    """
+    known: tuple[type[Exception], ...] = (ValueError, MemoryError, PartError, *passing)
+    try:
+        yield
+    except known:
+        raise
+    except Exception as error:
+        if "OutOfMemory" in type(error).__name__:  # those of torch
+            raise
+        name = name_of(group, type(part))
+        raise PartError(f"{_singular(group)} {name!r} failed: {_in_words(error)}") from error
 
 
 def load(point: EntryPoint, what: str) -> Any:
@@ -104,7 +137,7 @@ def load(point: EntryPoint, what: str) -> Any:
     try:
         return point.load()
     except Exception as error:  # of a module that anybody may have written
-        raise ValueError(f"{what} cannot be loaded: {type(error).__name__}: {error}") from error
+        raise ValueError(f"{what} cannot be loaded: {_in_words(error)}") from error
 
 
 def place(point: EntryPoint) -> str:
@@ -168,6 +201,10 @@ def _of_class(hint: Any) -> bool:
 
 def _singular(group: Group) -> str:
     return group[:-3] + "y" if group.endswith("ies") else group.removesuffix("s")
+
+
+def _in_words(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}"
 
 
 def _article(group: Group) -> str:

@@ -26,6 +26,12 @@ class Foreign(Stop):
         return Verdict("go on", "")
 
 
+@dataclass(frozen=True)
+class Picky(Foreign):
+    def __post_init__(self):
+        self.sizes["a"]
+
+
 class Unjudging(Stop):
     pass
 
@@ -60,6 +66,7 @@ class Loose(Optionless):
 ENTRY_POINTS = """
 [aiida_mlal.stops]
 foreign = their_package.stops:Foreign
+picky = their_package.stops:Picky
 unjudging = their_package.stops:Unjudging
 alone = their_package.stops:Alone
 undecorated = their_package.stops:Undecorated
@@ -150,6 +157,28 @@ def test_what_is_wrong_with_a_part_of_another_package_is_said(foreign, group, na
 def test_wrong_options_of_another_package_are_told_as_ours(foreign):
     with pytest.raises(ValueError, match=r"^stop\[0\].sizes\[1\]: expected int, got 'two'"):
         parts.make("stops", {"name": "foreign", "sizes": [1, "two"]}, "stop[0]")
+
+
+def test_a_mistake_in_what_checks_options_names_the_part(foreign):
+    message = r"stop\[2\]: stop 'picky' cannot be built: TypeError: list indices must be integers"
+    with pytest.raises(ValueError, match=message):
+        parts.make("stops", {"name": "picky"}, "stop[2]")
+
+
+@pytest.mark.parametrize("error", [ValueError("words"), MemoryError("words")])
+def test_errors_in_words_are_left_alone(error):
+    with pytest.raises(type(error), match=r"^words$"), parts.named("optimizers", LBFGS()):
+        raise error
+
+
+def test_other_errors_name_the_part():
+    words = "optimizer 'lbfgs' failed: ZeroDivisionError: division by zero"
+    named = parts.named("optimizers", LBFGS())
+    with pytest.raises(parts.PartError, match=words) as caught, named:
+        1 / 0  # noqa: B018
+    assert isinstance(caught.value.__cause__, ZeroDivisionError)
+    with pytest.raises(ZeroDivisionError), parts.named("models", None, *parts.NUMERICAL):
+        1 / 0  # noqa: B018
 
 
 def test_a_broken_package_keeps_nobody_from_other_parts(foreign):

@@ -13,6 +13,7 @@ from ase.data import atomic_numbers, chemical_symbols
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from aiida_mlal.ml import parts
 from aiida_mlal.ml.configurations import Configurations
 from aiida_mlal.ml.engines.base import Kernel
 from aiida_mlal.ml.graph import Graph
@@ -93,7 +94,8 @@ class Prepared:
 
     def predict(self, potential: Any) -> Prediction:
         """Predict with the weights that ``potential`` has now, without reference energies."""
-        prediction: Prediction = potential.interaction(self.graph)
+        with parts.named("models", potential, *parts.NUMERICAL):
+            prediction: Prediction = potential.interaction(self.graph)
         return prediction
 
     def energies(self, potential: Any) -> Float[Tensor, " structures"]:
@@ -217,7 +219,8 @@ class Potential(nn.Module, ABC):
 
     def forward(self, graph: Graph) -> Prediction:
         """Predict energies in double precision, forces and stresses in that of the weights."""
-        found = self.interaction(graph)
+        with parts.named("models", self, *parts.NUMERICAL):
+            found = self.interaction(graph)
         return replace(found, energies=self.absolute(graph, found.energies))
 
     def interaction(self, graph: Graph) -> Prediction:
@@ -455,9 +458,9 @@ class Potential(nn.Module, ABC):
 
     def predict(self, configurations: Configurations) -> Configurations:
         """Return the structures with predicted energies, forces and stresses as labels."""
-        parts = list(configurations.slices(PREDICTED)) or [slice(0)]
+        pieces = list(configurations.slices(PREDICTED)) or [slice(0)]
         with torch.no_grad():
-            found = [self(self.graph(configurations[part])) for part in parts]
+            found = [self(self.graph(configurations[piece])) for piece in pieces]
         return configurations.with_labels(
             *(
                 torch.cat([getattr(part, name) for part in found]).cpu().numpy()

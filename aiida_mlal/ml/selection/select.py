@@ -162,7 +162,8 @@ def select(
         seed=seed,
         potential=potential,
     )
-    choices = chooser.choose(query)
+    with parts.named("strategies", chooser):
+        choices = chooser.choose(query)
     keys = pool.keys
     return Selection(
         selected=[

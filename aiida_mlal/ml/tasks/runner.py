@@ -104,6 +104,9 @@ def execute(values: Any) -> dict[str, Any]:
         status, message = OUT_OF_MEMORY, str(error) or "not enough memory"
     except Interrupted as error:
         status, message, found = INTERRUPTED, str(error), error.result
+    except parts.PartError as error:
+        traceback.print_exc()
+        status, message = INTERNAL_ERROR, str(error)
     except Exception as error:
         traceback.print_exc()
         status = OUT_OF_MEMORY if _is_out_of_memory(error) else INTERNAL_ERROR
