@@ -85,6 +85,9 @@ class Column:
 
 RUN = Column("run", int, 0, "The run that a frame belongs to, counted from 0.")
 STEP = Column("step", int, -1, "The step of the run, counted from 0.")
+START_VOLUME = Column(
+    "start_volume", float, np.nan, "Where a run goes on: the volume that it began with.", "Å³"
+)
 CANDIDATE = Column("candidate", bool, True, "Whether a frame may be chosen for a label.")
 UNCERTAINTY = Column("uncertainty", float, np.nan, "Of the prediction, as the measure has it.")
 UNCERTAINTIES = Column(

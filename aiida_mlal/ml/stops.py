@@ -28,6 +28,7 @@ from aiida_mlal.ml.simulation.guard import REASONS
 
 if TYPE_CHECKING:
     from aiida_mlal.ml.simulation.base import Simulation
+    from aiida_mlal.ml.uncertainty.base import Uncertainty
 
 Outcome = Literal["go on", "converged", "exhausted"]
 
@@ -238,6 +239,15 @@ class Stop(ABC):
             name = parts.name_of("stops", type(self))
             raise ValueError(f"stop {name!r} judges simulations, and a pool has none")
 
+    def check_cell(self, measure: "Uncertainty | None", cell: MovingCell) -> None:  # noqa: B027
+        """Raise ``ValueError`` if it compares an uncertainty that cannot see the cell move.
+
+        Parameters
+        ----------
+        measure
+            Of the uncertainty in simulations; None if it is not known beforehand.
+        """
+
     def _first_end(self, more: Callable[[int], State]) -> int | None:
         """Return the smallest number with which the campaign ends; None if there is none."""
 
@@ -394,6 +404,11 @@ class Uninterrupted(Stop):
                 "give 'break' as simulation.guard.break, or the stop a threshold"
             )
 
+    def check_cell(self, measure: "Uncertainty | None", cell: MovingCell) -> None:
+        """Refuse a threshold on an uncertainty of forces alone."""
+        if self.threshold is not None and measure is not None:
+            measure.check_cell(cell, ["threshold"])
+
     def judge(self, state: State) -> Verdict:
         """Count simulations that were ended."""
         if not state.runs:
@@ -528,7 +543,10 @@ def parse(values: Any) -> list[Stop]:
 
 def decide(stops: Sequence[Stop], state: State) -> Verdict:
     """Return one verdict of several stops: converged if one says so, else exhausted if one does."""
-    verdicts = [stop.judge(state) for stop in stops]
+    verdicts = []
+    for stop in stops:
+        with parts.named("stops", stop):
+            verdicts.append(stop.judge(state))
     for outcome in ("converged", "exhausted"):
         reasons = [verdict.reason for verdict in verdicts if verdict.outcome == outcome]
         if reasons:
@@ -576,7 +594,10 @@ def structures_left(stops: Iterable[Stop], n_learnable: int) -> int | None:
 
 def allowance(stops: Iterable[Stop], state: State) -> Allowance:
     """Return what all stops together allow."""
-    allowed = [stop.allowance(state) for stop in stops]
+    allowed = []
+    for stop in stops:
+        with parts.named("stops", stop):
+            allowed.append(stop.allowance(state))
     return Allowance(
         labels=min((a.labels for a in allowed if a.labels is not None), default=None),
         structures=min((a.structures for a in allowed if a.structures is not None), default=None),

@@ -263,8 +263,10 @@ class CampaignWorkChain(WorkChain):
             return self._fail("ERROR_TRAINING_FAILED", child)
         self.ctx.potential = child.outputs.potential
         self.ctx.trained = True
-        errors = child.outputs.results.get_dict().get("errors", {}).get("train") or {}
-        self._tell(f"trained on {self._n_learnable()} structures{_errors(errors)}")
+        results = child.outputs.results.get_dict()
+        errors = results.get("errors", {}).get("train") or {}
+        doubt = "" if results.get("learned", True) else "; they are explained badly, see its report"
+        self._tell(f"trained on {self._n_learnable()} structures{_errors(errors)}{doubt}")
         return None
 
     @abstractmethod
@@ -441,7 +443,8 @@ def check_campaign(
     given = {name: inputs[name].get_dict() for name in OPTIONS if name in inputs}
     check_options(given, validation)
     for stop in stops.parse(inputs["stop"].get_list()):
-        stop.check_simulation(simulation)
+        with parts.named("stops", stop):
+            stop.check_simulation(simulation)
     if "first_query" in inputs:
         check_first(inputs["first_query"].get_dict(), given["model"])
     guard = getattr(simulation, "guard", None)
@@ -494,7 +497,7 @@ def check_options(given: Mapping[str, Mapping[str, Any]], validation: str | None
     training |= {"uncertainty": given.get("uncertainty"), "validation": validation}
     build(parts.find("tasks", "train"), training)
     query = parts.make("strategies", given["query"], "query")
-    with within("query"):
+    with within("query"), parts.named("strategies", query):
         query.check_model(ModelOptions.parse(given["model"]))
     selection = {"strategy": given["query"], "filters": given.get("filters", {})}
     build(parts.find("tasks", "select"), selection)
@@ -505,7 +508,7 @@ def check_first(query: Mapping[str, Any], model: Mapping[str, Any]) -> None:
     from aiida_mlal.ml.models.factory import ModelOptions
 
     strategy, options = parts.make("strategies", query, "first_query"), ModelOptions.parse(model)
-    with within("first_query"):
+    with within("first_query"), parts.named("strategies", strategy):
         strategy.check_model(options)
         if strategy.wants_trained or (strategy.wants_uncertainty and options.ensemble == 1):
             raise ValueError(

@@ -372,7 +372,7 @@ def validate(inputs: Mapping[str, Any], ports: PortNamespace) -> str | None:
         _check_options(inputs)
         _check_structures(inputs)
         _check_label(inputs)
-    except ValueError as error:
+    except (ValueError, parts.PartError) as error:
         return str(error)
     return None
 
@@ -412,7 +412,11 @@ def _check_options(inputs: Mapping[str, Any]) -> None:
         return
     with within("simulation"):
         guard.check_model(ModelOptions.parse(given["model"]), trained_for(given))
-        guard.check_cell(guard.named or measure_for(given), simulation.moving_cell)
+        measure = guard.named or measure_for(given)
+        guard.check_cell(measure, simulation.moving_cell)
+    for i, stop in enumerate(chosen):
+        with within(f"stop[{i}]"), parts.named("stops", stop):
+            stop.check_cell(measure, simulation.moving_cell)
     watched = guard.select is not None or guard.break_ is not None
     if watched and guard.uncertainty is None and not is_measured(given):
         raise without_uncertainty("simulation.guard: 'select' and 'break' need")
@@ -440,6 +444,7 @@ def _check_structures(inputs: Mapping[str, Any]) -> None:
             raise ValueError(f"structures: number {i} ({structure.formulas[0]}): {reason}")
     simulation = _simulation(inputs)
     with within("structures"):
+        start.check_movable()
         simulation.check(start)
     moving = simulation.moving_cell
     if moving:

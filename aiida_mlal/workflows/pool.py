@@ -363,7 +363,7 @@ def validate(inputs: Mapping[str, Any], ports: PortNamespace) -> str | None:
             label = inputs.get("label", {})
             check_label(inputs["labelling"].value, label, DatasetData(some.bare))
             check_known(inputs)
-    except ValueError as error:
+    except (ValueError, parts.PartError) as error:
         return str(error)
     return None
 

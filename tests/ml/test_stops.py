@@ -10,6 +10,8 @@ from ase.units import GPa
 
 from aiida_mlal.ml import parts
 from aiida_mlal.ml.configurations import Configurations
+from aiida_mlal.ml.parts import PartError
+from aiida_mlal.ml.simulation.cell import MovingCell
 from aiida_mlal.ml.stops import (
     Agreement,
     Allowance,
@@ -475,3 +477,34 @@ def test_several_stops_allow_what_the_strictest_allows():
 def test_structures_without_a_good_label_are_not_counted_as_known():
     known = labelled(frames(3)).with_info(status=["ok", "failed", "ok"])
     assert State.ahead(dataset=known).n_learnable == 2
+
+
+@pytest.mark.parametrize(
+    ("measure", "cell", "refused"),
+    [("force_std", "full", True), ("force_std", "fixed", False), ("energy_std", "full", False)],
+)
+def test_a_threshold_that_cannot_see_the_cell_is_refused(measure, cell, refused):
+    """In a crystal whose forces are zero by symmetry it would be met at once."""
+    measure, cell = parts.make("uncertainties", {"name": measure}), MovingCell(cell)
+    stop = Uninterrupted(threshold=0.5)
+    Uninterrupted().check_cell(measure, cell)
+    Uninterrupted(threshold=0.5).check_cell(None, cell)
+    if not refused:
+        stop.check_cell(measure, cell)
+        return
+    with pytest.raises(ValueError, match=r"'force_std' is of forces alone.* for 'threshold'"):
+        stop.check_cell(measure, cell)
+
+
+@dataclass(frozen=True)
+class Mistaken(Stop):
+    bounds: ClassVar[bool] = True
+
+    def judge(self, state):
+        return state.nothing_of_this_name
+
+
+@pytest.mark.parametrize("ask", [decide, lambda stops, state: labels_left(stops, 3)])
+def test_a_mistake_in_a_stop_names_the_stop(ask):
+    with pytest.raises(PartError, match="stop 'Mistaken' failed: AttributeError: 'State' object"):
+        ask([Iterations(9), Mistaken()], State.ahead())

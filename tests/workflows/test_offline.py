@@ -9,9 +9,11 @@ from aiida.manage.caching import enable_caching
 from aiida.plugins import WorkflowFactory
 from aiida_fixtures import MODEL
 from ase.calculators.emt import EMT
+from ase.constraints import FixBondLengths
 from campaign_fixtures import ancestors, once
 
 from aiida_mlal.data.dataset import DatasetData
+from aiida_mlal.ml.configurations import Configurations
 from aiida_mlal.workflows import steps
 from aiida_mlal.workflows.ports import check_inputs
 
@@ -263,6 +265,15 @@ def test_structures_that_nothing_can_be_learned_from_are_refused(make, slab):
     ):
         with pytest.raises(ValueError, match=message):
             run_get_node(make(orm.StructureData(ase=atoms)))
+    assert orm.QueryBuilder().append(orm.ProcessNode).count() == before
+
+
+def test_constraints_that_no_simulation_keeps_are_refused(make, slab):
+    """Where a data set has them; a file is refused as it is read."""
+    before = orm.QueryBuilder().append(orm.ProcessNode).count()
+    slab.set_constraint(FixBondLengths([[0, 1]]))
+    with pytest.raises(ValueError, match=r"structures: structure 0 .*FixBondLengths would not be"):
+        run_get_node(make(DatasetData(Configurations.from_ase(slab))))
     assert orm.QueryBuilder().append(orm.ProcessNode).count() == before
 
 

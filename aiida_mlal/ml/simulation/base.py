@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import count
 from typing import TYPE_CHECKING, Any
@@ -12,6 +12,7 @@ from ase import Atoms
 from ase.stress import voigt_6_to_full_3x3_stress
 from jaxtyping import Bool, Float
 
+from aiida_mlal.ml import parts
 from aiida_mlal.ml.configurations import UNLABELLED, Configurations
 from aiida_mlal.ml.frames import (
     CANDIDATE,
@@ -19,6 +20,7 @@ from aiida_mlal.ml.frames import (
     PREDICTED_FORCES,
     PREDICTED_STRESS,
     RUN,
+    START_VOLUME,
     STATUS,
     STEP,
     UNCERTAINTIES,
@@ -182,7 +184,7 @@ class Simulation(ABC):
         self.check(structures)
         measure = self.guard.measure(potential, structures)
         self.guard.check_cell(measure, self.moving_cell)
-        parts: list[Configurations] = []
+        done: list[Configurations] = []
         runs: list[Run] = []
         for index, structure in enumerate(structures):
             frames: list[Frame] = []
@@ -190,17 +192,18 @@ class Simulation(ABC):
             record = _recorder(frames, structure, tell, self.moving_cell)
             interruption: BaseException | None = None
             try:
-                ending = self.simulate(potential, structure, measure, record)
+                with parts.named("simulations", self, *parts.NUMERICAL):
+                    ending = self.simulate(potential, structure, measure, record)
             except BaseException as error:
                 interruption, ending = error, Ending(INTERRUPTED, str(error))
             if frames:
-                parts.append(_join(structure, index, frames))
+                done.append(_join(structure, index, frames))
                 runs.append(_summary(structure, frames, ending, self.moving_cell))
             if interruption is not None:
-                computed = SimulationResult(Configurations.concatenate(parts), tuple(runs))
+                computed = SimulationResult(Configurations.concatenate(done), tuple(runs))
                 setattr(interruption, "computed", computed)  # noqa: B010
                 raise interruption
-        return SimulationResult(Configurations.concatenate(parts), tuple(runs))
+        return SimulationResult(Configurations.concatenate(done), tuple(runs))
 
 
 def follow(
@@ -231,7 +234,7 @@ def follow(
         if converged is None:
             return Ending(MAX_STEPS, "", engines)
         now = _snapshot(atoms, begun)
-        first = first or now
+        first = first or _beginning(now, atoms)
         verdict = guard.verdict(now, first)
         reason = verdict[0] if verdict else ""
         wanted = reason == STRAYED or guard.wants_label(now.uncertainty)
@@ -285,6 +288,12 @@ def _snapshot(atoms: Atoms, begun: Atoms) -> Snapshot:
         atoms.cell.volume if atoms.pbc.all() else np.nan,
         travelled(begun.positions, begun.cell.array, atoms.positions, atoms.cell.array),
     )
+
+
+def _beginning(now: Snapshot, atoms: Atoms) -> Snapshot:
+    """Return the first step, with the volume at the start of a run that goes on."""
+    volume = atoms.info.get(START_VOLUME.name, np.nan)
+    return replace(now, volume=volume) if np.isfinite(volume) else now
 
 
 def _frame(step: int, atoms: Atoms, candidate: bool) -> Frame:

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from aiida_mlal.ml.configurations import Configurations
-from aiida_mlal.ml.frames import CANDIDATE, RUN, STEP
+from aiida_mlal.ml.frames import CANDIDATE, RUN, START_VOLUME, STEP
 from aiida_mlal.ml.simulation.base import INTERRUPTED
 
 Runs = Sequence[Mapping[str, Any]]
@@ -18,7 +18,8 @@ def unfinished(
 ) -> Configurations:
     """Return where to go on: one structure for each run that has not come to its end.
 
-    Its ``info`` has the number of the ``run``, and the ``step`` that it begins at.
+    Its ``info`` has the number of the ``run``, the ``step`` that it begins at, and the volume at
+    the start of the run, ``start_volume``, which a guard goes by.
     """
     over = {i for i, run in enumerate(runs) if run["reason"] != INTERRUPTED}
     parts = []
@@ -30,7 +31,8 @@ def unfinished(
             frames = np.flatnonzero(RUN.of(trajectory) == i)
             start = trajectory[frames[-1]] if len(frames) else structure
             step = int(STEP.of(start)[0]) if len(frames) else 0
-        parts.append(start.bare.with_columns({RUN: i, STEP: step}))
+        volume = abs(np.linalg.det(structure.cells[0])) if structure.pbc.all() else np.nan
+        parts.append(start.bare.with_columns({RUN: i, STEP: step, START_VOLUME: volume}))
     return Configurations.concatenate(parts)
 
 

@@ -165,17 +165,11 @@ class Guard:
         return measure
 
     def check_cell(self, measure: "Uncertainty | None", cell: MovingCell) -> None:
-        """Raise ``ValueError`` if thresholds are of forces alone and the cell moves.
-
-        In a crystal whose forces are zero by symmetry such a measure never reaches any threshold.
-        """
-        thresholds = self.select is not None or self.break_ is not None
-        if cell and thresholds and measure is not None and measure.is_of_forces:
-            raise ValueError(
-                f"guard: the uncertainty {measure.kind!r} is of forces alone, which are certain to "
-                "be zero in many crystals, and the cell moves: choose another one, such as "
-                "'energy_std' or 'grade', for 'select' and 'break'"
-            )
+        """Raise ``ValueError`` if thresholds are of forces alone and the cell moves."""
+        names = [n.rstrip("_") for n in ("select", "break_") if getattr(self, n) is not None]
+        if names and measure is not None:
+            with within("guard"):
+                measure.check_cell(cell, names)
 
     def wants_label(self, uncertainty: float) -> bool:
         """Return whether a frame is a candidate for a label."""

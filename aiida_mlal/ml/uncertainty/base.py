@@ -1,7 +1,7 @@
 """What every measure of uncertainty is."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -9,11 +9,13 @@ import numpy as np
 from jaxtyping import Float
 from torch import Tensor
 
+from aiida_mlal.ml import parts
 from aiida_mlal.ml.configurations import Configurations
 from aiida_mlal.ml.engines.base import Evaluation
 from aiida_mlal.ml.frames import UNCERTAINTIES, UNCERTAINTY
 from aiida_mlal.ml.graph import Graph
 from aiida_mlal.ml.models.base import Potential
+from aiida_mlal.ml.simulation.cell import MovingCell
 from aiida_mlal.ml.uncertainty.domain import Domain
 
 if TYPE_CHECKING:
@@ -110,6 +112,18 @@ class Uncertainty(ABC):
     has_domain: ClassVar[bool] = True
     """Whether it grows by the score of a ``Domain``; not where it knows by itself."""
 
+    def check_cell(self, cell: MovingCell, thresholds: Sequence[str]) -> None:
+        """Raise ``ValueError`` if the cell moves and this is of forces alone.
+
+        In a crystal whose forces are zero by symmetry it never reaches any threshold.
+        """
+        if cell and self.is_of_forces:
+            raise ValueError(
+                f"the uncertainty {self.kind!r} is of forces alone, which are certain to be zero "
+                "in many crystals, and the cell moves: choose another one, such as 'energy_std' or "
+                f"'grade', for {' and '.join(map(repr, thresholds))}"
+            )
+
     @abstractmethod
     def of(self, potential: Potential, graph: Graph) -> Uncertainties:
         """Return how uncertain the potential is about each structure of a graph.
@@ -186,10 +200,11 @@ class Uncertainty(ABC):
 
         The domain is that of the structures that the potential has learned from, see ``Domain``.
         """
-        found = [
-            self.of(potential, potential.graph(configurations[start : start + batch]))
-            for start in range(0, len(configurations), batch)
-        ]
+        with parts.named("uncertainties", self, *parts.NUMERICAL):
+            found = [
+                self.of(potential, potential.graph(configurations[start : start + batch]))
+                for start in range(0, len(configurations), batch)
+            ]
         if not found:
             return Uncertainties(self.kind, self.unit, np.zeros(0))
         per_atom = [part.per_atom for part in found if part.per_atom is not None]

@@ -88,3 +88,17 @@ def test_a_second_interruption_is_no_problem(potential, structures):
 def test_before_the_first_frame_everything_is_left(structures):
     start = unfinished(structures, Configurations.empty(), [])
     assert start.keys == structures.keys
+
+
+def test_the_volume_is_bounded_from_the_start_of_the_run_on(potential):
+    """Not from where it went on, so that interruptions let no cell drift away."""
+    shrunk, start = bulk("Cu", cubic=True, a=3.0), bulk("Cu", cubic=True, a=3.6)
+    frames = Configurations.from_ase(shrunk).with_info(run=[0], step=[4])
+    interrupted_run = {"reason": "interrupted", "max_uncertainty": None}
+    left = unfinished(Configurations.from_ase(start), frames, [interrupted_run])
+    assert left.info["start_volume"] == pytest.approx(3.6**3)
+    relax = Relax(cell="volume", max_steps=0)
+    assert relax.run(potential, Configurations.from_ase(shrunk)).runs[0].reason == "max_steps"
+    run = relax.run(potential, left).runs[0]
+    assert run.reason == "strayed"
+    assert f"{(3.0 / 3.6) ** 3:.3g} times that at the start" in run.message
