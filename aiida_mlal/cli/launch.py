@@ -42,11 +42,16 @@ def launch() -> None:
     type=float,
     help="Force to be reached, in eV/Å: the labelled one if ends are labelled.",
 )
+@click.option(
+    "--dataset",
+    help="Labels to begin with, of the method that labels the others: a file, or a PK or UUID.",
+)
 @campaign_options(
     "emt",
     "What labels: qe for Quantum ESPRESSO, or the name of an ASE calculator, or its name and "
     'options as JSON, {"name": "lj", "options": {"epsilon": 0.1}}.',
 )
+@label_keys
 @decorators.with_dbenv()
 def offline(
     wishes: Wishes,
@@ -54,11 +59,14 @@ def offline(
     recipe: str,
     fixed: str | None,
     fmax: float | None,
+    dataset: str | None,
+    keys: dict[str, str],
     daemon: bool,
 ) -> None:
     """Relax a STRUCTURE by offline active learning.
 
-    STRUCTURE is a file that ASE can read, or the PK or UUID of a structure or data set.
+    STRUCTURE is a file that ASE can read, or the PK or UUID of a structure or data set. Labels that
+    it has are not used; those of --dataset are.
     """
 
     def build() -> "ProcessBuilder":
@@ -75,6 +83,10 @@ def offline(
             fixed=(still if fixed is None else parse_indices(fixed)) or None,
             recipe=recipe,
         )
+        if dataset is not None:
+            found.dataset = read_dataset(dataset, keys)
+        elif keys:
+            raise ValueError("keys name the labels of --dataset, which is not given")
         return found
 
     launch_campaign(build, daemon)

@@ -149,6 +149,11 @@ def get_pseudo_family(label: str, folder: Path) -> tuple[Any, bool]:
     """Return the family of UPF pseudopotentials of this label, and whether it is new.
 
     A new one is made from the files of the folder, one for each element.
+
+    Raises
+    ------
+    ValueError
+        If a file is no pseudopotential, or two are of one element.
     """
     from aiida.common.exceptions import NotExistent
     from aiida.orm import load_group
@@ -158,4 +163,21 @@ def get_pseudo_family(label: str, folder: Path) -> tuple[Any, bool]:
     try:
         return load_group(label), False
     except NotExistent:
+        _check_pseudos(folder)
         return PseudoPotentialFamily.create_from_folder(folder, label, pseudo_type=UpfData), True
+
+
+def _check_pseudos(folder: Path) -> None:
+    from aiida.common.exceptions import ParsingError
+    from aiida_pseudo.data.pseudo import UpfData
+
+    known: dict[str, str] = {}
+    for path in sorted(path for path in folder.iterdir() if path.is_file()):
+        try:
+            with path.open("rb") as handle:
+                element = UpfData(handle, path.name).element
+        except (ValueError, ParsingError) as error:
+            raise ValueError(f"{path.name} is no pseudopotential in UPF: {error}") from error
+        if element in known:
+            raise ValueError(f"{known[element]} and {path.name} are both of {element}")
+        known[element] = path.name

@@ -400,7 +400,8 @@ def mindist(structures: str, elements: list[str] | None) -> None:
     from aiida_mlal.ml.formats import files
 
     with _plainly():
-        _print(smallest_distances(files.read(structures, elements)))
+        found = files.load(structures, elements)
+        _print({**smallest_distances(found.configurations), "remarks": found.remarks})
 
 
 @mlal.command()
@@ -423,10 +424,13 @@ def cut(
     from aiida_mlal.ml.formats import files
 
     with _plainly():
-        found = files.read(structures, elements)
+        contents = files.load(structures, elements)
+        found = contents.configurations
         clusters = cut_neighbourhoods(found, radius, threshold)
         files.write(clusters, output, elements or files.types(structures, found))
     click.echo(f"{len(clusters)} clusters written to {output}")
+    for remark in contents.remarks:
+        click.echo(remark)
 
 
 @mlal.command()
@@ -534,6 +538,8 @@ def _do(name: str, options: dict[str, Any]) -> None:
     if result["status"] != "ok":
         raise click.ClickException(result["message"])
     _print(result)
+    if result.get("learned") is False:
+        click.echo(f"Warning: {'; '.join(result['remarks'])}", err=True)
 
 
 @contextlib.contextmanager

@@ -3,10 +3,11 @@
 import json
 import sys
 
+import numpy as np
 import pytest
 from aiida.orm import QueryBuilder, WorkChainNode
 from ase.build import bulk
-from ase.io import write
+from ase.io import read, write
 from campaign_fixtures import INPUTS
 from click.testing import CliRunner
 
@@ -97,6 +98,26 @@ def test_launch_knows_bootstrapping(run, mlal_code, tmp_path, launched):
     assert stops == ["uninterrupted", "iterations", "labels"]
     process = builder.process_class.spec().inputs
     assert process.validate(process.pre_process(builder._inputs(prune=True))) is None
+
+
+def test_offline_begins_with_labels_of_a_file(run, mlal_code, slab, candidates, launched):
+    """Which may have other names than those of ASE."""
+    labelled = read(candidates, ":")
+    for atoms in labelled:
+        atoms.info["REF_energy"], atoms.calc = atoms.get_potential_energy(), None
+    path = candidates.with_name("reference.extxyz")
+    write(path, labelled)
+    write(candidates.with_name("slab.traj"), slab)
+    where = (candidates.with_name("slab.traj"), "--code", mlal_code.full_label)
+    keys = ("--energy-key", "REF_energy")
+    mixed = ("--overrides", '{"allow_mixed_labels": true}')
+    result = run("launch", "offline", *where, *mixed, "--dataset", path, *keys)
+    assert result.exit_code == 0, result.output
+    known = launched[0].dataset.configurations
+    assert np.isfinite(known.energies).all()
+    assert len(known) == len(labelled)
+    result = run("launch", "offline", *where, *keys)
+    assert "keys name the labels of --dataset, which is not given" in result.output
 
 
 POOL = {

@@ -80,3 +80,28 @@ def test_unknown_command_is_answered_with_the_nearest(run):
     answer = run("aiida-mlal", "statsu")
     assert answer.returncode != 0
     assert "status" in answer.stderr
+
+
+UPF = '<UPF version="2.0.1">\n<PP_HEADER element="{}" z_valence="1.0"/>\n</UPF>\n'
+
+
+@pytest.mark.parametrize(
+    ("files", "message"),
+    [
+        (
+            {"H.upf": UPF.format("H"), "notes.txt": "to do"},
+            "notes.txt is no pseudopotential in UPF",
+        ),
+        (
+            {"a.upf": UPF.format("H"), "b.upf": UPF.format("H") + " "},
+            "a.upf and b.upf are both of H",
+        ),
+    ],
+)
+def test_a_file_that_makes_no_family_is_named(first, run, tmp_path, files, message):
+    for name, text in files.items():
+        (tmp_path / name).write_text(text)
+    result = run("aiida-mlal", "setup", "--name", "one", "--pseudos", str(tmp_path))
+    assert result.returncode != 0
+    assert f"{tmp_path}: {message}" in result.stdout + result.stderr
+    assert "Traceback" not in result.stderr

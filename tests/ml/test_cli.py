@@ -166,7 +166,7 @@ def test_types_without_names_keep_their_numbers_too(folder):
         "-m",
         '{"architecture": "mtp", "level": 2}',
         "-t",
-        '{"epochs": 1, "unexplained": 1}',
+        '{"epochs": 1, "unexplained": 1, "patience": null}',
     )
     assert "a.cfg does not say which elements its types are" in answer(*training)["message"]
     assert answer(*training, "--elements", "Ag,Zn,Cu")["message"] == ""
@@ -406,3 +406,39 @@ def test_label_keys_say_where_the_labels_are(folder, reference):
     chosen = answer("select", "ref.extxyz", "-s", "random", *reference)
     assert "the forces are 'REF_forces'" in chosen["message"]
     assert np.isfinite(Configurations.load("selected.safetensors").energies).all()
+
+
+def test_a_training_that_learned_nothing_is_a_value_and_a_warning(folder):
+    training = '{"epochs": 1, "starts": 1, "optimizer": {"name": "lbfgs", "iterations": 1}}'
+    arguments = ("train", "cu.extxyz", "-m", '{"architecture": "bpnn", "hidden": []}')
+    result = run(*arguments, "-t", training)
+    assert json.loads(result.stdout)["learned"] is False
+    assert "Warning: the potential has learned" in result.stderr
+    result = run(*arguments, "-t", '{"unexplained": 100}')
+    assert json.loads(result.stdout)["learned"] is True
+    assert "Warning" not in result.stderr
+
+
+def test_one_of_candidates_and_training_set_has_the_labels_that_are_named(folder, reference):
+    """Such as a pool without labels beside a training set with labels of another name."""
+    query = ("select", "start.xyz", "-s", "random", "-f", "{}")
+    message = answer(*query, "--train", "ref.extxyz", *reference)["message"]
+    assert "the energies are 'REF_energy', which 3 of 3 structures have" in message
+    named = ("--energy-key", "free_energy")
+    assert "selected" in answer(*query, "--train", "cu.extxyz", *named)
+    for keys, key in ((reference, "REF_energy"), (named, "free_energy")):
+        result = run(*query, "--train", "start.xyz", *keys, status=1)
+        assert f"none of ['start.xyz', 'start.xyz'] has '{key}'" in result.stderr
+
+
+def test_remarks_of_reading_are_printed_by_all_commands(folder, reference, grown):
+    hint = "ref.extxyz: not read, though it looks like labels: REF_energy, REF_forces"
+    assert hint in answer("mindist", "ref.extxyz")["remarks"][0]
+    assert hint in answer("label", "ref.extxyz", "-c", "emt")["message"]
+    run("train", "cu.extxyz", "-m", "bpnn", "-t", '{"epochs": 1}', "-o", "cu.safetensors")
+    relax = ("-s", '{"name": "relax", "max_steps": 1}')
+    assert hint in answer("simulate", "cu.safetensors", "ref.extxyz", *relax)["message"]
+    grades = ("--train", "cu.extxyz", "--mode", "neighbourhood", "-o", "graded.extxyz")
+    assert hint in answer("grade", "potential.safetensors", "ref.extxyz", *grades)["message"]
+    said = run("cut", "graded.extxyz", "--threshold", "0", "-o", "cut.cfg").stdout
+    assert hint.replace("ref.", "graded.") in said

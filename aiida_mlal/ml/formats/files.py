@@ -31,10 +31,17 @@ from aiida_mlal.ml.options import within
 
 @dataclass(frozen=True, eq=False)
 class Contents:
-    """The structures of a file, and what somebody who uses them should know about the reading."""
+    """The structures of a file, and what somebody who uses them should know about the reading.
+
+    Attributes
+    ----------
+    lacking
+        Kinds of labels (see ``LabelKeys``) whose key was named, and that the file does not have.
+    """
 
     configurations: Configurations
     remarks: tuple[str, ...] = ()
+    lacking: frozenset[str] = frozenset()
 
 
 def read(
@@ -52,6 +59,7 @@ def load(
     elements: Sequence[str] | None = None,
     default: Sequence[str] | None = None,
     keys: LabelKeys | None = None,
+    partial: bool = False,
 ) -> Contents:
     """Read all structures of a file, with their labels where there are any, and say how.
 
@@ -68,6 +76,8 @@ def load(
     keys
         What the file calls its labels. Without it they are what ASE takes for labels, and
         ``virial`` where there are no stresses.
+    partial
+        Whether a file may lack labels of these names.
 
     Raises
     ------
@@ -86,13 +96,35 @@ def load(
         elif not path.stat().st_size:
             raise ValueError(f"the file {path} is empty")
         else:
-            found = _from_frames(*_frames(path), keys)
+            found = _from_frames(*_frames(path), keys, partial)
         configurations = found.configurations
         if form.name != CONFIGURATIONS:
             configurations.check_geometry()
-        configurations, said = labels.apply(configurations, keys)
+        lacking = found.lacking
+        if partial:
+            lacking |= labels.lacking(configurations, keys)
+        configurations, said = labels.apply(configurations, keys.without(lacking))
         remarks = [*found.remarks, *said, *_remarks(configurations)]
-        return Contents(configurations, tuple(f"{path}: {one}" for one in remarks))
+        return Contents(configurations, tuple(f"{path}: {one}" for one in remarks), lacking)
+
+
+def load_together(
+    paths: Sequence[str | Path],
+    elements: Sequence[str] | None = None,
+    default: Sequence[str] | None = None,
+    keys: LabelKeys | None = None,
+) -> list[Contents]:
+    """Read several files as ``load`` does, of which one at least has each label that is named.
+
+    The others, such as a pool without labels, are read as they are.
+    """
+    found = [load(path, elements, default, keys, partial=len(paths) > 1) for path in paths]
+    for kind in sorted(frozenset.intersection(*(one.lacking for one in found))):
+        raise ValueError(
+            f"none of {[str(path) for path in paths]} has {getattr(keys, kind)!r}, which was to be "
+            f"the {kind}"
+        )
+    return found
 
 
 def write(
@@ -228,15 +260,21 @@ def _frames(path: Path) -> tuple[list[Atoms], list[str], list[bool] | None]:
 
 
 def _from_frames(
-    frames: list[Atoms], said: list[str], converged: list[bool] | None, keys: LabelKeys
+    frames: list[Atoms],
+    said: list[str],
+    converged: list[bool] | None,
+    keys: LabelKeys,
+    partial: bool,
 ) -> Contents:
     results = [{} if atoms.calc is None else atoms.calc.results for atoms in frames]
-    energy = keys.of_ase()
+    energy, lacking = keys.of_ase(), frozenset[str]()
+    if energy is not None and not any(energy in found for found in results):
+        if not partial:
+            raise ValueError(f"no structure has the energy {energy!r}")
+        energy, lacking = None, frozenset({"energy"})
     if energy is None:
         energy = kind_of_energy(results)
         said += _about_energies(results, energy)
-    elif not any(energy in found for found in results):
-        raise ValueError(f"no structure has the energy {energy!r}")
     made = Configurations.from_ase(frames, energy).with_arrays(**_arrays(frames))
     for name, values in (("energy", made.energies), ("forces", made.max_forces)):
         there = np.array([(energy if name == "energy" else name) in found for found in results])
@@ -259,7 +297,7 @@ def _from_frames(
     left_out = sorted({str(key) for atoms in frames for key in atoms.info} - kept)
     if left_out:
         said.append(f"not kept, as they are no numbers or texts of one shape: {left_out}")
-    return Contents(made, tuple(said))
+    return Contents(made, tuple(said), lacking)
 
 
 def _about_energies(results: Sequence[Any], energy: str) -> list[str]:

@@ -43,9 +43,25 @@ class LabelKeys:
                 f"{self.virial!r}"
             )
 
+    def without(self, kinds: Iterable[str]) -> "LabelKeys":
+        """Return the keys of the other kinds."""
+        return replace(self, **dict.fromkeys(kinds))
+
     def of_ase(self) -> str | None:
         """Return which result of a calculator of ASE is the energy, if it was said."""
         return self.energy if self.energy in ("energy", "free_energy") else None
+
+
+def lacking(found: Configurations, keys: LabelKeys) -> frozenset[str]:
+    """Return the kinds of labels of which no structure has the key."""
+    named = {kind: getattr(keys, kind) for kind in KINDS}
+    read = {"energy": keys.of_ase(), "forces": "forces", "stress": "stress"}
+    return frozenset(
+        kind
+        for kind, key in named.items()
+        if key not in (None, read.get(kind))
+        and key not in (found.arrays if kind == "forces" else found.info)
+    )
 
 
 def apply(found: Configurations, keys: LabelKeys) -> tuple[Configurations, list[str]]:

@@ -217,6 +217,9 @@ def compute(atoms: Atoms) -> Computed:
         energy = atoms.get_potential_energy(force_consistent=True, apply_constraint=False)
     except (PropertyNotImplementedError, NotImplementedError):
         energy = atoms.get_potential_energy(apply_constraint=False)
+    other = getattr(atoms.calc, "results", {}).get("energy")
+    if other is not None:  # the energy at zero temperature, where that of the forces was taken
+        _real("energy", other, ())
     return Computed(float(_real("energy", energy, ())), forces, stress)
 
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
 from aiida_mlal.ml import load_potential
-from aiida_mlal.ml.formats.files import check_target, load, write
+from aiida_mlal.ml.formats.files import check_target, load_together, write
 from aiida_mlal.ml.formats.labels import LabelKeys
 from aiida_mlal.ml.formats.place import check_place
 from aiida_mlal.ml.frames import GRADE, GRADES, OUTSIDE
@@ -76,8 +76,10 @@ class Grade(Task):
             check_place(self.save_potential)
         potential = load_potential(self.potential, self.elements)
         types = potentials.types(potential)
-        contents = load(self.dataset, self.elements, types, self.keys)
-        dataset, said = contents.configurations, list(contents.remarks)
+        names = [self.dataset] if self.train is None else [self.dataset, self.train]
+        contents = load_together(names, self.elements, types, self.keys)
+        said = [remark for one in contents for remark in one.remarks]
+        dataset, *others = (one.configurations for one in contents)
         if self.train is None:
             active = ActiveSet.stored(potential)
             if self.mode not in (None, active.mode):
@@ -86,9 +88,7 @@ class Grade(Task):
                     f"{self.mode!r} the training set is needed"
                 )
         else:
-            contents = load(self.train, self.elements, types, self.keys)
-            train = contents.configurations
-            said += contents.remarks
+            (train,) = others
             if not len(train):
                 raise ValueError(f"{self.train} has no structures to make an active set of")
             weights: Any = self.mode or "configuration"

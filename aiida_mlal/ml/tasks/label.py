@@ -46,13 +46,16 @@ class Label(Task):
         """Label every structure, and write them in the same order."""
         check_target(self.output)
         calculator, limits = self._parts()
+        contents = load(self.dataset)
         try:
-            labelled = label(load(self.dataset).configurations, calculator, limits, Progress())
+            labelled = label(contents.configurations, calculator, limits, Progress())
         except Interrupted as stop:
             kept = self._keep(stop.computed)
             said = f"{stop}; what was labelled is in {self.output}" if kept else str(stop)
             raise Interrupted(said, kept) from stop
-        return self._keep(labelled)
+        found = self._keep(labelled)
+        remarks = [*contents.remarks, found["message"]]
+        return {**found, "message": "; ".join(filter(None, remarks))}
 
     def _parts(self) -> tuple[CalculatorOptions, Limits]:
         return (

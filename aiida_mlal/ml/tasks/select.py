@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 
 from aiida_mlal.ml import load_potential, parts
 from aiida_mlal.ml.configurations import Configurations
-from aiida_mlal.ml.formats.files import check_target, load, write
+from aiida_mlal.ml.formats.files import check_target, load_together, write
 from aiida_mlal.ml.formats.labels import LabelKeys
 from aiida_mlal.ml.frames import PREDICTED_ENERGY
 from aiida_mlal.ml.options import build
@@ -37,7 +37,8 @@ class Select(Task):
     elements
         Of the types 0, 1, ... in files that only number them.
     keys
-        What files of structures call their labels, where that is not what ASE calls them.
+        What files of structures call their labels, where that is not what ASE calls them; of
+        candidates and training set one may lack them.
     keep_labels
         Whether what is written has the labels of the candidates, where these have any. Otherwise
         it has none, to be labelled.
@@ -75,13 +76,11 @@ class Select(Task):
 
             potential = load_potential(self.potential, self.elements)
             types = types_of(potential)
-        contents = load(self.pool, self.elements, types, self.keys)
-        pool, said = contents.configurations, list(contents.remarks)
-        train = Configurations.empty()
-        if self.train is not None:
-            contents = load(self.train, self.elements, types, self.keys)
-            train = contents.configurations
-            said += contents.remarks
+        names = [self.pool] if self.train is None else [self.pool, self.train]
+        contents = load_together(names, self.elements, types, self.keys)
+        said = [remark for one in contents for remark in one.remarks]
+        pool, *others = (one.configurations for one in contents)
+        train = others[0] if others else Configurations.empty()
         selection = select(
             pool,
             train,

@@ -57,7 +57,7 @@ class Simulate(Task):
             result = simulation.run(potential, structures, Progress())
         except Interrupted as stop:
             raise Interrupted(str(stop), self._keep(stop.computed, types)) from stop
-        return self._keep(result, types)
+        return {**self._keep(result, types), "message": "; ".join(contents.remarks)}
 
     def _keep(self, result: "SimulationResult | None", types: tuple[str, ...]) -> dict[str, Any]:
         if result is None:

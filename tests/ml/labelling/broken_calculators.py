@@ -53,9 +53,18 @@ class Smeared(Calculator):
 
     implemented_properties: ClassVar[list[str]] = ["energy", "free_energy", "forces"]
 
+    energy: ClassVar[float] = -1.0
+
     def calculate(self, atoms=None, properties=("energy",), system_changes=all_changes):
         super().calculate(atoms, properties, system_changes)
-        self.results = {"energy": -1.0, "free_energy": -2.0, "forces": np.zeros((len(atoms), 3))}
+        forces = np.zeros((len(atoms), 3))
+        self.results = {"energy": self.energy, "free_energy": -2.0, "forces": forces}
+
+
+class HalfANumber(Smeared):
+    """The one energy is known, the other is not."""
+
+    energy: ClassVar[float] = np.nan
 
 
 class Wrong(EMT):

@@ -100,6 +100,13 @@ def test_energy_is_the_one_that_forces_belong_to(importable):
     assert label(Configurations.from_ase(chain(2)), smeared).energies[0] == -2.0
 
 
+def test_an_energy_that_is_no_number_fails_though_the_free_energy_is(importable):
+    smeared = CalculatorOptions("half", factory="broken_calculators:HalfANumber")
+    found = label(Configurations.from_ase(chain(2)), smeared)
+    assert found.status[0] == "failed"
+    assert "the energy is not finite" in found.info["reason"][0]
+
+
 def test_an_interrupt_carries_what_was_labelled(importable):
     start = Configurations.from_ase([chain(1), chain(7), chain(1)])
     with pytest.raises(KeyboardInterrupt) as caught:

@@ -19,6 +19,7 @@ from aiida_mlal.ml.models.base import Potential
 from aiida_mlal.ml.models.ensemble import Ensemble
 from aiida_mlal.ml.models.factory import single
 from aiida_mlal.ml.models.morse import morse_table
+from aiida_mlal.ml.parts import PartError
 from aiida_mlal.ml.simulation.base import Run, Simulation, follow
 from aiida_mlal.ml.simulation.cell import MovingCell
 from aiida_mlal.ml.simulation.guard import Guard
@@ -351,11 +352,18 @@ def test_a_failing_step_ends_the_run_and_keeps_the_frames(act, message):
 
 
 @pytest.mark.parametrize(
-    "error", [KeyboardInterrupt("stop"), MemoryError("full"), TypeError("bug")]
+    ("error", "raised"),
+    [
+        (KeyboardInterrupt("stop"), KeyboardInterrupt),
+        (MemoryError("full"), MemoryError),
+        (TypeError("bug"), PartError),
+    ],
 )
-def test_what_ends_everything_carries_what_was_computed(error):
+def test_what_ends_everything_carries_what_was_computed(error, raised):
+    """A mistake in a model comes with its name."""
     start = Configurations.from_ase([Atoms("Cu"), dimer(3.5)])
-    with pytest.raises(type(error)) as caught:
+    words = "^model 'Strange' failed: TypeError: bug$" if raised is PartError else str(error)
+    with pytest.raises(raised, match=words) as caught:
         Relax().run(Strange(fail(error), 3.0), start)
     computed = caught.value.computed
     assert [run.reason for run in computed.runs] == ["converged", "interrupted"]
