@@ -134,7 +134,9 @@ class TaskCalculation(CalcJob):
         info.local_copy_list = [
             (node.uuid, node.FILE, name) for name, node in self.task_files(self.inputs).items()
         ]
-        info.retrieve_list = [RESULT, PROGRESS, self.task_class().OUTPUT]
+        task_class = self.task_class()
+        info.retrieve_list = [RESULT, PROGRESS, task_class.OUTPUT]
+        info.retrieve_list += [(left, ".", left.count("/") + 1) for left in task_class.LEFT]
         return info
 
     @classmethod

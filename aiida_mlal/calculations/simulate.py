@@ -10,6 +10,7 @@ from aiida_mlal.calculations.base import TaskCalculation, plain
 from aiida_mlal.data.content import ContentData
 from aiida_mlal.data.dataset import DatasetData
 from aiida_mlal.data.potential import PotentialData
+from aiida_mlal.data.state import StateData
 
 
 class SimulateCalculation(TaskCalculation):
@@ -23,6 +24,7 @@ class SimulateCalculation(TaskCalculation):
     PARSER: ClassVar[str] = "mlal.simulate"
     POTENTIAL: ClassVar[str] = "potential.safetensors"
     STRUCTURES: ClassVar[str] = "structures.safetensors"
+    BEGUN: ClassVar[str] = "begun.safetensors"
 
     @classmethod
     def define(cls, spec: CalcJobProcessSpec) -> None:  # type: ignore[override]
@@ -41,10 +43,23 @@ class SimulateCalculation(TaskCalculation):
             help='Name and options, such as `{"name": "relax", "fmax": 0.03, '
             '"guard": {"break": 0.5}}`.',
         )
+        spec.input(
+            "state",
+            valid_type=StateData,
+            required=False,
+            help="Where the same simulations go on that were interrupted.",
+        )
         spec.output(
             "trajectory",
             valid_type=DatasetData,
-            help="All frames of all runs, without labels: predictions are in `info` and `arrays`.",
+            help="Frames of all runs, without labels: predictions are in `info` and `arrays`. "
+            "After a `state` only those from there on.",
+        )
+        spec.output(
+            "state",
+            valid_type=StateData,
+            required=False,
+            help="Where to go on, if the simulations were interrupted.",
         )
         spec.output("results", valid_type=Dict, help="How each run ended.")
         spec.default_output_node = "results"
@@ -53,9 +68,12 @@ class SimulateCalculation(TaskCalculation):
     def task_options(cls, inputs: Mapping[str, Any]) -> dict[str, Any]:
         """Return the simulation and names of files."""
         names = {"potential": cls.POTENTIAL, "dataset": cls.STRUCTURES}
+        if "state" in inputs:
+            names["begun"] = cls.BEGUN
         return {**plain(inputs, "simulation"), **names}
 
     @classmethod
     def task_files(cls, inputs: Mapping[str, Any]) -> dict[str, ContentData]:
-        """Return the potential and the structures."""
-        return {cls.POTENTIAL: inputs["potential"], cls.STRUCTURES: inputs["structures"]}
+        """Return the potential, the structures, and the state to go on from."""
+        names = {"potential": cls.POTENTIAL, "structures": cls.STRUCTURES, "state": cls.BEGUN}
+        return {file: inputs[name] for name, file in names.items() if name in inputs}

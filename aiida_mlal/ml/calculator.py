@@ -1,6 +1,7 @@
 """Any potential as an ASE calculator."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from ase import Atoms
@@ -89,6 +90,14 @@ class MLCalculator(Calculator):
             for name, (new, old) in pairs.items()
             if new.shape != old.shape or new.tobytes() != old.tobytes()
         ]
+
+    def remember(self) -> Mapping[str, Any]:
+        """Return what results depend on, to the last bit, beside the atoms."""
+        return self.engine.remember()
+
+    def recall(self, atoms: Atoms, memory: Mapping[str, Any]) -> None:
+        """Give the same results for atoms as the calculator that ``remember`` was asked of."""
+        self.engine.recall(atoms, memory)
 
     def calculate(
         self,

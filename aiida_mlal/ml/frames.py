@@ -84,10 +84,10 @@ class Column:
 
 
 RUN = Column("run", int, 0, "The run that a frame belongs to, counted from 0.")
-STEP = Column("step", int, -1, "The step of the run, counted from 0.")
-START_VOLUME = Column(
-    "start_volume", float, np.nan, "Where a run goes on: the volume that it began with.", "Å³"
+IMAGE = Column(
+    "image", int, 0, "Which of the structures that a run moves together, counted from 0."
 )
+STEP = Column("step", int, -1, "The step of the run, counted from 0.")
 CANDIDATE = Column("candidate", bool, True, "Whether a frame may be chosen for a label.")
 UNCERTAINTY = Column("uncertainty", float, np.nan, "Of the prediction, as the measure has it.")
 UNCERTAINTIES = Column(
@@ -114,7 +114,7 @@ GRADES = Column("grade", float, np.nan, "Extrapolation grade of each atom.", per
 OUTSIDE = Column("outside", bool, False, "Whether no active set could give a finite grade.")
 
 COLUMNS = (
-    RUN, STEP, CANDIDATE, UNCERTAINTY, UNCERTAINTIES, PREDICTED_ENERGY, PREDICTED_FORCES,
+    RUN, IMAGE, STEP, CANDIDATE, UNCERTAINTY, UNCERTAINTIES, PREDICTED_ENERGY, PREDICTED_FORCES,
     PREDICTED_STRESS, STATUS, REASON, FINGERPRINT, INDEX, ITERATION, GRADE, GRADES, OUTSIDE,
 )  # fmt: skip
 """All that this package knows; files may have more."""

@@ -103,18 +103,19 @@ class State:
 
     @cached_property
     def finals(self) -> list["Final"]:
-        """The last frame of each run, and its label if it has a good one."""
+        """The last frame of each image of each run, and its label if it has a good one."""
         if not len(self.trajectory):
             return []
         known = Twins()
         for i in np.flatnonzero(self.dataset.status == OK):
             known.add(int(i), self.dataset[i])
         found = []
-        for run, last in last_frames(self.trajectory).items():
-            frame = self.trajectory[last]
+        for last in last_frames(self.trajectory):
+            frame = self.trajectory[last.frame]
             label = known.find(frame, SAME)
             labelled = None if label is None else self.dataset[label]
-            found.append(Final(run, frame, labelled, self._moving_cell(run)))
+            cell = self._moving_cell(last.run)
+            found.append(Final(last.run, frame, labelled, cell, last.image))
         return found
 
     def _moving_cell(self, run: int) -> MovingCell:
@@ -138,12 +139,21 @@ class Final:
     ----------
     cell
         What of the cell the run moved, and against which pressure.
+    image
+        Which one of several that the run moves together.
     """
 
     run: int
     predicted: Configurations
     labelled: Configurations | None
     cell: MovingCell = FIXED
+    image: int = 0
+
+    @property
+    def where(self) -> str:
+        """Which frame it is, in words."""
+        image = f", image {self.image}" if self.image else ""
+        return f"the end of run {self.run}{image}"
 
     @property
     def fmax(self) -> float:
@@ -286,21 +296,21 @@ class OracleForce(Stop):
         """Compare labelled forces and stresses at the last frame of each run with the limits."""
         if not state.finals:
             return Verdict("go on", "no simulation has been run")
-        missing = [final.run for final in state.finals if final.labelled is None]
+        missing = sorted({final.run for final in state.finals if final.labelled is None})
         if missing:
             return Verdict("go on", f"the last frames of runs {missing} have no label")
         moving = [final for final in state.finals if final.cell]
-        without = [final.run for final in moving if np.isnan(final.smax_GPa)]
+        without = sorted({final.run for final in moving if np.isnan(final.smax_GPa)})
         if without:
             return Verdict("go on", f"the labels at the ends of runs {without} have no stress")
         worst = max(state.finals, key=lambda final: final.fmax)
         found = [
-            _Compared(f"labelled force {worst.fmax:.4g} eV/Å", worst.run, worst.fmax, self.fmax)
+            _Compared(f"labelled force {worst.fmax:.4g} eV/Å", worst.where, worst.fmax, self.fmax)
         ]
         if moving:
             worst = max(moving, key=lambda final: final.smax_GPa)
             what = f"labelled stress {worst.smax_GPa:.4g} GPa"
-            found.append(_Compared(what, worst.run, worst.smax_GPa, self.smax_GPa))
+            found.append(_Compared(what, worst.where, worst.smax_GPa, self.smax_GPa))
         above = [one for one in found if not one.value < one.limit]
         if above:
             return Verdict("go on", "; ".join(f"{one} is not below {one.limit:g}" for one in above))
@@ -313,12 +323,12 @@ class OracleForce(Stop):
 @dataclass(frozen=True)
 class _Compared:
     what: str
-    run: int
+    where: str
     value: float
     limit: float
 
     def __str__(self) -> str:
-        return f"{self.what} at the end of run {self.run}"
+        return f"{self.what} at {self.where}"
 
 
 @dataclass(frozen=True)
@@ -357,7 +367,8 @@ class Agreement(Stop):
             return Verdict("go on", f"{short} of {len(state.runs)} runs did not reach their aim")
         for final in state.finals:
             if final.labelled is None:
-                return Verdict("go on", f"the last frame of run {final.run} has no label")
+                last = final.where.replace("the end", "the last frame")
+                return Verdict("go on", f"{last} has no label")
             found = prediction_errors(final.predicted, final.labelled)
             for name, value, limit in (
                 ("energy", found.get("energy_mae", np.nan), self.energy),
@@ -365,9 +376,7 @@ class Agreement(Stop):
                 ("stress", final.stress_error_GPa, self.stress_GPa),
             ):
                 if not value <= limit:
-                    return Verdict(
-                        "go on", f"{name} error {value:.4g} at the end of run {final.run}"
-                    )
+                    return Verdict("go on", f"{name} error {value:.4g} at {final.where}")
         return Verdict("converged", "predictions agree with labels at the ends of all runs")
 
 

@@ -73,6 +73,10 @@ class TaskParser(Parser):
         try:
             result = self._result()
         except FileNotFoundError:
+            left = self.left()
+            if left is not None:
+                self._attach(left)
+                return scheduler or self._exit("ERROR_INTERRUPTED", message="it was killed")
             return scheduler or self._exit("ERROR_NO_RESULT", stderr=self._stderr())
         except ValueError as error:
             return scheduler or self._exit("ERROR_INVALID_OUTPUT", file=RESULT, message=f"{error}")
@@ -91,6 +95,10 @@ class TaskParser(Parser):
         if problem is None:
             return ExitCode(0)
         return scheduler or problem
+
+    def left(self) -> Mapping[str, Any] | None:
+        """Return what a task that was killed had computed, in place of its result, if anything."""
+        return None
 
     def bytes(self, name: str) -> bytes:
         """Return the content of a retrieved file."""

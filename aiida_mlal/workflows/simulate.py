@@ -4,90 +4,61 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from aiida.engine import calcfunction
-from aiida.orm import CalcJobNode, Data, Dict
+from aiida.orm import CalcJobNode
 
 from aiida_mlal.calculations.simulate import SimulateCalculation
 from aiida_mlal.data.dataset import DatasetData
+from aiida_mlal.data.state import StateData
 from aiida_mlal.ml.simulation.continuation import join as join_parts
-from aiida_mlal.ml.simulation.continuation import unfinished as unfinished_runs
 from aiida_mlal.workflows.restart import TaskBaseWorkChain
 
 
 class SimulateBaseWorkChain(TaskBaseWorkChain):
     """Runs a simulation from each of some structures.
 
-    After an interruption, runs that came to their end are not done again, the one that was
-    interrupted goes on from its last frame, and the outputs are those of all parts together. Each
-    part may take as many steps as the options say.
+    After an interruption it goes on where it was, and the outputs are those of all parts together:
+    the same as without the interruption.
     """
 
     NAMESPACE: ClassVar[str] = "simulate"
     _process_class = SimulateCalculation
 
     def go_on_from(self, node: CalcJobNode) -> bool:
-        """Begin with the runs that are left."""
-        if "trajectory" not in node.outputs:
+        """Go on from the state that the job left."""
+        if "state" not in node.outputs or "trajectory" not in node.outputs:
             return False
-        self._remember(node)
-        self.ctx.inputs.structures = unfinished(  # type: ignore[call-arg]
-            structures=self.inputs.simulate.structures,
-            trajectory=self.ctx.trajectory,
-            results=self.ctx.results,
-            metadata={"call_link_label": f"unfinished_{self.ctx.iteration:02d}"},
+        self.ctx.trajectory = self._joined(node)
+        self.ctx.inputs.state = state = node.outputs.state
+        self.report(
+            f"simulation<{node.pk}> goes on from step {state.checkpoint.step} of run "
+            f"{state.checkpoint.run}"
         )
-        self.report(f"simulation<{node.pk}>: {len(self.ctx.inputs.structures)} runs are left")
         return True
 
     def get_outputs(self, node: CalcJobNode) -> Mapping[str, Any]:
         """Return the trajectory of all parts."""
         outputs = dict(super().get_outputs(node))
-        if "trajectory" in self.ctx:
-            self._remember(node)
-            outputs |= {"trajectory": self.ctx.trajectory, "results": self.ctx.results}
+        if "trajectory" in outputs:
+            outputs["trajectory"] = self._joined(node)
         return outputs
 
-    def _remember(self, node: CalcJobNode) -> None:
-        outputs = node.outputs
-        found: Any = {"trajectory": outputs.trajectory, "results": outputs.results}
-        if "trajectory" in self.ctx:
-            found = join(  # type: ignore[call-arg]
-                trajectory=self.ctx.trajectory,
-                results=self.ctx.results,
-                start=self.ctx.inputs.structures,
-                continuation=outputs.trajectory,
-                later_results=outputs.results,
-                metadata={"call_link_label": f"join_{self.ctx.iteration:02d}"},
-            )
-        self.ctx.trajectory, self.ctx.results = found["trajectory"], found["results"]
-
-
-@calcfunction
-def unfinished(structures: DatasetData, trajectory: DatasetData, results: Dict) -> DatasetData:
-    """Return where the runs that are left begin."""
-    return DatasetData(
-        unfinished_runs(
-            structures.configurations, trajectory.configurations, results.get_dict()["runs"]
+    def _joined(self, node: CalcJobNode) -> DatasetData:
+        """Return the frames of all parts until now."""
+        if "trajectory" not in self.ctx:
+            found: DatasetData = node.outputs.trajectory
+            return found
+        joined: DatasetData = join(  # type: ignore[call-arg]
+            trajectory=self.ctx.trajectory,
+            state=self.ctx.inputs.state,
+            continuation=node.outputs.trajectory,
+            metadata={"call_link_label": f"join_{self.ctx.iteration:02d}"},
         )
-    )
+        return joined
 
 
 @calcfunction
-def join(
-    trajectory: DatasetData,
-    results: Dict,
-    start: DatasetData,
-    continuation: DatasetData,
-    later_results: Dict,
-) -> dict[str, Data]:
-    """Return all frames of all parts, and how each run ended."""
-    frames, runs = join_parts(
-        trajectory.configurations,
-        results.get_dict()["runs"],
-        start.configurations,
-        continuation.configurations,
-        later_results.get_dict()["runs"],
+def join(trajectory: DatasetData, state: StateData, continuation: DatasetData) -> DatasetData:
+    """Return the frames of both parts, the second of which went on from the state."""
+    return DatasetData(
+        join_parts(trajectory.configurations, state.checkpoint, continuation.configurations)
     )
-    return {
-        "trajectory": DatasetData(frames),
-        "results": Dict({**later_results.get_dict(), "runs": runs}),
-    }

@@ -39,8 +39,9 @@ def test_every_file_of_the_task_is_copied(generate_calc_job, entry_point):
 
 def test_result_and_output_are_retrieved(generate_calc_job, entry_point):
     _, info = generate_calc_job(entry_point)
-    output = CalculationFactory(entry_point).task_class().OUTPUT
-    assert info.retrieve_list == ["result.json", "progress.json", output]
+    task = CalculationFactory(entry_point).task_class()
+    left = [(name, ".", name.count("/") + 1) for name in task.LEFT]
+    assert info.retrieve_list == ["result.json", "progress.json", task.OUTPUT, *left]
     assert info.codes_info[0].cmdline_params == ["run", "task.json"]
 
 

@@ -508,3 +508,18 @@ class Mistaken(Stop):
 def test_a_mistake_in_a_stop_names_the_stop(ask):
     with pytest.raises(PartError, match="stop 'Mistaken' failed: AttributeError: 'State' object"):
         ask([Iterations(9), Mistaken()], State.ahead())
+
+
+def test_each_image_of_a_run_has_an_end():
+    """Two images that move together in one run, the second of which has a larger force."""
+    path = trajectory(1, 6).with_info(image=[0, 1] * 3)
+    new = Configurations.concatenate([labelled(path[[4]], 0.1), labelled(path[[5]], 0.2)])
+    finals = state(path, new).finals
+    assert [(final.run, final.image) for final in finals] == [(0, 0), (0, 1)]
+    assert [final.fmax for final in finals] == pytest.approx([0.1, 0.2])
+    verdict = OracleForce(fmax=0.15).judge(state(path, new))
+    assert verdict.outcome == "go on"
+    assert "force 0.2 eV/Å at the end of run 0, image 1 is not below 0.15" in verdict.reason
+    assert OracleForce(fmax=0.3).judge(state(path, new)).outcome == "converged"
+    reason = OracleForce().judge(state(path, labelled(path[[4]], 0.0))).reason
+    assert reason == "the last frames of runs [0] have no label"

@@ -26,14 +26,17 @@ def build_base(build, aiida_code_installed, tmp_path):
             folder = tmp_path / f"ending_{number}"
             folder.mkdir()
             for name, content in files.items():
-                (folder / name).write_bytes(content)
+                inside = content if isinstance(content, dict) else {"": content}
+                for part, its in inside.items():
+                    (folder / name / part).parent.mkdir(exist_ok=True)
+                    (folder / name / part).write_bytes(its)
         mlal = Path(sys.executable).with_name("mlal")
         script = tmp_path / "mlal.sh"
         script.write_text(
             "#!/bin/bash\n"
             f"for folder in {tmp_path}/ending_*; do\n"
             "  [ -e $folder ] || break\n"
-            f"  cp $folder/* . 2>/dev/null\n"
+            f"  cp -r $folder/* . 2>/dev/null\n"
             "  mv $folder ${folder/ending/done}\n"
             "  exit 1\n"
             "done\n"
@@ -146,27 +149,47 @@ def test_wrong_options_are_found_before_submission(build_base):
         instantiate_process(get_manager().get_runner(), builder)
 
 
-def test_interrupted_simulation_goes_on_and_gives_the_whole(build_base, potential, configurations):
-    from aiida_mlal.ml.options import as_dict
-    from aiida_mlal.ml.simulation.relax import Relax
+def left_of(relax, potential, structures, at=(1, 2)):
+    """Return what is left of a simulation that is stopped at a run and step."""
     from aiida_mlal.ml.tasks.base import Interrupted
 
     def stop(**values):
-        if (values["run"], values["step"]) == (1, 2):
+        if (values["run"], values["step"]) == at:
             raise Interrupted("enough")
+
+    with pytest.raises(Interrupted) as caught:
+        relax.run(potential, structures, stop)
+    return caught.value.computed
+
+
+@pytest.mark.parametrize("killed", [False, True])
+def test_interrupted_simulation_goes_on_and_gives_the_whole(
+    build_base, potential, configurations, killed
+):
+    """The same as without interruption; a job that was killed left frames in parts, no result."""
+    from aiida_mlal.ml.options import as_dict
+    from aiida_mlal.ml.simulation.relax import Relax
 
     relax = Relax(fmax=1e-4, max_steps=4)
     structures = configurations[:3]
-    with pytest.raises(Interrupted) as caught:
-        relax.run(potential, structures, stop)
-    computed = caught.value.computed
-    files = {
-        **ending("simulate", "interrupted", runs=[as_dict(run) for run in computed.runs]),
-        "trajectory.safetensors": computed.trajectory.to_bytes(),
-    }
+    whole = relax.run(potential, structures)
+    left = left_of(relax, potential, structures)
+    state, frames = left.checkpoint.to_bytes(), left.trajectory
+    if killed:
+        files = {
+            "trajectory.frames": {
+                "000000.safetensors": frames[:3].to_bytes(),
+                "000001.safetensors": frames[3:].to_bytes(),
+            },
+        }
+    else:
+        files = {
+            **ending("simulate", "interrupted", runs=[as_dict(run) for run in left.runs]),
+            "trajectory.safetensors": frames.to_bytes(),
+        }
     builder = build_base(
         "mlal.simulate",
-        files,
+        {**files, "state.safetensors": state},
         structures=DatasetData(structures),
         potential=PotentialData.from_potential(potential),
         simulation={"name": "relax", "fmax": 1e-4, "max_steps": 4},
@@ -174,12 +197,17 @@ def test_interrupted_simulation_goes_on_and_gives_the_whole(build_base, potentia
     outputs, node = run_get_node(builder)
     assert node.is_finished_ok, (node.exit_status, node.exit_message)
     first, second = jobs(node)
-    assert second.inputs.structures.configurations.info["run"].tolist() == [1, 2]
+    assert first.exit_status == 420
+    assert second.inputs.structures.uuid == first.inputs.structures.uuid
+    assert second.inputs.state.uuid == first.outputs.state.uuid
+    assert second.inputs.state.base.attributes.get("run") == 1
+    assert second.inputs.state.base.attributes.get("step") == 2
+    assert "state" not in outputs
 
     trajectory: Configurations = outputs["trajectory"].configurations
     runs = outputs["results"]["runs"]
-    assert [run["steps"] for run in runs] == [4, 6, 4]
-    assert len(trajectory) == 5 + 7 + 5
+    assert [run["steps"] for run in runs] == [4, 4, 4]
+    assert trajectory.to_bytes() == whole.trajectory.to_bytes()
     assert outputs["trajectory"].creator.process_label == "join"
     joined = outputs["trajectory"].creator.inputs
     assert joined.trajectory.uuid == first.outputs.trajectory.uuid

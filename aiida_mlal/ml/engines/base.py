@@ -1,8 +1,8 @@
 """What engines find for one structure, and what engines and kernels are."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -103,6 +103,15 @@ class Engine(Protocol):
 
     def __call__(self, atoms: "Atoms", gradients: bool = False) -> Evaluation:
         """Evaluate atoms as they are now; with ``gradients`` also derivatives by parameters."""
+
+    def remember(self) -> Mapping[str, Any]:
+        """Return what results depend on, to the last bit, beside the atoms.
+
+        That is where neighbours were looked for: it decides in which order numbers are added.
+        """
+
+    def recall(self, atoms: "Atoms", memory: Mapping[str, Any]) -> None:
+        """Give the same results for atoms as the engine that ``remember`` was asked of."""
 
 
 class Kernel(Protocol):

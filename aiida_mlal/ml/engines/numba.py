@@ -1,8 +1,9 @@
 """The engine of kernels on the CPU, for potentials that have them."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ase import Atoms
 
@@ -43,6 +44,19 @@ class NumbaEngine:
         """Evaluate atoms as they are now; with ``gradients`` also derivatives by parameters."""
         found = self.kernels(atoms.numbers, atoms.positions, atoms.cell.array, atoms.pbc, gradients)
         return replace(found, graph=partial(self._neighbourhood.graph, atoms))
+
+    def remember(self) -> Mapping[str, Any]:
+        """Return where neighbours were looked for, for kernels and for graphs."""
+        origin = self.kernels.verlet.origin
+        kernels = {} if origin is None else {"kernels": origin}
+        return {**self._neighbourhood.remember(), **kernels}
+
+    def recall(self, atoms: Atoms, memory: Mapping[str, Any]) -> None:
+        """Look for neighbours there."""
+        self._neighbourhood.recall(atoms, memory)
+        if "kernels" in memory:
+            positions, cell = memory["kernels"]
+            self.kernels.search(atoms.numbers, positions, cell, atoms.pbc)
 
 
 def kernels_of(potential: Potential, skin: float, threads: int = 1) -> "KernelSum | None":

@@ -1,6 +1,8 @@
 """The engine that has no limits: torch, on any device."""
 
+from collections.abc import Mapping
 from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
@@ -57,6 +59,14 @@ class TorchEngine:
             graph=lambda: graph,
         )
 
+    def remember(self) -> Mapping[str, Any]:
+        """Return where neighbours were looked for."""
+        return self.neighbourhood.remember()
+
+    def recall(self, atoms: Atoms, memory: Mapping[str, Any]) -> None:
+        """Look for neighbours there."""
+        self.neighbourhood.recall(atoms, memory)
+
 
 class Neighbourhood:
     """The graph of moving atoms, whose neighbours are looked for again only when need be.
@@ -70,18 +80,26 @@ class Neighbourhood:
     def __init__(self, potential: Potential, skin: float) -> None:
         self._potential, self.skin = potential, skin
         self._key: tuple[bytes, ...] = ()
-        self._positions = np.zeros((0, 3))
+        self._origin = np.zeros((0, 3)), np.zeros((3, 3))
         self.searches = 0
+
+    def remember(self) -> Mapping[str, Any]:
+        """Return positions and cell of the last search."""
+        return {"graph": self._origin} if self.searches else {}
+
+    def recall(self, atoms: Atoms, memory: Mapping[str, Any]) -> None:
+        """Look for neighbours of atoms where the last search was."""
+        if "graph" in memory:
+            positions, cell = memory["graph"]
+            self._search(Atoms(atoms.numbers, positions, cell=cell, pbc=atoms.pbc))
 
     def graph(self, atoms: Atoms) -> Graph:
         """Return the graph of the atoms where they are now."""
         positions = atoms.positions
         if not (np.isfinite(positions).all() and np.isfinite(atoms.cell.array).all()):
             raise ValueError("positions or cell are not finite")
-        key = (atoms.numbers.tobytes(), atoms.cell.array.tobytes(), atoms.pbc.tobytes())
-        if key != self._key or self._moved(positions) > self.skin / 2:
+        if _key(atoms) != self._key or self._moved(positions) > self.skin / 2:
             self._search(atoms)
-            self._key, self._positions = key, positions.copy()
         there = torch.tensor(positions, device=self._pairs.device)
         centre, neighbour = self._pairs
         moved = there[neighbour] - there[centre] + self._translations
@@ -102,7 +120,7 @@ class Neighbourhood:
         """Return how far an atom is from where it was at the last search, in Å."""
         if not len(positions):
             return 0.0
-        return float(np.sqrt(((positions - self._positions) ** 2).sum(axis=1).max()))
+        return float(np.sqrt(((positions - self._origin[0]) ** 2).sum(axis=1).max()))
 
     def _search(self, atoms: Atoms) -> None:
         cell, device = atoms.cell.array, self._potential.device
@@ -117,7 +135,12 @@ class Neighbourhood:
         self._numbers = torch.tensor(atoms.numbers, dtype=torch.int64, device=device)
         self._owner = torch.zeros_like(self._numbers)
         self._volumes = torch.tensor([volume], dtype=self._potential.dtype, device=device)
+        self._key, self._origin = _key(atoms), (atoms.positions.copy(), np.array(cell))
         self.searches += 1
+
+
+def _key(atoms: Atoms) -> tuple[bytes, ...]:
+    return atoms.numbers.tobytes(), atoms.cell.array.tobytes(), atoms.pbc.tobytes()
 
 
 def _edges(graph: Graph) -> tuple[np.ndarray, np.ndarray]:

@@ -56,6 +56,18 @@ class KernelSum:
         sizes = [kernel.n_parameters for kernel in self.kernels]
         return None not in sizes and any(sizes)
 
+    def search(
+        self,
+        numbers: Int[np.ndarray, " atoms"],
+        positions: Float[np.ndarray, "atoms 3"],
+        cell: Float[np.ndarray, "3 3"],
+        pbc: np.ndarray,
+    ) -> None:
+        """Look for neighbours as they are at these positions in this cell."""
+        self.verlet.search(
+            np.array(positions, float), np.array(cell), pbc, self._species.of(numbers)
+        )
+
     def __call__(
         self,
         numbers: Int[np.ndarray, " atoms"],

@@ -65,6 +65,8 @@ class Verlet:
         Of the atoms.
     builds
         How often neighbours have been looked for.
+    origin
+        Positions and cell at the last time; None before.
     """
 
     positions: Float[np.ndarray, "images 3"]
@@ -78,6 +80,7 @@ class Verlet:
         self.cutoff, self.n_species, self.skin = cutoff, n_species, skin
         self.species = np.zeros(0, np.int32)
         self.builds = 0
+        self.origin: tuple[np.ndarray, np.ndarray] | None = None
         self._cell, self._pbc = np.zeros((3, 3)), np.zeros(3, bool)
         self._reference = np.zeros((0, 3))
         self._parts: list[tuple[Part, Int[np.ndarray, " images"] | None]] = []
@@ -91,13 +94,13 @@ class Verlet:
     ) -> None:
         """Move the atoms; look for neighbours if one moved by more than half of the skin."""
         if not (self.builds and _same(species, self.species) and _same(pbc, self._pbc)):
-            return self._build(positions, cell, pbc, species)
+            return self.search(positions, cell, pbc, species)
         if not _same(cell, self._cell):
             self._cell = np.array(cell)
             self._offsets = self._shifts @ complete_cell(cell, pbc)
         limit = 0.5 * self.skin
         if _leaves(positions, self.owner, self._offsets, self.positions, self._reference, limit):
-            self._build(positions, cell, pbc, species)
+            self.search(positions, cell, pbc, species)
         return None
 
     def parts(self) -> list[Part]:
@@ -142,13 +145,14 @@ class Verlet:
         )
         return part, images
 
-    def _build(
+    def search(
         self,
         positions: Float[np.ndarray, "atoms 3"],
         cell: Float[np.ndarray, "3 3"],
         pbc: np.ndarray,
         species: Int[np.ndarray, " atoms"],
     ) -> None:
+        """Look for neighbours."""
         if not (np.isfinite(positions).all() and np.isfinite(cell).all()):
             raise ValueError("positions or cell are not finite")
         reach = self.cutoff + self.skin
@@ -172,6 +176,7 @@ class Verlet:
         self.neighbours, self.begin = _find_pairs(
             len(positions), self.positions, self.species[self.owner], self.n_species, reach
         )
+        self.origin = positions.copy(), self._cell.copy()
         self.builds += 1
         self._parts = []
 

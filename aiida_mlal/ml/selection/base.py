@@ -5,14 +5,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from aiida_mlal.ml import parts
 from aiida_mlal.ml.configurations import Configurations
-from aiida_mlal.ml.frames import RUN, UNCERTAINTY
+from aiida_mlal.ml.frames import IMAGE, RUN, UNCERTAINTY
 
 if TYPE_CHECKING:
     from aiida_mlal.ml.models.base import Potential
@@ -200,10 +200,26 @@ def measured(query: Query, n: int, uncertainty: str, strategy: str) -> list[Choi
     return largest(query, values, n, uncertainty)
 
 
-def last_frames(pool: Configurations) -> dict[int, int]:
-    """Return the index of the last frame of each run; a pool that names no runs is one run."""
-    runs = RUN.of(pool)
-    return {int(run): int(np.flatnonzero(runs == run)[-1]) for run in np.unique(runs)}
+class Last(NamedTuple):
+    """The last frame of an image of a run, by its place in a pool."""
+
+    run: int
+    image: int
+    frame: int
+
+    def __str__(self) -> str:
+        """Return which it is in words."""
+        return f"run {self.run}" + (f", image {self.image}" if self.image else "")
+
+
+def last_frames(pool: Configurations) -> list[Last]:
+    """Return the last frame of each image of each run; a pool that names no runs is one run."""
+    ends = np.stack([RUN.of(pool), IMAGE.of(pool)], axis=1)
+    found, places = np.unique(ends[::-1], axis=0, return_index=True)
+    return [
+        Last(int(run), int(image), len(pool) - 1 - int(place))
+        for (run, image), place in zip(found, places)
+    ]
 
 
 def at_random(query: Query, n: int, taken: Sequence[int] = ()) -> list[Choice]:
@@ -241,16 +257,18 @@ def largest(
 def final(query: Query, n: int) -> list[Choice]:
     """Return the last frame of each run, or the last that passed the filters, up to ``n``.
 
-    A run whose last frame is labelled already gives nothing.
+    Each image of a run that moves several structures has a last frame. One that is labelled
+    already gives nothing.
     """
-    runs = RUN.of(query.pool)
+    runs, images = RUN.of(query.pool), IMAGE.of(query.pool)
     choices: list[Choice] = []
-    for run, last in last_frames(query.pool).items():
-        left = query.left[runs[query.left] == run]
-        if len(left) and last not in query.duplicates:
+    for last in last_frames(query.pool):
+        mine = (runs[query.left] == last.run) & (images[query.left] == last.image)
+        left = query.left[mine]
+        if len(left) and last.frame not in query.duplicates:
             index = int(left[-1])
-            reason = f"last frame of run {run}"
-            if index != last:
-                reason = f"last frame of run {run} that passed the filters"
+            reason = f"last frame of {last}"
+            if index != last.frame:
+                reason = f"last frame of {last} that passed the filters"
             choices.append(Choice(index, float(query.scores[index]), reason))
     return choices[:n]

@@ -150,7 +150,7 @@ def select(
         filters = Filters() if chooser.wants_filters else Filters.off()
     if potential is not None:
         _check_elements(potential, {"the pool": pool, "the training set": train})
-    finals = list(last_frames(pool).values()) if chooser.wants_final else []
+    finals = [last.frame for last in last_frames(pool)] if chooser.wants_final else []
     free = _free(len(pool), taken)
     rejections = _rejections(filters, pool, free, train, finals, potential)
     out = {rejection.index for rejection in rejections}

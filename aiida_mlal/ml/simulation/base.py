@@ -1,34 +1,23 @@
 """What every simulation is: runs of a potential from given structures, all frames kept."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
-from functools import partial
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property, partial
 from itertools import count
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from ase import Atoms
 from ase.stress import voigt_6_to_full_3x3_stress
-from jaxtyping import Bool, Float
 
 from aiida_mlal.ml import parts
-from aiida_mlal.ml.configurations import UNLABELLED, Configurations
-from aiida_mlal.ml.frames import (
-    CANDIDATE,
-    PREDICTED_ENERGY,
-    PREDICTED_FORCES,
-    PREDICTED_STRESS,
-    RUN,
-    START_VOLUME,
-    STATUS,
-    STEP,
-    UNCERTAINTIES,
-    UNCERTAINTY,
-    Column,
-)
+from aiida_mlal.ml.configurations import Configurations
+from aiida_mlal.ml.options import as_dict
 from aiida_mlal.ml.simulation.cell import FIXED, MovingCell, travelled
-from aiida_mlal.ml.simulation.guard import STRAYED, UNPHYSICAL, Guard, Snapshot
+from aiida_mlal.ml.simulation.guard import STRAYED, UNPHYSICAL, Guard, Reference, Snapshot
+from aiida_mlal.ml.simulation.recorder import Frame, Recorder, Store, known, largest_force
+from aiida_mlal.ml.simulation.state import Checkpoint, Memory, SimulationState, system_of
 
 if TYPE_CHECKING:
     from aiida_mlal.ml.models.base import Potential
@@ -69,6 +58,8 @@ class Run:
     engines
         What computed: ``numba`` (kernels), ``torch``; empty if the run was interrupted, or another
         code computed.
+    results
+        What else a simulation has to tell of a run, as JSON values.
     """
 
     converged: bool
@@ -82,52 +73,70 @@ class Run:
     cell: MovingCell = FIXED
     smax_GPa: float | None = 0.0
     engines: tuple[str, ...] = ()
+    results: Mapping[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, values: Mapping[str, Any]) -> "Run":
+        """Return the run of JSON values."""
+        fmax = values["fmax"]
+        others = {
+            "fmax": np.nan if fmax is None else fmax,
+            "cell": MovingCell.of(values),
+            "engines": tuple(values.get("engines", ())),
+        }
+        return cls(**{**values, **others})
 
 
 @dataclass(frozen=True, eq=False)
 class SimulationResult:
-    """All frames of all runs, and how each run ended.
+    """What was kept of all runs, and how each run ended.
 
     Attributes
     ----------
-    trajectory
-        Frames without labels, with the columns ``run``, ``step``, ``candidate``, ``uncertainty``,
-        ``predicted_energy``, ``predicted_forces`` and ``predicted_stress`` (see ``ml.frames``),
-        and ``uncertainties`` where the measure has one for each atom.
+    store
+        Has the frames.
+    checkpoint
+        Where to go on, if the simulations were interrupted.
     """
 
-    trajectory: Configurations
+    store: Store
     runs: tuple[Run, ...]
+    checkpoint: Checkpoint | None = None
 
+    @cached_property
+    def trajectory(self) -> Configurations:
+        """Frames without labels, with the columns of ``ml.frames``.
 
-@dataclass(frozen=True, eq=False)
-class Frame:
-    """One step of a run, as the potential saw it."""
-
-    step: int
-    positions: Float[np.ndarray, "atoms 3"]
-    cell: Float[np.ndarray, "3 3"]
-    energy: float
-    forces: Float[np.ndarray, "atoms 3"]
-    stress: Float[np.ndarray, "3 3"]
-    uncertainty: float
-    uncertainties: Float[np.ndarray, " atoms"] | None
-    candidate: bool
+        These are ``run``, ``step``, ``candidate``, ``uncertainty``, ``predicted_energy``,
+        ``predicted_forces`` and ``predicted_stress``; ``uncertainties`` where the measure has one
+        for each atom, and ``image`` where a run moves several structures together.
+        """
+        return self.store.read()
 
 
 @dataclass(frozen=True)
 class Ending:
-    """Why a run is over, and by what it was computed."""
+    """Why a run is over, by what it was computed, and what else is to be told."""
 
     reason: str
     message: str
     engines: tuple[str, ...] = ()
+    results: Mapping[str, Any] = field(default_factory=dict)
 
 
 class Simulation(ABC):
-    """Moves atoms with a potential. A subclass is a frozen dataclass, its fields the options."""
+    """Moves atoms with a potential. A subclass is a frozen dataclass, its fields the options.
+
+    Attributes
+    ----------
+    guard
+        What ends a run early.
+    every
+        Stride of the steps whose frames are kept.
+    """
 
     guard: Guard
+    every: int = 1
 
     @property
     def moving_cell(self) -> MovingCell:
@@ -138,27 +147,47 @@ class Simulation(ABC):
         """
         return FIXED
 
+    def groups(self, structures: Configurations) -> list[Configurations]:
+        """Return what each run begins from: one structure, unless a subclass says otherwise.
+
+        Those of one run are images of the same atoms.
+
+        Raises
+        ------
+        ValueError
+            For structures that cannot be grouped so.
+        """
+        return list(structures)
+
     @abstractmethod
     def simulate(
         self,
         potential: "Potential",
-        structure: Configurations,
+        start: Configurations,
         measure: "Uncertainty | None",
-        record: Callable[[Frame], None],
+        record: Recorder,
     ) -> Ending:
-        """Run from one structure, record each frame, return why it is over."""
+        """Run from the structures that ``groups`` put together, record frames, say why it is over.
+
+        Where ``record.state`` is not None the run goes on from there; ``follow`` sees to it.
+        """
 
     def check(self, structures: Configurations) -> None:
         """Raise ``ValueError`` for structures that this simulation cannot begin with."""
         self.moving_cell.check(structures)
+        self.groups(structures)
 
     def run(
         self,
         potential: "Potential",
         structures: Configurations,
         progress: Callable[..., None] | None = None,
+        checkpoint: Checkpoint | None = None,
+        store: Store | None = None,
+        save: Callable[[Checkpoint], None] | None = None,
+        seconds: float = 60.0,
     ) -> SimulationResult:
-        """Run from each structure, one after the other.
+        """Do all runs, one after the other.
 
         Whatever ends the whole from outside (an interrupt, no memory) passes through, with what
         was computed until then as its attribute ``computed``, a ``SimulationResult``.
@@ -168,59 +197,97 @@ class Simulation(ABC):
         progress
             Called after each step with ``run``, ``n_runs``, ``step``, ``energy``, ``fmax`` and
             ``uncertainty``.
+        checkpoint
+            Where interrupted simulations from the same structures go on: their later frames are
+            those that they would have had, to the last bit.
+        store
+            Takes the frames.
+        save
+            Called every so many ``seconds`` with a checkpoint, when all frames before it are on
+            disk.
 
         Raises
         ------
         ValueError
-            If the potential does not know an element, or cannot be watched as the options ask; and
-            for a constraint that would not be kept.
+            If the potential does not know an element, or cannot be watched as the options ask;
+            for a constraint that would not be kept, and a checkpoint of other structures.
         """
+        store = store or Store()
         potential.check_elements(structures.elements)
         if not (np.isfinite(structures.positions).all() and np.isfinite(structures.cells).all()):
             raise ValueError("the structures to begin with have positions or cells not finite")
         structures.check_movable()
+        begun = checkpoint or Checkpoint(system_of(structures))
+        begun.check(structures)
         if not len(structures):
-            return SimulationResult(Configurations.empty(), ())
+            return SimulationResult(store, ())
         self.check(structures)
         measure = self.guard.measure(potential, structures)
         self.guard.check_cell(measure, self.moving_cell)
-        done: list[Configurations] = []
-        runs: list[Run] = []
-        for index, structure in enumerate(structures):
-            frames: list[Frame] = []
-            tell = partial(progress or _ignore, run=index, n_runs=len(structures))
-            record = _recorder(frames, structure, tell, self.moving_cell)
+        groups = self.groups(structures)
+        runs = [Run.of(values) for values in begun.runs]
+        for index, start in list(enumerate(groups))[begun.run :]:
+            over = tuple(as_dict(run) for run in runs)
+            here = partial(Checkpoint, begun.system, over)
+            record = Recorder(
+                start,
+                store,
+                index,
+                self.every,
+                self.moving_cell,
+                partial(progress or _ignore, run=index, n_runs=len(groups)),
+                begun.state if index == begun.run else None,
+                None if save is None else partial(_save, save, here),
+                seconds,
+            )
             interruption: BaseException | None = None
             try:
                 with parts.named("simulations", self, *parts.NUMERICAL):
-                    ending = self.simulate(potential, structure, measure, record)
+                    ending = self.simulate(potential, start, measure, record)
             except BaseException as error:
                 interruption, ending = error, Ending(INTERRUPTED, str(error))
-            if frames:
-                done.append(_join(structure, index, frames))
-                runs.append(_summary(structure, frames, ending, self.moving_cell))
+            record.close()
+            if record.last:
+                runs.append(_summary(start, record, ending, self.moving_cell))
             if interruption is not None:
-                computed = SimulationResult(Configurations.concatenate(done), tuple(runs))
+                computed = SimulationResult(store, tuple(runs), here(record.state))
                 setattr(interruption, "computed", computed)  # noqa: B010
                 raise interruption
-        return SimulationResult(Configurations.concatenate(done), tuple(runs))
+        return SimulationResult(store, tuple(runs))
 
 
 def follow(
-    steps: Iterator[bool], atoms: Atoms, guard: Guard, record: Callable[[Frame], None]
+    steps: Iterator[bool],
+    atoms: Atoms | Sequence[Atoms],
+    guard: Guard,
+    record: Recorder,
+    memory: Memory | None = None,
 ) -> Ending:
     """Take steps until one says that it converged, there are no more, or the guard objects.
+
+    A run that goes on is set to the state it had before the first step is taken.
 
     Parameters
     ----------
     steps
-        Moves the atoms, whose calculator is an ``MLCalculator``; the first step only looks.
+        Moves the atoms, whose calculators are each an ``MLCalculator``; the first step only looks.
+        Where the run goes on it is the step ``record.first_step``.
+    atoms
+        One structure, or all images of a run.
+    memory
+        Of what takes the steps; None if it remembers nothing but positions, cells and momenta.
     """
     import torch
 
-    engines = atoms.calc.engine.computed_by
-    first, begun = None, atoms.copy()
-    for step in count():
+    images = [atoms] if isinstance(atoms, Atoms) else list(atoms)
+    engines = tuple(
+        dict.fromkeys(engine for one in images for engine in one.calc.engine.computed_by)
+    )
+    begun = [one.copy() for one in images]
+    first: Sequence[Reference] = ()
+    if record.state is not None:
+        first = _resume(images, record.state, memory)
+    for step in count(record.first_step):
         try:
             converged = next(steps, None)
         except (MemoryError, torch.OutOfMemoryError):
@@ -228,17 +295,16 @@ def follow(
         except (ArithmeticError, ValueError, RuntimeError) as error:
             if "allocate memory" in str(error):  # how torch says it on a CPU
                 raise MemoryError(str(error)) from error
-            if np.isfinite(atoms.positions).all():
-                record(_failed_frame(step, atoms))
+            if all(np.isfinite(one.positions).all() for one in images):
+                for image, one in enumerate(images):
+                    record(_failed_frame(step, one, image))
             return Ending(UNPHYSICAL, f"{type(error).__name__}: {error}", engines)
         if converged is None:
             return Ending(MAX_STEPS, "", engines)
-        now = _snapshot(atoms, begun)
-        first = first or _beginning(now, atoms)
-        verdict = guard.verdict(now, first)
-        reason = verdict[0] if verdict else ""
-        wanted = reason == STRAYED or guard.wants_label(now.uncertainty)
-        record(_frame(step, atoms, wanted and reason != UNPHYSICAL))
+        now = [_snapshot(*pair) for pair in zip(images, begun)]
+        first = first or [Reference(one.has_neighbours, one.volume) for one in now]
+        record.remember(_state(step, images, memory, first))
+        verdict = _look(step, images, now, first, guard, record)
         if verdict is not None:
             return Ending(*verdict, engines)
         if converged:
@@ -246,29 +312,73 @@ def follow(
     raise AssertionError("steps never end")
 
 
-def _recorder(
-    frames: list[Frame],
-    structure: Configurations,
-    tell: Callable[..., None],
-    moving: MovingCell,
-) -> Callable[[Frame], None]:
-    """Return what keeps a frame and tells of it."""
+def _look(
+    step: int,
+    images: Sequence[Atoms],
+    now: Sequence[Snapshot],
+    first: Sequence[Reference],
+    guard: Guard,
+    record: Recorder,
+) -> tuple[str, str] | None:
+    """Record each image, and return what the guard objects to first."""
+    found = None
+    for image, (atoms, snapshot) in enumerate(zip(images, now)):
+        verdict = guard.verdict(snapshot, first[image])
+        reason = verdict[0] if verdict else ""
+        candidate = reason == STRAYED or guard.wants_label(snapshot.uncertainty)
+        candidate &= reason != UNPHYSICAL
+        wanted = candidate and guard.select is not None
+        record(_frame(step, atoms, candidate, wanted, image))
+        if verdict is not None and found is None:
+            where = f"image {image}: " if len(images) > 1 else ""
+            found = reason, where + verdict[1]
+    return found
 
-    def record(frame: Frame) -> None:
-        if not moving and not np.array_equal(frame.cell, structure.cells[0]):
-            raise ValueError(
-                f"the simulation moved the cell in step {frame.step}, but its 'moving_cell' says "
-                "that it is fixed"
-            )
-        frames.append(frame)
-        tell(
-            step=frame.step,
-            energy=frame.energy,
-            fmax=_fmax(frame.forces, structure.fixed),
-            uncertainty=_known(frame.uncertainty),
+
+def _state(
+    step: int, images: Sequence[Atoms], memory: Memory | None, first: Sequence[Reference]
+) -> SimulationState:
+    moving = any("momenta" in atoms.arrays for atoms in images)
+    return SimulationState(
+        step,
+        np.stack([atoms.positions for atoms in images]),
+        np.stack([atoms.cell.array for atoms in images]),
+        np.stack([atoms.get_momenta() for atoms in images]) if moving else None,
+        {
+            "motion": {} if memory is None else memory.remember(),
+            "calculators": [atoms.calc.remember() for atoms in images],
+            "first": [vars(one) for one in first],
+        },
+    )
+
+
+def _resume(
+    images: Sequence[Atoms], state: SimulationState, memory: Memory | None
+) -> list[Reference]:
+    """Set all that moves to a state, and return what the guard compares with."""
+    shape = (len(images), len(images[0]), 3)
+    if state.positions.shape != shape:
+        raise ValueError(
+            f"the state is that of another simulation: expected positions of shape {shape} "
+            f"(images, atoms, 3), got {state.positions.shape}"
         )
+    for image, atoms in enumerate(images):
+        atoms.positions[:] = state.positions[image]
+        atoms.cell[:] = state.cells[image]
+        if state.momenta is not None:
+            atoms.set_momenta(state.momenta[image], apply_constraint=False)
+        atoms.calc.recall(atoms, state.memory["calculators"][image])
+    if memory is not None:
+        memory.recall(state.memory["motion"])
+    return [Reference(**one) for one in state.memory["first"]]
 
-    return record
+
+def _save(
+    save: Callable[[Checkpoint], None],
+    here: Callable[[SimulationState], Checkpoint],
+    state: SimulationState,
+) -> None:
+    save(here(state))
 
 
 def _ignore(**values: Any) -> None:
@@ -290,13 +400,7 @@ def _snapshot(atoms: Atoms, begun: Atoms) -> Snapshot:
     )
 
 
-def _beginning(now: Snapshot, atoms: Atoms) -> Snapshot:
-    """Return the first step, with the volume at the start of a run that goes on."""
-    volume = atoms.info.get(START_VOLUME.name, np.nan)
-    return replace(now, volume=volume) if np.isfinite(volume) else now
-
-
-def _frame(step: int, atoms: Atoms, candidate: bool) -> Frame:
+def _frame(step: int, atoms: Atoms, candidate: bool, wanted: bool, image: int) -> Frame:
     results = atoms.calc.results
     stress = results.get("stress")
     return Frame(
@@ -309,10 +413,12 @@ def _frame(step: int, atoms: Atoms, candidate: bool) -> Frame:
         uncertainty=results.get("uncertainty", np.nan),
         uncertainties=results.get("uncertainties"),
         candidate=candidate,
+        wanted=wanted,
+        image=image,
     )
 
 
-def _failed_frame(step: int, atoms: Atoms) -> Frame:
+def _failed_frame(step: int, atoms: Atoms, image: int) -> Frame:
     return Frame(
         step=step,
         positions=atoms.positions.copy(),
@@ -323,62 +429,24 @@ def _failed_frame(step: int, atoms: Atoms) -> Frame:
         uncertainty=np.nan,
         uncertainties=None,
         candidate=False,
+        image=image,
     )
 
 
-def _join(structure: Configurations, run: int, frames: list[Frame]) -> Configurations:
-    """Return the frames of a run as unlabelled structures with predictions."""
-    n = len(frames)
-    columns: dict[Column, Any] = {
-        RUN: run,
-        STEP: [frame.step for frame in frames],
-        UNCERTAINTY: [frame.uncertainty for frame in frames],
-        CANDIDATE: [frame.candidate for frame in frames],
-        PREDICTED_ENERGY: [frame.energy for frame in frames],
-        PREDICTED_FORCES: np.concatenate([frame.forces for frame in frames]),
-        PREDICTED_STRESS: [frame.stress for frame in frames],
-        STATUS: UNLABELLED,
-    }
-    if any(frame.uncertainties is not None for frame in frames):
-        unknown = np.full(len(structure.numbers), np.nan)
-        columns[UNCERTAINTIES] = np.concatenate(
-            [unknown if frame.uncertainties is None else frame.uncertainties for frame in frames]
-        )
-    return Configurations.from_geometry(
-        np.tile(structure.numbers, n),
-        np.concatenate([frame.positions for frame in frames]),
-        np.tile(structure.counts, n),
-        np.stack([frame.cell for frame in frames]),
-        np.tile(structure.pbc, (n, 1)),
-        fixed=np.tile(structure.fixed, (n, 1)),
-        arrays={name: np.concatenate([values] * n) for name, values in structure.sites.items()},
-    ).with_columns(columns)
-
-
-def _summary(
-    structure: Configurations, frames: list[Frame], ending: Ending, moving: MovingCell
-) -> Run:
-    uncertainties = [f.uncertainty for f in frames if np.isfinite(f.uncertainty)]
-    last = frames[-1]
+def _summary(start: Configurations, record: Recorder, ending: Ending, moving: MovingCell) -> Run:
+    last, fixed = record.last, start[0].fixed
+    uncertainties = [frame.uncertainty for frame in last]
     return Run(
         converged=ending.reason == CONVERGED,
         reason=ending.reason,
         message=ending.message,
-        steps=last.step,
-        fmax=_fmax(last.forces, structure.fixed),
-        uncertainty=_known(last.uncertainty),
-        max_uncertainty=max(uncertainties, default=None),
-        n_candidates=sum(frame.candidate for frame in frames),
+        steps=last[-1].step,
+        fmax=float(np.max([largest_force(frame.forces, fixed) for frame in last])),
+        uncertainty=known(np.max(uncertainties)),
+        max_uncertainty=record.max_uncertainty,
+        n_candidates=record.n_candidates,
         cell=moving,
-        smax_GPa=_known(moving.largest(last.stress[None])[0]),
+        smax_GPa=known(moving.largest(np.stack([frame.stress for frame in last])).max()),
         engines=ending.engines,
+        results=ending.results,
     )
-
-
-def _fmax(forces: Float[np.ndarray, "atoms 3"], fixed: Bool[np.ndarray, "atoms 3"]) -> float:
-    free = np.where(fixed, 0.0, forces)
-    return float(np.linalg.norm(free, axis=1).max(initial=0.0))
-
-
-def _known(value: float) -> float | None:
-    return None if np.isnan(value) else float(value)

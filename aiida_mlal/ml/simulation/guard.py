@@ -60,6 +60,14 @@ class Snapshot:
         return found
 
 
+@dataclass(frozen=True, eq=False)
+class Reference:
+    """What of the first step a guard compares later ones with; a ``Snapshot`` has it too."""
+
+    has_neighbours: Bool[np.ndarray, " atoms"]
+    volume: float
+
+
 @dataclass(frozen=True)
 class Guard:
     """Limits that are watched at every step.
@@ -175,7 +183,7 @@ class Guard:
         """Return whether a frame is a candidate for a label."""
         return self.select is None or not uncertainty < self.select
 
-    def verdict(self, now: Snapshot, first: Snapshot) -> tuple[str, str] | None:
+    def verdict(self, now: Snapshot, first: Snapshot | Reference) -> tuple[str, str] | None:
         """Return why a run must end, one of ``REASONS``, and details; else None."""
         problem = self._unphysical(now, first)
         if problem is not None:
@@ -192,7 +200,7 @@ class Guard:
             return STRAYED, f"it is {now.moved:.3g} Å from where it began"
         return None
 
-    def _unphysical(self, now: Snapshot, first: Snapshot) -> str | None:
+    def _unphysical(self, now: Snapshot, first: Snapshot | Reference) -> str | None:
         if not (np.isfinite(now.energy) and np.isfinite(now.forces).all()):
             return "energy or forces are not finite"
         if self.min_distance is not None and len(now.distances):

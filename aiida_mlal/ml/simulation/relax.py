@@ -1,6 +1,6 @@
 """Relaxation of atoms, and of the cell where it is asked for."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
@@ -9,9 +9,11 @@ from ase import Atoms
 
 from aiida_mlal.ml.configurations import Configurations
 from aiida_mlal.ml.engines.base import EngineName
-from aiida_mlal.ml.simulation.base import Ending, Frame, Simulation, follow
+from aiida_mlal.ml.simulation.base import Ending, Simulation, follow
 from aiida_mlal.ml.simulation.cell import MovingCell
 from aiida_mlal.ml.simulation.guard import Guard
+from aiida_mlal.ml.simulation.optimizers import OptimizerMemory, OptimizerName, optimizer_of
+from aiida_mlal.ml.simulation.recorder import Recorder
 
 if TYPE_CHECKING:
     from ase.optimize.optimize import Optimizer
@@ -42,6 +44,9 @@ class Relax(Simulation):
         After which a run is over.
     maxstep
         Largest movement of an atom in a step in Å.
+    every
+        Stride of the steps whose frames are kept; the first, the last, and from the uncertainty
+        ``guard.select`` on all are kept anyway.
     engine
         What computes: kernels in ``numba``, ``torch``, or ``auto``: kernels on the CPU where the
         potential has them and they find what the measure of the guard needs, else torch.
@@ -52,13 +57,14 @@ class Relax(Simulation):
         What ends a run early.
     """
 
-    optimizer: Literal["bfgs", "fire", "lbfgs"] = "bfgs"
+    optimizer: OptimizerName = "bfgs"
     fmax: float = 0.05
     smax_GPa: float = 0.1
     max_steps: int = 200
     maxstep: float = 0.2
     cell: Literal["fixed", "full", "shape", "volume"] = "fixed"
     pressure_GPa: float = 0.0
+    every: int = 1
     engine: EngineName = "auto"
     threads: int = 1
     guard: Guard = field(default_factory=Guard)
@@ -70,6 +76,8 @@ class Relax(Simulation):
                 raise ValueError(f"expected {name} above 0, got {getattr(self, name)}")
         if self.max_steps < 0:
             raise ValueError(f"expected max_steps of 0 or more, got {self.max_steps}")
+        if self.every < 1:
+            raise ValueError(f"expected every as 1 step or more, got {self.every}")
         if self.threads < 1:
             raise ValueError(f"expected one thread or more, got {self.threads}")
         MovingCell(self.cell, self.pressure_GPa)
@@ -82,27 +90,26 @@ class Relax(Simulation):
     def simulate(
         self,
         potential: "Potential",
-        structure: Configurations,
+        start: Configurations,
         measure: "Uncertainty | None",
-        record: Callable[[Frame], None],
+        record: Recorder,
     ) -> Ending:
         """Relax one structure."""
-        from ase.optimize import BFGS, FIRE, LBFGS
-
         from aiida_mlal.ml.calculator import MLCalculator
 
-        algorithm: type[Optimizer] = {"bfgs": BFGS, "fire": FIRE, "lbfgs": LBFGS}[self.optimizer]
-        atoms = structure.to_ase()[0]
+        atoms = start.to_ase()[0]
         atoms.calc = MLCalculator(potential, measure, engine=self.engine, threads=self.threads)
         moving = self.moving_cell.filter(atoms)
         trust = self.guard.trust
         maxstep = self.maxstep if trust is None else min(self.maxstep, trust / 3)
-        with algorithm(moving, logfile=None, maxstep=maxstep) as optimizer:
-            return follow(self._steps(optimizer, atoms), atoms, self.guard, record)
+        with optimizer_of(self.optimizer, moving, maxstep) as optimizer:
+            steps = self._steps(optimizer, atoms, self.max_steps - record.first_step)
+            memory = OptimizerMemory(optimizer, self.optimizer)
+            return follow(steps, atoms, self.guard, record, memory)
 
-    def _steps(self, optimizer: "Optimizer", atoms: Atoms) -> Iterator[bool]:
+    def _steps(self, optimizer: "Optimizer", atoms: Atoms, n: int) -> Iterator[bool]:
         """Take steps, and say after each whether the structure is relaxed."""
-        for _ in optimizer.irun(0.0, self.max_steps):  # which never finds it relaxed by itself
+        for _ in optimizer.irun(0.0, n):  # which never finds it relaxed by itself
             yield self._is_relaxed(atoms)
 
     def _is_relaxed(self, atoms: Atoms) -> bool:

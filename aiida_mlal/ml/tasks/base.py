@@ -34,12 +34,15 @@ class Task(ABC):
     ----------
     OUTPUT
         Name of the file that the task writes unless told otherwise.
+    LEFT
+        Names and patterns of what else there is if the task did not come to its end.
     OWN_THREADS
         Whether torch and BLAS have the threads that ``said_threads`` gives them, so that results
         do not depend on the machine. Not where another code computes.
     """
 
     OUTPUT: ClassVar[str]
+    LEFT: ClassVar[tuple[str, ...]] = ()
     OWN_THREADS: ClassVar[bool] = True
 
     @abstractmethod
@@ -53,7 +56,8 @@ class Task(ABC):
         FloatingPointError
             If the numbers grew beyond all bounds.
         Interrupted
-            If the task was told to stop; ``result`` says what was computed until then.
+            If the task was told to stop. Its attribute ``result``, as that of any error, says what
+            was computed until then.
         """
 
 

@@ -97,20 +97,20 @@ def execute(values: Any) -> dict[str, Any]:
             with said_threads() if task.OWN_THREADS else contextlib.nullcontext():
                 found = task.run()
     except ValueError as error:
-        status, message = INVALID_INPUT, str(error)
+        status, message, found = INVALID_INPUT, str(error), _computed(error)
     except FloatingPointError as error:
-        status, message = DIVERGED, str(error)
+        status, message, found = DIVERGED, str(error), _computed(error)
     except MemoryError as error:
-        status, message = OUT_OF_MEMORY, str(error) or "not enough memory"
+        status, message, found = OUT_OF_MEMORY, str(error) or "not enough memory", _computed(error)
     except Interrupted as error:
-        status, message, found = INTERRUPTED, str(error), error.result
+        status, message, found = INTERRUPTED, str(error), _computed(error)
     except parts.PartError as error:
         traceback.print_exc()
-        status, message = INTERNAL_ERROR, str(error)
+        status, message, found = INTERNAL_ERROR, str(error), _computed(error)
     except Exception as error:
         traceback.print_exc()
         status = OUT_OF_MEMORY if _is_out_of_memory(error) else INTERNAL_ERROR
-        message = f"{type(error).__name__}: {error}"
+        message, found = f"{type(error).__name__}: {error}", _computed(error)
     seconds = round(time.perf_counter() - start, 3)
     message = message or found.get("message", "")
     return {**found, "status": status, "message": message, "seconds": seconds}
@@ -160,6 +160,11 @@ def _stoppable() -> Iterator[None]:
     finally:
         for name, handler in before.items():
             signal.signal(name, handler)
+
+
+def _computed(error: BaseException) -> dict[str, Any]:
+    """Return what a task had computed when it ended."""
+    return dict(getattr(error, "result", {}))
 
 
 def _is_out_of_memory(error: Exception) -> bool:

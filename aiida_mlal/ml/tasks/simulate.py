@@ -1,16 +1,19 @@
 """Run a simulation with a potential from each of some structures."""
 
+import contextlib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from aiida_mlal.ml import load_potential, parts
 from aiida_mlal.ml.formats.files import check_target, load, write
 from aiida_mlal.ml.options import as_dict, within
-from aiida_mlal.ml.tasks.base import Interrupted, Progress, Task
+from aiida_mlal.ml.tasks.base import Progress, Task
 
 if TYPE_CHECKING:
     from aiida_mlal.ml.simulation.base import SimulationResult
+    from aiida_mlal.ml.simulation.state import Checkpoint
 
 
 @dataclass(frozen=True)
@@ -27,18 +30,32 @@ class Simulate(Task):
         File of the structures to begin with, one simulation for each.
     elements
         Of the types 0, 1, ... in files that only number them.
+    begun
+        File of the state of the same simulations, to go on from there.
+    checkpoint_seconds
+        How often the state and all frames before it are written, so that a job can go on that was
+        killed.
     """
 
     OUTPUT: ClassVar[str] = "trajectory.safetensors"
+    STATE: ClassVar[str] = "state.safetensors"
+    FRAMES: ClassVar[str] = "trajectory.frames"
+    LEFT: ClassVar[tuple[str, ...]] = (STATE, f"{FRAMES}/*.safetensors")
 
     simulation: Mapping[str, Any]
     potential: str = "potential.safetensors"
     dataset: str = "structures.safetensors"
     elements: tuple[str, ...] | None = None
     output: str = OUTPUT
+    begun: str | None = None
+    checkpoint_seconds: float = 60.0
 
     def __post_init__(self) -> None:
         """Let the simulation judge its options."""
+        if not self.checkpoint_seconds >= 0:
+            raise ValueError(
+                f"expected checkpoint_seconds of 0 or more, got {self.checkpoint_seconds}"
+            )
         parts.make("simulations", self.simulation, "simulation")
 
     def run(self) -> dict[str, Any]:
@@ -53,14 +70,43 @@ class Simulate(Task):
         structures = contents.configurations
         with within(self.dataset):
             structures.check_movable()
-        try:
-            result = simulation.run(potential, structures, Progress())
-        except Interrupted as stop:
-            raise Interrupted(str(stop), self._keep(stop.computed, types)) from stop
-        return {**self._keep(result, types), "message": "; ".join(contents.remarks)}
+        from aiida_mlal.ml.simulation.recorder import Store
+        from aiida_mlal.ml.simulation.state import Checkpoint
 
-    def _keep(self, result: "SimulationResult | None", types: tuple[str, ...]) -> dict[str, Any]:
-        if result is None:
-            return {}
+        begun = None
+        if self.begun is not None:
+            begun = Checkpoint.load(self.begun)
+            with within(self.begun):
+                begun.check(structures)
+        store = Store(Path(self.FRAMES))
+        try:
+            result = simulation.run(
+                potential,
+                structures,
+                Progress(),
+                begun,
+                store,
+                self._save,
+                self.checkpoint_seconds,
+            )
+        except BaseException as error:
+            computed: SimulationResult | None = getattr(error, "computed", None)
+            if computed is not None and computed.checkpoint is not None:
+                with contextlib.suppress(Exception):  # the first error is the one to be told
+                    found = self._keep(computed, types)
+                    self._save(computed.checkpoint)
+                    error.result = found  # type: ignore[attr-defined]
+            raise
+        found = self._keep(result, types)
+        Path(self.STATE).unlink(missing_ok=True)
+        return {**found, "message": "; ".join(contents.remarks)}
+
+    def _save(self, checkpoint: "Checkpoint") -> None:
+        partial = Path(f"{self.STATE}.partial")
+        partial.write_bytes(checkpoint.to_bytes())
+        partial.replace(self.STATE)
+
+    def _keep(self, result: "SimulationResult", types: tuple[str, ...]) -> dict[str, Any]:
         write(result.trajectory, self.output, types)
+        result.store.clear()
         return {"runs": [as_dict(run) for run in result.runs]}

@@ -19,8 +19,9 @@ from aiida_mlal.ml.calculator import MLCalculator
 from aiida_mlal.ml.configurations import Configurations
 from aiida_mlal.ml.models.factory import single
 from aiida_mlal.ml.models.mtp import MTP
-from aiida_mlal.ml.simulation.base import Frame, follow
+from aiida_mlal.ml.simulation.base import follow
 from aiida_mlal.ml.simulation.guard import Guard
+from aiida_mlal.ml.simulation.recorder import Recorder, Store
 from aiida_mlal.ml.uncertainty.active_set import ActiveSet
 from aiida_mlal.ml.uncertainty.grade import Grade
 
@@ -81,11 +82,13 @@ def seconds_of(model: MTP, with_grades: tuple[bool, ...]) -> list[float]:
         runs.append((steps_of(atoms), atoms, guard, seconds))
     for _ in range(TURNS):
         for steps, atoms, guard, seconds in runs:
-            frames: list[Frame] = []
+            store = Store()
+            record = Recorder(Configurations.from_ase(atoms), store)
             times = [time.process_time()]
 
-            follow(timed(steps, times), atoms, guard, frames.append)
-            assert len(frames) == STEPS
+            follow(timed(steps, times), atoms, guard, record)
+            record.close()
+            assert len(store.read()) == STEPS
             seconds += np.diff(times[1:]).tolist()
     return [float(np.median(seconds)) for seconds in found]
 

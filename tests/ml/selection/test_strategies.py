@@ -134,7 +134,9 @@ def test_final_uncertainty_goes_on_with_the_most_uncertain():
 
 
 def test_runs_may_be_interleaved():
-    assert last_frames(pool_of(5, run=[0, 1, 0, 1, 0])) == {0: 4, 1: 3}
+    assert last_frames(pool_of(5, run=[0, 1, 0, 1, 0])) == [(0, 0, 4), (1, 0, 3)]
+    images = pool_of(6, run=[0, 0, 0, 0, 1, 1], image=[0, 1, 0, 1, 0, 1])
+    assert last_frames(images) == [(0, 0, 2), (0, 1, 3), (1, 0, 4), (1, 1, 5)]
 
 
 def test_a_query_draws_the_same_numbers_again(pool):

@@ -1,20 +1,26 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from ase.build import bulk
 
 from aiida_mlal.ml.configurations import Configurations
 from aiida_mlal.ml.models.factory import ModelOptions
-from aiida_mlal.ml.options import as_dict
-from aiida_mlal.ml.simulation.continuation import join, unfinished
+from aiida_mlal.ml.simulation.continuation import join
+from aiida_mlal.ml.simulation.guard import Guard
 from aiida_mlal.ml.simulation.relax import Relax
+from aiida_mlal.ml.simulation.state import Checkpoint
 from aiida_mlal.ml.tasks.base import Interrupted
 
 RELAX = Relax(fmax=1e-3, max_steps=12)
 
+MORSE = {"architecture": "morse", "cutoff": 4.0}
+WEAK = {**MORSE, "parameters": {"Cu": {"De": 0.3, "re": 2.5, "a": 1.4}}}
+
 
 @pytest.fixture
 def potential():
-    return ModelOptions.parse({"architecture": "morse", "cutoff": 4.0}).build(["Cu"], seed=0)
+    return ModelOptions.parse(MORSE).build(["Cu"], seed=0)
 
 
 @pytest.fixture
@@ -27,78 +33,122 @@ def structures():
     return Configurations.from_ase(frames)
 
 
-def interrupted(potential, structures, at):
-    """Return what is kept of a simulation that is stopped at a run and step."""
+def interrupted(potential, structures, at, simulation=RELAX, begun=None):
+    """Return what is left of a simulation that is stopped at a run and step."""
 
     def stop(**values):
         if (values["run"], values["step"]) == at:
             raise Interrupted("enough")
 
     with pytest.raises(Interrupted) as caught:
-        RELAX.run(potential, structures, stop)
-    computed = caught.value.computed
-    return computed.trajectory, [as_dict(run) for run in computed.runs]
+        simulation.run(potential, structures, stop, begun)
+    return caught.value.computed
+
+
+def gone_on(potential, structures, left, simulation=RELAX):
+    """Return the frames of both parts, and how runs ended, by way of a file."""
+    begun = Checkpoint.from_bytes(left.checkpoint.to_bytes())
+    rest = simulation.run(potential, structures, checkpoint=begun)
+    return join(left.trajectory, begun, rest.trajectory), rest.runs
 
 
 def test_only_what_is_left_goes_on(potential, structures):
-    trajectory, runs = interrupted(potential, structures, (1, 2))
-    start = unfinished(structures, trajectory, runs)
-    assert start.info["run"].tolist() == [1, 2]
-    assert start.info["step"].tolist() == [2, 0]
-    assert start.keys[0] == trajectory.keys[-1]
-    assert start.keys[1] == structures.keys[2]
+    left = interrupted(potential, structures, (1, 2))
+    assert (left.checkpoint.run, left.checkpoint.step) == (1, 2)
+    rest = RELAX.run(potential, structures, checkpoint=left.checkpoint).trajectory
+    assert sorted(set(rest.info["run"])) == [1, 2]
+    assert rest.info["step"][0] == 2
+    assert rest.keys[0] == left.trajectory.keys[-1]
 
 
-def test_parts_fit_together(potential, structures):
-    trajectory, runs = interrupted(potential, structures, (1, 2))
-    start = unfinished(structures, trajectory, runs)
-    rest = RELAX.run(potential, start)
-    joined, ends = join(
-        trajectory, runs, start, rest.trajectory, [as_dict(run) for run in rest.runs]
-    )
-    for number, end in enumerate(ends):
-        mine = joined[joined.info["run"] == number]
-        assert mine.info["step"].tolist() == list(range(end["steps"] + 1))
-        assert end["n_candidates"] == mine.info["candidate"].sum()
-    assert [end["reason"] for end in ends].count("interrupted") == 0
-    assert len(set(joined.keys)) == len(joined)
+@pytest.mark.parametrize("at", [(0, 0), (0, 1), (0, 5), (1, 2), (2, 12)])
+@pytest.mark.parametrize("optimizer", ["bfgs", "fire", "lbfgs"])
+def test_a_relaxation_that_went_on_is_that_without_interruption(
+    potential, structures, optimizer, at
+):
+    simulation = replace(RELAX, optimizer=optimizer, fmax=1e-6)
+    whole = simulation.run(potential, structures)
+    left = interrupted(potential, structures, at, simulation)
+    frames, runs = gone_on(potential, structures, left, simulation)
+    assert frames.to_bytes() == whole.trajectory.to_bytes()
+    assert runs == whole.runs
 
 
-def test_runs_that_ended_are_as_if_nothing_happened(potential, structures):
-    whole = RELAX.run(potential, structures).trajectory
-    trajectory, runs = interrupted(potential, structures, (2, 1))
-    start = unfinished(structures, trajectory, runs)
-    rest = RELAX.run(potential, start)
-    joined, _ = join(trajectory, runs, start, rest.trajectory, [as_dict(r) for r in rest.runs])
-    assert np.array_equal(
-        joined[joined.info["run"] < 2].positions, whole[whole.info["run"] < 2].positions
-    )
+@pytest.mark.parametrize("engine", ["numba", "torch"])
+@pytest.mark.parametrize("cell", ["fixed", "full", "shape", "volume"])
+def test_neither_cells_nor_neighbours_tell_of_an_interruption(structures, cell, engine):
+    """Atoms move far enough that neighbours are looked for again in between."""
+    potential = ModelOptions.parse(WEAK).build(["Cu"], seed=0)
+    frames = structures.to_ase()[:1]
+    frames[0].rattle(0.4, seed=5)
+    start = Configurations.from_ase(frames)
+    simulation = Relax(
+        fmax=1e-6, max_steps=25, maxstep=0.1, cell=cell, engine=engine, optimizer="fire",
+        guard=Guard(max_volume_ratio=None, min_distance=None, max_force=None),
+    )  # fmt: skip
+    whole = simulation.run(potential, start)
+    assert whole.runs[0].steps == 25
+    for step in (7, 13, 20):
+        left = interrupted(potential, start, (0, step), simulation)
+        joined, runs = gone_on(potential, start, left, simulation)
+        assert joined.to_bytes() == whole.trajectory.to_bytes()
+        assert runs == whole.runs
+
+
+@pytest.mark.parametrize("step", [4, 5, 6, 10])
+def test_the_frames_kept_are_the_same(potential, structures, step):
+    simulation = replace(RELAX, every=5, fmax=1e-6)
+    whole = simulation.run(potential, structures)
+    left = interrupted(potential, structures, (1, step), simulation)
+    assert left.trajectory.info["step"][-1] == step
+    frames, runs = gone_on(potential, structures, left, simulation)
+    assert frames.to_bytes() == whole.trajectory.to_bytes()
+    assert runs == whole.runs
+
+
+def test_the_guard_compares_with_the_first_step_of_all(potential, structures):
+    simulation = Relax(cell="volume", max_steps=60, guard=Guard(max_volume_ratio=1.1))
+    whole = simulation.run(potential, structures[:1])
+    assert whole.runs[0].reason == "strayed"
+    left = interrupted(potential, structures[:1], (0, whole.runs[0].steps - 1), simulation)
+    _, runs = gone_on(potential, structures[:1], left, simulation)
+    assert runs == whole.runs
 
 
 def test_a_second_interruption_is_no_problem(potential, structures):
-    trajectory, runs = interrupted(potential, structures, (0, 3))
-    start = unfinished(structures, trajectory, runs)
-    trajectory, runs = join(trajectory, runs, start, *interrupted(potential, start, (1, 1)))
-    assert [run["reason"] for run in runs][1:] == ["interrupted"]
-    start = unfinished(structures, trajectory, runs)
-    assert start.info["run"].tolist() == [1, 2]
-    assert start.info["step"].tolist() == [1, 0]
+    whole = RELAX.run(potential, structures)
+    first = interrupted(potential, structures, (0, 3))
+    second = interrupted(potential, structures, (1, 1), begun=first.checkpoint)
+    assert [run.reason for run in second.runs][1:] == ["interrupted"]
+    trajectory = join(first.trajectory, first.checkpoint, second.trajectory)
+    third = RELAX.run(potential, structures, checkpoint=second.checkpoint)
+    joined = join(trajectory, second.checkpoint, third.trajectory)
+    assert joined.to_bytes() == whole.trajectory.to_bytes()
+    assert third.runs == whole.runs
 
 
-def test_before_the_first_frame_everything_is_left(structures):
-    start = unfinished(structures, Configurations.empty(), [])
-    assert start.keys == structures.keys
+def test_before_the_first_frame_everything_is_left(potential, structures):
+    rest = RELAX.run(potential, structures, checkpoint=interrupted_at_once(potential, structures))
+    assert rest.trajectory.to_bytes() == RELAX.run(potential, structures).trajectory.to_bytes()
 
 
-def test_the_volume_is_bounded_from_the_start_of_the_run_on(potential):
-    """Not from where it went on, so that interruptions let no cell drift away."""
-    shrunk, start = bulk("Cu", cubic=True, a=3.0), bulk("Cu", cubic=True, a=3.6)
-    frames = Configurations.from_ase(shrunk).with_info(run=[0], step=[4])
-    interrupted_run = {"reason": "interrupted", "max_uncertainty": None}
-    left = unfinished(Configurations.from_ase(start), frames, [interrupted_run])
-    assert left.info["start_volume"] == pytest.approx(3.6**3)
-    relax = Relax(cell="volume", max_steps=0)
-    assert relax.run(potential, Configurations.from_ase(shrunk)).runs[0].reason == "max_steps"
-    run = relax.run(potential, left).runs[0]
-    assert run.reason == "strayed"
-    assert f"{(3.0 / 3.6) ** 3:.3g} times that at the start" in run.message
+def interrupted_at_once(potential, structures):
+    class Stopped(Relax):
+        def simulate(self, *args):
+            raise Interrupted("at once")
+
+    with pytest.raises(Interrupted) as caught:
+        Stopped().run(potential, structures)
+    computed = caught.value.computed
+    assert len(computed.trajectory) == len(computed.runs) == 0
+    return computed.checkpoint
+
+
+def test_a_state_of_other_structures_is_refused(potential, structures):
+    left = interrupted(potential, structures, (1, 2))
+    for others in (structures[:2], structures[[1, 0, 2]]):
+        with pytest.raises(ValueError, match="that of simulations from other structures"):
+            RELAX.run(potential, others, checkpoint=left.checkpoint)
+    fixed = replace(structures, fixed=np.ones_like(structures.fixed))
+    with pytest.raises(ValueError, match="that of simulations from other structures"):
+        RELAX.run(potential, fixed, checkpoint=left.checkpoint)

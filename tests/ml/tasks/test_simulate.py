@@ -8,9 +8,26 @@ import numpy as np
 import pytest
 
 from aiida_mlal.ml.configurations import Configurations
+from aiida_mlal.ml.simulation.continuation import join
+from aiida_mlal.ml.simulation.state import Checkpoint
 from aiida_mlal.ml.tasks.runner import execute
 
 TASK = {"task": "simulate", "simulation": {"name": "relax", "fmax": 0.01, "max_steps": 50}}
+
+SLOW = """
+import time
+from aiida_mlal.ml.simulation.relax import Relax
+from aiida_mlal.ml.tasks.runner import run_file
+
+found = Relax._is_relaxed
+
+def slowly(self, atoms):
+    time.sleep(0.02)
+    return found(self, atoms)
+
+Relax._is_relaxed = slowly
+run_file("task.json")
+"""
 
 MLAL = "from aiida_mlal.ml.cli import mlal; mlal()"
 
@@ -79,6 +96,80 @@ def test_what_was_simulated_before_an_interrupt_is_kept(start, potential, folder
     trajectory = Configurations.load("trajectory.safetensors")
     assert len(trajectory) == sum(run["steps"] + 1 for run in result["runs"])
     assert result["runs"][-1]["reason"] == "interrupted"
+
+
+@pytest.mark.parametrize("sent", [signal.SIGTERM, signal.SIGKILL])
+def test_a_job_that_was_stopped_or_killed_goes_on(start, potential, folder, sent):
+    """Its frames and the later ones are those of a job that was left in peace."""
+    simulation = {"name": "relax", "fmax": 1e-30, "max_steps": 300, "optimizer": "fire"}
+    task = {**TASK, "simulation": simulation, "checkpoint_seconds": 0.2}
+    whole = execute(task)
+    assert whole["status"] == "ok", whole
+    assert not (folder / "state.safetensors").exists()
+    assert not (folder / "trajectory.frames").exists()
+    (folder / "trajectory.safetensors").rename("whole.safetensors")
+
+    slow = folder / "slow.py"
+    slow.write_text(SLOW)
+    (folder / "task.json").write_text(json.dumps(task))
+    process = subprocess.Popen([sys.executable, slow], stderr=subprocess.PIPE)
+    try:
+        begin = time.monotonic()
+        while time.monotonic() - begin < 120 and not (folder / "state.safetensors").exists():
+            time.sleep(0.05)
+        time.sleep(1)
+        process.send_signal(sent)
+        process.communicate(timeout=60)
+    finally:
+        process.kill()
+        process.communicate()
+    checkpoint = Checkpoint.load("state.safetensors")
+    assert 0 < checkpoint.step < 300
+    if sent == signal.SIGKILL:
+        assert not (folder / "result.json").exists()
+        parts = sorted((folder / "trajectory.frames").glob("*.safetensors"))
+        frames = Configurations.concatenate([Configurations.load(part) for part in parts])
+    else:
+        assert json.loads((folder / "result.json").read_text())["status"] == "interrupted"
+        frames = Configurations.load("trajectory.safetensors")
+    (folder / "state.safetensors").rename("begun.safetensors")
+    rest = execute({**task, "begun": "begun.safetensors"})
+    assert rest["status"] == "ok"
+    joined = join(frames, checkpoint, Configurations.load("trajectory.safetensors"))
+    assert joined.to_bytes() == (folder / "whole.safetensors").read_bytes()
+    assert rest["runs"] == whole["runs"]
+
+
+def test_a_state_of_other_simulations_is_refused(start, potential, folder):
+    state = Checkpoint("of another system")
+    (folder / "begun.safetensors").write_bytes(state.to_bytes())
+    result = execute({**TASK, "begun": "begun.safetensors"})
+    assert result["status"] == "invalid_input"
+    assert result["message"].startswith("begun.safetensors: the state is that of simulations from")
+    (folder / "begun.safetensors").write_bytes(start.to_bytes())
+    result = execute({**TASK, "begun": "begun.safetensors"})
+    assert "expected a file of aiida-mlal/simulation" in result["message"]
+
+
+def test_what_was_computed_is_written_whatever_happens(start, potential, folder, monkeypatch):
+    from aiida_mlal.ml.simulation.relax import Relax
+
+    def fail(self, atoms, found=Relax._is_relaxed):
+        fail.calls += 1
+        if fail.calls == 4:
+            raise TypeError("a bug")
+        return found(self, atoms)
+
+    fail.calls = 0
+    monkeypatch.setattr(Relax, "_is_relaxed", fail)
+    result = execute({**TASK, "simulation": {"name": "relax", "fmax": 1e-9}})
+    assert (result["status"], result["message"]) == (
+        "internal_error",
+        "simulation 'relax' failed: TypeError: a bug",
+    )
+    assert result["runs"][0]["steps"] == 2
+    assert len(Configurations.load("trajectory.safetensors")) == 3
+    assert Checkpoint.load("state.safetensors").step == 2
 
 
 @pytest.mark.parametrize("output", ["path.extxyz", "path.safetensors"])

@@ -1,0 +1,47 @@
+"""The optimisers of ASE, and what each of them remembers from one step to the next."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+from aiida_mlal.ml.simulation.state import Attributes
+
+if TYPE_CHECKING:
+    from ase.optimize.optimize import Optimizer
+
+OptimizerName = Literal["bfgs", "fire", "lbfgs"]
+
+REMEMBERED: Mapping[OptimizerName, tuple[str, ...]] = {
+    "bfgs": ("state.hessian", "pos0", "forces0"),
+    "fire": ("vel", "dt", "a", "Nsteps"),
+    "lbfgs": ("state.iteration", "state.s", "state.y", "state.rho", "r0", "f0"),
+}
+"""Attributes of each optimiser that its steps change."""
+
+
+def optimizer_of(name: OptimizerName, moving: Any, maxstep: float) -> "Optimizer":
+    """Return an optimiser of what moves: atoms, a filter of them, or a band."""
+    from ase.optimize import BFGS, FIRE, LBFGS
+
+    cls = {"bfgs": BFGS, "fire": FIRE, "lbfgs": LBFGS}[name]
+    return cls(moving, logfile=None, maxstep=maxstep)
+
+
+@dataclass(frozen=True)
+class OptimizerMemory:
+    """What an optimiser of ASE remembers; nothing before its first step."""
+
+    optimizer: Any
+    name: OptimizerName
+
+    def remember(self) -> Mapping[str, Any]:
+        """Return copies of the attributes that steps change."""
+        if getattr(self.optimizer, "state", True) is None:  # the Hessian of BFGS is made by a step
+            return {}
+        return Attributes(self.optimizer, REMEMBERED[self.name]).remember()
+
+    def recall(self, memory: Mapping[str, Any]) -> None:
+        """Set the attributes."""
+        if "state.hessian" in memory:
+            self.optimizer.update(None, None, None, None)  # makes a Hessian, which is replaced
+        Attributes(self.optimizer, ()).recall(memory)

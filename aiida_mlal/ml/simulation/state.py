@@ -1,0 +1,201 @@
+"""What simulations need to go on as if nothing had stopped them."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import reduce
+from hashlib import sha256
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from jaxtyping import Float
+
+from aiida_mlal.ml.configurations import Configurations
+from aiida_mlal.ml.formats.content import read_bytes
+from aiida_mlal.ml.options import within
+from aiida_mlal.ml.tensorfile import pack, unpack
+
+FORMAT, VERSION = "aiida-mlal/simulation", 1
+
+_ARRAY = "$array"
+"""Stands in JSON for an array, with its name in the file."""
+
+
+@dataclass(frozen=True, eq=False)
+class SimulationState:
+    """A run between two of its steps.
+
+    Attributes
+    ----------
+    step
+        The step that it has come to. Its frame is recorded again when the run goes on.
+    positions
+        Of the atoms of each image, in Å.
+    cells
+        Of each image, lattice vectors as rows, in Å.
+    momenta
+        Of the atoms of each image, in the units of ASE; None where nothing has any.
+    memory
+        All else that later steps depend on, as mappings, lists, arrays and JSON values: what an
+        optimiser or thermostat remembers, where neighbours were looked for, counts of frames.
+    """
+
+    step: int
+    positions: Float[np.ndarray, "images atoms 3"]
+    cells: Float[np.ndarray, "images 3 3"]
+    momenta: Float[np.ndarray, "images atoms 3"] | None = None
+    memory: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, eq=False)
+class Checkpoint:
+    """Simulations that are not over.
+
+    Attributes
+    ----------
+    system
+        Tells which structures they began from, see ``system_of``.
+    runs
+        How each run ended that is over, as the JSON values of ``Run``.
+    state
+        Of the next run; None if it has not begun.
+    """
+
+    system: str
+    runs: tuple[Mapping[str, Any], ...] = ()
+    state: SimulationState | None = None
+
+    @property
+    def run(self) -> int:
+        """The run that is next, counted from 0."""
+        return len(self.runs)
+
+    @property
+    def step(self) -> int:
+        """The step that it goes on from."""
+        return 0 if self.state is None else self.state.step
+
+    def check(self, structures: Configurations) -> None:
+        """Raise ``ValueError`` for structures that these simulations did not begin from."""
+        found = system_of(structures)
+        if found != self.system:
+            raise ValueError(
+                "the state is that of simulations from other structures: expected those with the "
+                f"checksum {self.system}, got {found}"
+            )
+
+    def to_bytes(self) -> bytes:
+        """Return the content as safetensors: the same content always gives the same bytes."""
+        arrays: dict[str, np.ndarray] = {}
+        state = None if self.state is None else vars(self.state)
+        header = {
+            "version": VERSION,
+            "system": self.system,
+            "runs": _to_json(list(self.runs), "runs", arrays),
+            "state": _to_json(state, "state", arrays),
+        }
+        return pack(FORMAT, header, arrays)
+
+    @classmethod
+    def from_bytes(cls, content: bytes) -> "Checkpoint":
+        """Read what ``to_bytes`` wrote; anything else raises ``ValueError``."""
+        header, arrays = unpack(content, FORMAT, VERSION)
+        try:
+            state = _from_json(header["state"], arrays)
+            return cls(
+                header["system"],
+                tuple(_from_json(header["runs"], arrays)),
+                None if state is None else SimulationState(**state),
+            )
+        except (KeyError, TypeError) as error:
+            raise ValueError(f"the state of the simulations lacks {error}") from error
+
+    @classmethod
+    def load(cls, path: str | Path) -> "Checkpoint":
+        """Read a file of what ``to_bytes`` returned; ``ValueError`` where it is something else."""
+        with within(str(path)):
+            return cls.from_bytes(read_bytes(path))
+
+
+class Memory(Protocol):
+    """What moves atoms, and remembers something from one step to the next."""
+
+    def remember(self) -> Mapping[str, Any]:
+        """Return a copy of what it remembers: mappings, lists, arrays and JSON values."""
+
+    def recall(self, memory: Mapping[str, Any]) -> None:
+        """Remember what ``remember`` returned."""
+
+
+@dataclass(frozen=True)
+class Attributes:
+    """The memory of an object, as those of its attributes that change.
+
+    A random generator of numpy is remembered by its state.
+
+    Attributes
+    ----------
+    owner
+        The object.
+    names
+        Of the attributes; a dot leads to those of an attribute.
+    """
+
+    owner: Any
+    names: Sequence[str]
+
+    def remember(self) -> Mapping[str, Any]:
+        """Return copies of the values."""
+        return {name: _copy(reduce(getattr, name.split("."), self.owner)) for name in self.names}
+
+    def recall(self, memory: Mapping[str, Any]) -> None:
+        """Set the attributes."""
+        for name, value in memory.items():
+            *path, last = name.split(".")
+            owner = reduce(getattr, path, self.owner)
+            now = getattr(owner, last, None)
+            if isinstance(now, np.random.Generator):
+                now.bit_generator.state = value
+            else:
+                setattr(owner, last, _copy(value))
+
+
+def system_of(structures: Configurations) -> str:
+    """Return a short hash of structures and of which of their atoms are fixed."""
+    digest = sha256("".join(structures.keys).encode())
+    digest.update(structures.fixed.tobytes())
+    return digest.hexdigest()[:16]
+
+
+def _copy(value: Any) -> Any:
+    if isinstance(value, np.random.Generator):
+        return value.bit_generator.state
+    if isinstance(value, np.ndarray):
+        return value.copy()
+    if isinstance(value, (list, tuple)):
+        return [_copy(one) for one in value]
+    if isinstance(value, Mapping):
+        return {key: _copy(one) for key, one in value.items()}
+    return value
+
+
+def _to_json(value: Any, name: str, arrays: dict[str, np.ndarray]) -> Any:
+    """Return JSON values, with the names of arrays in their place."""
+    if isinstance(value, np.ndarray):
+        arrays[name] = value
+        return {_ARRAY: name}
+    if isinstance(value, Mapping):
+        return {str(key): _to_json(one, f"{name}.{key}", arrays) for key, one in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_to_json(one, f"{name}.{i}", arrays) for i, one in enumerate(value)]
+    return value.item() if isinstance(value, np.generic) else value
+
+
+def _from_json(value: Any, arrays: Mapping[str, np.ndarray]) -> Any:
+    if isinstance(value, dict):
+        if value.keys() == {_ARRAY}:
+            return arrays[value[_ARRAY]]
+        return {key: _from_json(one, arrays) for key, one in value.items()}
+    if isinstance(value, list):
+        return [_from_json(one, arrays) for one in value]
+    return value
