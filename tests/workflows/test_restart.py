@@ -82,12 +82,13 @@ def test_diverged_training_is_tried_again_with_another_seed_and_smaller_steps(bu
 def test_training_that_learned_nothing_says_so(build_base):
     """In its results, in the log of the calculation and in the report of the WorkChain."""
     still = {"name": "adam", "learning_rate": 1e-12}
-    training = {"epochs": 1, "starts": 1, "optimizer": still}
+    training = {"epochs": 1, "starts": 1, "patience": None, "optimizer": still}
     _, node = run_get_node(build_base("mlal.train", training=training))
     assert node.is_finished_ok, (node.exit_status, node.exit_message)
     (job,) = jobs(node)
     (start,) = job.outputs.results["curves"][0]["starts"]
     assert start["unexplained"] > 0.05
+    assert job.outputs.results["learned"] is False
     (remark,) = job.outputs.results["remarks"]
     assert remark.startswith("the potential has learned")
     for process in (node, job):
