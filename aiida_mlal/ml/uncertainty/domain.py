@@ -2,12 +2,13 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from ase.data import atomic_numbers, chemical_symbols
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from aiida_mlal.ml.configurations import Configurations
@@ -133,20 +134,21 @@ class Domain:
         around: Surroundings,
     ) -> Float[np.ndarray, " atoms"]:
         """Return the score of each atom, 0 within the domain."""
-        species = self._species(numbers)
-        low, nearest = self.low[species], around.nearest
+        species, nearest, crowding = self._species(numbers), around.nearest, around.crowding
+        low = self.low[species]
         beyond = (low - nearest) / NEARER
-        beyond[(nearest < self.cutoff) & (low >= self.cutoff)] = NEVER
+        known = self._known
+        if not known.all():
+            beyond[(nearest < self.cutoff) & ~known[species]] = NEVER
         found: np.ndarray = beyond.max(axis=1, initial=0.0)
-        first = nearest.min(axis=1, initial=self.cutoff)
-        swell, crowding = self.swell[species], around.crowding
+        high, densest, thinnest, swell = self._limits[:, species]
         for score in (
-            (first - self.high[species]) / FARTHER,
-            (crowding - self.densest[species]) / (CROWDED * swell),
-            (self.thinnest[species] - crowding) / (THINNED * swell),
+            (nearest.min(axis=1, initial=self.cutoff) - high) / FARTHER,
+            (crowding - densest) / (CROWDED * swell),
+            (thinnest - crowding) / (THINNED * swell),
         ):
             np.maximum(found, score, out=found)
-        return np.where(np.isnan(found), NEVER, found)
+        return found if known.all() else np.where(np.isnan(found), NEVER, found)
 
     def widen(
         self,
@@ -160,6 +162,8 @@ class Domain:
         That of a structure grows as the largest of its atoms does, or, where atoms have none, as
         for the atom of the highest score.
         """
+        if not scores.any():
+            return found
         factors = (1 + scores) ** (2 if is_variance else 1)
         n = len(found.values)
         if found.per_atom is None:
@@ -208,9 +212,22 @@ class Domain:
         )
 
     def _species(self, numbers: Int[np.ndarray, " atoms"]) -> Int[np.ndarray, " atoms"]:
-        table = np.full(len(chemical_symbols), -1)
-        table[[atomic_numbers[element] for element in self.elements]] = np.arange(
-            len(self.elements)
-        )
-        found: np.ndarray = table[numbers]
+        found: np.ndarray = self._rows[numbers]
         return found
+
+    @cached_property
+    def _rows(self) -> Int[np.ndarray, " numbers"]:
+        """The row of each atomic number."""
+        rows = np.full(len(chemical_symbols), -1)
+        rows[[atomic_numbers[element] for element in self.elements]] = np.arange(len(self.elements))
+        return rows
+
+    @cached_property
+    def _known(self) -> Bool[np.ndarray, "elements elements"]:
+        """Which elements were neighbours within the cutoff."""
+        known: np.ndarray = self.low < self.cutoff
+        return known
+
+    @cached_property
+    def _limits(self) -> Float[np.ndarray, "4 elements"]:
+        return np.stack([self.high, self.densest, self.thinnest, self.swell])

@@ -9,5 +9,8 @@ def largest(
 ) -> Float[np.ndarray, " structures"]:
     """Return the largest of the values that each of ``n`` structures owns; 0 where it has none."""
     found = np.zeros(n)
-    np.maximum.at(found, owner, values)
+    if n == 1:  # as at every step of a simulation
+        found[0] = values.max(initial=0.0)
+    else:
+        np.maximum.at(found, owner, values)
     return found
