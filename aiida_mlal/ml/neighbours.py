@@ -4,6 +4,9 @@ import numpy as np
 from ase.data import covalent_radii
 from jaxtyping import Float, Int
 
+MOST_IMAGES = 1e6
+"""Of a cell within the cutoff: 100 along each vector, where real cells have some ten."""
+
 
 def neighbours(
     positions: Float[np.ndarray, "atoms 3"],
@@ -15,11 +18,23 @@ def neighbours(
     from vesin import NeighborList  # imports torch where it is installed
 
     complete = complete_cell(cell, pbc)
+    _check_images(complete, pbc, cutoff)
     if len(positions) and np.ptp(positions, axis=0).max() > _WIDE * cutoff:
         positions = _without_gaps(positions, complete, pbc, cutoff)
     finder = NeighborList(cutoff=cutoff, full_list=True, sorted=True)
     i, j, shifts = finder.compute(positions, complete, list(map(bool, pbc)), "ijS")
     return np.stack([i, j]).astype(np.int64), shifts.astype(np.int64)
+
+
+def _check_images(cell: Float[np.ndarray, "3 3"], pbc: np.ndarray, cutoff: float) -> None:
+    """Refuse a cell that has so many images within the cutoff that they would never be found."""
+    heights = 1 / np.linalg.norm(np.linalg.inv(cell), axis=0)
+    images = float(np.prod((2 * cutoff / heights + 1)[np.asarray(pbc, bool)]))
+    if not images < MOST_IMAGES:
+        raise ValueError(
+            f"the cell has {images:.2g} images within {cutoff:g} Å, its heights are "
+            f"{', '.join(f'{height:.3g}' for height in heights)} Å"
+        )
 
 
 def edge_vectors(

@@ -70,3 +70,8 @@ def test_closest_approach_counts_images_and_radii():
 def test_a_periodic_direction_needs_a_lattice_vector():
     with pytest.raises(ValueError, match="lattice vector 2"):
         neighbours(np.zeros((1, 3)), np.zeros((3, 3)), [False, False, True], 3.0)
+
+
+def test_a_cell_of_too_many_images_is_refused_at_once():
+    with pytest.raises(ValueError, match=r"images within 5 Å, its heights are 1e-05, 1e-05, 1e-05"):
+        neighbours(np.zeros((1, 3)), 1e-5 * np.eye(3), np.ones(3, bool), 5.0)
