@@ -107,6 +107,9 @@ class Simulate(Task):
         partial.replace(self.STATE)
 
     def _keep(self, result: "SimulationResult", types: tuple[str, ...]) -> dict[str, Any]:
-        write(result.trajectory, self.output, types)
+        target = Path(self.output)
+        partial = target.with_name(f"partial-{target.name}")
+        write(result.trajectory, str(partial), types)
+        partial.replace(target)  # the parts are there until it is whole
         result.store.clear()
         return {"runs": [as_dict(run) for run in result.runs]}
