@@ -33,6 +33,7 @@ extensions = [
     "sphinx_design",
     "aiida.sphinxext",
     "options",
+    "structure",
 ]
 exclude_patterns = ["_build", "_extensions", "**.ipynb_checkpoints"]
 html_theme = "sphinx_book_theme"

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Int
 
+from aiida_mlal.ml.fast.gather import gather
 from aiida_mlal.ml.fast.jit import inlined, jit
 from aiida_mlal.ml.fast.simd import W, aligned, fill, load, splat, store, vexp, vlog, vsqrt
 from aiida_mlal.ml.fast.symmetry_functions import (
@@ -18,7 +19,6 @@ from aiida_mlal.ml.fast.symmetry_functions import (
     add_forces,
     describe,
     functions,
-    gather,
     spread,
     width,
 )
@@ -171,7 +171,6 @@ def _chunk(
     n_radial, n_angular = radial.shape[0], angular.shape[0] * zetas.size
     stride = width(n_atoms, begin, n_species)
     flat = aligned((5 + 2 * angular.shape[0]) * stride)
-    buffer = flat.reshape((5 + 2 * angular.shape[0], stride))
     who, ends = np.empty(stride, np.int32), np.zeros((n_species + 1, 2), np.intp)
     G, features = aligned(n_features * W), np.empty(n_features)
     D2, D4 = aligned(n_radial * stride), aligned(n_species * n_angular * 4 * stride)
@@ -182,7 +181,7 @@ def _chunk(
     work = np.empty(max(widest, 4 * GROUP, 3 * W))
     for i in range(n_atoms):
         z = species[i]
-        gather(i, positions, neighbours, begin, cutoffs[0], buffer, who, ends)
+        gather(i, positions, neighbours, begin, cutoffs[0], flat, stride, who, ends)
         describe(functions, stride, flat, ends, G, D2, D4, work, features)
         for m in range(n_members):
             for k in range(n_features):

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Int
 
+from aiida_mlal.ml.fast.gather import gather
 from aiida_mlal.ml.fast.gaussian_moments import (
     N,
     Program,
@@ -119,28 +120,6 @@ _inlined: Callable[[Callable[..., Any]], Any] = inlined(fastmath=True)
 
 
 @_inlined
-def _gather(
-    i: int, positions: np.ndarray, neighbours: np.ndarray, begin: np.ndarray, cutoff: float,
-    flat: np.ndarray, stride: int, who: np.ndarray, ends: np.ndarray,
-) -> None:  # fmt: skip
-    """Pack neighbours inside the cutoff by species, each beginning at a multiple of W."""
-    n, n_species = 0, ends.shape[0] - 1
-    x, y, z = positions[i, 0], positions[i, 1], positions[i, 2]
-    for s in range(n_species):
-        ends[s, 0] = n
-        for q in range(begin[i * n_species + s], begin[i * n_species + s + 1]):
-            j = neighbours[q]
-            dx, dy, dz = positions[j, 0] - x, positions[j, 1] - y, positions[j, 2] - z
-            flat[n], flat[stride + n], flat[2 * stride + n], who[n] = dx, dy, dz, j
-            n += dx * dx + dy * dy + dz * dz < cutoff * cutoff
-        ends[s, 1] = n
-        while n % W:
-            flat[n], flat[stride + n], flat[2 * stride + n] = 3.0 * cutoff, 0.0, 0.0
-            n += 1
-    ends[n_species, 0] = n
-
-
-@_inlined
 def _activate(nodes: np.ndarray, slopes: np.ndarray, work: np.ndarray) -> None:
     """Apply SiLU to nodes in place, write its derivative."""
     for start in range(0, nodes.size, PART):
@@ -225,7 +204,7 @@ def _chunk(
             store(mine, 0, splat(1.0))
             for i in range(at, min(at + W, n_atoms)):
                 start[0, i - portion] = scale[species[i]]
-                _gather(i, positions, neighbours, begin, constants[0], flat, stride, who, ends)
+                gather(i, positions, neighbours, begin, constants[0], flat, stride, who, ends)
                 write_rows(flat, stride, ends[n_species, 0], constants, centres, polynomial)
                 sums[:] = 0.0
                 add_moments(
@@ -246,7 +225,7 @@ def _chunk(
             add_terms_back(back[0], back[1], back[2], back[3], bars, slots[block], bars)
             for i in range(at, min(at + W, n_atoms)):
                 energies[i] += scale[species[i]] * outputs[0, i - portion] + shift[species[i]]
-                _gather(i, positions, neighbours, begin, constants[0], flat, stride, who, ends)
+                gather(i, positions, neighbours, begin, constants[0], flat, stride, who, ends)
                 write_rows(flat, stride, ends[n_species, 0], constants, centres, polynomial)
                 write_all_gradients(
                     flat, stride, ends, species[i], n_basis, back_mixing, n_radial, bars, i - at,

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Int
 
+from aiida_mlal.ml.fast.gather import gather
 from aiida_mlal.ml.fast.jit import inlined, jit
 from aiida_mlal.ml.fast.simd import W, aligned, load, splat, store, vsum
 from aiida_mlal.ml.fast.symmetry_functions import (
@@ -14,7 +15,6 @@ from aiida_mlal.ml.fast.symmetry_functions import (
     add_forces,
     describe,
     functions,
-    gather,
     spread,
     width,
 )
@@ -133,7 +133,6 @@ def _chunk(
     n_radial, n_angular = radial.shape[0], angular.shape[0] * zetas.size
     stride = width(n_atoms, begin, n_species)
     flat = aligned((5 + 2 * angular.shape[0]) * stride)
-    buffer = flat.reshape((5 + 2 * angular.shape[0], stride))
     who, ends = np.empty(stride, np.int32), np.zeros((n_species + 1, 2), np.intp)
     G, features = aligned(n_features * W), np.empty(n_features)
     D2, D4 = aligned(n_radial * stride), aligned(n_species * n_angular * 4 * stride)
@@ -142,7 +141,7 @@ def _chunk(
     work = np.empty(max(4 * GROUP, 3 * W))
     for i in range(n_atoms):
         z = species[i]
-        gather(i, positions, neighbours, begin, cutoffs[0], buffer, who, ends)
+        gather(i, positions, neighbours, begin, cutoffs[0], flat, stride, who, ends)
         describe(functions, stride, flat, ends, G, D2, D4, work, features)
         for k in range(n_features):
             x[k] = features[k] * gain[z, k]

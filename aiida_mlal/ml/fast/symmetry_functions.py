@@ -180,34 +180,6 @@ def _power(x: Vector, n: int) -> Vector:
 
 
 @_inlined
-def gather(
-    i: int, positions: np.ndarray, neighbours: np.ndarray, begin: np.ndarray, cutoff: float,
-    buffer: np.ndarray, who: np.ndarray, ends: np.ndarray,
-) -> None:  # fmt: skip
-    """Pack neighbours inside the cutoff: x, y, z, r² in rows 0-3 of the buffer.
-
-    Those of species s are from ``ends[s, 0]`` to ``ends[s, 1]``; the next begin at a multiple of
-    W, and what is between is so far away that it has no effect.
-    """
-    n, n_species, far = 0, ends.shape[0] - 1, 3.0 * cutoff
-    x, y, z = positions[i, 0], positions[i, 1], positions[i, 2]
-    for s in range(n_species):
-        ends[s, 0] = n
-        for q in range(begin[i * n_species + s], begin[i * n_species + s + 1]):
-            j = neighbours[q]
-            dx, dy, dz = positions[j, 0] - x, positions[j, 1] - y, positions[j, 2] - z
-            square = dx * dx + dy * dy + dz * dz
-            buffer[0, n], buffer[1, n], buffer[2, n], buffer[3, n] = dx, dy, dz, square
-            who[n] = j
-            n += square < cutoff * cutoff
-        ends[s, 1] = n
-        while n % W:
-            buffer[0, n], buffer[1, n], buffer[2, n], buffer[3, n] = far, 0.0, 0.0, far * far
-            n += 1
-    ends[n_species, 0] = n
-
-
-@_inlined
 def radial_functions(
     flat: np.ndarray, stride: int, ends: np.ndarray, unit: float, polynomial: np.ndarray,
     radial: np.ndarray, angular: np.ndarray, G: np.ndarray, D: np.ndarray,
