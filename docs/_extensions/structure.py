@@ -40,7 +40,7 @@ def imports() -> dict[str, set[str]]:
 
 
 def together(graph: dict[str, set[str]]) -> dict[str, set[str]]:
-    """Return the same with the files of ``ml/`` as two boxes: what imports no folder, and the rest."""
+    """Return the same, files of ``ml/`` in two boxes: those that import no folder, and the rest."""
     files = {n for n in (*graph, *(t for s in graph.values() for t in s)) if n.endswith(".py")}
     basic = set(files)
     while low := {n for n in basic if graph.get(n, set()) - basic}:
@@ -56,7 +56,7 @@ def together(graph: dict[str, set[str]]) -> dict[str, set[str]]:
 
 
 def layers(graph: dict[str, set[str]]) -> list[list[str]]:
-    """Return the folders in rows: each above all that it imports; those in a circle side by side."""
+    """Return the folders in rows: each above what it imports, those in a circle side by side."""
     reach: dict[str, set[str]] = {}
     names = sorted({*graph, *(name for targets in graph.values() for name in targets)})
     for name in names:
