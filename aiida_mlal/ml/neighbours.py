@@ -4,8 +4,8 @@ import numpy as np
 from ase.data import covalent_radii
 from jaxtyping import Float, Int
 
-MOST_IMAGES = 1e6
-"""Of a cell within the cutoff: 100 along each vector, where real cells have some ten."""
+MOST_IMAGES = 1e5
+"""Of a cell within the cutoff: 46 along each vector, where real cells have some ten."""
 
 
 def neighbours(
@@ -18,7 +18,7 @@ def neighbours(
     from vesin import NeighborList  # imports torch where it is installed
 
     complete = complete_cell(cell, pbc)
-    _check_images(complete, pbc, cutoff)
+    _check_cell(complete, pbc, cutoff)
     if len(positions) and np.ptp(positions, axis=0).max() > _WIDE * cutoff:
         positions = _without_gaps(positions, complete, pbc, cutoff)
     finder = NeighborList(cutoff=cutoff, full_list=True, sorted=True)
@@ -26,9 +26,23 @@ def neighbours(
     return np.stack([i, j]).astype(np.int64), shifts.astype(np.int64)
 
 
-def _check_images(cell: Float[np.ndarray, "3 3"], pbc: np.ndarray, cutoff: float) -> None:
-    """Refuse a cell that has so many images within the cutoff that they would never be found."""
+MOST_BINS = 1e5
+"""Boxes of a cutoff that vesin divides a cell into; of more it makes fewer along all vectors."""
+
+
+def _check_cell(cell: Float[np.ndarray, "3 3"], pbc: np.ndarray, cutoff: float) -> None:
+    """Refuse a cell whose neighbours would never be found, or end the process.
+
+    That is one with too many images within the cutoff, and one so long beside its width that vesin
+    divides it into no box across, and by this zero.
+    """
     heights = 1 / np.linalg.norm(np.linalg.inv(cell), axis=0)
+    bins = np.maximum(heights // cutoff, 1)[np.asarray(pbc, bool)]
+    if len(bins) and bins.min() < (bins.prod() / MOST_BINS) ** (1 / 3):
+        raise ValueError(
+            f"the cell is too long beside its width to look for neighbours within {cutoff:g} Å, "
+            f"its heights are {', '.join(f'{height:.3g}' for height in heights)} Å"
+        )
     images = float(np.prod((2 * cutoff / heights + 1)[np.asarray(pbc, bool)]))
     if not images < MOST_IMAGES:
         raise ValueError(

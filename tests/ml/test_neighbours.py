@@ -75,3 +75,17 @@ def test_a_periodic_direction_needs_a_lattice_vector():
 def test_a_cell_of_too_many_images_is_refused_at_once():
     with pytest.raises(ValueError, match=r"images within 5 Å, its heights are 1e-05, 1e-05, 1e-05"):
         neighbours(np.zeros((1, 3)), 1e-5 * np.eye(3), np.ones(3, bool), 5.0)
+
+
+@pytest.mark.parametrize("cell", [[1e6, 4, 4], [1e15, 4, 4], [1e5, 1e5, 4]])
+def test_a_cell_too_long_beside_its_width_does_not_end_the_process(cell):
+    positions = np.array([[0, 0, 0], [1, 1, 1.0]])
+    with pytest.raises(ValueError, match=r"too long beside its width .* within 5 Å"):
+        neighbours(positions, np.diag(cell), [True] * 3, 5.0)
+
+
+@pytest.mark.parametrize("cell", [[2000, 4, 4], [300, 300, 300], [800, 800, 10]])
+def test_long_cells_are_no_trouble(cell):
+    positions = np.array([[0, 0, 0], [1, 1, 1.0]])
+    pairs, _ = neighbours(positions, np.diag(np.array(cell, float)), [True] * 3, 3.0)
+    assert pairs.shape[1] == 2

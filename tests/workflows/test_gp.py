@@ -25,10 +25,11 @@ def molecule():
 
 @pytest.fixture
 def relaxation(aiida_profile, mlal_code):
+    near = {"simulation": {"guard": {"trust": 0.05}}}  # so near that the trust must grow
     return once(
         "relaxation by gp",
         lambda: WorkflowFactory("mlal.offline").get_builder_from_protocol(
-            mlal_code, orm.StructureData(ase=molecule()), "balanced", recipe="gp"
+            mlal_code, orm.StructureData(ase=molecule()), "balanced", near, recipe="gp"
         ),
     )
 
