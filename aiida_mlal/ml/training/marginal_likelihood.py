@@ -105,8 +105,9 @@ class MarginalLikelihood(Optimizer):
 
         def posterior(parameters: np.ndarray) -> Posterior:
             found = torch.from_numpy(np.exp(parameters))
-            with torch.no_grad():
-                process.lengths.copy_(found[:-1].reshape(process.lengths.shape))
+            if process.lengths.requires_grad:
+                with torch.no_grad():
+                    process.lengths.copy_(found[:-1].reshape(process.lengths.shape))
             prior = Hyperparameters(process.scales.detach(), found[-1], self.offset**2)
             return Posterior(*known, prior)
 
