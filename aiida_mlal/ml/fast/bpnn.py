@@ -12,15 +12,15 @@ from jaxtyping import Float, Int
 
 from aiida_mlal.ml.fast.gather import gather
 from aiida_mlal.ml.fast.jit import inlined, jit
-from aiida_mlal.ml.fast.simd import W, aligned, fill, load, splat, store, vexp, vlog, vsqrt
+from aiida_mlal.ml.fast.simd import W, fill, load, splat, store, vexp, vlog, vsqrt
 from aiida_mlal.ml.fast.symmetry_functions import (
     GROUP,
     Functions,
     add_forces,
     describe,
     functions,
+    room,
     spread,
-    width,
 )
 from aiida_mlal.ml.fast.verlet import Part
 
@@ -165,15 +165,9 @@ def _chunk(
     energies: np.ndarray, forces: np.ndarray,
 ) -> None:  # fmt: skip
     """Add energies of atoms and forces on atoms and ghosts, of each member."""
-    cutoffs, radial, angular, _, _, zetas, _, couple, norms = functions
     low, gain, scales, shifts, weights, sizes = constants
-    n_species, n_members, n_features = couple.shape[0], scales.size, norms.size
-    n_radial, n_angular = radial.shape[0], angular.shape[0] * zetas.size
-    stride = width(n_atoms, begin, n_species)
-    flat = aligned((5 + 2 * angular.shape[0]) * stride)
-    who, ends = np.empty(stride, np.int32), np.zeros((n_species + 1, 2), np.intp)
-    G, features = aligned(n_features * W), np.empty(n_features)
-    D2, D4 = aligned(n_radial * stride), aligned(n_species * n_angular * 4 * stride)
+    cutoff, norms, n_members = functions.cutoffs[0], functions.norms, scales.size
+    stride, flat, who, ends, G, D2, D4, features = room(functions, n_atoms, begin)
     widest = 0
     for n in sizes:
         widest = max(widest, (n + W - 1) // W * W)
@@ -181,16 +175,13 @@ def _chunk(
     work = np.empty(max(widest, 4 * GROUP, 3 * W))
     for i in range(n_atoms):
         z = species[i]
-        gather(i, positions, neighbours, begin, cutoffs[0], flat, stride, who, ends)
+        gather(i, positions, neighbours, begin, cutoff, flat, stride, who, ends)
         describe(functions, stride, flat, ends, G, D2, D4, work, features)
         for m in range(n_members):
-            for k in range(n_features):
+            for k in range(features.size):
                 nodes[0, k] = (features[k] * norms[k] - low[z, m, k]) * gain[z, m, k] - 1.0
             energy = _network(weights[z, m], sizes, nodes, slopes, work)
             energies[m, i] += energy * scales[m] + shifts[m, z]
-            for k in range(n_features):
+            for k in range(features.size):
                 slopes[k] *= scales[m] * gain[z, m, k] * norms[k]
-            add_forces(
-                i, flat, stride, who, ends, n_radial, n_angular, couple, slopes, D2, D4,
-                forces[m], work,
-            )  # fmt: skip
+            add_forces(i, functions, stride, flat, who, ends, slopes, D2, D4, forces[m], work)

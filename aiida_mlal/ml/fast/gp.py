@@ -15,8 +15,8 @@ from aiida_mlal.ml.fast.symmetry_functions import (
     add_forces,
     describe,
     functions,
+    room,
     spread,
-    width,
 )
 from aiida_mlal.ml.fast.verlet import Part
 
@@ -127,29 +127,21 @@ def _chunk(
     energies: np.ndarray, forces: np.ndarray,
 ) -> None:  # fmt: skip
     """Add energies of atoms and forces on atoms and ghosts."""
-    cutoffs, radial, angular, _, _, zetas, _, couple, norms = functions
     gain, environments, along, heights, first, shifts = constants
-    n_species, n_features = couple.shape[0], norms.size
-    n_radial, n_angular = radial.shape[0], angular.shape[0] * zetas.size
-    stride = width(n_atoms, begin, n_species)
-    flat = aligned((5 + 2 * angular.shape[0]) * stride)
-    who, ends = np.empty(stride, np.int32), np.zeros((n_species + 1, 2), np.intp)
-    G, features = aligned(n_features * W), np.empty(n_features)
-    D2, D4 = aligned(n_radial * stride), aligned(n_species * n_angular * 4 * stride)
+    cutoff = functions.cutoffs[0]
+    stride, flat, who, ends, G, D2, D4, features = room(functions, n_atoms, begin)
     x, slopes = aligned(gain.shape[1]), aligned(gain.shape[1])
     x[:] = 0.0
     work = np.empty(max(4 * GROUP, 3 * W))
     for i in range(n_atoms):
         z = species[i]
-        gather(i, positions, neighbours, begin, cutoffs[0], flat, stride, who, ends)
+        gather(i, positions, neighbours, begin, cutoff, flat, stride, who, ends)
         describe(functions, stride, flat, ends, G, D2, D4, work, features)
-        for k in range(n_features):
+        for k in range(features.size):
             x[k] = features[k] * gain[z, k]
         energies[i] += shifts[z] + _mean(
             environments, along, heights, first[z], first[z + 1], x, slopes
         )
-        for k in range(n_features):
+        for k in range(features.size):
             slopes[k] *= gain[z, k]
-        add_forces(
-            i, flat, stride, who, ends, n_radial, n_angular, couple, slopes, D2, D4, forces, work
-        )
+        add_forces(i, functions, stride, flat, who, ends, slopes, D2, D4, forces, work)

@@ -22,6 +22,7 @@ from jaxtyping import Bool, Float, Int
 from aiida_mlal.ml.fast.jit import inlined
 from aiida_mlal.ml.fast.simd import (
     W,
+    aligned,
     any_below,
     fill,
     load,
@@ -312,12 +313,28 @@ def angular_functions(
 
 
 @_inlined
-def width(n_atoms: int, begin: np.ndarray, n_species: int) -> int:
-    """Return how many neighbours buffers have room for."""
-    most = 0
+def room(
+    functions: Functions, n_atoms: int, begin: np.ndarray
+) -> tuple[int, np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Return buffers for one atom after another.
+
+    How many neighbours they have room for, what ``gather`` fills (three), sums of functions in W
+    parts, their derivatives (radial, angular), and features.
+    """
+    n_species, most = functions.couple.shape[0], 0
+    n_radial, n_angular = (
+        functions.radial.shape[0],
+        functions.angular.shape[0] * functions.zetas.size,
+    )
+    n_features = functions.norms.size
     for i in range(n_atoms):
         most = max(most, begin[(i + 1) * n_species] - begin[i * n_species])
-    return (most + (n_species + 2) * W) // W * W
+    stride = (most + (n_species + 2) * W) // W * W
+    flat = aligned((5 + 2 * functions.angular.shape[0]) * stride)
+    who, ends = np.empty(stride, np.int32), np.zeros((n_species + 1, 2), np.intp)
+    G, D2 = aligned(n_features * W), aligned(n_radial * stride)
+    D4 = aligned(n_species * n_angular * 4 * stride)
+    return stride, flat, who, ends, G, D2, D4, np.empty(n_features)
 
 
 @_inlined
@@ -351,12 +368,14 @@ def describe(
 
 @_inlined
 def add_forces(
-    i: int, flat: np.ndarray, stride: int, who: np.ndarray, ends: np.ndarray, n_radial: int,
-    n_angular: int, couple: np.ndarray, slopes: np.ndarray, D2: np.ndarray, D4: np.ndarray,
-    forces: np.ndarray, work: np.ndarray,
+    i: int, functions: Functions, stride: int, flat: np.ndarray, who: np.ndarray,
+    ends: np.ndarray, slopes: np.ndarray, D2: np.ndarray, D4: np.ndarray, forces: np.ndarray,
+    work: np.ndarray,
 ) -> None:  # fmt: skip
     """Add the forces of the energy of atom i, of one member with these slopes by the features."""
-    n_species = couple.shape[0]
+    couple = functions.couple
+    n_species, n_radial = couple.shape[0], functions.radial.shape[0]
+    n_angular = functions.angular.shape[0] * functions.zetas.size
     x = y = z = 0.0
     for s in range(n_species):
         for p in range(ends[s, 0], ends[s + 1, 0], W):
