@@ -12,6 +12,7 @@ from torch import Tensor
 
 from aiida_mlal.ml.configurations import Configurations
 from aiida_mlal.ml.models.base import Potential
+from aiida_mlal.ml.uncertainty.extras import to_tensor
 from aiida_mlal.ml.uncertainty.maxvol import START, SWAP, Volume, maxvol
 from aiida_mlal.ml.uncertainty.reduction import largest
 from aiida_mlal.ml.uncertainty.rows import (
@@ -185,8 +186,8 @@ class ActiveSet:
             "owners": torch.tensor(self.volume.owners),
             "equations": torch.tensor(self.equations),
             "weights": torch.tensor(numbers, dtype=torch.float64),
-            "configurations": _bytes(self.configurations.to_bytes()),
-            "fingerprint": _bytes(self.fingerprint.encode()),
+            "configurations": to_tensor(self.configurations.to_bytes()),
+            "fingerprint": to_tensor(self.fingerprint),
         }
         return {PREFIX + name: tensor for name, tensor in tensors.items()}
 
@@ -345,7 +346,3 @@ def _keys(owners: np.ndarray, equations: np.ndarray) -> Int[np.ndarray, " rows"]
     """Return one number for each equation of each structure; -1 for the start."""
     found: np.ndarray = np.where(owners < 0, -1, owners * EQUATIONS + equations)
     return found
-
-
-def _bytes(content: bytes) -> Tensor:
-    return torch.from_numpy(np.frombuffer(content, np.uint8).copy())

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 import torch
 from jaxtyping import Int
-from torch import Tensor
 from torch.utils.weak import WeakIdKeyDictionary
 
 from aiida_mlal.ml import parts
@@ -31,6 +30,7 @@ from aiida_mlal.ml.uncertainty.calibration import (
     pairs_of,
 )
 from aiida_mlal.ml.uncertainty.domain import Domain
+from aiida_mlal.ml.uncertainty.extras import to_tensor, to_text
 from aiida_mlal.ml.uncertainty.reduction import largest
 
 if TYPE_CHECKING:
@@ -138,8 +138,8 @@ class Calibrated(Uncertainty):
         value = factor(pairs, self.method, self.level)
         extras = {
             "factor": torch.tensor(value, dtype=torch.float64),
-            "about": _text(self._about),
-            "fingerprint": _text(fingerprint(potential)),
+            "about": to_tensor(self._about),
+            "fingerprint": to_tensor(fingerprint(potential)),
         }
         return Fitted(
             {**fitted.extras, **{PREFIX + name: tensor for name, tensor in extras.items()}},
@@ -192,11 +192,11 @@ class Calibrated(Uncertainty):
             )
         tensor = potential.extras[f"{PREFIX}factor"]
         if tensor not in _KNOWN:  # which takes longer than a step of a simulation
-            if _read(potential.extras[f"{PREFIX}fingerprint"]) != fingerprint(potential):
+            if to_text(potential.extras[f"{PREFIX}fingerprint"]) != fingerprint(potential):
                 raise ValueError(
                     "the factor of calibration is of other weights than those of the potential"
                 )
-            _KNOWN[tensor] = _read(potential.extras[f"{PREFIX}about"])
+            _KNOWN[tensor] = to_text(potential.extras[f"{PREFIX}about"])
         if _KNOWN[tensor] != self._about:
             raise ValueError(
                 f"the factor that the potential carries is of {_KNOWN[tensor]}, not of "
@@ -209,11 +209,3 @@ NOTHING_HELD_OUT = (
     "the uncertainty 'calibrated' needs labels that are not learned from: give a validation set, "
     "or the training a share 'validation'"
 )
-
-
-def _text(text: str) -> Tensor:
-    return torch.tensor(list(text.encode()), dtype=torch.uint8)
-
-
-def _read(tensor: Tensor) -> str:
-    return bytes(tensor.cpu().numpy()).decode()

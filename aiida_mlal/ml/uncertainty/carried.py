@@ -8,6 +8,7 @@ import torch
 
 from aiida_mlal.ml import parts
 from aiida_mlal.ml.configurations import Configurations
+from aiida_mlal.ml.uncertainty.extras import to_tensor, to_text
 
 if TYPE_CHECKING:
     from aiida_mlal.ml.models.base import Potential
@@ -37,7 +38,7 @@ def carry(
     measure: Uncertainty = parts.make("uncertainties", options, "uncertainty")
     fitted = measure.fitted(potential, train, held_out)
     said = json.dumps(dict(options), sort_keys=True)
-    extras = {**fitted.extras, NAME: torch.tensor(list(said.encode()), dtype=torch.uint8)}
+    extras = {**fitted.extras, NAME: to_tensor(said)}
     potential.extras = {**potential.extras, **extras}
     return {"name": options["name"], **fitted.about}
 
@@ -54,7 +55,7 @@ def measure_of(potential: "Potential", structures: Configurations) -> "Uncertain
         Some that the potential can predict.
     """
     if NAME in potential.extras:
-        options = json.loads(bytes(potential.extras[NAME].cpu().numpy()).decode())
+        options = json.loads(to_text(potential.extras[NAME]))
         return _make(options)
     known = parts.usable("uncertainties")
     carried = [name for name, kind in known.items() if kind.is_carried_by(potential)]

@@ -13,6 +13,7 @@ from aiida_mlal.ml.graph import Graph
 from aiida_mlal.ml.models.base import Potential
 from aiida_mlal.ml.uncertainty.active_set import fingerprint
 from aiida_mlal.ml.uncertainty.criterion import Quantity
+from aiida_mlal.ml.uncertainty.extras import to_tensor, to_text
 from aiida_mlal.ml.uncertainty.information import RIDGE, Information, gain
 from aiida_mlal.ml.uncertainty.reduction import largest
 from aiida_mlal.ml.uncertainty.sensitivities import energy_sensitivities, force_sensitivities
@@ -110,7 +111,7 @@ class Design:
             "matrix": torch.tensor(one.matrix),
             "numbers": torch.tensor([one.n_rows, one.ridge, self.loss], dtype=torch.float64),
             "gains": torch.tensor(self.gains),
-            "fingerprint": torch.tensor(list(self.fingerprint.encode()), dtype=torch.uint8),
+            "fingerprint": to_tensor(self.fingerprint),
         }
         return {f"{prefix}.{self.quantity}.{name}": tensor for name, tensor in found.items()}
 
@@ -142,7 +143,7 @@ class Design:
         if known is None:
             n_rows, ridge, loss = found["numbers"].tolist()
             matrix = found["matrix"].cpu().numpy()
-            name = bytes(found["fingerprint"].cpu().numpy()).decode()
+            name = to_text(found["fingerprint"])
             gains = found["gains"].cpu().numpy()
             known = cls(quantity, Information(matrix, int(n_rows), ridge), gains, loss, name)
             known.check(potential)  # once: it takes longer than a step of a simulation

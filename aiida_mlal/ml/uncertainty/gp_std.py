@@ -17,6 +17,7 @@ from aiida_mlal.ml.models.base import Potential, Prediction
 from aiida_mlal.ml.models.observed import Observed, Process, energies_and_forces, observed
 from aiida_mlal.ml.uncertainty.active_set import fingerprint
 from aiida_mlal.ml.uncertainty.base import Fitted, Uncertainties, Uncertainty
+from aiida_mlal.ml.uncertainty.extras import to_bytes, to_tensor, to_text
 
 if TYPE_CHECKING:
     from aiida_mlal.ml.models.factory import ModelOptions
@@ -65,8 +66,8 @@ class _ProcessStd(Uncertainty):
             posterior = Posterior(*_observed(process, configurations), process.prior)
         tensors = {
             "factor": posterior.factor.contiguous(),
-            "configurations": _bytes(configurations.to_bytes()),
-            "fingerprint": _bytes(fingerprint(potential).encode()),
+            "configurations": to_tensor(configurations.to_bytes()),
+            "fingerprint": to_tensor(fingerprint(potential)),
         }
         about = {"n_structures": len(configurations), "n_labels": len(posterior.factor)}
         return Fitted({PREFIX + name: tensor for name, tensor in tensors.items()}, about)
@@ -139,13 +140,13 @@ def _stored(potential: Potential) -> Conditioned:
         )
     factor = extras[f"{PREFIX}factor"]
     if factor not in _READ:
-        about = extras[f"{PREFIX}fingerprint"].cpu().numpy().tobytes().decode()
+        about = to_text(extras[f"{PREFIX}fingerprint"])
         if about != fingerprint(potential):
             raise ValueError(
                 "the covariances are of other weights than those of the potential: make them "
                 "again from the training set"
             )
-        content = extras[f"{PREFIX}configurations"].cpu().numpy().tobytes()
+        content = to_bytes(extras[f"{PREFIX}configurations"])
         process = potential.process
         with torch.no_grad():
             known = _observed(process, Configurations.from_bytes(content)).structures
@@ -163,7 +164,3 @@ def _observed(process: Process, structures: Configurations) -> Observed:
         )
     )
     return observed(described, labels, process.noise)
-
-
-def _bytes(content: bytes) -> Tensor:
-    return torch.from_numpy(np.frombuffer(content, np.uint8).copy())
