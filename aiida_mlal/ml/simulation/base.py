@@ -301,7 +301,7 @@ def follow(
             return Ending(UNPHYSICAL, f"{type(error).__name__}: {error}", engines)
         if converged is None:
             return Ending(MAX_STEPS, "", engines)
-        now = [_snapshot(*pair) for pair in zip(images, begun)]
+        now = [_snapshot(*pair, guard.trust is not None) for pair in zip(images, begun)]
         first = first or [Reference(one.has_neighbours, one.volume) for one in now]
         record.remember(_state(step, images, memory, first))
         verdict = _look(step, images, now, first, guard, record)
@@ -385,7 +385,7 @@ def _ignore(**values: Any) -> None:
     """Tell nobody."""
 
 
-def _snapshot(atoms: Atoms, begun: Atoms) -> Snapshot:
+def _snapshot(atoms: Atoms, begun: Atoms, with_way: bool) -> Snapshot:
     results = atoms.calc.results
     pairs, distances = atoms.calc.contacts()
     return Snapshot(
@@ -396,7 +396,9 @@ def _snapshot(atoms: Atoms, begun: Atoms) -> Snapshot:
         results["forces"],
         results.get("uncertainty", np.nan),
         atoms.cell.volume if atoms.pbc.all() else np.nan,
-        travelled(begun.positions, begun.cell.array, atoms.positions, atoms.cell.array),
+        travelled(begun.positions, begun.cell.array, atoms.positions, atoms.cell.array)
+        if with_way
+        else 0.0,
     )
 
 
