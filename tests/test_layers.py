@@ -14,7 +14,7 @@ import aiida_mlal
 ROOT = Path(aiida_mlal.__file__).parent
 ML = ROOT / "ml"
 TORCH_FREE = {
-    "", "configurations", "frames", "neighbours", "options", "parts", "metrics", "stops", "cli",
+    "", "configurations", "frames", "neighbours", "options", "plugins", "metrics", "stops", "cli",
     "tensorfile",
     "tasks", "selection", "labelling", "simulation", "training", "uncertainty", "models", "formats",
     "formats.files", "formats.cfg", "formats.describe", "training.options",

@@ -14,7 +14,7 @@ from aiida.orm import Dict
 
 from aiida_mlal.calculations.codes import code_validator
 from aiida_mlal.data.content import ContentData
-from aiida_mlal.ml import parts
+from aiida_mlal.ml import plugins
 from aiida_mlal.ml.options import build
 from aiida_mlal.ml.tasks.base import PROGRESS, RESULT, TASK, Task
 from aiida_mlal.ml.tasks.runner import compose
@@ -110,13 +110,13 @@ class TaskCalculation(CalcJob):
     @classmethod
     def task(cls, inputs: Mapping[str, Any]) -> Task:
         """Return the task; ``ValueError`` for wrong options."""
-        task: Task = build(parts.find("tasks", cls.NAME), cls.task_options(inputs))
+        task: Task = build(plugins.find("tasks", cls.NAME), cls.task_options(inputs))
         return task
 
     @classmethod
     def task_class(cls) -> type[Task]:
         """Return the dataclass of the task."""
-        return parts.find("tasks", cls.NAME)
+        return plugins.find("tasks", cls.NAME)
 
     def prepare_for_submission(self, folder: Folder) -> CalcInfo:
         """Write the task and list the files."""

@@ -516,16 +516,16 @@ def show(file: str, elements: list[str] | None, keys: dict[str, str]) -> None:
 
 @mlal.command()
 def info() -> None:
-    """List versions, and the parts that are installed: models, strategies and so on."""
+    """List versions, and the plugins that are installed: models, strategies and so on."""
     from typing import get_args
 
-    from aiida_mlal.ml import parts
+    from aiida_mlal.ml import plugins
     from aiida_mlal.ml.tasks.runner import versions
 
     _print(
         {
             "versions": versions(),
-            "parts": {group: parts.names(group) for group in get_args(parts.Group)},
+            "plugins": {group: plugins.names(group) for group in get_args(plugins.Group)},
         }
     )
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_args
 import numpy as np
 from ase.units import GPa
 
-from aiida_mlal.ml import parts
+from aiida_mlal.ml import plugins
 from aiida_mlal.ml.configurations import OK, Configurations
 from aiida_mlal.ml.frames import (
     PREDICTED_ENERGY,
@@ -246,7 +246,7 @@ class Stop(ABC):
     def check_simulation(self, simulation: "Simulation | None") -> None:
         """Raise ``ValueError`` if it cannot judge such simulations; None: there are none."""
         if simulation is None and self.looks_at & {"runs", "ends"}:
-            name = parts.name_of("stops", type(self))
+            name = plugins.name_of("stops", type(self))
             raise ValueError(f"stop {name!r} judges simulations, and a pool has none")
 
     def check_cell(self, measure: "Uncertainty | None", cell: MovingCell) -> None:  # noqa: B027
@@ -541,7 +541,9 @@ def parse(values: Any) -> list[Stop]:
     """
     if isinstance(values, (str, Mapping)) or not isinstance(values, Sequence):
         raise ValueError(f"stop: expected a list of stops, got {values!r}")
-    stops: list[Stop] = [parts.make("stops", value, f"stop[{i}]") for i, value in enumerate(values)]
+    stops: list[Stop] = [
+        plugins.make("stops", value, f"stop[{i}]") for i, value in enumerate(values)
+    ]
     if not any(stop.bounds for stop in stops):
         raise ValueError(
             "stop: nothing ends a campaign that does not converge, add "
@@ -554,7 +556,7 @@ def decide(stops: Sequence[Stop], state: State) -> Verdict:
     """Return one verdict of several stops: converged if one says so, else exhausted if one does."""
     verdicts = []
     for stop in stops:
-        with parts.named("stops", stop):
+        with plugins.named("stops", stop):
             verdicts.append(stop.judge(state))
     for outcome in ("converged", "exhausted"):
         reasons = [verdict.reason for verdict in verdicts if verdict.outcome == outcome]
@@ -605,7 +607,7 @@ def allowance(stops: Iterable[Stop], state: State) -> Allowance:
     """Return what all stops together allow."""
     allowed = []
     for stop in stops:
-        with parts.named("stops", stop):
+        with plugins.named("stops", stop):
             allowed.append(stop.allowance(state))
     return Allowance(
         labels=min((a.labels for a in allowed if a.labels is not None), default=None),

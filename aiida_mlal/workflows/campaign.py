@@ -26,7 +26,7 @@ from aiida_mlal.calculations.select import SelectCalculation
 from aiida_mlal.data.dataset import DatasetData
 from aiida_mlal.data.potential import PotentialData
 from aiida_mlal.data.selection import SelectionData
-from aiida_mlal.ml import parts, stops
+from aiida_mlal.ml import plugins, stops
 from aiida_mlal.ml.frames import REASON
 from aiida_mlal.ml.options import build, suggest, within
 from aiida_mlal.ml.simulation.base import Simulation
@@ -443,13 +443,13 @@ def check_campaign(
     given = {name: inputs[name].get_dict() for name in OPTIONS if name in inputs}
     check_options(given, validation)
     for stop in stops.parse(inputs["stop"].get_list()):
-        with parts.named("stops", stop):
+        with plugins.named("stops", stop):
             stop.check_simulation(simulation)
     if "first_query" in inputs:
         check_first(inputs["first_query"].get_dict(), given["model"])
     guard = getattr(simulation, "guard", None)
     measured = simulation is not None and (guard is None or guard.uncertainty is not None)
-    wants = parts.make("strategies", given["query"], "query").wants_uncertainty
+    wants = plugins.make("strategies", given["query"], "query").wants_uncertainty
     if wants and not measured and not is_measured(given):
         raise without_uncertainty(f"query {given['query']['name']!r} needs")
     if "potential" in inputs and not steps.has_labels(inputs.get("dataset")):
@@ -495,20 +495,20 @@ def check_options(given: Mapping[str, Mapping[str, Any]], validation: str | None
 
     training: dict[str, Any] = {key: given.get(key, {}) for key in ("model", "training")}
     training |= {"uncertainty": given.get("uncertainty"), "validation": validation}
-    build(parts.find("tasks", "train"), training)
-    query = parts.make("strategies", given["query"], "query")
-    with within("query"), parts.named("strategies", query):
+    build(plugins.find("tasks", "train"), training)
+    query = plugins.make("strategies", given["query"], "query")
+    with within("query"), plugins.named("strategies", query):
         query.check_model(ModelOptions.parse(given["model"]))
     selection = {"strategy": given["query"], "filters": given.get("filters", {})}
-    build(parts.find("tasks", "select"), selection)
+    build(plugins.find("tasks", "select"), selection)
 
 
 def check_first(query: Mapping[str, Any], model: Mapping[str, Any]) -> None:
     """Raise ``ValueError`` if a query cannot choose before any potential has learned something."""
     from aiida_mlal.ml.models.factory import ModelOptions
 
-    strategy, options = parts.make("strategies", query, "first_query"), ModelOptions.parse(model)
-    with within("first_query"), parts.named("strategies", strategy):
+    strategy, options = plugins.make("strategies", query, "first_query"), ModelOptions.parse(model)
+    with within("first_query"), plugins.named("strategies", strategy):
         strategy.check_model(options)
         if strategy.wants_trained or (strategy.wants_uncertainty and options.ensemble == 1):
             raise ValueError(
@@ -528,14 +528,14 @@ def trained_for(given: Mapping[str, Mapping[str, Any]]) -> Any:
 
     usual = ModelOptions.parse(given["model"]).uncertainty
     options = given.get("uncertainty") or (usual and {"name": usual})
-    return parts.make("uncertainties", options, "uncertainty") if options else None
+    return plugins.make("uncertainties", options, "uncertainty") if options else None
 
 
 def measure_for(given: Mapping[str, Mapping[str, Any]]) -> Any:
     """Return the measure of uncertainty unless one is named, or None; ``given`` as above."""
     found = trained_for(given)
     if found is None and given["model"].get("ensemble", 1) > 1:
-        return parts.make("uncertainties", {"name": "force_std"})
+        return plugins.make("uncertainties", {"name": "force_std"})
     return found
 
 
@@ -575,7 +575,7 @@ def elements_of(structures: DatasetData) -> list[str]:
 
 def strategy_of(query: Dict) -> Any:
     """Return the class of the strategy that a query names."""
-    return parts.find("strategies", query["name"])
+    return plugins.find("strategies", query["name"])
 
 
 def codes_of(

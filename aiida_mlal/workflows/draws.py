@@ -15,7 +15,7 @@ from jaxtyping import Int as Integers
 
 from aiida_mlal.data.dataset import DatasetData
 from aiida_mlal.data.selection import SelectionData
-from aiida_mlal.ml import parts, stops
+from aiida_mlal.ml import plugins, stops
 from aiida_mlal.ml.configurations import OK, SITES, UNLABELLED, Configurations
 from aiida_mlal.ml.frames import FINGERPRINT, INDEX, REASON, STATUS
 from aiida_mlal.ml.labelling.checks import FAILED
@@ -215,7 +215,7 @@ def next_n(
 
     ``growth`` is a share of what is known, rounded down. The stops may not allow as many.
     """
-    wanted: int = parts.make("strategies", query).n
+    wanted: int = plugins.make("strategies", query).n
     if growth is not None:  # with a tenth, 31 times: from 100 to 1863
         wanted = max(1, int(growth * state.n_learnable + 1e-9))
     left = stops.allowance(limits, state)

@@ -10,7 +10,7 @@ from aiida.orm import AbstractCode, Dict, List, StructureData, to_aiida_type
 from aiida_mlal import protocols
 from aiida_mlal.data.dataset import DatasetData
 from aiida_mlal.data.structures import STRUCTURES
-from aiida_mlal.ml import parts, stops
+from aiida_mlal.ml import plugins, stops
 from aiida_mlal.ml.configurations import OK, Configurations
 from aiida_mlal.ml.labelling.checks import Limits, check_geometry
 from aiida_mlal.ml.options import build, suggest, within
@@ -190,10 +190,10 @@ class OfflineWorkChain(CampaignWorkChain):
         if recipe not in cls.RECIPES:
             raise ValueError(f"unknown recipe {recipe!r}{suggest(recipe, cls.RECIPES)}")
         inputs = protocols.inputs(recipe, protocol, overrides)
-        if parts.make("simulations", inputs["simulation"], "simulation").moving_cell:
+        if plugins.make("simulations", inputs["simulation"], "simulation").moving_cell:
             inputs = protocols.inputs(recipe, protocol, overrides, "moving_cell")
         inputs["labelling"], asked = labelling_of(labels, overrides.get("labelling"))
-        finals = parts.find("strategies", inputs["query"]["name"]).wants_final  # type: ignore[attr-defined]
+        finals = plugins.find("strategies", inputs["query"]["name"]).wants_final  # type: ignore[attr-defined]
         if finals and isinstance(structure, DatasetData) and "n" not in overrides.get("query", {}):
             inputs["query"]["n"] = max(len(structure), inputs["query"].get("n", 1))
         label = label_inputs(
@@ -332,7 +332,7 @@ class OfflineWorkChain(CampaignWorkChain):
 
     def start_moves(self) -> bool:
         """Return whether the next simulations may begin elsewhere."""
-        kind: Any = parts.find("starts", self.inputs.start["name"])
+        kind: Any = plugins.find("starts", self.inputs.start["name"])
         return bool(self.ctx.going_on and kind.moves)
 
     def move_start(self) -> None:
@@ -372,7 +372,7 @@ def validate(inputs: Mapping[str, Any], ports: PortNamespace) -> str | None:
         _check_options(inputs)
         _check_structures(inputs)
         _check_label(inputs)
-    except (ValueError, parts.PartError) as error:
+    except (ValueError, plugins.PluginError) as error:
         return str(error)
     return None
 
@@ -383,9 +383,9 @@ def _check_options(inputs: Mapping[str, Any]) -> None:
     given = {name: inputs[name].get_dict() for name in OPTIONS if name in inputs}
     simulation = _simulation(inputs)
     check_campaign(inputs, simulation)
-    query = parts.make("strategies", given["query"], "query")
+    query = plugins.make("strategies", given["query"], "query")
     chosen = stops.parse(inputs["stop"].get_list())
-    start = parts.make("starts", inputs["start"].get_dict(), "start")
+    start = plugins.make("starts", inputs["start"].get_dict(), "start")
     if start.moves and not query.wants_final:
         raise ValueError(
             f"start: {inputs['start']['name']!r} goes by labels of the last frames of simulations, "
@@ -394,8 +394,8 @@ def _check_options(inputs: Mapping[str, Any]) -> None:
         )
 
     if not query.wants_final and (watching := _watches_ends(chosen)):
-        name = parts.name_of("stops", type(watching[0]))
-        known = parts.usable("strategies")
+        name = plugins.name_of("stops", type(watching[0]))
+        known = plugins.usable("strategies")
         good = [name for name, strategy in known.items() if strategy.wants_final]
         raise ValueError(
             f"stop {name!r} judges the last frames of simulations, which the query "
@@ -415,7 +415,7 @@ def _check_options(inputs: Mapping[str, Any]) -> None:
         measure = guard.named or measure_for(given)
         guard.check_cell(measure, simulation.moving_cell)
     for i, stop in enumerate(chosen):
-        with within(f"stop[{i}]"), parts.named("stops", stop):
+        with within(f"stop[{i}]"), plugins.named("stops", stop):
             stop.check_cell(measure, simulation.moving_cell)
     watched = guard.select is not None or guard.break_ is not None
     if watched and guard.uncertainty is None and not is_measured(given):
@@ -423,7 +423,7 @@ def _check_options(inputs: Mapping[str, Any]) -> None:
 
 
 def _simulation(inputs: Mapping[str, Any]) -> Simulation:
-    made: Simulation = parts.make("simulations", inputs["simulation"].get_dict(), "simulation")
+    made: Simulation = plugins.make("simulations", inputs["simulation"].get_dict(), "simulation")
     return made
 
 

@@ -11,7 +11,7 @@ from aiida_mlal import protocols
 from aiida_mlal.calculations.evaluate import EvaluateCalculation
 from aiida_mlal.calculations.train import TrainCalculation
 from aiida_mlal.data.dataset import DatasetData
-from aiida_mlal.ml import parts, stops
+from aiida_mlal.ml import plugins, stops
 from aiida_mlal.ml.options import build
 from aiida_mlal.workflows import draws
 from aiida_mlal.workflows.campaign import (
@@ -363,7 +363,7 @@ def validate(inputs: Mapping[str, Any], ports: PortNamespace) -> str | None:
             label = inputs.get("label", {})
             check_label(inputs["labelling"].value, label, DatasetData(some.bare))
             check_known(inputs)
-    except (ValueError, parts.PartError) as error:
+    except (ValueError, plugins.PluginError) as error:
         return str(error)
     return None
 
@@ -401,7 +401,7 @@ def _check_candidates(inputs: Mapping[str, Any]) -> None:
             raise ValueError("evaluate.code: a test set needs a code that compares with it")
     first = 0
     if dataset is None:
-        first = parts.make("strategies", inputs["first_query"].get_dict(), "first_query").n
+        first = plugins.make("strategies", inputs["first_query"].get_dict(), "first_query").n
     kept = build(ValidationOptions, inputs["validation"].get_dict(), "validation").n
     n = len(candidates)
     if first < stops.MANY and first + kept > n:

@@ -9,7 +9,7 @@ from aiida.orm import Bool, Data, Dict, Int, List
 from aiida_mlal.data.dataset import DatasetData
 from aiida_mlal.data.potential import PotentialData
 from aiida_mlal.data.structures import fixed_mask, to_configurations, to_structure
-from aiida_mlal.ml import parts, stops
+from aiida_mlal.ml import plugins, stops
 from aiida_mlal.ml.configurations import OK, UNLABELLED, Configurations
 from aiida_mlal.ml.frames import FINGERPRINT, REASON, STATUS
 from aiida_mlal.ml.labelling.checks import FAILED, UNCONVERGED
@@ -177,7 +177,7 @@ def move_start(
     runs, known = results.get_dict().get("runs", ()), dataset.configurations
     state = stops.State(0, 0, trajectory.configurations, Configurations.empty(), known, runs)
     now = Beginning(structures.configurations, guard.get("trust"))
-    found = parts.make("starts", start.get_dict(), "start").after(now, state)
+    found = plugins.make("starts", start.get_dict(), "start").after(now, state)
     moved: dict[str, Data] = {"structures": DatasetData(found.structures)}
     if found.trust != now.trust:
         moved["simulation"] = Dict({**options, "guard": {**guard, "trust": found.trust}})
@@ -287,6 +287,6 @@ def _affordable(
 ) -> dict[str, Dict]:
     """Return a query for fewer structures, if the stops allow no more."""
     left = room(stop, state)
-    if left is None or not 0 < left < parts.make("strategies", query.get_dict()).n:
+    if left is None or not 0 < left < plugins.make("strategies", query.get_dict()).n:
         return {}
     return {name: Dict({**query.get_dict(), "n": left})}

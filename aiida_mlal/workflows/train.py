@@ -7,7 +7,7 @@ from aiida.engine import ProcessHandlerReport, calcfunction, process_handler
 from aiida.orm import CalcJobNode, Data, Dict, Int
 
 from aiida_mlal.calculations.train import TrainCalculation
-from aiida_mlal.ml import parts
+from aiida_mlal.ml import plugins
 from aiida_mlal.ml.training.options import TrainingOptions
 from aiida_mlal.workflows.restart import TaskBaseWorkChain
 
@@ -74,7 +74,7 @@ def more_carefully(model: Dict, training: Dict, seed: Int) -> dict[str, Data]:
     """Return options with smaller steps, where they have a size, and another seed."""
     options = training.get_dict()
     optimizer = dict(_training(model, options).optimizer)
-    rate = getattr(parts.make("optimizers", optimizer), "learning_rate", None)
+    rate = getattr(plugins.make("optimizers", optimizer), "learning_rate", None)
     if rate is not None:
         optimizer["learning_rate"] = SLOWER * rate
         options["optimizer"] = optimizer

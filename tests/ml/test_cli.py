@@ -9,7 +9,7 @@ from ase.calculators.emt import EMT
 from ase.constraints import FixAtoms
 from click.testing import CliRunner
 
-from aiida_mlal.ml import load_potential, parts
+from aiida_mlal.ml import load_potential, plugins
 from aiida_mlal.ml.cli import mlal
 from aiida_mlal.ml.configurations import Configurations
 
@@ -247,7 +247,7 @@ def test_show_potential(folder):
 
 def test_fit_morse_gives_parameters_of_the_model(folder):
     found = answer("fit-morse", "Cu", "-c", "emt")
-    parts.find("models", "morse").Options(parameters=found)
+    plugins.find("models", "morse").Options(parameters=found)
     model = json.dumps(
         {"architecture": "bpnn", "prior": {"architecture": "morse", "parameters": found}}
     )
@@ -256,7 +256,7 @@ def test_fit_morse_gives_parameters_of_the_model(folder):
 
 def test_info_lists_what_is_installed():
     found = answer("info")
-    assert "final" in found["parts"]["strategies"]
+    assert "final" in found["plugins"]["strategies"]
     assert found["versions"]["aiida-mlal"] == "0.1.0"
 
 

@@ -8,9 +8,9 @@ from ase.build import bulk, fcc100
 from ase.constraints import FixAtoms
 from ase.units import GPa
 
-from aiida_mlal.ml import parts
+from aiida_mlal.ml import plugins
 from aiida_mlal.ml.configurations import Configurations
-from aiida_mlal.ml.parts import PartError
+from aiida_mlal.ml.plugins import PluginError
 from aiida_mlal.ml.simulation.cell import MovingCell
 from aiida_mlal.ml.stops import (
     Agreement,
@@ -186,9 +186,9 @@ def test_wrong_options_are_explained(values, words):
 def test_every_installed_stop_gives_a_verdict():
     path = trajectory()
     now = state(path, labelled(path[[2, 5]]))
-    for name in parts.names("stops"):
+    for name in plugins.names("stops"):
         options = {"n": 3} if name in ("labels", "size") else {}
-        stop = parts.make("stops", {"name": name, **options})
+        stop = plugins.make("stops", {"name": name, **options})
         assert stop.judge(now).reason
 
 
@@ -485,7 +485,7 @@ def test_structures_without_a_good_label_are_not_counted_as_known():
 )
 def test_a_threshold_that_cannot_see_the_cell_is_refused(measure, cell, refused):
     """In a crystal whose forces are zero by symmetry it would be met at once."""
-    measure, cell = parts.make("uncertainties", {"name": measure}), MovingCell(cell)
+    measure, cell = plugins.make("uncertainties", {"name": measure}), MovingCell(cell)
     stop = Uninterrupted(threshold=0.5)
     Uninterrupted().check_cell(measure, cell)
     Uninterrupted(threshold=0.5).check_cell(None, cell)
@@ -506,7 +506,7 @@ class Mistaken(Stop):
 
 @pytest.mark.parametrize("ask", [decide, lambda stops, state: labels_left(stops, 3)])
 def test_a_mistake_in_a_stop_names_the_stop(ask):
-    with pytest.raises(PartError, match="stop 'Mistaken' failed: AttributeError: 'State' object"):
+    with pytest.raises(PluginError, match="stop 'Mistaken' failed: AttributeError: 'State' object"):
         ask([Iterations(9), Mistaken()], State.ahead())
 
 

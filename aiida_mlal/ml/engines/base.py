@@ -12,7 +12,7 @@ from aiida_mlal.ml.surroundings import Surroundings
 if TYPE_CHECKING:
     from ase import Atoms
 
-    from aiida_mlal.ml.fast.verlet import Part
+    from aiida_mlal.ml.fast.verlet import AtomRange
     from aiida_mlal.ml.graph import Graph
 
 EngineName = Literal["auto", "torch", "numba"]
@@ -134,7 +134,7 @@ class Kernel(Protocol):
 
     def add(
         self,
-        part: "Part",
+        part: "AtomRange",
         energies: Float[np.ndarray, "members atoms"],
         forces: Float[np.ndarray, "members images 3"],
         gradients: Float[np.ndarray, "members atoms parameters"] | None = None,

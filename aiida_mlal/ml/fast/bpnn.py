@@ -22,7 +22,7 @@ from aiida_mlal.ml.fast.symmetry_functions import (
     room,
     spread,
 )
-from aiida_mlal.ml.fast.verlet import Part
+from aiida_mlal.ml.fast.verlet import AtomRange
 
 TINY = 1e-300
 """So small that a number's square is not changed by it, unless that is zero."""
@@ -92,7 +92,7 @@ class FastBPNN:
 
     def add(
         self,
-        part: Part,
+        part: AtomRange,
         energies: Float[np.ndarray, "members atoms"],
         forces: Float[np.ndarray, "members images 3"],
         gradients: Float[np.ndarray, "members atoms parameters"] | None = None,

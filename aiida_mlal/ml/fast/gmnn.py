@@ -25,7 +25,7 @@ from aiida_mlal.ml.fast.gaussian_moments import (
 )
 from aiida_mlal.ml.fast.jit import inlined, jit
 from aiida_mlal.ml.fast.simd import W, load, splat, store, vexp
-from aiida_mlal.ml.fast.verlet import Part
+from aiida_mlal.ml.fast.verlet import AtomRange
 
 PORTION = 256
 """How many atoms are handled together, so that their slots stay in the caches."""
@@ -76,7 +76,7 @@ class FastGMNN:
 
     def add(
         self,
-        part: Part,
+        part: AtomRange,
         energies: Float[np.ndarray, "members atoms"],
         forces: Float[np.ndarray, "members images 3"],
         gradients: Float[np.ndarray, "members atoms parameters"] | None = None,

@@ -18,7 +18,7 @@ from aiida_mlal.ml.fast.symmetry_functions import (
     room,
     spread,
 )
-from aiida_mlal.ml.fast.verlet import Part
+from aiida_mlal.ml.fast.verlet import AtomRange
 
 
 class FastGP:
@@ -79,7 +79,7 @@ class FastGP:
 
     def add(
         self,
-        part: Part,
+        part: AtomRange,
         energies: Float[np.ndarray, "members atoms"],
         forces: Float[np.ndarray, "members images 3"],
         gradients: Float[np.ndarray, "members atoms parameters"] | None = None,

@@ -32,7 +32,7 @@ from aiida_mlal.ml.fast.simd import (
     vsum,
 )
 from aiida_mlal.ml.fast.tables import Tables
-from aiida_mlal.ml.fast.verlet import Part
+from aiida_mlal.ml.fast.verlet import AtomRange
 
 Vector = Any
 """W doubles; numba knows the type."""
@@ -67,7 +67,7 @@ class MTPKernel:
 
     def add(
         self,
-        part: Part,
+        part: AtomRange,
         energies: Float[np.ndarray, "members atoms"],
         forces: Float[np.ndarray, "members images 3"],
         gradients: Float[np.ndarray, "members atoms parameters"] | None = None,

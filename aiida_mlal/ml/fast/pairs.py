@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import Float
 
 from aiida_mlal.ml.fast.jit import inlined
-from aiida_mlal.ml.fast.verlet import Part
+from aiida_mlal.ml.fast.verlet import AtomRange
 
 
 class FastPairs:
@@ -31,7 +31,7 @@ class FastPairs:
 
     def add(
         self,
-        part: Part,
+        part: AtomRange,
         energies: Float[np.ndarray, "members atoms"],
         forces: Float[np.ndarray, "members images 3"],
         gradients: Float[np.ndarray, "members atoms parameters"] | None = None,

@@ -16,8 +16,8 @@ from aiida_mlal.ml.surroundings import Surroundings
 class KernelSum:
     """Evaluates a sum of kernels; those with one member are added to all members.
 
-    Neighbour lists are kept between calls. The atoms are divided into parts, by their number
-    alone, and what the parts find is added in their order: no result depends on the number of
+    Neighbour lists are kept between calls. The atoms are divided into ranges, by their number
+    alone, and what the ranges find is added in their order: no result depends on the number of
     threads.
 
     Parameters
@@ -31,7 +31,7 @@ class KernelSum:
     skin
         How much farther than the largest cutoff neighbours are looked for, in Å.
     threads
-        Among how many threads the parts are divided.
+        Among how many threads the ranges are divided.
     """
 
     def __init__(
@@ -82,13 +82,13 @@ class KernelSum:
         species, n = self._species.of(numbers), len(numbers)
         verlet, kernels, n_threads = self.verlet, self.kernels, self._threads.n
         verlet.update(np.array(positions, dtype=float, order="C"), np.asarray(cell), pbc, species)
-        parts = verlet.parts()
+        ranges = verlet.ranges()
         slopes = [_empty(kernel, n) if gradients else None for kernel in kernels]
         found = {}
 
         def run(thread: int) -> None:
-            for p in range(thread, len(parts), n_threads):
-                part = parts[p]
+            for p in range(thread, len(ranges), n_threads):
+                part = ranges[p]
                 for k, kernel in enumerate(kernels):
                     energies = np.zeros((kernel.n_members, len(part.species)))
                     forces = np.zeros((kernel.n_members, *part.positions.shape))
@@ -103,7 +103,7 @@ class KernelSum:
         virial = np.zeros((3, 3))
         for k, kernel in enumerate(kernels):
             folded, strain = np.zeros((kernel.n_members, n, 3)), np.zeros((3, 3))
-            for p, part in enumerate(parts):
+            for p, part in enumerate(ranges):
                 own, images = found[k, p]
                 energies[:, part.atoms] += own
                 for member in range(kernel.n_members):

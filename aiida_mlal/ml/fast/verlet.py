@@ -23,7 +23,7 @@ _jit: Callable[[Callable[..., Any]], Any] = jit()
 
 
 @dataclass(frozen=True, eq=False)
-class Part:
+class AtomRange:
     """Some of the atoms with their neighbours, as if there were no others.
 
     Attributes
@@ -83,7 +83,7 @@ class Verlet:
         self.origin: tuple[np.ndarray, np.ndarray] | None = None
         self._cell, self._pbc = np.zeros((3, 3)), np.zeros(3, bool)
         self._reference = np.zeros((0, 3))
-        self._parts: list[tuple[Part, Int[np.ndarray, " images"] | None]] = []
+        self._ranges: list[tuple[AtomRange, Int[np.ndarray, " images"] | None]] = []
 
     def update(
         self,
@@ -103,23 +103,23 @@ class Verlet:
             self.search(positions, cell, pbc, species)
         return None
 
-    def parts(self) -> list[Part]:
-        """Divide the atoms, into as many parts as their number alone says."""
-        if not self._parts:
+    def ranges(self) -> list[AtomRange]:
+        """Divide the atoms into ranges, as many as their number alone says."""
+        if not self._ranges:
             n = n_parts(len(self.species))
             if n == 1:
-                self._parts = [(self._part(slice(0, len(self.species))), None)]
+                self._ranges = [(self._whole(slice(0, len(self.species))), None)]
             else:
                 cuts = [len(self.species) * t // n // ALIGNED * ALIGNED for t in range(n)]
                 pairs = pairwise([*cuts, len(self.species)])
-                self._parts = [self._some(low, high) for low, high in pairs]
+                self._ranges = [self._some(low, high) for low, high in pairs]
         return [
             part if images is None else replace(part, positions=self.positions[images])
-            for part, images in self._parts
+            for part, images in self._ranges
         ]
 
-    def _part(self, atoms: slice) -> Part:
-        return Part(
+    def _whole(self, atoms: slice) -> AtomRange:
+        return AtomRange(
             atoms,
             self.positions,
             self.owner,
@@ -129,12 +129,12 @@ class Verlet:
             self.n_species,
         )
 
-    def _some(self, low: int, high: int) -> tuple[Part, Int[np.ndarray, " images"]]:
+    def _some(self, low: int, high: int) -> tuple[AtomRange, Int[np.ndarray, " images"]]:
         """Return some of the atoms, and which images belong to them."""
         begin = self.begin[low * self.n_species : high * self.n_species + 1]
         mine = self.neighbours[begin[0] : begin[-1]]
         images, neighbours = _renumber(mine, low, high, len(self.positions))
-        part = Part(
+        part = AtomRange(
             slice(low, high),
             self.positions[images],
             self.owner[images],
@@ -178,7 +178,7 @@ class Verlet:
         )
         self.origin = positions.copy(), self._cell.copy()
         self.builds += 1
-        self._parts = []
+        self._ranges = []
 
 
 def n_parts(n_atoms: int) -> int:

@@ -13,7 +13,7 @@ from ase.data import atomic_numbers, chemical_symbols
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from aiida_mlal.ml import parts
+from aiida_mlal.ml import plugins
 from aiida_mlal.ml.configurations import Configurations
 from aiida_mlal.ml.engines.base import Kernel
 from aiida_mlal.ml.graph import Graph
@@ -94,7 +94,7 @@ class Prepared:
 
     def predict(self, potential: Any) -> Prediction:
         """Predict with the weights that ``potential`` has now, without reference energies."""
-        with parts.named("models", potential, *parts.NUMERICAL):
+        with plugins.named("models", potential, *plugins.NUMERICAL):
             prediction: Prediction = potential.interaction(self.graph)
         return prediction
 
@@ -219,7 +219,7 @@ class Potential(nn.Module, ABC):
 
     def forward(self, graph: Graph) -> Prediction:
         """Predict energies in double precision, forces and stresses in that of the weights."""
-        with parts.named("models", self, *parts.NUMERICAL):
+        with plugins.named("models", self, *plugins.NUMERICAL):
             found = self.interaction(graph)
         return replace(found, energies=self.absolute(graph, found.energies))
 
@@ -479,7 +479,7 @@ def is_able(model: type[Potential], ability: str) -> bool:
 
 def lacking(architecture: str, ability: str) -> ValueError:
     """Return the error of a model that has not one of ``ABILITIES``; it names those that have."""
-    from aiida_mlal.ml.parts import usable  # which know the models of others as well
+    from aiida_mlal.ml.plugins import usable  # which know the models of others as well
 
     made = {name: model for name, model in usable("models").items() if model.Options is not None}
     having = [name for name, model in made.items() if is_able(model, ability)]

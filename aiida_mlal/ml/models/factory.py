@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from aiida_mlal.ml import parts
+from aiida_mlal.ml import plugins
 from aiida_mlal.ml.configurations import Configurations
 from aiida_mlal.ml.models.base import Potential, is_able, lacking
 from aiida_mlal.ml.models.ensemble import Ensemble, member_seed
@@ -98,7 +98,7 @@ class ModelOptions:
     def check_able(self, ability: str) -> None:
         """Raise ``ValueError`` if what is trained has not one of ``ABILITIES``."""
         learner = self.learner()
-        if not is_able(parts.find("models", learner), ability):
+        if not is_able(plugins.find("models", learner), ability):
             raise lacking(learner, ability)
 
     @property
@@ -114,7 +114,7 @@ class ModelOptions:
         """Ends of the names of files, beside ``.safetensors``, that hold such a potential."""
         if self.ensemble > 1 or self.prior is not None:
             return ()
-        found: tuple[str, ...] = parts.find("models", self.architecture["architecture"]).formats  # type: ignore[attr-defined]
+        found: tuple[str, ...] = plugins.find("models", self.architecture["architecture"]).formats  # type: ignore[attr-defined]
         return found
 
     def check(self, elements: Sequence[str]) -> None:
@@ -127,7 +127,7 @@ class ModelOptions:
         """Return options of training, by default those that the architecture declares."""
         if not isinstance(values, Mapping):
             raise ValueError(f"training: expected a mapping of options, got {values!r}")
-        usual = parts.find("models", self.learner()).usual_training  # type: ignore[attr-defined]
+        usual = plugins.find("models", self.learner()).usual_training  # type: ignore[attr-defined]
         return build(TrainingOptions, {**usual, **values}, "training")
 
     def build(
@@ -172,7 +172,7 @@ def _options(values: Mapping[str, Any], where: str) -> tuple[Any, Any]:
     if "architecture" not in values:
         raise ValueError(f"{where}: option 'architecture' is missing, choose from {list(_made())}")
     try:
-        cls: Any = parts.find("models", values["architecture"])
+        cls: Any = plugins.find("models", values["architecture"])
     except ValueError as error:
         raise ValueError(f"{where}: {error}") from error
     if cls.Options is None:
@@ -192,4 +192,4 @@ def _options(values: Mapping[str, Any], where: str) -> tuple[Any, Any]:
 
 def _made() -> dict[str, Any]:
     """Return the potentials that are not made of others, by name."""
-    return {name: cls for name, cls in parts.usable("models").items() if cls.Options is not None}
+    return {name: cls for name, cls in plugins.usable("models").items() if cls.Options is not None}

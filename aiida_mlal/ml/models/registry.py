@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from aiida_mlal.ml import parts
+from aiida_mlal.ml import plugins
 
 if TYPE_CHECKING:
     from aiida_mlal.ml.models.base import Potential
@@ -18,7 +18,7 @@ def restore(description: Mapping[str, Any]) -> "Potential":
         If the architecture is unknown, or cannot be built from this description.
     """
     architecture = description.get("architecture")
-    cls: Any = parts.find("models", architecture)  # type: ignore[arg-type]
+    cls: Any = plugins.find("models", architecture)  # type: ignore[arg-type]
     try:
         potential: Potential = cls.restore(description)
     except (KeyError, TypeError) as error:

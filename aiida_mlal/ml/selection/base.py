@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, ClassVar, NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from aiida_mlal.ml import parts
+from aiida_mlal.ml import plugins
 from aiida_mlal.ml.configurations import Configurations
 from aiida_mlal.ml.frames import IMAGE, RUN, UNCERTAINTY
 
@@ -193,7 +193,7 @@ def measured(query: Query, n: int, uncertainty: str, strategy: str) -> list[Choi
     """Return up to ``n`` structures that the potential is least certain of now, by a measure."""
     if query.potential is None:
         raise ValueError(f"the strategy {strategy!r} needs a potential, and none was given")
-    measure = parts.make("uncertainties", {"name": uncertainty})
+    measure = plugins.make("uncertainties", {"name": uncertainty})
     values = np.full(len(query.pool), np.nan)
     for part, some in query.parts(1000):
         values[query.order[part]] = measure.measure(query.potential, some).values

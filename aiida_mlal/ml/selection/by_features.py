@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 from jaxtyping import Float
 
-from aiida_mlal.ml import parts
+from aiida_mlal.ml import plugins
 from aiida_mlal.ml.features.base import FeatureMap
 from aiida_mlal.ml.selection.base import Choice, Query, Strategy, by_content
 from aiida_mlal.ml.selection.transforms import posterior, scaled
@@ -40,13 +40,13 @@ class ByFeatures(Strategy):
     def __post_init__(self) -> None:
         """Let the feature map judge its options, and refuse a noise of nothing."""
         super().__post_init__()
-        parts.make("features", self.features, "features")
+        plugins.make("features", self.features, "features")
         if self.sigma is not None and not self.sigma > 0:
             raise ValueError(f"expected sigma above 0 or null, got {self.sigma}")
 
     def check_model(self, model: "ModelOptions") -> None:
         """Let the feature map judge the model."""
-        parts.make("features", self.features, "features").check_model(model)
+        plugins.make("features", self.features, "features").check_model(model)
 
     def _choose(self, query: Query, n: int) -> list[Choice]:
         pool, train = self.rows(query)
@@ -64,9 +64,9 @@ class ByFeatures(Strategy):
         They are in single precision, and computed in parts: no more than they is in memory.
         """
         if query.potential is None:
-            name = parts.name_of("strategies", type(self))
+            name = plugins.name_of("strategies", type(self))
             raise ValueError(f"the strategy {name!r} needs a potential, and none was given")
-        maker: FeatureMap = parts.make("features", self.features, "features")
+        maker: FeatureMap = plugins.make("features", self.features, "features")
         labelled = query.train[by_content(query.train.keys)]
         train = maker.matrix(query.potential, labelled)
         transform = scaled(train) if self.sigma is None else posterior(train, self.sigma)

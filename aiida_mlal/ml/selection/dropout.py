@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from aiida_mlal.ml import parts
+from aiida_mlal.ml import plugins
 from aiida_mlal.ml.selection.base import Choice, Query, Strategy, measured
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ class Dropout(Strategy):
 
     def check_model(self, model: "ModelOptions") -> None:
         """Let the measure judge the model."""
-        parts.make("uncertainties", {"name": self.uncertainty}).check_model(model)
+        plugins.make("uncertainties", {"name": self.uncertainty}).check_model(model)
 
     def _choose(self, query: Query, n: int) -> list[Choice]:
         return measured(query, n, self.uncertainty, "dropout")

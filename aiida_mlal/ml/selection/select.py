@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from jaxtyping import Int
 
-from aiida_mlal.ml import parts
+from aiida_mlal.ml import plugins
 from aiida_mlal.ml.configurations import UNLABELLED, Configurations
 from aiida_mlal.ml.frames import FINGERPRINT, INDEX, REASON, STATUS
 from aiida_mlal.ml.options import as_dict
@@ -94,7 +94,7 @@ class Selection:
     @property
     def _strategy(self) -> Any:
         """The class of the strategy; None where it is not installed."""
-        return parts.usable("strategies").get(str(self.strategy.get("name")))
+        return plugins.usable("strategies").get(str(self.strategy.get("name")))
 
     def as_dict(self) -> dict[str, Any]:
         """Return JSON values."""
@@ -143,7 +143,7 @@ def select(
         If the strategy cannot choose, such as for elements that the potential does not know.
     """
     if isinstance(strategy, Mapping):
-        chooser: Strategy = parts.make("strategies", strategy, "strategy")
+        chooser: Strategy = plugins.make("strategies", strategy, "strategy")
     else:
         chooser = strategy
     if filters is None:
@@ -162,7 +162,7 @@ def select(
         seed=seed,
         potential=potential,
     )
-    with parts.named("strategies", chooser):
+    with plugins.named("strategies", chooser):
         choices = chooser.choose(query)
     keys = pool.keys
     return Selection(
@@ -178,7 +178,7 @@ def select(
         rejected=[{"index": r.index, "key": keys[r.index], "reason": r.reason} for r in rejections],
         n_pool=len(pool),
         n_train=len(train),
-        strategy={"name": parts.name_of("strategies", type(chooser)), **as_dict(chooser)},
+        strategy={"name": plugins.name_of("strategies", type(chooser)), **as_dict(chooser)},
         filters=as_dict(filters),
         seed=seed,
         message="; ".join(

@@ -11,7 +11,7 @@ import numpy as np
 from ase import Atoms
 from ase.stress import voigt_6_to_full_3x3_stress
 
-from aiida_mlal.ml import parts
+from aiida_mlal.ml import plugins
 from aiida_mlal.ml.configurations import Configurations
 from aiida_mlal.ml.options import as_dict
 from aiida_mlal.ml.simulation.cell import FIXED, MovingCell, travelled
@@ -242,7 +242,7 @@ class Simulation(ABC):
             )
             interruption: BaseException | None = None
             try:
-                with parts.named("simulations", self, *parts.NUMERICAL):
+                with plugins.named("simulations", self, *plugins.NUMERICAL):
                     ending = self.simulate(potential, start, measure, record)
             except BaseException as error:
                 interruption, ending = error, Ending(INTERRUPTED, str(error))

@@ -8,7 +8,7 @@ import numpy as np
 from ase.data import chemical_symbols, covalent_radii
 from jaxtyping import Bool, Float, Int
 
-from aiida_mlal.ml import parts
+from aiida_mlal.ml import plugins
 from aiida_mlal.ml.options import within
 from aiida_mlal.ml.simulation.cell import MovingCell
 
@@ -112,7 +112,7 @@ class Guard:
         """Refuse limits that nothing or everything fulfils, and an unknown measure."""
         largest = np.inf
         if self.uncertainty is not None:
-            largest = parts.make("uncertainties", self.uncertainty, "uncertainty").largest
+            largest = plugins.make("uncertainties", self.uncertainty, "uncertainty").largest
         for name in ("select", "break_", "min_distance", "max_force", "trust"):
             value = getattr(self, name)
             if value is not None and not value > 0:
@@ -136,7 +136,7 @@ class Guard:
         """The measure that is named, if one is."""
         if self.uncertainty is None:
             return None
-        found: Uncertainty = parts.make("uncertainties", self.uncertainty, "guard.uncertainty")
+        found: Uncertainty = plugins.make("uncertainties", self.uncertainty, "guard.uncertainty")
         return found
 
     def check_model(self, model: "ModelOptions", trained: "Uncertainty | None") -> None:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from aiida_mlal.ml import load_potential, parts
+from aiida_mlal.ml import load_potential, plugins
 from aiida_mlal.ml.configurations import Configurations
 from aiida_mlal.ml.formats.files import check_target, load, write
 from aiida_mlal.ml.formats.labels import LabelKeys
@@ -55,7 +55,7 @@ class Evaluate(Task):
     def __post_init__(self) -> None:
         """Let the measure judge its options."""
         if self.uncertainty is not None:
-            parts.make("uncertainties", self.uncertainty, "uncertainty")
+            plugins.make("uncertainties", self.uncertainty, "uncertainty")
 
     def run(self) -> dict[str, Any]:
         """Predict, compare, and write."""
@@ -71,7 +71,7 @@ class Evaluate(Task):
         told: dict[str, Any] = {}
         kept = dataset.with_predictions(predicted) if self.keep_labels else predicted
         if self.uncertainty is not None:
-            measure: Uncertainty = parts.make("uncertainties", self.uncertainty, "uncertainty")
+            measure: Uncertainty = plugins.make("uncertainties", self.uncertainty, "uncertainty")
             measured = measure.measure(potential, dataset)
             told = {"uncertainty": self._compare(measure, measured, dataset, predicted)}
             kept = measured.attach(kept)

@@ -15,7 +15,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from aiida_mlal.ml import parts
+from aiida_mlal.ml import plugins
 from aiida_mlal.ml.options import as_dict, build
 from aiida_mlal.ml.tasks.base import (
     DIVERGED,
@@ -45,14 +45,14 @@ def parse(values: Any) -> Task:
     """
     if not isinstance(values, Mapping) or "task" not in values:
         raise ValueError(
-            f"expected a mapping with 'task', one of {parts.names('tasks')}, and its options"
+            f"expected a mapping with 'task', one of {plugins.names('tasks')}, and its options"
         )
     options = {key: value for key, value in values.items() if key not in ("task", "version")}
     if values.get("version", VERSION) != VERSION:
         raise ValueError(
             f"the task has format version {values['version']!r}, this release reads {VERSION}"
         )
-    task: Task = build(parts.find("tasks", str(values["task"])), options)
+    task: Task = build(plugins.find("tasks", str(values["task"])), options)
     return task
 
 
@@ -104,7 +104,7 @@ def execute(values: Any) -> dict[str, Any]:
         status, message, found = OUT_OF_MEMORY, str(error) or "not enough memory", _computed(error)
     except Interrupted as error:
         status, message, found = INTERRUPTED, str(error), _computed(error)
-    except parts.PartError as error:
+    except plugins.PluginError as error:
         traceback.print_exc()
         status, message, found = INTERNAL_ERROR, str(error), _computed(error)
     except Exception as error:

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
-from aiida_mlal.ml import load_potential, parts
+from aiida_mlal.ml import load_potential, plugins
 from aiida_mlal.ml.configurations import Configurations
 from aiida_mlal.ml.formats.files import check_target, load_together, write
 from aiida_mlal.ml.formats.labels import LabelKeys
@@ -61,7 +61,7 @@ class Select(Task):
     def __post_init__(self) -> None:
         """Let the strategy and the filters judge their options."""
         check_seed(self.seed)
-        parts.make("strategies", self.strategy, "strategy")
+        plugins.make("strategies", self.strategy, "strategy")
         self._filters()
 
     def run(self) -> dict[str, Any]:
@@ -84,7 +84,7 @@ class Select(Task):
         selection = select(
             pool,
             train,
-            parts.make("strategies", self.strategy, "strategy"),
+            plugins.make("strategies", self.strategy, "strategy"),
             self._filters(),
             self.seed,
             potential,

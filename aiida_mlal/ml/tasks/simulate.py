@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from aiida_mlal.ml import load_potential, parts
+from aiida_mlal.ml import load_potential, plugins
 from aiida_mlal.ml.formats.files import check_target, load, write
 from aiida_mlal.ml.options import as_dict, within
 from aiida_mlal.ml.tasks.base import Progress, Task
@@ -56,11 +56,11 @@ class Simulate(Task):
             raise ValueError(
                 f"expected checkpoint_seconds of 0 or more, got {self.checkpoint_seconds}"
             )
-        parts.make("simulations", self.simulation, "simulation")
+        plugins.make("simulations", self.simulation, "simulation")
 
     def run(self) -> dict[str, Any]:
         """Simulate, and write all frames of all runs."""
-        simulation = parts.make("simulations", self.simulation, "simulation")
+        simulation = plugins.make("simulations", self.simulation, "simulation")
         from aiida_mlal.ml.formats import potentials
 
         check_target(self.output)

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from aiida_mlal.ml import parts
+from aiida_mlal.ml import plugins
 from aiida_mlal.ml.configurations import Configurations
 from aiida_mlal.ml.formats.files import load, only_numbers
 from aiida_mlal.ml.formats.files import types as types_of
@@ -91,7 +91,7 @@ class Train(Task):
                 f"of the training set can be one, got {options.validation:g}"
             )
         if self.uncertainty is not None:
-            measure = parts.make("uncertainties", self.uncertainty, "uncertainty")
+            measure = plugins.make("uncertainties", self.uncertainty, "uncertainty")
             with within("uncertainty"):
                 measure.check_model(model)
             if measure.wants_held_out and self.validation is None and not options.validation:

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from ase.data import chemical_symbols
 
-from aiida_mlal.ml import parts
+from aiida_mlal.ml import plugins
 from aiida_mlal.ml.graph import Graph
 from aiida_mlal.ml.models.base import Potential
 from aiida_mlal.ml.models.registry import restore
@@ -176,7 +176,7 @@ class Loop:
     ) -> Tried:
         """Fit from the weights that the potential has, those of the seed ``first``."""
         learner = self.problem.potential
-        optimizer = parts.make("optimizers", self.options.optimizer, "optimizer")
+        optimizer = plugins.make("optimizers", self.options.optimizer, "optimizer")
         tolerance = self.options.tolerance
         if tolerance is None:
             tolerance = optimizer.TOLERANCE
@@ -237,7 +237,7 @@ class Loop:
 
 
 def _epochs(optimizer: Optimizer, problem: Problem, epochs: int, seed: int) -> Iterator[float]:
-    with parts.named("optimizers", optimizer, *parts.NUMERICAL):
+    with plugins.named("optimizers", optimizer, *plugins.NUMERICAL):
         yield from optimizer.run(problem, epochs, seed)
 
 

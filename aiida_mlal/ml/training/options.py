@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from math import inf
 from typing import Any, Literal
 
-from aiida_mlal.ml import parts
+from aiida_mlal.ml import plugins
 
 
 @dataclass(frozen=True)
@@ -115,4 +115,4 @@ class TrainingOptions:
             raise ValueError(f"expected an unexplained share above 0, got {self.unexplained}")
         if self.threads < 1:
             raise ValueError(f"expected one thread or more, got {self.threads}")
-        parts.make("optimizers", self.optimizer, "optimizer")
+        plugins.make("optimizers", self.optimizer, "optimizer")

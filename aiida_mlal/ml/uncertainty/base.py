@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Float
 from torch import Tensor
 
-from aiida_mlal.ml import parts
+from aiida_mlal.ml import plugins
 from aiida_mlal.ml.configurations import Configurations
 from aiida_mlal.ml.engines.base import Evaluation
 from aiida_mlal.ml.frames import UNCERTAINTIES, UNCERTAINTY
@@ -200,7 +200,7 @@ class Uncertainty(ABC):
 
         The domain is that of the structures that the potential has learned from, see ``Domain``.
         """
-        with parts.named("uncertainties", self, *parts.NUMERICAL):
+        with plugins.named("uncertainties", self, *plugins.NUMERICAL):
             found = [
                 self.of(potential, potential.graph(configurations[start : start + batch]))
                 for start in range(0, len(configurations), batch)

@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Int
 from torch.utils.weak import WeakIdKeyDictionary
 
-from aiida_mlal.ml import parts
+from aiida_mlal.ml import plugins
 from aiida_mlal.ml.configurations import Configurations
 from aiida_mlal.ml.engines.base import Evaluation
 from aiida_mlal.ml.graph import Graph
@@ -72,7 +72,7 @@ class Calibrated(Uncertainty):
 
     def __post_init__(self) -> None:
         """Let the other measure judge its options."""
-        parts.make("uncertainties", self.base, "base")
+        plugins.make("uncertainties", self.base, "base")
         if self.base["name"] == "calibrated":
             raise ValueError("base: expected one that is not calibrated yet")
         if not 0 < self.level < 1:
@@ -85,7 +85,7 @@ class Calibrated(Uncertainty):
     @property
     def inner(self) -> Uncertainty:
         """The other measure."""
-        found: Uncertainty = parts.make("uncertainties", self.base, "base")
+        found: Uncertainty = plugins.make("uncertainties", self.base, "base")
         return found
 
     @property

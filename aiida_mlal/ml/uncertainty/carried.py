@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from aiida_mlal.ml import parts
+from aiida_mlal.ml import plugins
 from aiida_mlal.ml.configurations import Configurations
 from aiida_mlal.ml.uncertainty.extras import to_tensor, to_text
 
@@ -35,7 +35,7 @@ def carry(
     held_out
         Those, perhaps among them, that were not learned from.
     """
-    measure: Uncertainty = parts.make("uncertainties", options, "uncertainty")
+    measure: Uncertainty = plugins.make("uncertainties", options, "uncertainty")
     fitted = measure.fitted(potential, train, held_out)
     said = json.dumps(dict(options), sort_keys=True)
     extras = {**fitted.extras, NAME: to_tensor(said)}
@@ -57,7 +57,7 @@ def measure_of(potential: "Potential", structures: Configurations) -> "Uncertain
     if NAME in potential.extras:
         options = json.loads(to_text(potential.extras[NAME]))
         return _make(options)
-    known = parts.usable("uncertainties")
+    known = plugins.usable("uncertainties")
     carried = [name for name, kind in known.items() if kind.is_carried_by(potential)]
     if carried:
         return _make({"name": carried[0]})
@@ -71,10 +71,10 @@ def why_none() -> str:
     return (
         "a single potential has none unless it was trained for one: train with the model option "
         "'ensemble' of 2 or more, or a moment tensor potential, or with one of "
-        f"{parts.names('uncertainties')} as the option 'uncertainty'"
+        f"{plugins.names('uncertainties')} as the option 'uncertainty'"
     )
 
 
 def _make(options: Mapping[str, Any]) -> "Uncertainty":
-    measure: Uncertainty = parts.make("uncertainties", options)
+    measure: Uncertainty = plugins.make("uncertainties", options)
     return measure

@@ -12,7 +12,7 @@ from aiida_mlal.data.dataset import DatasetData
 from aiida_mlal.ml.frames import FINGERPRINT
 from aiida_mlal.ml.labelling.fingerprint import fit_together
 from aiida_mlal.ml.options import suggest
-from aiida_mlal.ml.parts import load, place
+from aiida_mlal.ml.plugins import load, place
 from aiida_mlal.workflows.labelling.base import check_interface
 from aiida_mlal.workflows.ports import check_inputs, check_names, names
 

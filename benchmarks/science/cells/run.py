@@ -24,7 +24,7 @@ from ase.build import bulk
 from ase.calculators.emt import EMT
 
 from aiida_mlal import protocols
-from aiida_mlal.ml import parts, stops
+from aiida_mlal.ml import plugins, stops
 from aiida_mlal.ml.configurations import OK, Configurations
 from aiida_mlal.ml.models.factory import ModelOptions
 from aiida_mlal.ml.options import build
@@ -117,8 +117,8 @@ def campaign(start: Atoms, calculator, settings: dict, seed: int) -> dict:
     structures = Configurations.from_ase(start)
     model = ModelOptions.parse(settings["model"])
     training = build(TrainingOptions, settings["training"])
-    simulation = parts.make("simulations", settings["simulation"])
-    strategy = parts.make("strategies", settings["query"])
+    simulation = plugins.make("simulations", settings["simulation"])
+    strategy = plugins.make("strategies", settings["query"])
     criteria = stops.parse(settings["stop"])
     dataset, rows = oracle(structures), []
     while True:

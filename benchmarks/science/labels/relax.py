@@ -25,7 +25,7 @@ from ase.optimize import BFGS, BFGSLineSearch, GPMin
 from systems import systems
 
 from aiida_mlal import protocols
-from aiida_mlal.ml import parts
+from aiida_mlal.ml import plugins
 from aiida_mlal.ml.configurations import Configurations
 from aiida_mlal.ml.frames import PREDICTED_ENERGY
 from aiida_mlal.ml.models.factory import ModelOptions
@@ -86,9 +86,9 @@ def learned(start: Atoms, inner: Calculator, protocol: str, tell: bool) -> tuple
     """Return how many labels a protocol needs, and the energy that it ends with."""
     given = protocols.inputs(protocol)
     options = ModelOptions.parse(given["model"])
-    rule = parts.make("starts", given.get("start", {"name": "given"}))
+    rule = plugins.make("starts", given.get("start", {"name": "given"}))
     training = options.training(given["training"])
-    simulation = parts.make("simulations", given["simulation"])
+    simulation = plugins.make("simulations", given["simulation"])
     begun = Beginning(Configurations.from_ase(start).bare, simulation.guard.trust)
     counted, frames, potential = Counted(inner), Configurations.empty(), None
     now, trajectory, runs = begun.structures, Configurations.empty(), []

@@ -24,7 +24,7 @@ from ase.calculators.emt import EMT
 from ase.constraints import FixAtoms
 from ase.optimize import BFGS, BFGSLineSearch, GPMin
 
-from aiida_mlal.ml import parts, stops
+from aiida_mlal.ml import plugins, stops
 from aiida_mlal.ml.configurations import Configurations
 from aiida_mlal.ml.labelling.calculators import CalculatorOptions
 from aiida_mlal.ml.labelling.label import label
@@ -127,8 +127,8 @@ def campaign(settings: dict, rattle: float, seed: int) -> dict:
         ModelOptions.parse(settings["model"]),
         build(TrainingOptions, settings["training"]),
     )
-    simulation = parts.make("simulations", settings["simulation"])
-    strategy = parts.make("strategies", settings["query"])
+    simulation = plugins.make("simulations", settings["simulation"])
+    strategy = plugins.make("strategies", settings["query"])
     criteria = stops.parse(settings["stop"])
     dataset, rows = label(start, oracle), []
     while True:

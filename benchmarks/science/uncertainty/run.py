@@ -25,7 +25,7 @@ from ase import Atoms
 from ase.calculators.singlepoint import SinglePointCalculator
 from scipy.stats import spearmanr
 
-from aiida_mlal.ml import parts
+from aiida_mlal.ml import plugins
 from aiida_mlal.ml.configurations import Configurations
 from aiida_mlal.ml.formats.files import read
 from aiida_mlal.ml.models.factory import ModelOptions
@@ -111,7 +111,7 @@ def one(name: str, model: str, seed: int) -> dict:
     trained = potential.extras
     without = {key: value for key, value in trained.items() if not key.startswith("domain.")}
     for given in MODELS[model][1]:
-        measure = parts.make("uncertainties", given)
+        measure = plugins.make("uncertainties", given)
         said = {}
         for domain, extras in (("without", without), ("with", trained)):
             if domain == "without" or measure.has_domain:

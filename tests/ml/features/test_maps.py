@@ -5,7 +5,7 @@ import pytest
 import torch
 from ase.build import molecule
 
-from aiida_mlal.ml import parts
+from aiida_mlal.ml import plugins
 from aiida_mlal.ml.configurations import Configurations
 from aiida_mlal.ml.features.gradient import Gradient
 from aiida_mlal.ml.models.factory import ModelOptions
@@ -56,19 +56,19 @@ def potential(request):
 
 
 def test_every_map_of_the_package_is_here():
-    assert {options["name"] for options in MAPS.values()} == set(parts.names("features"))
+    assert {options["name"] for options in MAPS.values()} == set(plugins.names("features"))
 
 
 @pytest.mark.parametrize("options", MAPS.values(), ids=MAPS)
 def test_rows_belong_to_structures_not_to_their_company(potential, options):
     if options["name"] == "last_layer" and potential.describe()["architecture"] == "mtp":
         pytest.skip("has no last layer")
-    maker, some = parts.make("features", options), structures()
+    maker, some = plugins.make("features", options), structures()
     together = maker.matrix(potential, some)
     order = [3, 1, 5]
     np.testing.assert_allclose(maker.matrix(potential, some[order]), together[order], atol=1e-10)
     assert (np.linalg.norm(together, axis=1) > 0).all()
-    averaged = parts.make("features", {**options, "per_atom": True}).matrix(potential, some)
+    averaged = plugins.make("features", {**options, "per_atom": True}).matrix(potential, some)
     np.testing.assert_allclose(averaged, together / some.counts[:, None])
 
 
@@ -138,10 +138,10 @@ def test_features_without_derivatives_are_those_with(name):
 
 def test_what_a_model_does_not_have_is_said():
     with pytest.raises(ValueError, match=r"'mtp' has no last layer.*'bpnn', 'gmnn'"):
-        parts.make("features", {"name": "last_layer"}).matrix(build("mtp"), structures())
+        plugins.make("features", {"name": "last_layer"}).matrix(build("mtp"), structures())
     morse = ModelOptions.parse({"architecture": "morse"}).build(["C", "H", "O"], 0)
     with pytest.raises(ValueError, match="'morse' has no descriptors of atoms"):
-        parts.make("features", {"name": "descriptor"}).matrix(morse, structures())
+        plugins.make("features", {"name": "descriptor"}).matrix(morse, structures())
     with pytest.raises(ValueError, match="'morse' has no weights"):
         Gradient().matrix(morse, structures())
 
@@ -151,7 +151,7 @@ def test_features_that_are_no_numbers_are_named():
     with torch.no_grad():
         potential.scale.fill_(torch.nan)
     with pytest.raises(ValueError, match="features of 6 structures are not finite"):
-        parts.make("features", {"name": "last_layer"}).matrix(potential, structures())
+        plugins.make("features", {"name": "last_layer"}).matrix(potential, structures())
 
 
 def test_a_size_of_nothing_is_refused():

@@ -11,7 +11,7 @@ from ase import Atoms
 from ase.build import bulk, molecule
 from scipy.spatial.transform import Rotation
 
-from aiida_mlal.ml import parts
+from aiida_mlal.ml import plugins
 from aiida_mlal.ml.configurations import Configurations
 from aiida_mlal.ml.models.checkpoint import Checkpoint
 from aiida_mlal.ml.models.factory import ModelOptions
@@ -149,8 +149,8 @@ def assert_same(one, other, rtol=1e-10, atol=1e-11):
 def test_every_potential_of_the_package_is_here():
     ours = {
         name
-        for name in parts.names("models")
-        if parts.find("models", name).__module__.startswith("aiida_mlal.")
+        for name in plugins.names("models")
+        if plugins.find("models", name).__module__.startswith("aiida_mlal.")
     }
     assert {name.split()[0] for name in POTENTIALS} == ours
 

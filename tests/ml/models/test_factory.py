@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from aiida_mlal.ml import parts
+from aiida_mlal.ml import plugins
 from aiida_mlal.ml.models.bpnn import BPNN
 from aiida_mlal.ml.models.ensemble import Ensemble
 from aiida_mlal.ml.models.factory import ModelOptions, single
@@ -83,9 +83,9 @@ NEEDED = {"ase": {"calculator": {"name": "emt"}}}
 """Options without a default."""
 
 
-@pytest.mark.parametrize("name", parts.names("models"))
+@pytest.mark.parametrize("name", plugins.names("models"))
 def test_models_say_whether_they_have_weights(name):
-    kind = parts.find("models", name)
+    kind = plugins.find("models", name)
     if kind.Options is not None:
         potential = single({"architecture": name, **NEEDED.get(name, {})}, ["C", "Cu"], seed=0)
         assert bool(list(potential.parameters())) == kind.is_learned

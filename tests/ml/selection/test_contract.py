@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from ase.build import molecule
 
-from aiida_mlal.ml import parts
+from aiida_mlal.ml import plugins
 from aiida_mlal.ml.configurations import Configurations
 from aiida_mlal.ml.models.factory import ModelOptions
 from aiida_mlal.ml.selection.filters import Filters
@@ -76,14 +76,14 @@ def options(request):
 
 @pytest.fixture
 def kind(options):
-    return parts.find("strategies", options["name"])
+    return plugins.find("strategies", options["name"])
 
 
 def test_every_strategy_of_the_package_is_here():
     ours = {
         name
-        for name in parts.names("strategies")
-        if parts.find("strategies", name).__module__.startswith("aiida_mlal.")
+        for name in plugins.names("strategies")
+        if plugins.find("strategies", name).__module__.startswith("aiida_mlal.")
     }
     assert {name.split()[0] for name in STRATEGIES} == ours
 
@@ -159,7 +159,7 @@ def test_filtered_structures_are_not_chosen(options, potential, train):
 
 def test_at_least_one_is_wanted(options):
     with pytest.raises(ValueError, match="above 0, got 0"):
-        parts.make("strategies", {**options, "n": 0})
+        plugins.make("strategies", {**options, "n": 0})
 
 
 def test_elements_that_the_potential_does_not_know_are_named(options, potential, train):
@@ -189,9 +189,9 @@ def test_a_model_without_what_is_looked_at_is_known_by_its_options(options, kind
         select(pool, water(2, seed=1), options, OFF, potential=told.build(pool.elements, 0))
     except ValueError as error:
         with pytest.raises(ValueError, match=re.escape(str(error))):
-            parts.make("strategies", options).check_model(told)
+            plugins.make("strategies", options).check_model(told)
     else:
-        parts.make("strategies", options).check_model(told)
+        plugins.make("strategies", options).check_model(told)
 
 
 def test_positions_that_are_no_numbers_are_filtered_or_refused(options, potential, train):

@@ -6,7 +6,7 @@ import pytest
 from ase import Atoms
 from ase.build import bulk
 
-from aiida_mlal.ml import parts
+from aiida_mlal.ml import plugins
 from aiida_mlal.ml.configurations import Configurations
 from aiida_mlal.ml.models.ensemble import Ensemble
 from aiida_mlal.ml.models.factory import single
@@ -180,9 +180,9 @@ def test_record_is_json_and_complete(pool):
 
 def test_wrong_names_are_explained():
     with pytest.raises(ValueError, match="did you mean 'final'"):
-        parts.make("strategies", {"name": "finale"})
+        plugins.make("strategies", {"name": "finale"})
     with pytest.raises(ValueError, match="unknown option 'm'"):
-        parts.make("strategies", {"name": "final", "m": 2})
+        plugins.make("strategies", {"name": "final", "m": 2})
 
 
 def test_the_pool_or_the_training_set_with_strange_elements_is_named():

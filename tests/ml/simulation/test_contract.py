@@ -6,7 +6,7 @@ from ase import Atoms
 from ase.build import bulk, fcc100
 from ase.constraints import FixAtoms, FixCartesian
 
-from aiida_mlal.ml import parts
+from aiida_mlal.ml import plugins
 from aiida_mlal.ml.configurations import Configurations
 from aiida_mlal.ml.models.factory import ModelOptions
 from aiida_mlal.ml.options import as_dict, build
@@ -15,9 +15,9 @@ from aiida_mlal.ml.simulation.base import Simulation
 REASONS = {"converged", "max_steps", "uncertain", "unphysical"}
 
 
-@pytest.fixture(params=parts.names("simulations"))
+@pytest.fixture(params=plugins.names("simulations"))
 def simulation(request):
-    return parts.make("simulations", {"name": request.param})
+    return plugins.make("simulations", {"name": request.param})
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ from aiida_mlal.ml.calculator import MLCalculator
 from aiida_mlal.ml.configurations import Configurations
 from aiida_mlal.ml.models.ensemble import Ensemble
 from aiida_mlal.ml.models.factory import single
-from aiida_mlal.ml.parts import PartError
+from aiida_mlal.ml.plugins import PluginError
 from aiida_mlal.ml.simulation import recorder
 from aiida_mlal.ml.simulation.base import Simulation, follow
 from aiida_mlal.ml.simulation.guard import Guard
@@ -93,7 +93,7 @@ def test_memory_does_not_grow_with_the_number_of_steps(monkeypatch):
 
 @pytest.mark.parametrize(
     ("error", "raised"),
-    [(KeyboardInterrupt, KeyboardInterrupt), (MemoryError, MemoryError), (TypeError, PartError)],
+    [(KeyboardInterrupt, KeyboardInterrupt), (MemoryError, MemoryError), (TypeError, PluginError)],
 )
 def test_what_was_recorded_survives_any_exception(error, raised):
     def stop(**values):

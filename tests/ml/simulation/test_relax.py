@@ -12,14 +12,14 @@ from ase.constraints import FixAtoms, FixCartesian
 from ase.optimize import BFGS
 from ase.units import GPa
 
-from aiida_mlal.ml import parts
+from aiida_mlal.ml import plugins
 from aiida_mlal.ml.calculator import MLCalculator
 from aiida_mlal.ml.configurations import Configurations
 from aiida_mlal.ml.models.base import Potential
 from aiida_mlal.ml.models.ensemble import Ensemble
 from aiida_mlal.ml.models.factory import single
 from aiida_mlal.ml.models.morse import morse_table
-from aiida_mlal.ml.parts import PartError
+from aiida_mlal.ml.plugins import PluginError
 from aiida_mlal.ml.simulation.base import Run, Simulation, follow
 from aiida_mlal.ml.simulation.cell import MovingCell
 from aiida_mlal.ml.simulation.guard import Guard
@@ -356,13 +356,13 @@ def test_a_failing_step_ends_the_run_and_keeps_the_frames(act, message):
     [
         (KeyboardInterrupt("stop"), KeyboardInterrupt),
         (MemoryError("full"), MemoryError),
-        (TypeError("bug"), PartError),
+        (TypeError("bug"), PluginError),
     ],
 )
 def test_what_ends_everything_carries_what_was_computed(error, raised):
     """A mistake in a model comes with its name."""
     start = Configurations.from_ase([Atoms("Cu"), dimer(3.5)])
-    words = "^model 'Strange' failed: TypeError: bug$" if raised is PartError else str(error)
+    words = "^model 'Strange' failed: TypeError: bug$" if raised is PluginError else str(error)
     with pytest.raises(raised, match=words) as caught:
         Relax().run(Strange(fail(error), 3.0), start)
     computed = caught.value.computed
@@ -444,14 +444,14 @@ def test_a_single_potential_has_no_uncertainty():
 )
 def test_wrong_options_are_refused(options, message):
     with pytest.raises(ValueError, match=message):
-        parts.make("simulations", {"name": "relax", **options}, "simulation")
+        plugins.make("simulations", {"name": "relax", **options}, "simulation")
 
 
 def test_options_are_built_without_torch():
     """But for those of a measure of uncertainty."""
     code = (
-        "import sys; from aiida_mlal.ml import parts; "
-        "parts.make('simulations', {'name': 'relax', 'guard': {'break': 1.0}}); "
+        "import sys; from aiida_mlal.ml import plugins; "
+        "plugins.make('simulations', {'name': 'relax', 'guard': {'break': 1.0}}); "
         "sys.exit('torch' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from aiida_mlal.ml import parts
+from aiida_mlal.ml import plugins
 from aiida_mlal.ml.options import suggest
 from aiida_mlal.ml.tasks import runner
 from aiida_mlal.ml.tasks.base import STATUSES, Interrupted, Progress, Task, plain, write_json
@@ -39,9 +39,9 @@ class Trouble(Task):
 
 @pytest.fixture(autouse=True)
 def trouble(monkeypatch):
-    find = parts.find
+    find = plugins.find
     monkeypatch.setattr(
-        parts, "find", lambda group, name: Trouble if name == "trouble" else find(group, name)
+        plugins, "find", lambda group, name: Trouble if name == "trouble" else find(group, name)
     )
 
 
@@ -197,7 +197,7 @@ SLEEPER = """
 import multiprocessing, sys, time
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
-from aiida_mlal.ml import parts
+from aiida_mlal.ml import plugins
 from aiida_mlal.ml.tasks.base import Task
 from aiida_mlal.ml.tasks.runner import run_file
 
@@ -213,7 +213,7 @@ class Sleep(Task):
             list(pool.map(time.sleep, [60] * 2 * self.workers))
         return {}
 
-parts.find = lambda group, name: Sleep
+plugins.find = lambda group, name: Sleep
 sys.exit(run_file(sys.argv[1]))
 """
 
@@ -259,5 +259,5 @@ def test_execute_says_the_same_in_a_thread():
 
 def test_runner_has_no_task_of_its_own():
     tasks = {"evaluate", "grade", "label", "select", "simulate", "train"}
-    assert set(parts.names("tasks")) == tasks
+    assert set(plugins.names("tasks")) == tasks
     assert runner.VERSION == 1

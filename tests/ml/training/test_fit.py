@@ -10,7 +10,7 @@ from ase import Atoms
 from ase.build import bulk
 from ase.calculators.emt import EMT
 
-from aiida_mlal.ml import parts
+from aiida_mlal.ml import plugins
 from aiida_mlal.ml.configurations import Configurations
 from aiida_mlal.ml.metrics import errors
 from aiida_mlal.ml.models.checkpoint import Checkpoint
@@ -184,7 +184,7 @@ class Scripted(Optimizer):
 @pytest.fixture
 def scripted(monkeypatch):
     def use(*losses):
-        monkeypatch.setattr(parts, "make", lambda *_: Scripted(losses))
+        monkeypatch.setattr(plugins, "make", lambda *_: Scripted(losses))
 
     return use
 

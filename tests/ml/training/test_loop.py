@@ -9,7 +9,7 @@ from ase import Atoms
 from ase.build import bulk
 from ase.calculators.emt import EMT
 
-from aiida_mlal.ml import parts
+from aiida_mlal.ml import plugins
 from aiida_mlal.ml.configurations import Configurations
 from aiida_mlal.ml.formats.files import read
 from aiida_mlal.ml.models.checkpoint import Checkpoint
@@ -139,7 +139,7 @@ CALLS: list[int] = []
 def scripted(monkeypatch):
     def use(*scripts):
         CALLS.clear()
-        monkeypatch.setattr(parts, "make", lambda *_: Scripted(scripts))
+        monkeypatch.setattr(plugins, "make", lambda *_: Scripted(scripts))
 
     return use
 

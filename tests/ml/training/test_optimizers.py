@@ -8,7 +8,7 @@ import torch
 from ase.build import bulk
 from ase.calculators.emt import EMT
 
-from aiida_mlal.ml import parts
+from aiida_mlal.ml import plugins
 from aiida_mlal.ml.configurations import Configurations
 from aiida_mlal.ml.models.base import Prediction
 from aiida_mlal.ml.models.factory import single
@@ -80,7 +80,7 @@ def problem(name, structures, seed=0):
 
 
 def run(name, task, epochs=EPOCHS, seed=0):
-    return list(parts.make("optimizers", OPTIMIZERS[name][0]).run(task, epochs, seed))
+    return list(plugins.make("optimizers", OPTIMIZERS[name][0]).run(task, epochs, seed))
 
 
 def weights(task):
@@ -90,8 +90,8 @@ def weights(task):
 def test_every_optimizer_of_the_package_is_here():
     ours = {
         name
-        for name in parts.names("optimizers")
-        if parts.find("optimizers", name).__module__.startswith("aiida_mlal.")
+        for name in plugins.names("optimizers")
+        if plugins.find("optimizers", name).__module__.startswith("aiida_mlal.")
     }
     assert {options["name"] for options, _ in OPTIMIZERS.values()} == ours
 
@@ -108,14 +108,14 @@ def test_the_loss_decreases(name, structures):
 @pytest.mark.parametrize("name", [name for name in OPTIMIZERS if not name.startswith("adam")])
 def test_the_loss_is_that_of_the_weights_after_the_epoch(name, structures):
     task = problem(name, structures)
-    for loss in parts.make("optimizers", OPTIMIZERS[name][0]).run(task, 4, 0):
+    for loss in plugins.make("optimizers", OPTIMIZERS[name][0]).run(task, 4, 0):
         assert loss == pytest.approx(float(task.loss().detach()), rel=1e-6)
 
 
 def test_the_loss_of_adam_is_that_of_its_batches_in_passing(structures):
     task = problem("adam", structures)
     losses = [float(task.loss().detach())]
-    for loss in parts.make("optimizers", OPTIMIZERS["adam"][0]).run(task, 3, 0):
+    for loss in plugins.make("optimizers", OPTIMIZERS["adam"][0]).run(task, 3, 0):
         assert loss == pytest.approx(losses[-1], rel=1e-10)  # all structures are one batch
         losses.append(float(task.loss().detach()))
 
@@ -253,7 +253,7 @@ def with_adam(structures, epochs=1, **options):
         potential, potential.prepare(potential.graph(structures)), targets, LossOptions()
     )
     before = {name: w.detach().clone() for name, w in potential.named_parameters()}
-    list(parts.make("optimizers", {"name": "adam", **options}).run(task, epochs, 0))
+    list(plugins.make("optimizers", {"name": "adam", **options}).run(task, epochs, 0))
     return before, {name: w.detach() for name, w in potential.named_parameters()}
 
 

@@ -3,7 +3,7 @@ import pytest
 import torch
 from ase.build import bulk
 
-from aiida_mlal.ml import parts
+from aiida_mlal.ml import plugins
 from aiida_mlal.ml.configurations import Configurations
 from aiida_mlal.ml.models.base import Prediction
 from aiida_mlal.ml.models.factory import ModelOptions, single
@@ -182,7 +182,7 @@ def test_other_models_are_refused():
 
 def test_options_are_checked():
     with pytest.raises(ValueError, match="ridge"):
-        parts.make("optimizers", {"name": "variable_projection", "ridge": 0}, "optimizer")
+        plugins.make("optimizers", {"name": "variable_projection", "ridge": 0}, "optimizer")
 
 
 def test_fitted_by_the_one_loop_with_its_own_tolerance():

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from ase.build import bulk
 
-from aiida_mlal.ml import load_potential, parts
+from aiida_mlal.ml import load_potential, plugins
 from aiida_mlal.ml.calculator import MLCalculator
 from aiida_mlal.ml.configurations import Configurations
 from aiida_mlal.ml.models.checkpoint import Checkpoint
@@ -66,7 +66,7 @@ def test_errors_of_like_structures_are_below_it(base):
 def test_the_factor_is_that_of_the_definition():
     potential, _, about = carrying("force_std", level=0.9)
     held_out = structures(60, 1)
-    spread = parts.make("uncertainties", {"name": "force_std"}).measure(potential, held_out)
+    spread = plugins.make("uncertainties", {"name": "force_std"}).measure(potential, held_out)
     ratios = np.sort(sizes(potential, held_out) / spread.per_atom)
     assert about["factor"] == pytest.approx(ratios[int(np.ceil(241 * 0.9)) - 1])
     _, _, about = carrying("force_std", method="gaussian")
@@ -150,7 +150,7 @@ def test_another_factor_is_not_taken_for_this_one():
 )
 def test_refuses_what_means_nothing(options, message):
     with pytest.raises(ValueError, match=message):
-        parts.make("uncertainties", {"name": "calibrated", **options})
+        plugins.make("uncertainties", {"name": "calibrated", **options})
 
 
 def test_wants_labels_that_were_not_learned_from():

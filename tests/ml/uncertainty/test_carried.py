@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from ase.build import bulk
 
-from aiida_mlal.ml import load_potential, parts
+from aiida_mlal.ml import load_potential, plugins
 from aiida_mlal.ml.configurations import Configurations
 from aiida_mlal.ml.models.checkpoint import Checkpoint
 from aiida_mlal.ml.models.factory import ModelOptions
@@ -53,7 +53,7 @@ def test_the_query_uncertainty_uses_the_matrix_that_is_carried(copper, options):
     assert found.indices == [i for i in np.argsort(-values) if i > 1][:2]
     scores = [chosen["score"] for chosen in found.selected]
     np.testing.assert_allclose(scores, values[found.indices])
-    same = parts.make("strategies", {"name": "oed", "n": 2, **options})
+    same = plugins.make("strategies", {"name": "oed", "n": 2, **options})
     assert select(copper, NOTHING, same, potential=potential, taken=[0, 1]).indices == found.indices
 
 
@@ -90,9 +90,9 @@ def test_what_training_leaves_out_is_known_before(copper, trained):
     potential = build({**GMNN, "hidden": [2], "cutoff": 3.0})
     if trained is not None:
         carry(potential, trained, labelled[:4], labelled[4:])
-    made = None if trained is None else parts.make("uncertainties", trained)
+    made = None if trained is None else plugins.make("uncertainties", trained)
     for options in MEASURES:
-        measure = parts.make("uncertainties", options)
+        measure = plugins.make("uncertainties", options)
         try:
             measure.measure(potential, copper)
         except ValueError:
@@ -109,7 +109,7 @@ def test_what_training_leaves_out_is_known_before(copper, trained):
 def test_a_model_that_a_measure_does_not_suit_is_known_by_its_options(copper, model, options):
     labelled = build(GMNN, seed=1).predict(copper)
     small = {**model, "hidden": [2], "cutoff": 3.0} if model["architecture"] == "gmnn" else model
-    potential, measure = build(small), parts.make("uncertainties", options)
+    potential, measure = build(small), plugins.make("uncertainties", options)
     try:
         carry(potential, options, labelled[:4], labelled[4:])
         measure.measure(potential, copper)

@@ -3,7 +3,7 @@ import pytest
 from ase import Atoms
 from ase.build import bulk
 
-from aiida_mlal.ml import parts
+from aiida_mlal.ml import plugins
 from aiida_mlal.ml.configurations import Configurations
 from aiida_mlal.ml.engines.base import Evaluation, Members
 from aiida_mlal.ml.models.ensemble import Ensemble
@@ -134,8 +134,8 @@ def test_attached_to_structures(configurations, potential):
     assert "uncertainty" not in energy.arrays
 
 
-@pytest.mark.parametrize("name", parts.names("uncertainties"))
+@pytest.mark.parametrize("name", plugins.names("uncertainties"))
 def test_installed_under_the_name_of_its_kind(name):
-    measure = parts.make("uncertainties", {"name": name})
+    measure = plugins.make("uncertainties", {"name": name})
     assert measure.kind == name
     assert measure.unit

@@ -7,7 +7,7 @@ import pytest
 from ase import Atoms
 from ase.build import bulk, molecule
 
-from aiida_mlal.ml import parts
+from aiida_mlal.ml import plugins
 from aiida_mlal.ml.calculator import MLCalculator
 from aiida_mlal.ml.configurations import Configurations
 from aiida_mlal.ml.models.checkpoint import Checkpoint
@@ -17,7 +17,7 @@ from aiida_mlal.ml.training.fit import fit
 from aiida_mlal.ml.training.options import TrainingOptions
 from aiida_mlal.ml.uncertainty.domain import CROWDED, FARTHER, NEARER, NEVER, THINNED, Domain
 
-FORCE_STD = parts.make("uncertainties", {"name": "force_std"})
+FORCE_STD = plugins.make("uncertainties", {"name": "force_std"})
 
 
 def water(length=0.96, names="OHH"):
@@ -141,7 +141,7 @@ def test_structures_of_no_atoms_pass(domain):
 @pytest.mark.parametrize("name", ["force_std", "force_var", "energy_std"])
 def test_uncertainties_grow_by_the_score(domain, name):
     carrier = potential()
-    measure = parts.make("uncertainties", {"name": name})
+    measure = plugins.make("uncertainties", {"name": name})
     pool = Configurations.from_ase([water(0.95), water(0.7), Atoms("O")])
     bare = measure.measure(carrier, pool)
     domain.store(carrier)

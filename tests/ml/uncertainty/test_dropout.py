@@ -7,7 +7,7 @@ import pytest
 import torch
 from ase.build import molecule
 
-from aiida_mlal.ml import parts
+from aiida_mlal.ml import plugins
 from aiida_mlal.ml.configurations import Configurations
 from aiida_mlal.ml.models.factory import ModelOptions
 from aiida_mlal.ml.uncertainty.dropout import DropoutEnergy, DropoutForce
@@ -75,7 +75,7 @@ def test_the_last_weights_make_energies_of_the_last_layer():
 @pytest.mark.parametrize("rate", [0.0, 1.0])
 def test_rates_that_are_none(rate):
     with pytest.raises(ValueError, match="rate between 0 and 1"):
-        parts.make("uncertainties", {"name": "dropout_energy", "rate": rate})
+        plugins.make("uncertainties", {"name": "dropout_energy", "rate": rate})
 
 
 def test_a_model_without_a_last_layer_is_told_so():

@@ -9,7 +9,7 @@ from ase.build import add_adsorbate, fcc100
 from ase.calculators.emt import EMT
 from scipy.stats import spearmanr
 
-from aiida_mlal.ml import parts
+from aiida_mlal.ml import plugins
 from aiida_mlal.ml.configurations import Configurations
 from aiida_mlal.ml.formats.files import read
 from aiida_mlal.ml.models.checkpoint import Checkpoint
@@ -202,7 +202,7 @@ def test_it_can_be_calibrated(frames):
     options = {"name": "calibrated", "base": {"name": "gp_std"}}
     about = carry(potential, options, frames[:3], frames[3:])
     assert about["factor"] > 0
-    scaled = parts.make("uncertainties", options).measure(potential, frames)
+    scaled = plugins.make("uncertainties", options).measure(potential, frames)
     bare = ProcessForceStd().measure(potential, frames)
     np.testing.assert_allclose(scaled.per_atom, about["factor"] * bare.per_atom, rtol=1e-10)
 

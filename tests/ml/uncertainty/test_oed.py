@@ -8,7 +8,7 @@ import torch
 from ase import Atoms
 from ase.build import molecule
 
-from aiida_mlal.ml import parts
+from aiida_mlal.ml import plugins
 from aiida_mlal.ml.configurations import Configurations
 from aiida_mlal.ml.models.checkpoint import Checkpoint
 from aiida_mlal.ml.models.factory import ModelOptions
@@ -278,7 +278,7 @@ def test_deviations_are_the_errors_of_the_training_set_on_average(name):
     said = potential.predict(train)
     errors = 0.3 * rng.normal(size=len(train)), 0.2 * rng.normal(size=said.forces.shape)
     train = train.with_labels(said.energies + errors[0], said.forces + errors[1])
-    measure = parts.make("uncertainties", {"name": name})
+    measure = plugins.make("uncertainties", {"name": name})
     found = measure.fitted(potential, train)
     potential.extras = dict(found.extras)
     assert type(measure).is_carried_by(potential)
@@ -296,7 +296,7 @@ def test_deviations_are_the_errors_of_the_training_set_on_average(name):
 
 def test_a_deviation_needs_labels():
     potential = build()
-    measure = parts.make("uncertainties", {"name": "last_layer_energy"})
+    measure = plugins.make("uncertainties", {"name": "last_layer_energy"})
     potential.extras = dict(measure.fitted(potential, mixed()).extras)
     with pytest.raises(ValueError, match="had no labels"):
         measure.measure(potential, mixed())

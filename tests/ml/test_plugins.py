@@ -4,10 +4,10 @@ from typing import get_args
 
 import pytest
 
-from aiida_mlal.ml import parts
+from aiida_mlal.ml import plugins
 from aiida_mlal.ml.training.optimizers import LBFGS, Adam
 
-GROUPS = get_args(parts.Group)
+GROUPS = get_args(plugins.Group)
 
 STOPS = """
 from dataclasses import dataclass, field
@@ -94,37 +94,37 @@ def foreign(tmp_path, monkeypatch):
     (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: their-package\nVersion: 1.0\n")
     (metadata / "entry_points.txt").write_text(ENTRY_POINTS)
     monkeypatch.syspath_prepend(tmp_path)
-    parts._installed.cache_clear()
+    plugins._installed.cache_clear()
     yield
-    parts._installed.cache_clear()
-    parts._load.cache_clear()
+    plugins._installed.cache_clear()
+    plugins._load.cache_clear()
 
 
 @pytest.mark.parametrize("group", GROUPS)
 def test_all_parts_of_the_package_can_be_loaded(group):
-    names = parts.names(group)
+    names = plugins.names(group)
     assert names
     assert names == sorted(names)
     for name in names:
-        assert parts.name_of(group, parts.find(group, name)) == name
+        assert plugins.name_of(group, plugins.find(group, name)) == name
 
 
 def test_makes_a_part_with_its_options():
-    assert parts.make("optimizers", {"name": "adam", "batch_size": 7}) == Adam(batch_size=7)
-    assert parts.make("optimizers", {"name": "lbfgs"}) == LBFGS()
+    assert plugins.make("optimizers", {"name": "adam", "batch_size": 7}) == Adam(batch_size=7)
+    assert plugins.make("optimizers", {"name": "lbfgs"}) == LBFGS()
 
 
 def test_what_was_given_is_left_alone():
     values = {"name": "adam", "batch_size": 7}
-    parts.make("optimizers", values)
+    plugins.make("optimizers", values)
     assert values == {"name": "adam", "batch_size": 7}
 
 
 def test_a_part_of_another_package_is_found(foreign):
-    assert "foreign" in parts.names("stops")
-    made = parts.make("stops", {"name": "foreign", "size": 2, "sizes": [1, 2]})
+    assert "foreign" in plugins.names("stops")
+    made = plugins.make("stops", {"name": "foreign", "size": 2, "sizes": [1, 2]})
     assert (made.size, made.sizes) == (2, [1, 2])
-    assert parts.name_of("stops", type(made)) == "foreign"
+    assert plugins.name_of("stops", type(made)) == "foreign"
 
 
 @pytest.mark.parametrize(
@@ -148,53 +148,53 @@ def test_a_part_of_another_package_is_found(foreign):
 )
 def test_what_is_wrong_with_a_part_of_another_package_is_said(foreign, group, name, message):
     with pytest.raises(ValueError, match=re.escape(message)) as caught:
-        parts.find(group, name)
+        plugins.find(group, name)
     assert "did you mean" not in str(caught.value)
     with pytest.raises(ValueError, match=f"^here: .*{re.escape(message)}"):
-        parts.make(group, {"name": name}, "here")
+        plugins.make(group, {"name": name}, "here")
 
 
 def test_wrong_options_of_another_package_are_told_as_ours(foreign):
     with pytest.raises(ValueError, match=r"^stop\[0\].sizes\[1\]: expected int, got 'two'"):
-        parts.make("stops", {"name": "foreign", "sizes": [1, "two"]}, "stop[0]")
+        plugins.make("stops", {"name": "foreign", "sizes": [1, "two"]}, "stop[0]")
 
 
 def test_a_mistake_in_what_checks_options_names_the_part(foreign):
     message = r"stop\[2\]: stop 'picky' cannot be built: TypeError: list indices must be integers"
     with pytest.raises(ValueError, match=message):
-        parts.make("stops", {"name": "picky"}, "stop[2]")
+        plugins.make("stops", {"name": "picky"}, "stop[2]")
 
 
 @pytest.mark.parametrize("error", [ValueError("words"), MemoryError("words")])
 def test_errors_in_words_are_left_alone(error):
-    with pytest.raises(type(error), match=r"^words$"), parts.named("optimizers", LBFGS()):
+    with pytest.raises(type(error), match=r"^words$"), plugins.named("optimizers", LBFGS()):
         raise error
 
 
 def test_other_errors_name_the_part():
     words = "optimizer 'lbfgs' failed: ZeroDivisionError: division by zero"
-    named = parts.named("optimizers", LBFGS())
-    with pytest.raises(parts.PartError, match=words) as caught, named:
+    named = plugins.named("optimizers", LBFGS())
+    with pytest.raises(plugins.PluginError, match=words) as caught, named:
         1 / 0  # noqa: B018
     assert isinstance(caught.value.__cause__, ZeroDivisionError)
-    with pytest.raises(ZeroDivisionError), parts.named("models", None, *parts.NUMERICAL):
+    with pytest.raises(ZeroDivisionError), plugins.named("models", None, *plugins.NUMERICAL):
         1 / 0  # noqa: B018
 
 
 def test_a_broken_package_keeps_nobody_from_other_parts(foreign):
-    usable = parts.usable("stops")
+    usable = plugins.usable("stops")
     assert usable["foreign"].__module__ == "their_package.stops"
     assert {"labels", "size"} < set(usable)
     assert not {"needy", "alone", "unjudging", "iterations"} & set(usable)
 
 
 def test_a_class_that_is_not_installed_goes_by_its_own_name():
-    assert parts.name_of("stops", LBFGS) == "LBFGS"
+    assert plugins.name_of("stops", LBFGS) == "LBFGS"
 
 
 def test_every_group_has_a_base_that_its_parts_are_derived_from():
-    assert set(parts.BASES) == set(GROUPS)
-    for group, base in parts.BASES.items():
+    assert set(plugins.BASES) == set(GROUPS)
+    for group, base in plugins.BASES.items():
         assert EntryPoint("base", base, "").load()
         assert entry_points(group=f"aiida_mlal.{group}")
 
@@ -212,12 +212,12 @@ def test_every_group_has_a_base_that_its_parts_are_derived_from():
 )
 def test_messages_say_where_and_what(values, message):
     with pytest.raises(ValueError, match=message):
-        parts.make("optimizers", values, "training")
+        plugins.make("optimizers", values, "training")
 
 
 def test_without_a_place_the_part_is_named():
     with pytest.raises(ValueError, match=r"^optimizer 'adam': unknown option 'x'"):
-        parts.make("optimizers", {"name": "adam", "x": 1})
+        plugins.make("optimizers", {"name": "adam", "x": 1})
 
 
 @pytest.mark.parametrize(
@@ -225,4 +225,4 @@ def test_without_a_place_the_part_is_named():
 )
 def test_groups_are_named_in_the_singular(group, singular):
     with pytest.raises(ValueError, match=f"unknown {singular} 'x'"):
-        parts.find(group, "x")
+        plugins.find(group, "x")

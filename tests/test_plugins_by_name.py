@@ -12,19 +12,19 @@ from typing import get_args
 import pytest
 
 import aiida_mlal
-from aiida_mlal.ml import parts
+from aiida_mlal.ml import plugins
 
 ROOT = Path(aiida_mlal.__file__).parent
-GROUPS = [group for group in get_args(parts.Group) if group != "tasks"]
+GROUPS = [group for group in get_args(plugins.Group) if group != "tasks"]
 
 
 def concrete() -> dict[str, str]:
     """Return the file of each class that is a part, and of those between it and its base."""
     found = {}
     for group in GROUPS:
-        module, _, base = parts.BASES[group].partition(":")
-        for name in parts.names(group):
-            for cls in parts.find(group, name).__mro__:
+        module, _, base = plugins.BASES[group].partition(":")
+        for name in plugins.names(group):
+            for cls in plugins.find(group, name).__mro__:
                 if (cls.__module__, cls.__qualname__) == (module, base):
                     break
                 if cls.__module__.startswith("aiida_mlal."):

@@ -12,9 +12,9 @@ from aiida.plugins import WorkflowFactory
 from aiida.plugins.entry_point import eps, eps_select
 from ase.calculators.emt import EMT
 
-from aiida_mlal.ml import parts
+from aiida_mlal.ml import plugins
 
-HOWTO = Path(__file__).parents[2] / "docs" / "howto" / "add_a_part.md"
+HOWTO = Path(__file__).parents[2] / "docs" / "howto" / "add_a_plugin.md"
 BROKEN = """
 [project.entry-points."aiida.workflows"]
 "my.label.broken" = "my_package.broken:Nothing"
@@ -44,7 +44,7 @@ class Codeless(MyLabelWorkChain):
 
 
 def forget():
-    for cache in (eps, eps_select, parts._installed, parts._load):
+    for cache in (eps, eps_select, plugins._installed, plugins._load):
         cache.cache_clear()
 
 

@@ -1,6 +1,6 @@
-"""Exchangeable parts, found by name: models, strategies, features, simulations, stops.
+"""Plugins, found by name: models, strategies, features, simulations, stops.
 
-Parts are entry points, those of this package like those of a user's, so that adding one means
+Plugins are entry points, those of this package like those of a user's, so that adding one means
 writing a class and one line of packaging metadata.
 """
 
@@ -38,21 +38,21 @@ BASES: Mapping[Group, str] = {
     "tasks": "aiida_mlal.ml.tasks.base:Task",
     "uncertainties": "aiida_mlal.ml.uncertainty.base:Uncertainty",
 }
-"""What the parts of a group are derived from: the interface that the rest relies on."""
+"""What the plugins of a group are derived from: the interface that the rest relies on."""
 
 
 def names(group: Group) -> list[str]:
-    """Return the names of all installed parts of a group."""
+    """Return the names of all installed plugins of a group."""
     return sorted(_installed(group))
 
 
 def find(group: Group, name: str) -> type:
-    """Return the class of the part called ``name``.
+    """Return the class of the plugin called ``name``.
 
     Raises
     ------
     ValueError
-        For an unknown name, a name that two packages claim, a part that cannot be imported, and
+        For an unknown name, a name that two packages claim, a plugin that cannot be imported, and
         one that lacks something of the interface of its group.
     """
     installed = _installed(group)
@@ -66,7 +66,7 @@ def find(group: Group, name: str) -> type:
 
 
 def usable(group: Group) -> dict[str, Any]:
-    """Return the classes of all parts of a group by name, without those that ``find`` refuses."""
+    """Return the classes of all plugins of a group by name, without those that ``find`` refuses."""
     found = {}
     for name in names(group):
         try:
@@ -85,7 +85,7 @@ def name_of(group: Group, cls: type) -> str:
 
 
 def make(group: Group, values: Mapping[str, Any], where: str = "") -> Any:
-    """Build a part that is its own options dataclass from ``{"name": ..., **options}``."""
+    """Build a plugin that is its own options dataclass from ``{"name": ..., **options}``."""
     prefix = f"{where}: " if where else ""
     if not isinstance(values, Mapping) or "name" not in values:
         raise ValueError(
@@ -106,21 +106,21 @@ def make(group: Group, values: Mapping[str, Any], where: str = "") -> Any:
         raise ValueError(f"{prefix}{what} cannot be built: {_in_words(error)}") from error
 
 
-class PartError(Exception):
-    """A part raised what no part should; the message names the part."""
+class PluginError(Exception):
+    """A plugin raised what no plugin should; the message names the plugin."""
 
 
 NUMERICAL = (ArithmeticError, RuntimeError)
-"""What a part may raise, beside ``ValueError``, where numbers grow beyond bounds."""
+"""What a plugin may raise, beside ``ValueError``, where numbers grow beyond bounds."""
 
 
 @contextmanager
-def named(group: Group, part: object, *passing: type[Exception]) -> Iterator[None]:
-    """Name a part in whatever it raises by mistake, as a ``PartError``.
+def named(group: Group, plugin: object, *passing: type[Exception]) -> Iterator[None]:
+    """Name a plugin in whatever it raises by mistake, as a ``PluginError``.
 
     Errors of memory, ``ValueError``, and those of the types ``passing`` are none.
     """
-    known: tuple[type[Exception], ...] = (ValueError, MemoryError, PartError, *passing)
+    known: tuple[type[Exception], ...] = (ValueError, MemoryError, PluginError, *passing)
     try:
         yield
     except known:
@@ -128,8 +128,8 @@ def named(group: Group, part: object, *passing: type[Exception]) -> Iterator[Non
     except Exception as error:
         if "OutOfMemory" in type(error).__name__:  # those of torch
             raise
-        name = name_of(group, type(part))
-        raise PartError(f"{_singular(group)} {name!r} failed: {_in_words(error)}") from error
+        name = name_of(group, type(plugin))
+        raise PluginError(f"{_singular(group)} {name!r} failed: {_in_words(error)}") from error
 
 
 def load(point: EntryPoint, what: str) -> Any:
@@ -157,24 +157,24 @@ def _installed(group: Group) -> dict[str, list[EntryPoint]]:
 @cache
 def _load(group: Group, point: EntryPoint) -> type:
     what = f"{_singular(group)} {point.name!r} ({place(point)})"
-    part: type = load(point, what)
-    problem = _misfit(group, part)
+    plugin: type = load(point, what)
+    problem = _misfit(group, plugin)
     if problem:
         raise ValueError(f"{what} {problem}")
-    return part
+    return plugin
 
 
-def _misfit(group: Group, part: Any) -> str:
-    """Say what a class lacks that a part of this group must have; empty if nothing."""
+def _misfit(group: Group, plugin: Any) -> str:
+    """Say what a class lacks that a plugin of this group must have; empty if nothing."""
     base: type = EntryPoint("base", BASES[group], "").load()
-    if not (isinstance(part, type) and issubclass(part, base)):
+    if not (isinstance(plugin, type) and issubclass(plugin, base)):
         return f"is not derived from {base.__module__}.{base.__qualname__}"
-    if inspect.isabstract(part):
-        missing = sorted(getattr(part, "__abstractmethods__", ()))
+    if inspect.isabstract(plugin):
+        missing = sorted(getattr(plugin, "__abstractmethods__", ()))
         return f"lacks {missing}, which each {_singular(group)} has"
     if group != "models":
-        return _unusable(part)
-    options: Any = getattr(part, "Options", Any)
+        return _unusable(plugin)
+    options: Any = getattr(plugin, "Options", Any)
     if options is Any:
         return "lacks the attribute 'Options', the dataclass of its options"
     return "" if options is None else _unusable(options)
