@@ -138,6 +138,30 @@ def test_modules_that_should_not_need_torch_do_not_import_it():
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
+def test_labelling_and_selecting_do_without_torch(tmp_path):
+    """Which is a second and a half, and 300 MB, in each of the processes of a campaign."""
+    code = """
+import sys
+from ase.build import bulk
+from aiida_mlal.ml.configurations import Configurations
+from aiida_mlal.ml.tasks.runner import execute
+atoms = bulk("Cu", cubic=True)
+Configurations.from_ase(atoms).save("pool.safetensors")
+for task in (
+    {"task": "label", "dataset": "pool.safetensors", "calculator": {"name": "emt"}},
+    {"task": "select", "pool": "pool.safetensors", "train": None, "strategy": {"name": "final"}},
+):
+    result = execute({"version": 1, **task})
+    assert result["status"] == "ok", result
+assert "torch" not in sys.modules
+import torch, vesin
+assert len(vesin.NeighborList(cutoff=3.0, full_list=True).compute(
+    atoms.positions, atoms.cell.array, [True] * 3, "i"
+)[0])
+"""
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=tmp_path)
+
+
 def test_help_is_there_at_once():
     """Neither torch nor numpy nor ASE is read to show what commands there are."""
     code = (

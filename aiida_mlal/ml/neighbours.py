@@ -1,5 +1,9 @@
 """Who is near whom, periodic images included, in numpy alone."""
 
+import sys
+from functools import cache
+from typing import Any
+
 import numpy as np
 from ase.data import covalent_radii
 from jaxtyping import Float, Int
@@ -15,15 +19,31 @@ def neighbours(
     cutoff: float,
 ) -> tuple[Int[np.ndarray, "2 edges"], Int[np.ndarray, "edges 3"]]:
     """Return all ordered pairs within ``cutoff`` (Å), and the shift of the second in cells."""
-    from vesin import NeighborList  # imports torch where it is installed
-
     complete = complete_cell(cell, pbc)
     _check_cell(complete, pbc, cutoff)
     if len(positions) and np.ptp(positions, axis=0).max() > _WIDE * cutoff:
         positions = _without_gaps(positions, complete, pbc, cutoff)
-    finder = NeighborList(cutoff=cutoff, full_list=True, sorted=True)
+    finder = _neighbour_list()(cutoff=cutoff, full_list=True, sorted=True)
     i, j, shifts = finder.compute(positions, complete, list(map(bool, pbc)), "ijS")
     return np.stack([i, j]).astype(np.int64), shifts.astype(np.int64)
+
+
+@cache
+def _neighbour_list() -> Any:
+    """Return the search of vesin, for arrays only.
+
+    For tensors it imports torch where that is installed: 1.5 s and 300 MB in each process that
+    labels or selects. It does without where torch cannot be imported.
+    """
+    without = "torch" not in sys.modules
+    if without:
+        sys.modules["torch"] = None  # type: ignore[assignment]
+    try:
+        from vesin import NeighborList
+    finally:
+        if without:
+            del sys.modules["torch"]
+    return NeighborList
 
 
 MOST_BINS = 1e5

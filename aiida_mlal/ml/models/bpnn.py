@@ -139,6 +139,49 @@ class BPNN(DescriptorPotential):
             found += outer_products(energies, linear, mine)
         return found
 
+    def readout_derivatives(
+        self,
+        features: Float[Tensor, "structures atoms features"],
+        along: Float[Tensor, "structures components atoms features"],
+        element: int,
+    ) -> dict[nn.Parameter, tuple[Float[Tensor, "structures ..."], Float[Tensor, "..."]]]:
+        """Differentiate energies and their slopes by the weights of an element's network.
+
+        Values and tangents (derivatives along each direction) go forward through the layers, their
+        adjoints backward. Adjoints of tangents are those of values for the energy, and the same for
+        all directions.
+        """
+        network = cast(nn.Sequential, self.networks[element])
+        values = self._scaled(features, element)
+        tangents = along * (2 / (self.high[element] - self.low[element]))
+        passed = []
+        for layer in network:
+            passed.append((values, tangents))
+            if isinstance(layer, nn.Linear):
+                values, tangents = layer(values), tangents @ layer.weight.T
+            else:
+                tangents = tangents * _slope(values)[:, None]
+                values = layer(values)
+        of_energy = self.scale.expand(*features.shape[:2], 1)
+        of_slope = along.new_zeros(*along.shape[:3], 1)
+        found: dict[Tensor, tuple[Tensor, Tensor]] = {}
+        for layer, (values, tangents) in zip(reversed(network), reversed(passed)):
+            if isinstance(layer, nn.Linear):
+                outer = of_energy.transpose(1, 2)
+                found[layer.weight] = (
+                    outer @ values,
+                    of_slope.transpose(2, 3) @ values[:, None] + outer[:, None] @ tangents,
+                )
+                found[layer.bias] = of_energy.sum(1), of_slope.sum(2)
+                of_energy, of_slope = of_energy @ layer.weight, of_slope @ layer.weight
+            else:
+                slope = _slope(values)
+                curvature = -values * slope**3
+                bent = (of_energy * curvature)[:, None] * tangents
+                of_slope = of_slope * slope[:, None] + bent
+                of_energy = of_energy * slope
+        return cast(dict[nn.Parameter, tuple[Tensor, Tensor]], found)
+
     def _scaled(
         self, features: Float[Tensor, "... features"], element: int
     ) -> Float[Tensor, "... features"]:
@@ -254,6 +297,11 @@ class Asinh(nn.Module):
     def forward(self, x: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
         """Return it for each number."""
         return torch.asinh(x)
+
+
+def _slope(x: Tensor) -> Tensor:
+    """Return the derivative of the area hyperbolic sine."""
+    return torch.rsqrt(1 + x * x)
 
 
 def _network(widths: Sequence[int]) -> nn.Sequential:

@@ -54,6 +54,34 @@ class DescriptorPotential(Potential):
             energies = energies.index_copy(0, mine, self.readout(features[mine], element))
         return energies
 
+    def readout_derivatives(
+        self,
+        features: Float[Tensor, "structures atoms features"],
+        along: Float[Tensor, "structures components atoms features"],
+        element: int,
+    ) -> dict[nn.Parameter, tuple[Float[Tensor, "structures ..."], Float[Tensor, "..."]]]:
+        r"""Differentiate the readout of atoms of one element by each weight that takes part in it.
+
+        Return, for each weight (``...`` is its shape), the derivatives of the sum of the energies
+        of each structure (structures x ...), and those of the slopes of this sum along each
+        direction, :math:`\sum_{if} T_{c,if}\, \partial E / \partial G_{if}` (structures x
+        components x ...).
+        """
+        readout = _Readout(self)
+        weights = dict(readout.named_parameters())
+        values = {name: weight.detach() for name, weight in weights.items()}
+
+        def energy(values: dict[str, Tensor], features: Tensor) -> Tensor:
+            return functional_call(readout, values, (features, element)).sum()
+
+        def slope(values: dict[str, Tensor], features: Tensor, along: Tensor) -> Tensor:
+            return (grad(energy, 1)(values, features) * along).sum()
+
+        of_energy = vmap(grad(energy), (None, 0))(values, features)
+        by_component = vmap(grad(slope), (None, None, 0))
+        of_slopes = vmap(by_component, (None, 0, 0))(values, features, along)
+        return {weight: (of_energy[name], of_slopes[name]) for name, weight in weights.items()}
+
     def describes_like(self, other: Potential) -> bool:
         """Return whether another potential of the same elements has the same features."""
         return False
@@ -196,42 +224,35 @@ class Described(Prepared):
         :math:`\partial E / \partial G`, its derivative by a weight is that of the slope of the
         energy along :math:`T_k`.
         """
-        readout = _Readout(potential)
-        names = {id(w): name for name, w in readout.named_parameters()}
         if weights is None:
             weights = [w for w in potential.parameters() if w.requires_grad]
-        named = {names[id(w)]: w.detach() for w in weights}
         n = sum(w.numel() for w in weights)
-        energies = self.features.new_zeros(n, len(self.graph.volumes))
-        forces = self.features.new_zeros(n, len(self.species), 3)
-        virials = self.features.new_zeros(n, len(self.graph.volumes), 3, 3)
-
-        def energy(weights: dict[str, Tensor], features: dict[int, Tensor]) -> Tensor:
-            parts = [
-                functional_call(readout, weights, (mine, element)).sum()
-                for element, mine in features.items()
-            ]
-            return torch.stack(parts).sum()
-
-        def slope(
-            weights: dict[str, Tensor], features: dict[int, Tensor], along: dict[int, Tensor]
-        ) -> Tensor:
-            slopes = grad(energy, 1)(weights, features)
-            return torch.stack([(slopes[e] * along[e]).sum() for e in features]).sum()
-
-        of_energy = vmap(grad(energy), (None, 0))
-        of_slopes = vmap(vmap(grad(slope), (None, None, 0)), (None, 0, 0))
+        energies = self.features.new_zeros(len(self.graph.volumes), n)
+        forces = self.features.new_zeros(len(self.species), 3, n)
+        virials = self.features.new_zeros(len(self.graph.volumes), 3, 3, n)
         for structures, atoms in self.alike():
             maps = self.maps(structures, atoms)
             kinds = self.species[atoms[0]]
-            of_element = {e: torch.nonzero(kinds == e)[:, 0] for e in kinds.unique().tolist()}
-            features = {e: self.features[atoms[:, mine]] for e, mine in of_element.items()}
-            along = {e: maps[:, :, mine] for e, mine in of_element.items()}
-            energies[:, structures] = _columns(of_energy(named, features), 1)
-            found = _columns(of_slopes(named, features, along), 2)
-            forces[:, atoms] = found[..., :-9].reshape(n, *atoms.shape, 3)
-            virials[:, structures] = found[..., -9:].reshape(n, len(structures), 3, 3)
-        return Prediction(energies, forces, stresses_of(virials, self.graph.volumes))
+            of_energy = self.features.new_zeros(len(structures), n)
+            of_slopes = self.features.new_zeros(len(structures), maps.shape[1], n)
+            for element in kinds.unique().tolist():
+                mine = torch.nonzero(kinds == element)[:, 0]
+                found = potential.readout_derivatives(
+                    self.features[atoms[:, mine]], maps[:, :, mine], element
+                )
+                column = 0
+                for weight in weights:
+                    here = slice(column, column := column + weight.numel())
+                    if weight in found:
+                        by_energy, by_slopes = found[weight]
+                        of_energy[:, here] += by_energy.reshape(len(structures), -1)
+                        of_slopes[..., here] += by_slopes.reshape(*maps.shape[:2], -1)
+            energies[structures] = of_energy
+            forces[atoms] = of_slopes[:, :-9].reshape(*atoms.shape, 3, n)
+            virials[structures] = of_slopes[:, -9:].reshape(len(structures), 3, 3, n)
+        virials = virials.movedim(-1, 0)
+        stresses = stresses_of(virials, self.graph.volumes)
+        return Prediction(energies.T, forces.movedim(-1, 0), stresses)
 
     def alike(self) -> Iterator[tuple[Int[Tensor, " alike"], Int[Tensor, "alike atoms"]]]:
         """Yield structures of one composition, and their atoms in the order of their elements."""
@@ -291,9 +312,3 @@ class _Readout(nn.Module):
 
     def forward(self, features: Tensor, element: int) -> Tensor:
         return self.potential.readout(features, element)
-
-
-def _columns(found: dict[str, Tensor], n_axes: int) -> Float[Tensor, "weights ..."]:
-    """Return derivatives by all weights one after the other, as first axis."""
-    parts = [part.reshape(*part.shape[:n_axes], -1) for part in found.values()]
-    return torch.cat(parts, -1).movedim(-1, 0)

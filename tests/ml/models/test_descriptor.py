@@ -52,7 +52,7 @@ class Quadratic(DescriptorPotential):
 def potential(request):
     if request.param == "quadratic":
         return Quadratic()
-    return single({"architecture": "bpnn", "hidden": [3], "cutoff": 3.0}, ["C", "Cu"], 1)
+    return single({"architecture": "bpnn", "hidden": [4, 3], "cutoff": 3.0}, ["C", "Cu"], 1)
 
 
 def of(*frames):
