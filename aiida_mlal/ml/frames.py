@@ -89,6 +89,9 @@ IMAGE = Column(
 )
 STEP = Column("step", int, -1, "The step of the run, counted from 0.")
 CANDIDATE = Column("candidate", bool, True, "Whether a frame may be chosen for a label.")
+KEPT = Column(
+    "kept", bool, False, "Whether a structure is known to be relaxed, so that it stays as it is."
+)
 UNCERTAINTY = Column("uncertainty", float, np.nan, "Of the prediction, as the measure has it.")
 UNCERTAINTIES = Column(
     "uncertainties",
@@ -114,8 +117,9 @@ GRADES = Column("grade", float, np.nan, "Extrapolation grade of each atom.", per
 OUTSIDE = Column("outside", bool, False, "Whether no active set could give a finite grade.")
 
 COLUMNS = (
-    RUN, IMAGE, STEP, CANDIDATE, UNCERTAINTY, UNCERTAINTIES, PREDICTED_ENERGY, PREDICTED_FORCES,
-    PREDICTED_STRESS, STATUS, REASON, FINGERPRINT, INDEX, ITERATION, GRADE, GRADES, OUTSIDE,
+    RUN, IMAGE, STEP, CANDIDATE, KEPT, UNCERTAINTY, UNCERTAINTIES, PREDICTED_ENERGY,
+    PREDICTED_FORCES, PREDICTED_STRESS, STATUS, REASON, FINGERPRINT, INDEX, ITERATION, GRADE,
+    GRADES, OUTSIDE,
 )  # fmt: skip
 """All that this package knows; files may have more."""
 

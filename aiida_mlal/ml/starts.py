@@ -6,15 +6,17 @@ Optimization, 2nd ed., Springer (2006), algorithm 4.1.
 """
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import numpy as np
 from ase.units import GPa
 
-from aiida_mlal.ml.configurations import OK, Configurations
-from aiida_mlal.ml.frames import PREDICTED_ENERGY
+from aiida_mlal.ml.configurations import OK, UNLABELLED, Configurations
+from aiida_mlal.ml.frames import KEPT, PREDICTED_ENERGY
 from aiida_mlal.ml.selection.filters import SAME, Twins
+from aiida_mlal.ml.simulation.base import Image
 from aiida_mlal.ml.simulation.cell import MovingCell, travelled
 from aiida_mlal.ml.simulation.guard import UNCERTAIN
 from aiida_mlal.ml.stops import Final, State
@@ -33,13 +35,26 @@ class Beginning:
     Attributes
     ----------
     structures
-        One for each simulation.
+        One for each simulation, or several that it moves together. Those of the column ``kept``
+        are relaxed already, and stay.
     trust
         How far atoms may go from there, in Å; None where that is not limited.
+    minimised
+        For each structure the image of a run that is moved from there to a minimum, None where
+        none is; by default structures are those of a run each. See ``Simulation.minimised``.
     """
 
     structures: Configurations
     trust: float | None = None
+    minimised: Sequence[Image | None] | None = None
+
+    @property
+    def places(self) -> dict[Image, int]:
+        """Which structure each image begins at that is moved to a minimum."""
+        images = self.minimised
+        if images is None:
+            images = [Image(run, 0) for run in range(len(self.structures))]
+        return {image: i for i, image in enumerate(images) if image is not None}
 
 
 @dataclass(frozen=True)
@@ -74,20 +89,26 @@ class Best(Start):
     energy from the beginning of a simulation to its end as labelled and as predicted, it becomes
     half of itself where :math:`r < 1/4` or there is no good label, and twice itself where
     :math:`r > 3/4` and the distance was the limit. It stays where the guard ended the simulation as
-    uncertain, since that is where the model said that it does not know. Of several simulations the
-    one that allows least decides.
+    uncertain, since that is where the model said that it does not know; and where another image of
+    the same run was labelled instead. Of several simulations the one that allows least decides.
 
     Attributes
     ----------
     smallest, largest
         Limits of the distance in Å.
+    keep_below
+        Largest labelled force on a free atom, in eV/Å, below which a structure is relaxed: it is
+        kept, and simulations of paths don't move it any more. None are without it.
     """
 
     smallest: float = 0.05
     largest: float = 1.0
+    keep_below: float | None = None
 
     def __post_init__(self) -> None:
         """Refuse limits that are none."""
+        if self.keep_below is not None and not self.keep_below > 0:
+            raise ValueError(f"expected keep_below above 0 or null, got {self.keep_below}")
         if not 0 < self.smallest <= self.largest:
             raise ValueError(
                 "expected smallest above 0 and not above largest, got "
@@ -96,24 +117,51 @@ class Best(Start):
 
     def after(self, now: Beginning, state: State) -> Beginning:
         """Return the best structures, and how far the model is to be trusted there."""
-        known = Twins()
-        for i in np.flatnonzero(state.dataset.status == OK):
-            known.add(int(i), state.dataset[i])
-        structures, radii = list(now.structures), []
-        for final in state.finals:
-            begun = now.structures[final.run]
+        known, tried = Twins(), Twins()
+        for i in np.flatnonzero(state.dataset.status != UNLABELLED):
+            tried.add(int(i), state.dataset[i])
+            if state.dataset.status[i] == OK:
+                known.add(int(i), state.dataset[i])
+        structures, kept, radii = list(now.structures), KEPT.of(now.structures).tolist(), []
+        places = now.places
+        for final in state.ends:
+            place = places.get(Image(final.run, final.image))
+            if place is None or kept[place]:
+                continue
+            begun = now.structures[place]
             found = known.find(begun, SAME)
             before = None if found is None else state.dataset[found]
-            if final.labelled is not None and (
+            relaxed = self._relaxed(final, before)
+            if relaxed is not None:
+                structures[place] = replace(relaxed.bare, fixed=begun.fixed)
+                kept[place] = True
+            elif final.labelled is not None and (
                 before is None or _enthalpy(final, final.labelled) < _enthalpy(final, before)
             ):
-                structures[final.run] = replace(final.labelled.bare, fixed=begun.fixed)
-            if now.trust is not None and before is not None:
+                structures[place] = replace(final.labelled.bare, fixed=begun.fixed)
+            waits = any(
+                one.labelled is not None
+                for one in state.ends
+                if one.run == final.run and one.image != final.image
+            ) and (tried.find(final.predicted, SAME) is None)
+            if now.trust is not None and before is not None and not waits:
                 run = state.runs[final.run] if final.run < len(state.runs) else {}
                 asked = run.get("reason") == UNCERTAIN
                 radii.append(self._radius(now.trust, begun, before, final, asked))
         trust = now.trust if not radii else min(radii)
-        return Beginning(Configurations.concatenate(structures), trust)
+        begin = Configurations.concatenate(structures)
+        if any(kept):
+            begin = begin.with_columns({KEPT: kept})
+        return replace(now, structures=begin, trust=trust)
+
+    def _relaxed(self, final: Final, before: Configurations | None) -> Configurations | None:
+        """Return a structure that is relaxed as its label says: at the end, or at the beginning."""
+        if self.keep_below is None or final.cell:
+            return None
+        for one in (final.labelled, before):
+            if one is not None and one.max_forces[0] < self.keep_below:
+                return one
+        return None
 
     def _radius(
         self,

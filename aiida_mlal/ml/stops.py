@@ -103,6 +103,19 @@ class State:
 
     @cached_property
     def finals(self) -> list["Final"]:
+        """Those of the ``ends`` that are to be stationary points: minima, or saddle points.
+
+        All are of a run that doesn't say which.
+        """
+        return [final for final in self.ends if final.image in self._stationary(final)]
+
+    def _stationary(self, final: "Final") -> Sequence[int]:
+        run = self.runs[final.run] if final.run < len(self.runs) else {}
+        found: Sequence[int] | None = run.get("stationary")
+        return [final.image] if found is None else found
+
+    @cached_property
+    def ends(self) -> list["Final"]:
         """The last frame of each image of each run, and its label if it has a good one."""
         if not len(self.trajectory):
             return []
@@ -296,6 +309,9 @@ class OracleForce(Stop):
         """Compare labelled forces and stresses at the last frame of each run with the limits."""
         if not state.finals:
             return Verdict("go on", "no simulation has been run")
+        short = [i for i, run in enumerate(state.runs) if _is_on_its_way(run)]
+        if short:
+            return Verdict("go on", f"runs {short} did not come to all stationary points")
         missing = sorted({final.run for final in state.finals if final.labelled is None})
         if missing:
             return Verdict("go on", f"the last frames of runs {missing} have no label")
@@ -378,6 +394,96 @@ class Agreement(Stop):
                 if not value <= limit:
                     return Verdict("go on", f"{name} error {value:.4g} at {final.where}")
         return Verdict("converged", "predictions agree with labels at the ends of all runs")
+
+
+@dataclass(frozen=True)
+class Barrier(Stop):
+    """Converged when energies along all paths agree with labels where these are to be stationary.
+
+    Attributes
+    ----------
+    energy
+        Largest difference of the predicted and the labelled energy of a structure, in eV.
+    """
+
+    energy: float = 0.01
+
+    looks_at: ClassVar[frozenset[Aspect]] = frozenset({"ends"})
+
+    def __post_init__(self) -> None:
+        """Refuse a limit that nothing can meet."""
+        _positive("energy", self.energy)
+
+    def judge(self, state: State) -> Verdict:
+        """Compare energies at minima and saddle points."""
+        if not state.finals:
+            return Verdict("go on", "no simulation has been run")
+        short = sum(not run.get("converged") for run in state.runs)
+        if short:
+            return Verdict("go on", f"{short} of {len(state.runs)} runs did not reach their aim")
+        worst = 0.0
+        for final in state.finals:
+            if final.labelled is None:
+                return Verdict("go on", f"{final.where} has no label")
+            predicted, label = PREDICTED_ENERGY.of(final.predicted), final.labelled.energies
+            error = float(np.abs(predicted - label)[0])
+            if not error <= self.energy:
+                return Verdict(
+                    "go on", f"energy error {error:.4g} eV at {final.where}, above {self.energy:g}"
+                )
+            worst = max(worst, error)
+        return Verdict("converged", f"energy errors up to {worst:.2g} eV at stationary points")
+
+
+@dataclass(frozen=True)
+class All(Stop):
+    """Converged when each of several stops says so.
+
+    Attributes
+    ----------
+    of
+        Names and options of the stops.
+    """
+
+    of: Sequence[Mapping[str, Any]]
+
+    def __post_init__(self) -> None:
+        """Let the stops judge their options."""
+        if not self.stops:
+            raise ValueError("of: expected one stop or more")
+        bounding = [plugins.name_of("stops", type(stop)) for stop in self.stops if stop.bounds]
+        if bounding:
+            raise ValueError(
+                f"of: {bounding} end every campaign, whatever others say: give them beside 'all'"
+            )
+
+    @cached_property
+    def stops(self) -> list[Stop]:
+        """The stops."""
+        return [plugins.make("stops", one, f"of[{i}]") for i, one in enumerate(self.of)]
+
+    @property
+    def looks_at(self) -> frozenset[Aspect]:  # type: ignore[override]
+        """What all of them judge by; nothing if one doesn't say."""
+        found = [stop.looks_at for stop in self.stops]
+        return frozenset().union(*found) if all(found) else frozenset()
+
+    def judge(self, state: State) -> Verdict:
+        """Ask all of them."""
+        verdicts = [decide([stop], state) for stop in self.stops]
+        left = [verdict for verdict in verdicts if verdict.outcome != "converged"]
+        outcome: Outcome = "go on" if left else "converged"
+        return Verdict(outcome, "; ".join(verdict.reason for verdict in left or verdicts))
+
+    def check_simulation(self, simulation: "Simulation | None") -> None:
+        """Let each of them check simulations."""
+        for stop in self.stops:
+            stop.check_simulation(simulation)
+
+    def check_cell(self, measure: "Uncertainty | None", cell: MovingCell) -> None:
+        """Let each of them check the uncertainty where the cell moves."""
+        for stop in self.stops:
+            stop.check_cell(measure, cell)
 
 
 @dataclass(frozen=True)
@@ -586,6 +692,11 @@ def are_worth_labels(stops: Sequence[Stop], scores: Sequence[float]) -> bool:
     """Return whether what was chosen by these scores is worth its labels."""
     asked = [stop for stop in stops if stop.looks_at == {"scores"}]
     return not asked or decide(asked, State.ahead(scores=scores)).outcome == "go on"
+
+
+def _is_on_its_way(run: Mapping[str, Any]) -> bool:
+    """Return whether a run says which images are to be stationary, and they aren't all yet."""
+    return run.get("stationary") is not None and not run.get("converged")
 
 
 def interrupted(run: Mapping[str, Any]) -> bool:

@@ -16,6 +16,7 @@ from aiida_mlal.ml.labelling.checks import FAILED, UNCONVERGED
 from aiida_mlal.ml.labelling.fingerprint import fit_together
 from aiida_mlal.ml.labelling.outliers import without_outliers
 from aiida_mlal.ml.selection.filters import SAME, Twins
+from aiida_mlal.ml.simulation.base import Simulation
 from aiida_mlal.ml.starts import Beginning
 from aiida_mlal.workflows.labelling.base import limits_of
 
@@ -176,7 +177,9 @@ def move_start(
     guard = dict(options.get("guard", {}))
     runs, known = results.get_dict().get("runs", ()), dataset.configurations
     state = stops.State(0, 0, trajectory.configurations, Configurations.empty(), known, runs)
-    now = Beginning(structures.configurations, guard.get("trust"))
+    begun = structures.configurations
+    moves: Simulation = plugins.make("simulations", options, "simulation")
+    now = Beginning(begun, guard.get("trust"), moves.minimised(begun))
     found = plugins.make("starts", start.get_dict(), "start").after(now, state)
     moved: dict[str, Data] = {"structures": DatasetData(found.structures)}
     if found.trust != now.trust:
@@ -195,19 +198,26 @@ def last_frames(trajectory: DatasetData, dataset: DatasetData, results: Dict) ->
     """Return the end of each run with its label if there is one, and the best one as structure.
 
     The best has the smallest labelled force, and stress where its cell moved; see
-    ``ml.stops.Final.drive``. Without labels it is the first.
+    ``ml.stops.Final.drive``. Without labels it is the first. Of a path it is the saddle point.
     """
     known, runs = dataset.configurations, results.get_dict().get("runs", ())
     state = stops.State(0, 0, trajectory.configurations, Configurations.empty(), known, runs)
     places = {key: i for i, key in enumerate(known.keys)}
     frames, sources = [], []
-    for final in state.finals:
+    for final in state.ends:
         label = final.labelled
         frames.append(final.predicted if label is None else label)
         sources.append("" if label is None else dataset.sources[places[label.keys[0]]])
     if not frames:
         return {}
-    best = int(np.argmin([np.nan_to_num(final.drive, nan=np.inf) for final in state.finals]))
+    looked_for = [run.get("stationary") for run in runs]
+    drives = [
+        np.inf
+        if final.run < len(runs) and (looked_for[final.run] or [final.image])[0] != final.image
+        else np.nan_to_num(final.drive, nan=1e300)
+        for final in state.ends
+    ]
+    best = int(np.argmin(drives))
     return {
         "relaxed": DatasetData(Configurations.concatenate(frames), sources),
         "structure": to_structure(frames[best]),

@@ -8,7 +8,16 @@ from ase.calculators.singlepoint import SinglePointCalculator
 from ase.units import GPa
 
 from aiida_mlal.ml.configurations import UNLABELLED, Configurations
-from aiida_mlal.ml.frames import PREDICTED_ENERGY, PREDICTED_FORCES, PREDICTED_STRESS, RUN, STATUS
+from aiida_mlal.ml.frames import (
+    IMAGE,
+    KEPT,
+    PREDICTED_ENERGY,
+    PREDICTED_FORCES,
+    PREDICTED_STRESS,
+    RUN,
+    STATUS,
+)
+from aiida_mlal.ml.simulation.base import Image
 from aiida_mlal.ml.starts import Beginning, Best, Given
 from aiida_mlal.ml.stops import State
 
@@ -135,3 +144,59 @@ def test_under_pressure_the_enthalpy_decides():
 def test_limits_that_are_none_are_refused():
     with pytest.raises(ValueError, match="smallest above 0 and not above largest"):
         Best(smallest=1.0, largest=0.5)
+
+
+def pushed(x, energy, force):
+    """A labelled dimer whose atoms are pushed apart."""
+    forces = [[[-force, 0, 0], [force, 0, 0]]]
+    return dimer(x, energy).with_labels([energy], np.array(forces).reshape(2, 3))
+
+
+ENDS = (Image(0, 0), None, Image(0, 4))
+"""A path begins from its ends and a structure between them."""
+
+
+def after_path(images, labels, **options):
+    """Where a path goes on whose ends began at 0 and 0.4."""
+    now = Beginning(Configurations.concatenate([dimer(0.0), dimer(0.2), dimer(0.4)]), 0.5, ENDS)
+    frames = [seen(x, -1.0).with_columns({IMAGE: image}) for image, x in images.items()]
+    return now, Best(**options).after(now, state(frames, labels))
+
+
+def test_ends_of_a_path_go_to_their_own_labels():
+    labels = [dimer(0.0, 0.0), dimer(0.1, -1.0), dimer(0.25, -2.0), dimer(0.45, -0.5)]
+    now, found = after_path({0: 0.1, 2: 0.25, 4: 0.45}, labels)
+    places = found.structures.positions[1::2, 0] - 1.1
+    assert places == pytest.approx([0.1, 0.2, 0.45])
+    assert found.minimised is now.minimised
+
+
+def test_a_frame_that_nobody_labelled_does_not_change_the_trust():
+    """One label at a time: the other end was not asked for, which is no failure."""
+    labels = [dimer(0.0, 0.0), dimer(0.4, 0.0)]
+    _, found = after_path({0: 0.1, 4: 0.45}, [*labels, dimer(0.1, -0.9)])
+    assert found.trust == 0.5
+    failed = seen(0.1, -1.0).with_columns({STATUS: "failed"})
+    _, found = after_path({0: 0.1, 4: 0.45}, [*labels, failed])
+    assert found.trust == 0.25
+
+
+def test_an_end_that_its_label_says_is_relaxed_is_kept_from_then_on():
+    labels = [pushed(0.0, 0.0, 1.0), pushed(0.1, 0.1, 0.02)]
+    _, found = after_path({0: 0.1, 4: 0.45}, labels, keep_below=0.03)
+    assert KEPT.of(found.structures).tolist() == [True, False, False]
+    assert found.structures.positions[1, 0] - 1.1 == pytest.approx(0.1)
+    lower = [*labels, pushed(0.12, -5.0, 0.01)]
+    again = Best(keep_below=0.03).after(found, state([seen(0.12, -1.0)], lower))
+    assert again.structures.keys == found.structures.keys
+    _, not_yet = after_path({0: 0.1, 4: 0.45}, labels, keep_below=0.01)
+    assert not KEPT.of(not_yet.structures).any()
+
+
+def test_a_beginning_that_is_relaxed_is_kept_where_it_is():
+    labels = [pushed(0.0, 0.0, 0.01), pushed(0.1, -1.0, 0.2)]
+    _, found = after_path({0: 0.1}, labels, keep_below=0.03)
+    assert KEPT.of(found.structures).tolist() == [True, False, False]
+    assert found.structures.positions[1, 0] == pytest.approx(1.1)
+    with pytest.raises(ValueError, match="keep_below above 0"):
+        Best(keep_below=0.0)

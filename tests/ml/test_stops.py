@@ -14,7 +14,9 @@ from aiida_mlal.ml.plugins import PluginError
 from aiida_mlal.ml.simulation.cell import MovingCell
 from aiida_mlal.ml.stops import (
     Agreement,
+    All,
     Allowance,
+    Barrier,
     Informativeness,
     Iterations,
     Labels,
@@ -186,8 +188,9 @@ def test_wrong_options_are_explained(values, words):
 def test_every_installed_stop_gives_a_verdict():
     path = trajectory()
     now = state(path, labelled(path[[2, 5]]))
+    needed = {"labels": {"n": 3}, "size": {"n": 3}, "all": {"of": [{"name": "oracle_force"}]}}
     for name in plugins.names("stops"):
-        options = {"n": 3} if name in ("labels", "size") else {}
+        options = needed.get(name, {})
         stop = plugins.make("stops", {"name": name, **options})
         assert stop.judge(now).reason
 
@@ -523,3 +526,86 @@ def test_each_image_of_a_run_has_an_end():
     assert OracleForce(fmax=0.3).judge(state(path, new)).outcome == "converged"
     reason = OracleForce().judge(state(path, labelled(path[[4]], 0.0))).reason
     assert reason == "the last frames of runs [0] have no label"
+
+
+def path_state(labels, converged=True, stationary=(2, 0, 4), energy=0.0, forces=0.0):
+    """A band of five images after its last step; ``labels`` of these images."""
+    path = trajectory(1, 5).with_info(image=range(5), step=[7] * 5)
+    new = [labelled(path[[i]], forces, energy) for i in labels]
+    run = {"converged": converged, "stationary": list(stationary)}
+    return state(path, Configurations.concatenate(new or [NOTHING]), runs=[run])
+
+
+def test_only_stationary_images_of_a_path_are_judged():
+    found = path_state([0, 2, 4])
+    assert [final.image for final in found.finals] == [0, 2, 4]
+    assert [final.image for final in found.ends] == [0, 1, 2, 3, 4]
+    assert OracleForce().judge(found).outcome == "converged"
+    assert OracleForce().judge(path_state([0, 4])).outcome == "go on"
+    large = OracleForce(fmax=0.1).judge(path_state([0, 2, 4], forces=0.2))
+    assert large.outcome == "go on"
+
+
+def test_a_path_that_has_not_come_to_its_saddle_is_not_converged():
+    verdict = OracleForce().judge(path_state([0, 4], converged=False, stationary=(0, 4)))
+    assert (verdict.outcome, verdict.reason) == (
+        "go on", "runs [0] did not come to all stationary points",
+    )  # fmt: skip
+
+
+class TestBarrier:
+    def test_energies_agree(self):
+        assert Barrier(0.01).judge(path_state([0, 2, 4], energy=0.009)).outcome == "converged"
+
+    def test_energies_differ(self):
+        verdict = Barrier(0.01).judge(path_state([0, 2, 4], energy=0.02))
+        assert verdict.outcome == "go on"
+        assert verdict.reason == "energy error 0.02 eV at the end of run 0, above 0.01"
+
+    def test_it_wants_labels_and_runs_that_converged(self):
+        assert Barrier().judge(path_state([0, 4])).reason.endswith("image 2 has no label")
+        assert Barrier().judge(path_state([0, 2, 4], converged=False)).outcome == "go on"
+        with pytest.raises(ValueError, match="energy above 0"):
+            Barrier(0.0)
+
+
+class TestAll:
+    BOTH = ({"name": "oracle_force", "fmax": 0.05}, {"name": "barrier", "energy": 0.01})
+
+    @pytest.mark.parametrize(
+        ("energy", "force", "outcome"),
+        [
+            (0.0, 0.0, "converged"),
+            (0.02, 0.0, "go on"),
+            (0.0, 0.1, "go on"),
+            (0.02, 0.1, "go on"),
+        ],
+    )
+    def test_each_of_them_must_be_content(self, energy, force, outcome):
+        now = path_state([0, 2, 4], energy=energy, forces=force)
+        verdict = All(self.BOTH).judge(now)
+        assert verdict.outcome == outcome
+        assert ("energy error 0.02" in verdict.reason) == (energy == 0.02)
+        assert ("force 0.1 eV" in verdict.reason) == (force == 0.1)
+
+    def test_it_looks_at_what_they_look_at(self):
+        assert All(self.BOTH).looks_at == {"ends"}
+        assert All([{"name": "uninterrupted"}, *self.BOTH]).looks_at == {"ends", "runs"}
+        now = path_state([0, 2, 4])
+        assert are_met_by([All(self.BOTH)], now.runs, now.trajectory, now.dataset)
+
+    @pytest.mark.parametrize(
+        ("of", "problem"),
+        [
+            ([], "one stop or more"),
+            ([{"name": "oracle_force", "fmx": 1}], r"of\[0\]: unknown option 'fmx'"),
+            ([{"name": "iterations"}], r"\['iterations'\] end every campaign"),
+        ],
+    )
+    def test_what_it_cannot_be_made_of_is_refused(self, of, problem):
+        with pytest.raises(ValueError, match=problem):
+            parse([{"name": "all", "of": of}, {"name": "iterations", "n": 3}])
+
+    def test_a_pool_has_no_simulations_to_judge(self):
+        with pytest.raises(ValueError, match="a pool has none"):
+            All(self.BOTH).check_simulation(None)

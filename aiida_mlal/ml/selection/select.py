@@ -239,7 +239,7 @@ def _shortfall(
             f"{len(query.left)} of {len(query.pool)}"
         )
     forgotten = set(finals) & set(query.left.tolist()) - {choice.index for choice in choices}
-    if forgotten:
+    if forgotten and strategy.wants_n:
         problems.append(
             f"{len(forgotten)} last frames were left out, since n={strategy.n} is less than the "
             f"number of runs, {len(finals)}"

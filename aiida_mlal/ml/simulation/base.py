@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from itertools import count
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from ase import Atoms
@@ -60,6 +60,9 @@ class Run:
         code computed.
     results
         What else a simulation has to tell of a run, as JSON values.
+    stationary
+        Which of several images are to be stationary points, the one looked for first, such as the
+        saddle point of a path; None where all are.
     """
 
     converged: bool
@@ -74,15 +77,17 @@ class Run:
     smax_GPa: float | None = 0.0
     engines: tuple[str, ...] = ()
     results: Mapping[str, Any] = field(default_factory=dict)
+    stationary: tuple[int, ...] | None = None
 
     @classmethod
     def of(cls, values: Mapping[str, Any]) -> "Run":
         """Return the run of JSON values."""
-        fmax = values["fmax"]
+        fmax, stationary = values["fmax"], values.get("stationary")
         others = {
             "fmax": np.nan if fmax is None else fmax,
             "cell": MovingCell.of(values),
             "engines": tuple(values.get("engines", ())),
+            "stationary": None if stationary is None else tuple(stationary),
         }
         return cls(**{**values, **others})
 
@@ -116,12 +121,20 @@ class SimulationResult:
 
 @dataclass(frozen=True)
 class Ending:
-    """Why a run is over, by what it was computed, and what else is to be told."""
+    """Why a run is over, by what it was computed, and what else is to be told, see ``Run``."""
 
     reason: str
     message: str
     engines: tuple[str, ...] = ()
     results: Mapping[str, Any] = field(default_factory=dict)
+    stationary: tuple[int, ...] | None = None
+
+
+class Image(NamedTuple):
+    """One of the structures that a run moves: number of the run, and of the structure in it."""
+
+    run: int
+    image: int
 
 
 class Simulation(ABC):
@@ -158,6 +171,17 @@ class Simulation(ABC):
             For structures that cannot be grouped so.
         """
         return list(structures)
+
+    def minimised(self, structures: Configurations) -> list[Image | None]:
+        """Return for each structure the image that begins there and goes to a minimum, if one does.
+
+        By default all do, in the order in which ``groups`` has them.
+        """
+        return [
+            Image(run, image)
+            for run, group in enumerate(self.groups(structures))
+            for image in range(len(group))
+        ]
 
     @abstractmethod
     def simulate(
@@ -262,10 +286,13 @@ def follow(
     guard: Guard,
     record: Recorder,
     memory: Memory | None = None,
+    stage: int = 0,
+    moving: Sequence[int] | None = None,
 ) -> Ending:
     """Take steps until one says that it converged, there are no more, or the guard objects.
 
-    A run that goes on is set to the state it had before the first step is taken.
+    A run that goes on is set to the state it had before the first step is taken. One that has
+    several stages calls this for each, without those before the stage that ``record`` is in.
 
     Parameters
     ----------
@@ -276,6 +303,10 @@ def follow(
         One structure, or all images of a run.
     memory
         Of what takes the steps; None if it remembers nothing but positions, cells and momenta.
+    stage
+        Number of the stage; see ``Recorder.leg`` for the step it begins with.
+    moving
+        Which images it moves, if not all: only these are looked at and recorded.
     """
     import torch
 
@@ -283,11 +314,13 @@ def follow(
     engines = tuple(
         dict.fromkeys(engine for one in images for engine in one.calc.engine.computed_by)
     )
-    begun = [one.copy() for one in images]
+    seen = {i: images[i] for i in (range(len(images)) if moving is None else moving)}
+    begun = [one.copy() for one in seen.values()]
     first: Sequence[Reference] = ()
-    if record.state is not None:
+    leg = record.leg(stage)
+    if leg.is_going_on and record.state is not None:
         first = _resume(images, record.state, memory)
-    for step in count(record.first_step):
+    for step in count(leg.step):
         try:
             converged = next(steps, None)
         except (MemoryError, torch.OutOfMemoryError):
@@ -295,48 +328,54 @@ def follow(
         except (ArithmeticError, ValueError, RuntimeError) as error:
             if "allocate memory" in str(error):  # how torch says it on a CPU
                 raise MemoryError(str(error)) from error
-            if all(np.isfinite(one.positions).all() for one in images):
-                for image, one in enumerate(images):
+            if all(np.isfinite(one.positions).all() for one in seen.values()):
+                for image, one in seen.items():
                     record(_failed_frame(step, one, image))
             return Ending(UNPHYSICAL, f"{type(error).__name__}: {error}", engines)
         if converged is None:
             return Ending(MAX_STEPS, "", engines)
-        now = [_snapshot(*pair, guard.trust is not None) for pair in zip(images, begun)]
+        now = [_snapshot(*pair, guard.trust is not None) for pair in zip(seen.values(), begun)]
         first = first or [Reference(one.has_neighbours, one.volume) for one in now]
-        record.remember(_state(step, images, memory, first))
-        verdict = _look(step, images, now, first, guard, record)
+        record.remember(_state(step, images, memory, first, {"stage": stage, "since": leg.since}))
+        verdict = _look(step, seen, now, first, guard, record, len(images) > 1)
         if verdict is not None:
             return Ending(*verdict, engines)
         if converged:
+            record.keep_last()
             return Ending(CONVERGED, "", engines)
     raise AssertionError("steps never end")
 
 
 def _look(
     step: int,
-    images: Sequence[Atoms],
+    seen: Mapping[int, Atoms],
     now: Sequence[Snapshot],
     first: Sequence[Reference],
     guard: Guard,
     record: Recorder,
+    several: bool,
 ) -> tuple[str, str] | None:
     """Record each image, and return what the guard objects to first."""
     found = None
-    for image, (atoms, snapshot) in enumerate(zip(images, now)):
-        verdict = guard.verdict(snapshot, first[image])
+    for (image, atoms), snapshot, reference in zip(seen.items(), now, first):
+        verdict = guard.verdict(snapshot, reference)
         reason = verdict[0] if verdict else ""
         candidate = reason == STRAYED or guard.wants_label(snapshot.uncertainty)
         candidate &= reason != UNPHYSICAL
         wanted = candidate and guard.select is not None
         record(_frame(step, atoms, candidate, wanted, image))
         if verdict is not None and found is None:
-            where = f"image {image}: " if len(images) > 1 else ""
+            where = f"image {image}: " if several else ""
             found = reason, where + verdict[1]
     return found
 
 
 def _state(
-    step: int, images: Sequence[Atoms], memory: Memory | None, first: Sequence[Reference]
+    step: int,
+    images: Sequence[Atoms],
+    memory: Memory | None,
+    first: Sequence[Reference],
+    stage: Mapping[str, int],
 ) -> SimulationState:
     moving = any("momenta" in atoms.arrays for atoms in images)
     return SimulationState(
@@ -348,6 +387,7 @@ def _state(
             "motion": {} if memory is None else memory.remember(),
             "calculators": [atoms.calc.remember() for atoms in images],
             "first": [vars(one) for one in first],
+            **stage,
         },
     )
 
@@ -451,4 +491,5 @@ def _summary(start: Configurations, record: Recorder, ending: Ending, moving: Mo
         smax_GPa=known(moving.largest(np.stack([frame.stress for frame in last])).max()),
         engines=ending.engines,
         results=ending.results,
+        stationary=ending.stationary,
     )

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from shutil import rmtree
 from tempfile import mkdtemp
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float
@@ -116,6 +116,24 @@ class Store:
                 self._folder.rmdir()
 
 
+class Leg(NamedTuple):
+    """From where a stage of a run goes on.
+
+    Attributes
+    ----------
+    since
+        The step that the stage began or begins with.
+    step
+        The step that it takes next: the same, unless it is going on.
+    is_going_on
+        Whether the recorder has its state.
+    """
+
+    since: int
+    step: int
+    is_going_on: bool
+
+
 class Recorder:
     """Keeps frames of one run: those of every n-th step, its first and last, and wanted ones.
 
@@ -182,6 +200,24 @@ class Recorder:
         """The step that the run begins at, which is not 0 where it goes on."""
         return 0 if self.state is None else self.state.step
 
+    @property
+    def stage(self) -> int:
+        """The stage of the run that the state is in: 0 for runs that have only one."""
+        return 0 if self.state is None else int(self.state.memory.get("stage", 0))
+
+    def leg(self, stage: int) -> Leg:
+        """Return where a stage begins, or goes on if the state is in it."""
+        if self.state is None:
+            return Leg(0, 0, False)
+        if self.stage != stage:
+            following = self.state.step + 1
+            return Leg(following, following, False)
+        return Leg(int(self.state.memory.get("since", 0)), self.state.step, True)
+
+    def keep_last(self) -> None:
+        """Keep the frames of the last step, whatever the stride."""
+        self._settle(anyway=True)
+
     def __call__(self, frame: Frame) -> None:
         """Take a frame; images of the same step come one after the other.
 
@@ -227,7 +263,7 @@ class Recorder:
 
     def close(self) -> None:
         """Keep the last step, and hand over all that is left."""
-        self._settle(anyway=True)
+        self.keep_last()
         self._flush()
 
     def _settle(self, anyway: bool = False) -> None:

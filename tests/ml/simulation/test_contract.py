@@ -8,6 +8,7 @@ from ase.constraints import FixAtoms, FixCartesian
 
 from aiida_mlal.ml import plugins
 from aiida_mlal.ml.configurations import Configurations
+from aiida_mlal.ml.frames import IMAGE, RUN
 from aiida_mlal.ml.models.factory import ModelOptions
 from aiida_mlal.ml.options import as_dict, build
 from aiida_mlal.ml.simulation.base import Simulation
@@ -26,14 +27,33 @@ def potential():
     return ModelOptions.parse({**model, "ensemble": 2}).build(["C", "Cu"], seed=0)
 
 
+@pytest.fixture
+def structures(simulation, begins):
+    """Where runs begin: for a simulation that takes several images, each with one beside it."""
+    return beginnings(simulation, begins)
+
+
+def beginnings(simulation, begins):
+    per_run = getattr(simulation, "given", 1)
+    found = []
+    for one in begins:
+        for image in range(per_run):
+            other = one.copy()
+            other.set_constraint()
+            other.positions[-1] += [0.3 * image, 0, 0]
+            other.set_constraint(one.constraints)
+            found.append(other)
+    return Configurations.from_ase(found)
+
+
 @pytest.fixture(scope="module")
-def structures():
+def begins():
     slab = fcc100("Cu", (1, 1, 3), vacuum=5)
     slab.rattle(0.1, seed=1)
     slab.set_constraint([FixAtoms([0]), FixCartesian([1], [True, True, False])])
     crystal = bulk("Cu", cubic=True)
     crystal.rattle(0.1, seed=2)
-    return Configurations.from_ase([slab, crystal, Atoms("C")])
+    return [slab, crystal, Atoms("C")]
 
 
 @pytest.fixture
@@ -52,17 +72,35 @@ def test_every_run_ends_for_a_known_reason(result):
         assert run.converged == (run.reason == "converged")
 
 
-def test_every_run_begins_where_it_was_told_to(result, structures):
+def test_every_run_begins_where_it_was_told_to(simulation, result, structures):
     frames = result.trajectory
     first = frames[frames.info["step"] == 0]
-    assert first.keys == structures.keys
-    assert first.info["run"].tolist() == list(range(len(structures)))
+    groups = simulation.groups(structures)
+    assert first.keys == [group.keys[0] for group in groups]
+    assert first.info["run"].tolist() == list(range(len(groups)))
 
 
 def test_every_step_has_a_frame(result):
     for index, run in enumerate(result.runs):
         steps = result.trajectory.info["step"][result.trajectory.info["run"] == index]
-        assert steps.tolist() == list(range(run.steps + 1))
+        assert np.unique(steps).tolist() == list(range(run.steps + 1))
+
+
+def test_what_goes_to_a_minimum_is_an_image_of_a_run(simulation, structures, result):
+    images = simulation.minimised(structures)
+    assert len(images) == len(structures)
+    found = {(int(r), int(i)) for r, i in zip(*_runs_and_images(result.trajectory))}
+    assert {one for one in images if one is not None} <= {*found, *_ends(simulation, result)}
+
+
+def _runs_and_images(frames):
+    return RUN.of(frames), IMAGE.of(frames)
+
+
+def _ends(simulation, result):
+    """Images that a run has not come to, since it was over before."""
+    last = getattr(simulation, "images", 1) - 1
+    return {(run, last) for run in range(len(result.runs))}
 
 
 def test_predictions_are_never_labels(result):
@@ -85,8 +123,8 @@ def test_a_committee_is_watched_without_being_asked(result):
     assert all(run.uncertainty is not None for run in result.runs)
 
 
-def test_fixed_components_do_not_move(result, structures):
-    for index, start in enumerate(structures):
+def test_fixed_components_do_not_move(simulation, result, structures):
+    for index, (start, *_) in enumerate(simulation.groups(structures)):
         frames = result.trajectory[result.trajectory.info["run"] == index]
         path = frames.positions.reshape(len(frames), -1, 3)
         np.testing.assert_array_equal(
@@ -101,7 +139,7 @@ def test_the_same_input_gives_the_same_bytes(result, simulation, potential, stru
 
 
 def test_runs_do_not_know_of_each_other(result, simulation, potential, structures):
-    alone = simulation.run(potential, structures[1])
+    alone = simulation.run(potential, simulation.groups(structures)[1])
     frames = result.trajectory[result.trajectory.info["run"] == 1]
     np.testing.assert_array_equal(alone.trajectory.positions, frames.positions)
     assert alone.runs == result.runs[1:2]
@@ -112,7 +150,7 @@ def test_moments_and_tags_stay_with_the_atoms(simulation, potential):
     crystal.rattle(0.1, seed=2)
     crystal.set_initial_magnetic_moments([1.0, -1.0, 2.0, 0.0])
     crystal.set_tags([1, 2, 3, 4])
-    start = Configurations.from_ase([crystal, bulk("Cu")])
+    start = beginnings(simulation, [crystal, bulk("Cu")])
     frames = simulation.run(potential, start).trajectory
     mine = frames[frames.info["run"] == 0]
     for name in ("initial_magmoms", "tags"):

@@ -1,0 +1,174 @@
+"""Paths between two structures of the same atoms: what fits together, and what lies in between."""
+
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Literal
+
+import numpy as np
+from ase import Atoms
+from ase.geometry import find_mic, get_distances
+from jaxtyping import Float, Int
+from scipy.optimize import linear_sum_assignment
+
+from aiida_mlal.ml.configurations import Configurations
+
+Interpolation = Literal["linear", "idpp"]
+
+SAME = 0.1
+"""Largest displacement in Å of structures that are taken for one."""
+
+MOVED = 0.5
+"""Displacement in Å from which on an atom counts as one that moves."""
+
+
+def displacements(
+    one: Configurations, other: Configurations, minimum_image: bool = True
+) -> Float[np.ndarray, "atoms 3"]:
+    """Return how far each atom of one structure is displaced in another one, in Å.
+
+    With ``minimum_image`` it is the way to the nearest periodic image.
+    """
+    apart = other.positions - one.positions
+    if minimum_image and one.pbc.any():
+        apart = find_mic(apart, one.cells[0], one.pbc[0])[0]
+    return np.asarray(apart)
+
+
+def check(structures: Configurations, minimum_image: bool = True, any_order: bool = False) -> None:
+    """Raise ``ValueError`` for structures that are no way from the first one to the last one.
+
+    Parameters
+    ----------
+    minimum_image
+        Whether atoms go to the nearest periodic image.
+    any_order
+        Whether to accept structures whose atoms have shorter ways in another order.
+    """
+    begin, end = structures[0], structures[-1]
+    for i, one in enumerate(structures):
+        _check_alike(begin, one, i)
+    for i in range(1, len(structures)):
+        _check_order(structures[i - 1], structures[i], i, minimum_image, any_order)
+    farthest = np.linalg.norm(displacements(begin, end, minimum_image), axis=1).max(initial=0.0)
+    if farthest < SAME:
+        raise ValueError(
+            f"the ends of a path are the same structure: no atom is displaced by more than "
+            f"{farthest:.2g} Å, expected {SAME:g} Å or more"
+        )
+
+
+def _check_alike(begin: Configurations, one: Configurations, i: int) -> None:
+    if not np.array_equal(np.sort(begin.numbers), np.sort(one.numbers)):
+        raise ValueError(
+            "the structures of a path have the same atoms: the first one is "
+            f"{begin.formulas[0]}, number {i} is {one.formulas[0]}"
+        )
+    if not np.array_equal(begin.pbc, one.pbc):
+        raise ValueError(
+            "the structures of a path are periodic in the same directions: the first one is "
+            f"{begin.pbc[0].tolist()}, number {i} is {one.pbc[0].tolist()}"
+        )
+    apart = np.abs(begin.cells - one.cells)[0]
+    if apart.max() > 1e-5:
+        raise ValueError(
+            "the structures of a path have the same cell: vectors of number "
+            f"{i} differ from those of the first one by up to {apart.max():.3g} Å"
+        )
+
+
+def _check_order(
+    one: Configurations, other: Configurations, i: int, minimum_image: bool, any_order: bool
+) -> None:
+    same = np.array_equal(one.numbers, other.numbers)
+    if not (same and any_order):
+        order = matched(one, other)
+        moved = np.linalg.norm(displacements(one, other, minimum_image), axis=1) > MOVED
+        better = np.linalg.norm(displacements(one, _ordered(other, order)), axis=1) > MOVED
+        if not same or (minimum_image and better.sum() < moved.sum()):
+            more = f", so that {better.sum()} atoms move and not {moved.sum()}" if same else ""
+            raise ValueError(
+                f"the structures of a path have their atoms in the same order: that of number {i} "
+                f"fits to the one before as {order.tolist()}{more}"
+            )
+    if not np.array_equal(one.fixed, other.fixed):
+        atom = int(np.flatnonzero((one.fixed != other.fixed).any(axis=1))[0])
+        raise ValueError(
+            f"the structures of a path have the same fixed atoms: atom {atom} is fixed in "
+            f"{other.fixed[atom].tolist()} of number {i}, and in {one.fixed[atom].tolist()} before"
+        )
+    away = np.where(one.fixed, np.abs(displacements(one, other)), 0.0).max(axis=1, initial=0.0)
+    if away.max(initial=0.0) > 1e-3:
+        raise ValueError(
+            f"fixed atoms stay where they are along a path: atom {int(away.argmax())} is "
+            f"displaced by {away.max():.3g} Å in structure {i}"
+        )
+
+
+def matched(one: Configurations, other: Configurations) -> Int[np.ndarray, " atoms"]:
+    """Return the order of the atoms of another structure in which they are nearest to those of one.
+
+    The sum of squared distances of atoms of the same element is the smallest possible: the
+    assignment problem.
+    """
+    order = np.arange(len(one.numbers))
+    for element in np.unique(one.numbers):
+        mine = np.flatnonzero(one.numbers == element)
+        theirs = np.flatnonzero(other.numbers == element)
+        _, distances = get_distances(
+            one.positions[mine], other.positions[theirs], one.cells[0], one.pbc[0]
+        )
+        rows, columns = linear_sum_assignment(distances**2)
+        order[mine[rows]] = theirs[columns]
+    return order
+
+
+def _ordered(one: Configurations, order: Int[np.ndarray, " atoms"]) -> Configurations:
+    return Configurations.from_geometry(
+        one.numbers[order], one.positions[order], one.counts, one.cells, one.pbc
+    )
+
+
+def places(structures: Configurations, images: int, minimum_image: bool = True) -> list[int]:
+    """Return which image of a path each of some structures is, the others as even as possible."""
+    ways = [
+        float(np.linalg.norm(displacements(*pair, minimum_image))) for pair in pairwise(structures)
+    ]
+    intervals = [1] * len(ways)
+    for _ in range(images - len(structures)):
+        longest = int(np.argmax([way / n for way, n in zip(ways, intervals)]))
+        intervals[longest] += 1
+    return [0, *np.cumsum(intervals).tolist()]
+
+
+def interpolated(
+    structures: Sequence[Atoms], at: Sequence[int], method: Interpolation, minimum_image: bool
+) -> list[Atoms]:
+    """Return a path through structures, each of which is the image that ``at`` says.
+
+    ``linear`` interpolates positions; ``idpp`` goes on from there to a path on which distances of
+    atoms change evenly: S. Smidstrup et al., J. Chem. Phys. 140, 214106 (2014).
+    """
+    from ase.mep.neb import NEB, idpp_interpolate
+
+    found = [structures[0].copy()]
+    for (one, other), n in zip(pairwise(structures), np.diff(at)):
+        apart = other.positions - one.positions
+        if minimum_image and one.pbc.any():
+            apart = find_mic(apart, one.cell, one.pbc)[0]
+        part = [one.copy() for _ in range(n)] + [other.copy()]
+        for i, image in enumerate(part[:-1]):
+            image.positions += apart * (i / n)
+        if method == "idpp" and n > 1:
+            band = NEB(part, method="improvedtangent")
+            idpp_interpolate(band, traj=None, log=None, mic=minimum_image)
+        found += part[1:]
+    return found
+
+
+def lengths(images: Sequence[Atoms]) -> Float[np.ndarray, " images"]:
+    """Return how far each image is along a path, in Å: the sum of the ways between images."""
+    steps = [
+        np.linalg.norm(find_mic(b.positions - a.positions, a.cell, a.pbc)[0])
+        for a, b in pairwise(images)
+    ]
+    return np.concatenate([[0.0], np.cumsum(steps)])

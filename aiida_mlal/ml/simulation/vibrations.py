@@ -1,0 +1,107 @@
+"""Second derivatives of the energy at a stationary point, and the modes that they give."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from ase import Atoms
+from ase.units import _amu, _c, _e
+from jaxtyping import Bool, Float
+
+STEP = 0.01
+"""Displacement of an atom in Å for central differences of forces."""
+
+
+@dataclass(frozen=True, eq=False)
+class Modes:
+    """Normal modes of the free components of atoms, others are kept where they are.
+
+    Translations of all atoms, and rotations of molecules, are left out where nothing hinders them.
+
+    Attributes
+    ----------
+    eigenvalues
+        Of the Hessian in eV/Å², ascending.
+    wavenumbers
+        Of the modes in 1/cm, ascending; negative ones stand for imaginary ones.
+    softest
+        Unit vector of the lowest eigenvalue of the Hessian, (atoms, 3).
+    """
+
+    eigenvalues: Float[np.ndarray, " modes"]
+    wavenumbers: Float[np.ndarray, " modes"]
+    softest: Float[np.ndarray, "atoms 3"]
+
+    @property
+    def n_imaginary(self) -> int:
+        """How many modes lower the energy: one at a saddle point, none at a minimum."""
+        return int((self.wavenumbers < 0).sum())
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return what tells a saddle point as JSON values."""
+        return {
+            "n_imaginary": self.n_imaginary,
+            "imaginary_per_cm": np.abs(self.wavenumbers[self.wavenumbers < 0]).tolist(),
+            "lowest_eigenvalue": float(self.eigenvalues[0]) if len(self.eigenvalues) else None,
+        }
+
+
+def modes(atoms: Atoms, fixed: Bool[np.ndarray, "atoms 3"], step: float = STEP) -> Modes:
+    """Return the modes of atoms by central differences of the forces of their calculator.
+
+    Parameters
+    ----------
+    fixed
+        Which components do not move.
+    """
+    free = np.flatnonzero(~fixed.ravel())
+    hessian = _hessian(atoms, free, step)
+    unhindered = _unhindered(atoms, fixed)[free]
+    basis = _basis(unhindered)
+    eigenvalues, vectors = np.linalg.eigh(basis.T @ hessian @ basis)
+    softest = np.zeros(3 * len(atoms))
+    if len(eigenvalues):
+        softest[free] = basis @ vectors[:, 0]
+    roots = np.sqrt(np.repeat(atoms.get_masses(), 3)[free])
+    basis = _basis(unhindered * roots[:, None])
+    squares = np.linalg.eigvalsh(basis.T @ (hessian / np.outer(roots, roots)) @ basis)
+    frequencies = np.sqrt(np.abs(squares) * _e / 1e-20 / _amu) / (2 * np.pi)  # in Hz
+    wavenumbers = np.sign(squares) * frequencies / (100 * _c)
+    return Modes(eigenvalues, wavenumbers, softest.reshape(-1, 3))
+
+
+def _hessian(atoms: Atoms, free: np.ndarray, step: float) -> Float[np.ndarray, "free free"]:
+    """Return second derivatives by the free components, with atoms back where they were."""
+    before = atoms.positions.copy()
+    rows = np.empty((len(free), len(free)))
+    try:
+        for row, component in enumerate(free):
+            sides = []
+            for sign in (1, -1):
+                atoms.positions[:] = before
+                atoms.positions.reshape(-1)[component] += sign * step
+                sides.append(atoms.get_forces(apply_constraint=False).ravel()[free])
+            rows[row] = (sides[1] - sides[0]) / (2 * step)
+    finally:
+        atoms.positions[:] = before
+    return (rows + rows.T) / 2
+
+
+def _unhindered(atoms: Atoms, fixed: Bool[np.ndarray, "atoms 3"]) -> np.ndarray:
+    """Return motions (columns) that cost no energy: of all atoms together, where none is fixed."""
+    n = len(atoms)
+    if fixed.any():
+        return np.zeros((3 * n, 0))
+    motions = [np.tile(axis, n) for axis in np.eye(3)]
+    if not atoms.pbc.any():
+        arms = atoms.positions - atoms.get_center_of_mass()
+        motions += [np.cross(axis, arms).ravel() for axis in np.eye(3)]
+    return np.array(motions).T
+
+
+def _basis(motions: np.ndarray) -> np.ndarray:
+    """Return unit vectors (columns) that span all that is orthogonal to some motions."""
+    if not motions.shape[1]:
+        return np.eye(len(motions))
+    left, sizes, _ = np.linalg.svd(motions, full_matrices=True)
+    return left[:, int((sizes > 1e-6 * sizes.max(initial=0.0)).sum()) :]
