@@ -90,14 +90,14 @@ class Elements(click.ParamType):
 ELEMENTS = click.option(
     "--elements",
     type=Elements(),
-    help="Of the types 0, 1, ... in .mtp and .cfg files, such as Ag,Pd. By default what the files "
-    "say, and for a .cfg that does not, what the potential says.",
+    help="Of the types in .mtp and .cfg files and dumps of LAMMPS, such as Ag,Pd. By default what "
+    "the files say, and where they do not, what the potential says.",
 )
 TYPES = click.option(
     "--elements",
     type=Elements(),
-    help="Of the types 0, 1, ... in .mtp and .cfg files, such as Ag,Pd. By default what the files "
-    "say, and H, He, ... where they do not.",
+    help="Of the types in .mtp and .cfg files and dumps of LAMMPS, such as Ag,Pd. By default what "
+    "the files say, and H, He, ... where they do not.",
 )
 KEYS = {
     "energy": "The energy's key in files of structures, such as REF_energy (eV); energy or "
@@ -427,9 +427,9 @@ def cut(
         contents = files.load(structures, elements)
         found = contents.configurations
         clusters = cut_neighbourhoods(found, radius, threshold)
-        files.write(clusters, output, elements or files.types(structures, found))
+        lost = files.write(clusters, output, elements or files.types(structures, found))
     click.echo(f"{len(clusters)} clusters written to {output}")
-    for remark in contents.remarks:
+    for remark in [*contents.remarks, *lost]:
         click.echo(remark)
 
 
@@ -444,7 +444,7 @@ def convert(source: str, target: str, elements: list[str] | None, keys: dict[str
     SOURCE is known by its content, the format of TARGET by the end of its name. What TARGET has no
     place for is named.
     """
-    from aiida_mlal.ml.formats import cfg, files, table
+    from aiida_mlal.ml.formats import files, table
     from aiida_mlal.ml.formats.describe import is_potential
     from aiida_mlal.ml.formats.labels import LabelKeys
 
@@ -461,14 +461,11 @@ def convert(source: str, target: str, elements: list[str] | None, keys: dict[str
         else:
             found = files.load(source, elements, keys=LabelKeys(**keys))
             configurations = found.configurations
-            files.write(configurations, target, elements or files.types(source, configurations))
+            types = elements or files.types(source, configurations)
+            lost = files.write(configurations, target, types)
             click.echo(f"{len(configurations)} structures written to {target}")
-            for remark in found.remarks:
+            for remark in [*found.remarks, *lost]:
                 click.echo(remark)
-            to_cfg = table.by_name(target).name == table.CFG
-            lost = cfg.left_out(configurations) if to_cfg else []
-            if lost:
-                click.echo(f"left out, as .cfg has no place for it: {', '.join(lost)}")
             if elements is None and files.only_numbers(source):
                 click.echo(COUNTED.format(source))
 
@@ -532,9 +529,11 @@ def info() -> None:
 
 def _do(name: str, options: dict[str, Any]) -> None:
     """Run a task in the current folder; what went wrong becomes one sentence and status 1."""
+    from aiida_mlal.ml.tasks.base import PROGRESS
     from aiida_mlal.ml.tasks.runner import execute
 
     result = execute({"task": name, **options})
+    Path(PROGRESS).unlink(missing_ok=True)  # which is for those who watch a job
     if result["status"] != "ok":
         raise click.ClickException(result["message"])
     _print(result)

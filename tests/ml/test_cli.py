@@ -202,9 +202,10 @@ def test_what_conversion_leaves_out_is_said(folder):
     ase.io.write("fixed.extxyz", frame)
     said = run("convert", "fixed.extxyz", "fixed.cfg").output
     wanted = "fixed atoms, lattice vectors without periodicity, stresses without a periodic cell, c"
-    assert f"left out, as .cfg has no place for it: {wanted}olour\n" in said
+    assert f"left out, as fixed.cfg has no place for it: {wanted}olour\n" in said
     training = ("-m", '{"architecture": "mtp", "level": 2}', "-t", '{"epochs": 1}')
     run("train", "cu.extxyz", *training, "-o", "a.almtp")
+    assert not Path("progress.json").exists()
     assert "has no place for it: the active set" in run("convert", "a.almtp", "a.mtp").output
     assert "left out" not in run("convert", "a.almtp", "b.safetensors").output
 

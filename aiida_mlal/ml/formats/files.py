@@ -10,7 +10,7 @@ import ase.io
 import numpy as np
 from ase import Atoms
 from ase.data import chemical_symbols
-from ase.io.formats import UnknownFileTypeError, filetype, get_ioformat
+from ase.io.formats import UnknownFileTypeError, extension2format, filetype, get_ioformat
 
 from aiida_mlal.ml.configurations import (
     FILE_STATUS,
@@ -18,13 +18,13 @@ from aiida_mlal.ml.configurations import (
     Configurations,
     kind_of_energy,
 )
-from aiida_mlal.ml.formats import cfg, convergence, extxyz, labels
+from aiida_mlal.ml.formats import cfg, convergence, extxyz, labels, lammps_dump
 from aiida_mlal.ml.formats.ase_errors import in_words
 from aiida_mlal.ml.formats.ase_sizes import check_sizes
 from aiida_mlal.ml.formats.content import as_text, compression, read_bytes, stem
 from aiida_mlal.ml.formats.labels import LabelKeys
 from aiida_mlal.ml.formats.place import check_place
-from aiida_mlal.ml.formats.table import ASE, CFG, CONFIGURATIONS, EXTXYZ, by_name, known
+from aiida_mlal.ml.formats.table import ASE, CFG, CONFIGURATIONS, DUMP, EXTXYZ, by_name, known
 from aiida_mlal.ml.frames import STATUS
 from aiida_mlal.ml.options import within
 
@@ -69,8 +69,8 @@ def load(
         A file of this package, a ``.cfg`` file of the MLIP codes, extended XYZ, or whatever ASE can
         read; perhaps compressed (gzip, bzip2, xz). It is known by its content before its name.
     elements
-        Chemical symbols of the types 0, 1, ... in ``.cfg`` files that only number them; one that
-        names them may have no others.
+        Chemical symbols of the types 0, 1, ... in ``.cfg`` files, or 1, 2, ... in dumps of LAMMPS,
+        that only number them; a ``.cfg`` that names them may have no others.
     default
         The same, for a file that does not say; such as the types of a potential.
     keys
@@ -96,7 +96,11 @@ def load(
         elif not path.stat().st_size:
             raise ValueError(f"the file {path} is empty")
         else:
-            found = _from_frames(*_frames(path), keys, partial)
+            frames, said, converged = _frames(path)
+            if form.name == DUMP:
+                named = lammps_dump.names_elements(path)
+                frames = lammps_dump.corrected(frames, None if named else elements or default)
+            found = _from_frames(frames, said, converged, keys, partial)
         configurations = found.configurations
         if form.name != CONFIGURATIONS:
             configurations.check_geometry()
@@ -129,8 +133,10 @@ def load_together(
 
 def write(
     configurations: Configurations, path: str | Path, elements: Sequence[str] | None = None
-) -> None:
+) -> list[str]:
     """Write structures in the format that the end of the name stands for; see ``read``.
+
+    Return a sentence, or none, about what the format has no place for.
 
     Raises
     ------
@@ -140,36 +146,69 @@ def write(
     """
     path = Path(path)
     check_target(path)
+    lost: list[str] = []
     try:
         name = by_name(path).name
         if name == CONFIGURATIONS:
             configurations.save(path)
         elif name == CFG:
             cfg.write(configurations, path, elements)
+            lost = cfg.left_out(configurations)
         elif name == EXTXYZ or _format(path) == "extxyz":
             extxyz.write(configurations, path)
         else:
-            _write_with_ase(configurations, path)
+            lost = _write_with_ase(configurations, path, _format(path))
     except OSError as error:
         raise ValueError(f"{path} could not be written: {error.strerror or error}") from error
+    return [f"left out, as {path.name} has no place for it: {', '.join(lost)}"] if lost else []
 
 
-def _write_with_ase(configurations: Configurations, path: Path) -> None:
+def _write_with_ase(configurations: Configurations, path: Path, name: str) -> list[str]:
+    """Write structures in a format of ASE's, and return what is not there when it is read."""
+    form = get_ioformat(name)
+    if form.single and len(configurations) != 1:
+        raise ValueError(
+            f"{path}: a file of the format {name!r} has one structure, got {len(configurations)}"
+        )
     try:
-        ase.io.write(path, configurations.to_ase())
+        ase.io.write(path, configurations.to_ase(), format=name)
     except OSError:
         raise
     except Exception as error:  # writers of ASE fail in all ways there are
-        raise ValueError(f"{path}: ASE could not write it: {in_words(error)}") from error
+        said = in_words(error)
+        raise ValueError(f"{path}: ASE could not write it as {name!r}: {said}") from error
+    if not form.can_read:
+        return []
+    try:
+        return _missing_in(load(path).configurations, configurations)
+    except ValueError:  # such as formats whose content does not say what they are
+        return []
 
 
-def check_target(path: str | Path) -> None:
+def _missing_in(found: Configurations, expected: Configurations) -> list[str]:
+    """Return what structures lack that were read from a file that others were written to."""
+    if found.counts.tolist() != expected.counts.tolist():
+        return ["structures or atoms"]
+    there = {
+        "energies": np.isfinite(expected.energies) & ~np.isfinite(found.energies),
+        "forces": np.isfinite(expected.forces) & ~np.isfinite(found.forces),
+        "stresses": np.isfinite(expected.stresses) & ~np.isfinite(found.stresses),
+        "which atoms are fixed": expected.fixed != found.fixed,
+        "which directions are periodic": expected.pbc != found.pbc,
+    }
+    names = [key for key in expected.info if key not in found.info and key != STATUS.name]
+    names += [key for key in expected.arrays if key not in found.arrays]
+    return [name for name, lost in there.items() if lost.any()] + names
+
+
+def check_target(path: str | Path, several: bool = False) -> None:
     """Refuse a file that ``write`` could not write, whatever the structures.
 
     Raises
     ------
     ValueError
-        If its folder is missing or not writable, or ASE does not know the format.
+        If its folder is missing or not writable, ASE does not know the format, or it has one
+        structure only where ``several`` are to be written.
     """
     check_place(path)
     path = Path(path)
@@ -177,7 +216,9 @@ def check_target(path: str | Path) -> None:
     if form.holds == "potential":
         raise ValueError(f"{path}: files of the format {form.name!r} hold potentials")
     if form.name == ASE:
-        _format(path)
+        name = _format(path)
+        if several and get_ioformat(name).single:
+            raise ValueError(f"{path}: a file of the format {name!r} has one structure only")
 
 
 def types(path: str | Path, configurations: Configurations) -> list[str] | None:
@@ -193,13 +234,18 @@ def types(path: str | Path, configurations: Configurations) -> list[str] | None:
 
 def only_numbers(path: str | Path) -> bool:
     """Return whether a file numbers the types of its atoms, and does not name them."""
-    return known(path).name == CFG and cfg.named_types(path) == []
+    name = known(path).name
+    if name == CFG:
+        return cfg.named_types(path) == []
+    return name == DUMP and not lammps_dump.names_elements(path)
 
 
 def _format(path: Path) -> str:
     """Return ASE's name of the format that the end of a name stands for."""
     try:
-        form = get_ioformat(filetype(str(path), read=False))
+        form = extension2format.get(path.suffix[1:])
+        if form is None or not form.can_write:
+            form = get_ioformat(filetype(str(path), read=False))
     except UnknownFileTypeError as error:
         raise ValueError(f"{path}: ASE does not know this format: {error}") from error
     if not form.can_write:
@@ -312,7 +358,7 @@ def _about_energies(results: Sequence[Any], energy: str) -> list[str]:
 
 
 def _remarks(found: Configurations) -> list[str]:
-    said = labels.unread(found)
+    said = [*labels.unread(found), *labels.without_energy(found)]
     if FILE_STATUS in found.info:
         words = sorted({str(word) for word in found.info[FILE_STATUS].tolist()})[:3]
         said.append(f"its 'status' ({', '.join(words)}) is none of ours: kept as {FILE_STATUS!r}")

@@ -116,6 +116,20 @@ def unread(found: Configurations) -> list[str]:
     return [f"not read, though it looks like labels: {names} (to be read with {options})"]
 
 
+def without_energy(found: Configurations) -> list[str]:
+    """Return the sentences, none or one, about labels that lack the energy."""
+    forces = np.isfinite(found.forces).all(axis=1)
+    have = np.zeros(len(found), bool)
+    have[found.owner[forces]] = True
+    alone = have & np.isnan(found.energies)
+    if not alone.any():
+        return []
+    return [
+        f"{int(alone.sum())} of {len(found)} structures have forces but no energy, the first is "
+        f"{int(alone.argmax())}: they count as unlabelled"
+    ]
+
+
 _TENSORS = ((3, 3), (9,), (6,))
 _ENERGY = re.compile(r"energ|(^|_)(e|e0|etot|toten|u0)$", re.IGNORECASE)
 _NO_LABEL = re.compile(

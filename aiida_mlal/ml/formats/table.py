@@ -41,8 +41,8 @@ class Format:
         return bool(re.search(self.names, stem(path)))
 
 
-CONFIGURATIONS, CHECKPOINT, CFG, MTP, ALMTP, EXTXYZ, TRAJ, ASE = (
-    "safetensors", "checkpoint", "cfg", "mtp", "almtp", "extxyz", "traj", "ase"
+CONFIGURATIONS, CHECKPOINT, CFG, MTP, ALMTP, EXTXYZ, TRAJ, DUMP, ASE = (
+    "safetensors", "checkpoint", "cfg", "mtp", "almtp", "extxyz", "traj", "lammps-dump-text", "ase"
 )  # fmt: skip
 
 KIND_OF_CHECKPOINTS = "aiida-mlal/potential"
@@ -85,6 +85,7 @@ FORMATS: tuple[Format, ...] = (
     Format(MTP, "potential", r"\.mtp$", lambda head: head.split(maxsplit=1)[:1] == [b"MTP"]),
     Format(TRAJ, "structures", r"\.traj$", lambda head: head.startswith(b"- of UlmASE-Traj")),
     Format(EXTXYZ, "structures", r"\.(ext)?xyz$", _is_extxyz),
+    Format(DUMP, "structures", r"(?!)", lambda head: b"ITEM: TIMESTEP" in head[:1000], False),
     Format(ASE, "structures", "", lambda head: True),
 )  # fmt: skip
 """The table, in the order in which a file is tried: by its content, then by its name."""

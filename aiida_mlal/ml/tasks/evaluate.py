@@ -65,7 +65,7 @@ class Evaluate(Task):
             check_target(self.output)
         potential = load_potential(self.potential, self.elements)
         found = load(self.dataset, self.elements, types(potential), self.keys)
-        dataset, said = found.configurations, found.remarks
+        dataset, said = found.configurations, list(found.remarks)
         predicted = potential.predict(dataset)
         apart = errors(dataset, predicted.energies, predicted.forces, predicted.stresses)
         told: dict[str, Any] = {}
@@ -76,7 +76,7 @@ class Evaluate(Task):
             told = {"uncertainty": self._compare(measure, measured, dataset, predicted)}
             kept = measured.attach(kept)
         if self.output is not None:
-            write(kept, self.output, types(potential))
+            said += write(kept, self.output, types(potential))
         remarks = "; ".join(filter(None, [*said, _lost(predicted), potential.remarks(dataset)]))
         if self.output is None and not apart:
             raise ValueError("; ".join([f"{self.dataset} has no labels to compare with", *said]))

@@ -102,7 +102,7 @@ class Grade(Task):
         graded = dataset.with_columns({GRADE: found.values, OUTSIDE: found.outside})
         if found.per_atom is not None:
             graded = graded.with_columns({GRADES: found.per_atom})
-        write(graded, self.output, types)
+        said += write(graded, self.output, types)
         values = found.values
         return {
             "message": "; ".join(filter(None, [*said, found.message])),

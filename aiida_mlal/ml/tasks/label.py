@@ -66,10 +66,10 @@ class Label(Task):
     def _keep(self, labelled: Configurations | None) -> dict[str, Any]:
         if labelled is None:
             return {}
-        write(labelled, self.output)
+        lost = write(labelled, self.output)
         calculator, _ = self._parts()
         return {
-            "message": _failures(labelled),
+            "message": "; ".join(filter(None, [_failures(labelled), *lost])),
             "n_structures": len(labelled),
             "statuses": dict(sorted(Counter(labelled.status.tolist()).items())),
             "fingerprint": calculator.fingerprint,

@@ -94,7 +94,7 @@ class Select(Task):
         new_to_it = len(chosen) and not PREDICTED_ENERGY.is_in(pool)
         if potential is not None and len(train) and new_to_it:  # else it has learned nothing
             chosen = chosen.with_predictions(potential.predict(chosen))
-        write(chosen, self.output, types)
+        said += write(chosen, self.output, types)
         told = selection.as_dict()
         said += [told["message"]] if told.get("message") else []
         return {**told, "message": "; ".join(said)}

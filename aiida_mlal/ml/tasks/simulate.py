@@ -63,7 +63,7 @@ class Simulate(Task):
         simulation = plugins.make("simulations", self.simulation, "simulation")
         from aiida_mlal.ml.formats import potentials
 
-        check_target(self.output)
+        check_target(self.output, several=True)
         potential = load_potential(self.potential, self.elements)
         types = potentials.types(potential)
         contents = load(self.dataset, self.elements, types)
@@ -99,7 +99,8 @@ class Simulate(Task):
             raise
         found = self._keep(result, types)
         Path(self.STATE).unlink(missing_ok=True)
-        return {**found, "message": "; ".join(contents.remarks)}
+        said = [*contents.remarks, found["message"]]
+        return {**found, "message": "; ".join(filter(None, said))}
 
     def _save(self, checkpoint: "Checkpoint") -> None:
         partial = Path(f"{self.STATE}.partial")
@@ -109,7 +110,7 @@ class Simulate(Task):
     def _keep(self, result: "SimulationResult", types: tuple[str, ...]) -> dict[str, Any]:
         target = Path(self.output)
         partial = target.with_name(f"partial-{target.name}")
-        write(result.trajectory, str(partial), types)
+        lost = write(result.trajectory, str(partial), types)
         partial.replace(target)  # the parts are there until it is whole
         result.store.clear()
-        return {"runs": [as_dict(run) for run in result.runs]}
+        return {"message": "; ".join(lost), "runs": [as_dict(run) for run in result.runs]}

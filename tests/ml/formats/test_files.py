@@ -5,7 +5,7 @@ from ase import Atoms
 from ase.build import bulk
 from ase.calculators.emt import EMT
 from ase.calculators.singlepoint import SinglePointCalculator
-from ase.constraints import FixAtoms
+from ase.constraints import FixAtoms, FixCartesian
 
 from aiida_mlal.ml.configurations import Configurations
 from aiida_mlal.ml.formats import files
@@ -199,3 +199,82 @@ def test_columns_and_keys_that_only_some_structures_have_are_kept(tmp_path):
     found = files.read(tmp_path / "a.extxyz")
     np.testing.assert_array_equal(found.info["weight"], [np.nan, 2.0])
     np.testing.assert_array_equal(found.arrays["site"], [[np.nan] * 3, [1.0, 2.0, 3.0]])
+
+
+DUMP = """ITEM: TIMESTEP
+0
+ITEM: NUMBER OF ATOMS
+2
+ITEM: BOX BOUNDS pp pp pp
+0 4
+0 4
+0 4
+ITEM: ATOMS id type {columns}x y z fx fy fz
+2 1 {second}0.0 1.70 2.34 0.1 0 0
+1 2 {first}0.0 0.0 0.0 -0.1 0 0
+"""
+
+
+class TestDumpsOfLAMMPS:
+    """ASE gives them an energy of 0, and takes numbers of types for atomic numbers."""
+
+    @pytest.fixture
+    def dump(self, tmp_path):
+        path = tmp_path / "md.lammpstrj"
+        path.write_text(DUMP.format(columns="", first="", second=""))
+        return path
+
+    def test_they_have_no_energy(self, dump):
+        found = files.load(dump, ["Ni", "Al"])
+        assert np.isnan(found.configurations.energies).all()
+        assert found.configurations.status.tolist() == ["unlabelled"]
+        assert found.configurations.forces[:, 0].tolist() == [-0.1, 0.1]
+        assert "1 of 1 structures have forces but no energy" in "".join(found.remarks)
+
+    def test_elements_are_those_of_the_types(self, dump):
+        assert files.load(dump, ["Ni", "Al"]).configurations.numbers.tolist() == [13, 28]
+        assert files.load(dump, default=["Ni", "Al"]).configurations.numbers.tolist() == [13, 28]
+        assert files.only_numbers(dump)
+        with pytest.raises(ValueError, match=r"types 1 to 2, got \['Ni'\]"):
+            files.load(dump, ["Ni"])
+
+    def test_those_that_are_named_are_kept(self, dump):
+        dump.write_text(DUMP.format(columns="element ", first="O ", second="Mg "))
+        assert files.load(dump, default=["Ni", "Al"]).configurations.numbers.tolist() == [8, 12]
+        assert not files.only_numbers(dump)
+
+
+class TestWhatAFormatHasNoPlaceFor:
+    @pytest.fixture
+    def labelled(self):
+        atoms = bulk("Cu", cubic=True)
+        atoms.rattle(0.05, seed=1)
+        atoms.calc = EMT()
+        atoms.get_potential_energy()
+        atoms.set_constraint(FixCartesian(0, (True, False, False)))
+        return Configurations.from_ase(atoms)
+
+    @pytest.mark.parametrize(
+        ("name", "lost"),
+        [
+            ("a.vasp", "energies, forces, stresses"),
+            ("a.cif", "energies, forces, stresses, which atoms are fixed"),
+            ("a.traj", None),
+            ("a.extxyz", None),
+            ("a.safetensors", None),
+        ],
+    )
+    def test_is_said(self, labelled, tmp_path, name, lost):
+        said = files.write(labelled, tmp_path / name)
+        assert [one.split(": ", 1)[1].startswith(lost) for one in said] == [True] * bool(lost)
+
+    def test_a_file_of_one_structure_refuses_more(self, labelled, tmp_path):
+        two = Configurations.concatenate([labelled, labelled])
+        with pytest.raises(ValueError, match="'vasp' has one structure, got 2"):
+            files.write(two, tmp_path / "two.vasp")
+        with pytest.raises(ValueError, match="'vasp' has one structure only"):
+            files.check_target(tmp_path / "two.vasp", several=True)
+
+    def test_the_end_of_a_name_decides(self, labelled, tmp_path):
+        files.write(labelled, tmp_path / "x_POSCAR.traj")
+        assert files.read(tmp_path / "x_POSCAR.traj").energies == labelled.energies

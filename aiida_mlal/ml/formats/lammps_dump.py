@@ -1,0 +1,51 @@
+"""Text dumps of LAMMPS, as ASE reads them: in the units ``metal``, without energies."""
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from ase import Atoms
+from ase.data import atomic_numbers
+
+from aiida_mlal.ml.formats.content import read_head
+
+
+def names_elements(path: str | Path) -> bool:
+    """Return whether a dump says which elements its atoms are, beside the numbers of types."""
+    columns = re.search(rb"^ITEM: ATOMS(.*)$", read_head(path), re.MULTILINE)
+    return columns is not None and b"element" in columns[1].split()
+
+
+def corrected(frames: list[Atoms], elements: Sequence[str] | None) -> list[Atoms]:
+    """Return what ASE read without the energy that it makes up, and with elements of types.
+
+    Parameters
+    ----------
+    elements
+        Of the types 1, 2, ..., which are atomic numbers for ASE; None where the file names them,
+        or nobody knows.
+
+    Raises
+    ------
+    ValueError
+        For types that ``elements`` does not cover, and for elements that there are not.
+    """
+    for atoms in frames:
+        if elements is not None:
+            atoms.numbers = _numbers(atoms.numbers, elements)
+        if atoms.calc is not None:
+            atoms.calc.results.pop("energy", None)
+            atoms.calc.atoms = atoms.copy()
+    return frames
+
+
+def _numbers(types: np.ndarray, elements: Sequence[str]) -> np.ndarray:
+    unknown = [element for element in elements if element not in atomic_numbers]
+    if unknown:
+        raise ValueError(f"elements: there is no element {unknown[0]!r}")
+    if types.max(initial=1) > len(elements):
+        raise ValueError(
+            f"expected the elements of the types 1 to {types.max()}, got {list(elements)}"
+        )
+    return np.array([atomic_numbers[element] for element in elements])[types - 1]
