@@ -1,18 +1,17 @@
 """Any potential as an ASE calculator."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from ase import Atoms
 from ase.calculators.calculator import Calculator, PropertyNotImplementedError, all_changes
-from jaxtyping import Float
 
-from aiida_mlal.ml.engines.base import Contacts, EngineName
+from aiida_mlal.ml.engines.base import Contacts, EngineName, Evaluation
 from aiida_mlal.ml.engines.choose import choose
 from aiida_mlal.ml.models.base import Potential
-from aiida_mlal.ml.surroundings import Surroundings
-from aiida_mlal.ml.uncertainty.base import Uncertainties, Uncertainty
+from aiida_mlal.ml.simulation.cell import volume_of
+from aiida_mlal.ml.uncertainty.base import Uncertainty
 
 _VOIGT, _TRANSPOSED = [0, 4, 8, 5, 2, 1], [0, 4, 8, 7, 6, 3]
 """Places of xx, yy, zz, yz, xz, xy in a matrix, and in its transpose."""
@@ -44,6 +43,8 @@ class MLCalculator(Calculator):
     ----------
     engine
         The engine in use, see ``engines.base.Engine``.
+    watching
+        Whether the uncertainty is measured: it may be left out where nobody asks.
     contacts
         Returns pairs of atoms of the last structure and their distances in Å: for each atom at
         least its nearest neighbour of each element within the cutoff.
@@ -69,6 +70,7 @@ class MLCalculator(Calculator):
         self._domain = None if uncertainty is None else uncertainty.domain(potential)
         self._gradients = self._measure is not None and self._measure.needs_gradients
         self.engine = choose(potential, engine, skin, threads, self._gradients)
+        self.watching = True
         self.contacts: Contacts = _no_contacts
 
     def check_state(self, atoms: Atoms, tol: float = 0.0) -> list[str]:
@@ -112,7 +114,7 @@ class MLCalculator(Calculator):
         periodic = all(atoms.pbc.tolist())
         if "stress" in properties and not periodic:
             raise PropertyNotImplementedError("only a structure periodic in all directions has one")
-        found = self.engine(atoms, self._gradients)
+        found = self.engine(atoms, self._gradients and self.watching)
         self.contacts = found.contacts
         self.results = {
             "energy": found.energy,
@@ -122,9 +124,14 @@ class MLCalculator(Calculator):
         if periodic:
             virial = found.virial.ravel()
             twice = virial.take(_VOIGT) + virial.take(_TRANSPOSED)
-            self.results["stress"] = twice / (2 * _volume(atoms.cell.array))
-        if self._measure is not None:
-            self._know(self._measure(found), found.surroundings)
+            self.results["stress"] = twice / (2 * volume_of(atoms.cell.array))
+        if self.watching:
+            self._know(found)
+
+    def watch(self) -> None:
+        """Measure the uncertainty of the last structure, if that was left out."""
+        if self._measure is not None and "uncertainty" not in self.results:
+            self._know(self.engine(self.atoms, self._gradients))
 
     def _remember(self, atoms: Atoms) -> None:
         """Keep what results depend on; to copy all of it would take a while at every step."""
@@ -136,21 +143,18 @@ class MLCalculator(Calculator):
         mine.cell.array[:] = atoms.cell.array
         mine.pbc[:] = atoms.pbc
 
-    def _know(self, found: Uncertainties, around: Callable[[], Surroundings]) -> None:
+    def _know(self, evaluation: Evaluation) -> None:
+        if self._measure is None:
+            return
+        found = self._measure(evaluation)
         if self._domain is not None and self.uncertainty is not None:
             numbers, domain = self.atoms.numbers, self._domain
-            scores = domain.scores(numbers, around())
+            scores = domain.scores(numbers, evaluation.surroundings())
             owner = np.zeros(len(numbers), int)
             found = domain.widen(found, scores, owner, self.uncertainty.is_variance)
         self.results["uncertainty"] = float(found.values[0])
         if found.per_atom is not None:
             self.results["uncertainties"] = np.asarray(found.per_atom)
-
-
-def _volume(cell: Float[np.ndarray, "3 3"]) -> float:
-    """Return what ``abs(np.linalg.det(cell))`` is, sooner."""
-    (a, b, c), (d, e, f), (g, h, i) = cell.tolist()
-    return float(abs(a * (e * i - f * h) - b * (d * i - f * g) + c * (d * h - e * g)))
 
 
 def _no_contacts() -> tuple[np.ndarray, np.ndarray]:

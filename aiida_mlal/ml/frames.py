@@ -92,6 +92,9 @@ CANDIDATE = Column("candidate", bool, True, "Whether a frame may be chosen for a
 KEPT = Column(
     "kept", bool, False, "Whether a structure is known to be relaxed, so that it stays as it is."
 )
+TIME = Column("time", float, np.nan, "Time since the beginning of the run.", "fs")
+TEMPERATURE = Column("temperature", float, np.nan, "Temperature by the kinetic energy.", "K")
+VELOCITIES = Column("velocities", float, np.nan, "Velocities.", "Å/fs", (3,), per_atom=True)
 UNCERTAINTY = Column("uncertainty", float, np.nan, "Of the prediction, as the measure has it.")
 UNCERTAINTIES = Column(
     "uncertainties",
@@ -117,9 +120,9 @@ GRADES = Column("grade", float, np.nan, "Extrapolation grade of each atom.", per
 OUTSIDE = Column("outside", bool, False, "Whether no active set could give a finite grade.")
 
 COLUMNS = (
-    RUN, IMAGE, STEP, CANDIDATE, KEPT, UNCERTAINTY, UNCERTAINTIES, PREDICTED_ENERGY,
-    PREDICTED_FORCES, PREDICTED_STRESS, STATUS, REASON, FINGERPRINT, INDEX, ITERATION, GRADE,
-    GRADES, OUTSIDE,
+    RUN, IMAGE, STEP, TIME, TEMPERATURE, VELOCITIES, CANDIDATE, KEPT, UNCERTAINTY, UNCERTAINTIES,
+    PREDICTED_ENERGY, PREDICTED_FORCES, PREDICTED_STRESS, STATUS, REASON, FINGERPRINT, INDEX,
+    ITERATION, GRADE, GRADES, OUTSIDE,
 )  # fmt: skip
 """All that this package knows; files may have more."""
 

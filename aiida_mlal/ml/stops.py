@@ -305,6 +305,16 @@ class OracleForce(Stop):
         _positive("fmax", self.fmax)
         _positive("smax_GPa", self.smax_GPa)
 
+    def check_simulation(self, simulation: "Simulation | None") -> None:
+        """Want simulations that end at equilibrium."""
+        super().check_simulation(simulation)
+        if simulation is not None and not simulation.relaxes:
+            name = plugins.name_of("simulations", type(simulation))
+            raise ValueError(
+                f"stop 'oracle_force' wants simulations that relax, and {name!r} does not: choose "
+                "'uninterrupted' or 'agreement'"
+            )
+
     def judge(self, state: State) -> Verdict:
         """Compare labelled forces and stresses at the last frame of each run with the limits."""
         if not state.finals:

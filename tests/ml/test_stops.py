@@ -609,3 +609,10 @@ class TestAll:
     def test_a_pool_has_no_simulations_to_judge(self):
         with pytest.raises(ValueError, match="a pool has none"):
             All(self.BOTH).check_simulation(None)
+
+
+def test_forces_at_the_ends_are_not_asked_of_simulations_that_do_not_relax():
+    relax, md = (plugins.make("simulations", {"name": name}) for name in ("relax", "md"))
+    OracleForce().check_simulation(relax)
+    with pytest.raises(ValueError, match="wants simulations that relax, and 'md' does not"):
+        OracleForce().check_simulation(md)

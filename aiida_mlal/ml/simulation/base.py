@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from itertools import count
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import numpy as np
 from ase import Atoms
@@ -13,8 +13,9 @@ from ase.stress import voigt_6_to_full_3x3_stress
 
 from aiida_mlal.ml import plugins
 from aiida_mlal.ml.configurations import Configurations
+from aiida_mlal.ml.frames import Column
 from aiida_mlal.ml.options import as_dict
-from aiida_mlal.ml.simulation.cell import FIXED, MovingCell, travelled
+from aiida_mlal.ml.simulation.cell import FIXED, MovingCell, travelled, volume_of
 from aiida_mlal.ml.simulation.guard import STRAYED, UNPHYSICAL, Guard, Reference, Snapshot
 from aiida_mlal.ml.simulation.recorder import Frame, Recorder, Store, known, largest_force
 from aiida_mlal.ml.simulation.state import Checkpoint, Memory, SimulationState, system_of
@@ -23,7 +24,10 @@ if TYPE_CHECKING:
     from aiida_mlal.ml.models.base import Potential
     from aiida_mlal.ml.uncertainty.base import Uncertainty
 
-CONVERGED, MAX_STEPS = "converged", "max_steps"
+CONVERGED, COMPLETED, MAX_STEPS = "converged", "completed", "max_steps"
+REACHED = CONVERGED, COMPLETED
+"""Ends of runs that reached their aim: what they look for, or all the steps that they should do."""
+
 INTERRUPTED = "interrupted"
 
 
@@ -36,7 +40,7 @@ class Run:
     converged
         Whether it reached its aim.
     reason
-        ``converged``, ``max_steps``, ``uncertain``, ``strayed``, ``unphysical`` or
+        ``converged``, ``completed``, ``max_steps``, ``uncertain``, ``strayed``, ``unphysical`` or
         ``interrupted``.
     message
         Details of the reason.
@@ -151,6 +155,9 @@ class Simulation(ABC):
     guard: Guard
     every: int = 1
 
+    relaxes: ClassVar[bool] = True
+    """Whether a run that reached its aim ends where forces, and what moves the cell, vanish."""
+
     @property
     def moving_cell(self) -> MovingCell:
         """What it moves of the cell; nothing, unless a subclass says so.
@@ -172,11 +179,17 @@ class Simulation(ABC):
         """
         return list(structures)
 
+    def of(self, start: Configurations) -> "Simulation":
+        """Return the options of the run that begins from there: these, unless runs differ."""
+        return self
+
     def minimised(self, structures: Configurations) -> list[Image | None]:
         """Return for each structure the image that begins there and goes to a minimum, if one does.
 
-        By default all do, in the order in which ``groups`` has them.
+        By default all do in simulations that relax, in the order in which ``groups`` has them.
         """
+        if not self.relaxes:
+            return [None] * len(structures)
         return [
             Image(run, image)
             for run, group in enumerate(self.groups(structures))
@@ -251,15 +264,16 @@ class Simulation(ABC):
         groups = self.groups(structures)
         runs = [Run.of(values) for values in begun.runs]
         for index, start in list(enumerate(groups))[begun.run :]:
+            mine = self.of(start)
             over = tuple(as_dict(run) for run in runs)
             here = partial(Checkpoint, begun.system, over)
             record = Recorder(
                 start,
                 store,
                 index,
-                self.every,
-                self.moving_cell,
-                partial(progress or _ignore, run=index, n_runs=len(groups)),
+                mine.every,
+                mine.moving_cell,
+                None if progress is None else partial(progress, run=index, n_runs=len(groups)),
                 begun.state if index == begun.run else None,
                 None if save is None else partial(_save, save, here),
                 seconds,
@@ -267,12 +281,12 @@ class Simulation(ABC):
             interruption: BaseException | None = None
             try:
                 with plugins.named("simulations", self, *plugins.NUMERICAL):
-                    ending = self.simulate(potential, start, measure, record)
+                    ending = mine.simulate(potential, start, measure, record)
             except BaseException as error:
                 interruption, ending = error, Ending(INTERRUPTED, str(error))
             record.close()
             if record.last:
-                runs.append(_summary(start, record, ending, self.moving_cell))
+                runs.append(_summary(start, record, ending, mine.moving_cell))
             if interruption is not None:
                 computed = SimulationResult(store, tuple(runs), here(record.state))
                 setattr(interruption, "computed", computed)  # noqa: B010
@@ -288,6 +302,7 @@ def follow(
     memory: Memory | None = None,
     stage: int = 0,
     moving: Sequence[int] | None = None,
+    columns: Callable[[], Mapping[Column, Any]] | None = None,
 ) -> Ending:
     """Take steps until one says that it converged, there are no more, or the guard objects.
 
@@ -307,6 +322,8 @@ def follow(
         Number of the stage; see ``Recorder.leg`` for the step it begins with.
     moving
         Which images it moves, if not all: only these are looked at and recorded.
+    columns
+        Returns what else is to be kept with a frame, of a run of one structure.
     """
     import torch
 
@@ -315,12 +332,21 @@ def follow(
         dict.fromkeys(engine for one in images for engine in one.calc.engine.computed_by)
     )
     seen = {i: images[i] for i in (range(len(images)) if moving is None else moving)}
-    begun = [one.copy() for one in seen.values()]
-    first: Sequence[Reference] = ()
     leg = record.leg(stage)
+
+    def state(step: int, first: Sequence[Reference], counts: Mapping[str, Any]) -> SimulationState:
+        more = {"stage": stage, "since": leg.since, "recorder": counts}
+        return _state(step, images, memory, first, more)
+
+    watch = _Watch(images, seen, guard, record, columns or dict, state)
     if leg.is_going_on and record.state is not None:
-        first = _resume(images, record.state, memory)
+        watch.first = _resume(images, record.state, memory)
+    watched = True
     for step in count(leg.step):
+        was_watched, watched = watched, step % guard.every == 0 or record.keeps(step)
+        watched |= not watch.first
+        for one in images:
+            one.calc.watching = watched
         try:
             converged = next(steps, None)
         except (MemoryError, torch.OutOfMemoryError):
@@ -330,14 +356,15 @@ def follow(
                 raise MemoryError(str(error)) from error
             if all(np.isfinite(one.positions).all() for one in seen.values()):
                 for image, one in seen.items():
-                    record(_failed_frame(step, one, image))
+                    record(_failed_frame(step, one, image, watch.columns()))
             return Ending(UNPHYSICAL, f"{type(error).__name__}: {error}", engines)
         if converged is None:
-            return Ending(MAX_STEPS, "", engines)
-        now = [_snapshot(*pair, guard.trust is not None) for pair in zip(seen.values(), begun)]
-        first = first or [Reference(one.has_neighbours, one.volume) for one in now]
-        record.remember(_state(step, images, memory, first, {"stage": stage, "since": leg.since}))
-        verdict = _look(step, seen, now, first, guard, record, len(images) > 1)
+            verdict = None if was_watched else watch.again(step - 1)
+            return Ending(*(verdict or (MAX_STEPS, "")), engines)
+        if not (watched or converged):
+            watch.glance(step)
+            continue
+        watched, verdict = True, watch.look(step)
         if verdict is not None:
             return Ending(*verdict, engines)
         if converged:
@@ -346,28 +373,71 @@ def follow(
     raise AssertionError("steps never end")
 
 
-def _look(
-    step: int,
-    seen: Mapping[int, Atoms],
-    now: Sequence[Snapshot],
-    first: Sequence[Reference],
-    guard: Guard,
-    record: Recorder,
-    several: bool,
-) -> tuple[str, str] | None:
-    """Record each image, and return what the guard objects to first."""
-    found = None
-    for (image, atoms), snapshot, reference in zip(seen.items(), now, first):
-        verdict = guard.verdict(snapshot, reference)
-        reason = verdict[0] if verdict else ""
-        candidate = reason == STRAYED or guard.wants_label(snapshot.uncertainty)
-        candidate &= reason != UNPHYSICAL
-        wanted = candidate and guard.select is not None
-        record(_frame(step, atoms, candidate, wanted, image))
-        if verdict is not None and found is None:
-            where = f"image {image}: " if several else ""
-            found = reason, where + verdict[1]
-    return found
+class _Watch:
+    """Looks at the images that move after each step, and records their frames.
+
+    Attributes
+    ----------
+    first
+        What the guard compares each of them with; empty before the first step.
+    """
+
+    def __init__(
+        self,
+        images: Sequence[Atoms],
+        seen: Mapping[int, Atoms],
+        guard: Guard,
+        record: Recorder,
+        columns: Callable[[], Mapping[Column, Any]],
+        state: Callable[[int, Sequence[Reference], Mapping[str, Any]], SimulationState],
+    ) -> None:
+        self._several, self._seen = len(images) > 1, seen
+        self._guard, self._record, self._state = guard, record, state
+        self._begun = [one.copy() for one in seen.values()]
+        self.columns = columns
+        self.first: Sequence[Reference] = ()
+
+    def look(self, step: int) -> tuple[str, str] | None:
+        """Record each image, and return what the guard objects to first."""
+        now = self._snapshots()
+        self.first = self.first or [Reference(one.has_neighbours, one.volume) for one in now]
+        self._remember(step)
+        return self._judge(step, now)
+
+    def glance(self, step: int) -> None:
+        """Record each image without asking the guard."""
+        self._remember(step)
+        candidate = self._guard.select is None
+        for image, atoms in self._seen.items():
+            self._record(_frame(step, atoms, candidate, False, image, self.columns()))
+
+    def again(self, step: int) -> tuple[str, str] | None:
+        """Look at the last step after all, at which there was only a glance."""
+        self._record.withdraw()
+        return self._judge(step, self._snapshots())
+
+    def _remember(self, step: int) -> None:
+        self._record.remember(self._state(step, self.first, self._record.settle(step)))
+
+    def _snapshots(self) -> list[Snapshot]:
+        way = self._guard.trust is not None
+        for atoms in self._seen.values():
+            atoms.calc.watch()
+        return [_snapshot(*pair, way) for pair in zip(self._seen.values(), self._begun)]
+
+    def _judge(self, step: int, now: Sequence[Snapshot]) -> tuple[str, str] | None:
+        found, guard = None, self._guard
+        for (image, atoms), snapshot, reference in zip(self._seen.items(), now, self.first):
+            verdict = guard.verdict(snapshot, reference)
+            reason = verdict[0] if verdict else ""
+            candidate = reason == STRAYED or guard.wants_label(snapshot.uncertainty)
+            candidate &= reason != UNPHYSICAL
+            wanted = candidate and guard.select is not None
+            self._record(_frame(step, atoms, candidate, wanted, image, self.columns()))
+            if verdict is not None and found is None:
+                where = f"image {image}: " if self._several else ""
+                found = reason, where + verdict[1]
+        return found
 
 
 def _state(
@@ -375,19 +445,19 @@ def _state(
     images: Sequence[Atoms],
     memory: Memory | None,
     first: Sequence[Reference],
-    stage: Mapping[str, int],
+    more: Mapping[str, Any],
 ) -> SimulationState:
     moving = any("momenta" in atoms.arrays for atoms in images)
     return SimulationState(
         step,
-        np.stack([atoms.positions for atoms in images]),
-        np.stack([atoms.cell.array for atoms in images]),
-        np.stack([atoms.get_momenta() for atoms in images]) if moving else None,
+        np.array([atoms.positions for atoms in images]),
+        np.array([atoms.cell.array for atoms in images]),
+        np.array([atoms.get_momenta() for atoms in images]) if moving else None,
         {
             "motion": {} if memory is None else memory.remember(),
             "calculators": [atoms.calc.remember() for atoms in images],
             "first": [vars(one) for one in first],
-            **stage,
+            **more,
         },
     )
 
@@ -421,10 +491,6 @@ def _save(
     save(here(state))
 
 
-def _ignore(**values: Any) -> None:
-    """Tell nobody."""
-
-
 def _snapshot(atoms: Atoms, begun: Atoms, with_way: bool) -> Snapshot:
     results = atoms.calc.results
     pairs, distances = atoms.calc.contacts()
@@ -435,14 +501,21 @@ def _snapshot(atoms: Atoms, begun: Atoms, with_way: bool) -> Snapshot:
         results["energy"],
         results["forces"],
         results.get("uncertainty", np.nan),
-        atoms.cell.volume if atoms.pbc.all() else np.nan,
+        volume_of(atoms.cell.array) if atoms.pbc.all() else np.nan,
         travelled(begun.positions, begun.cell.array, atoms.positions, atoms.cell.array)
         if with_way
         else 0.0,
     )
 
 
-def _frame(step: int, atoms: Atoms, candidate: bool, wanted: bool, image: int) -> Frame:
+def _frame(
+    step: int,
+    atoms: Atoms,
+    candidate: bool,
+    wanted: bool,
+    image: int,
+    columns: Mapping[Column, Any],
+) -> Frame:
     results = atoms.calc.results
     stress = results.get("stress")
     return Frame(
@@ -457,10 +530,11 @@ def _frame(step: int, atoms: Atoms, candidate: bool, wanted: bool, image: int) -
         candidate=candidate,
         wanted=wanted,
         image=image,
+        columns=columns,
     )
 
 
-def _failed_frame(step: int, atoms: Atoms, image: int) -> Frame:
+def _failed_frame(step: int, atoms: Atoms, image: int, columns: Mapping[Column, Any]) -> Frame:
     return Frame(
         step=step,
         positions=atoms.positions.copy(),
@@ -472,6 +546,7 @@ def _failed_frame(step: int, atoms: Atoms, image: int) -> Frame:
         uncertainties=None,
         candidate=False,
         image=image,
+        columns=columns,
     )
 
 
@@ -479,7 +554,7 @@ def _summary(start: Configurations, record: Recorder, ending: Ending, moving: Mo
     last, fixed = record.last, start[0].fixed
     uncertainties = [frame.uncertainty for frame in last]
     return Run(
-        converged=ending.reason == CONVERGED,
+        converged=ending.reason in REACHED,
         reason=ending.reason,
         message=ending.message,
         steps=last[-1].step,

@@ -20,13 +20,13 @@ class MovingCell:
     Attributes
     ----------
     moves
-        Nothing (``fixed``), all of it (``full``), its ``shape`` at constant volume, or its
-        ``volume`` at constant shape.
+        Nothing (``fixed``), all of it (``full``), its ``shape`` at constant volume, its
+        ``volume`` at constant shape, or strains along the ``axes`` x, y and z, without shear.
     pressure_GPa
         External pressure.
     """
 
-    moves: Literal["fixed", "full", "shape", "volume"] = "fixed"
+    moves: Literal["fixed", "full", "shape", "volume", "axes"] = "fixed"
     pressure_GPa: float = 0.0
 
     def __post_init__(self) -> None:
@@ -49,13 +49,19 @@ class MovingCell:
         """Return those components of stresses (eV/Å³) that move the cell, in GPa.
 
         The external pressure is added to the stress; of ``shape`` it is the deviator, of
-        ``volume`` the hydrostatic part. They are zero at equilibrium, and for a cell that is fixed.
+        ``volume`` the hydrostatic part, of ``axes`` the diagonal. They are zero at equilibrium, and
+        for a cell that is fixed.
         """
         if not self:
             return np.zeros_like(stresses)
         whole = np.asarray(stresses) / GPa + self.pressure_GPa * np.eye(3)
         hydrostatic = np.trace(whole, axis1=-2, axis2=-1)[..., None, None] / 3 * np.eye(3)
-        return {"full": whole, "shape": whole - hydrostatic, "volume": hydrostatic}[self.moves]
+        return {
+            "full": whole,
+            "shape": whole - hydrostatic,
+            "volume": hydrostatic,
+            "axes": whole * np.eye(3),
+        }[self.moves]
 
     def largest(self, stresses: Float[np.ndarray, "structures 3 3"]) -> Float[np.ndarray, " n"]:
         """Return the largest size of a component that moves the cell, in GPa; NaN if unknown."""
@@ -100,6 +106,7 @@ class MovingCell:
         of_cell = FrechetCellFilter if self.moves == "shape" else UnitCellFilter
         return of_cell(
             atoms,
+            mask=[1, 1, 1, 0, 0, 0] if self.moves == "axes" else None,
             hydrostatic_strain=self.moves == "volume",
             constant_volume=self.moves == "shape",
             scalar_pressure=self.pressure_GPa * GPa,
@@ -124,6 +131,12 @@ def travelled(
     apart = np.linalg.norm(new_positions - positions @ deformation, axis=1).max(initial=0.0)
     spacing = (abs(np.linalg.det(cell)) / max(1, len(positions))) ** (1 / 3)
     return float(max(apart, np.linalg.norm(deformation - np.eye(3), 2) * spacing))
+
+
+def volume_of(cell: Float[np.ndarray, "3 3"]) -> float:
+    """Return what ``abs(np.linalg.det(cell))`` is, sooner."""
+    (a, b, c), (d, e, f), (g, h, i) = cell.tolist()
+    return float(abs(a * (e * i - f * h) - b * (d * i - f * g) + c * (d * h - e * g)))
 
 
 FIXED = MovingCell()

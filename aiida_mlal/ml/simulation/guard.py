@@ -70,10 +70,13 @@ class Reference:
 
 @dataclass(frozen=True)
 class Guard:
-    """Limits that are watched at every step.
+    """Limits that are watched while a simulation runs.
 
     Attributes
     ----------
+    every
+        Stride of the steps that are watched, and whose uncertainty is computed; those whose frames
+        are kept anyway are watched too.
     uncertainty
         The measure and its options, such as ``{"name": "force_std"}``. By default the one that
         the potential was trained for, such as ``grade`` if it carries an active set; else
@@ -107,9 +110,12 @@ class Guard:
     escape: bool = True
     max_volume_ratio: float | None = 1.5
     trust: float | None = None
+    every: int = 1
 
     def __post_init__(self) -> None:
         """Refuse limits that nothing or everything fulfils, and an unknown measure."""
+        if self.every < 1:
+            raise ValueError(f"expected every as 1 step or more, got {self.every}")
         largest = np.inf
         if self.uncertainty is not None:
             largest = plugins.make("uncertainties", self.uncertainty, "uncertainty").largest

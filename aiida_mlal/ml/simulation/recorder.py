@@ -3,9 +3,9 @@
 import signal
 import time
 import weakref
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from shutil import rmtree
 from tempfile import mkdtemp
@@ -47,6 +47,8 @@ class Frame:
         Whether it is kept whatever its step is.
     image
         Which one of several that a run moves together, counted from 0.
+    columns
+        What else a simulation knows of it; the same columns in each frame of a run.
     """
 
     step: int
@@ -60,6 +62,7 @@ class Frame:
     candidate: bool
     wanted: bool = False
     image: int = 0
+    columns: Mapping[Column, Any] = field(default_factory=dict)
 
 
 class Store:
@@ -182,7 +185,7 @@ class Recorder:
         save: Callable[[SimulationState], None] | None = None,
         seconds: float = 60.0,
     ) -> None:
-        self._start, self._template = start, start[0]
+        self._template, self._cells = start[0], {cell.tobytes() for cell in start.cells}
         self._store, self._run, self._every = store or Store(), run, every
         self._moving, self._tell = moving, tell
         self._save, self._seconds, self._saved = save, seconds, time.monotonic()
@@ -226,7 +229,7 @@ class Recorder:
         ValueError
             If the cell changed that is said to be fixed.
         """
-        if not self._moving and not any((frame.cell == one).all() for one in self._start.cells):
+        if not self._moving and frame.cell.tobytes() not in self._cells:
             raise ValueError(
                 f"the simulation moved the cell in step {frame.step}, but its 'moving_cell' says "
                 "that it is fixed"
@@ -248,12 +251,23 @@ class Recorder:
                 uncertainty=known(frame.uncertainty),
             )
 
+    def keeps(self, step: int) -> bool:
+        """Return whether the frames of a step are kept whatever they are."""
+        return step % self._every == 0
+
+    def withdraw(self) -> None:
+        """Forget the frames of the last step, which come once more."""
+        self._pending = self.last = []
+
+    def settle(self, step: int) -> Mapping[str, Any]:
+        """Return what has been counted before a step: ``memory["recorder"]`` of its state."""
+        if self._pending and self._pending[0].step < step:
+            self._settle()
+        return {"max_uncertainty": self.max_uncertainty, "n_candidates": self.n_candidates}
+
     def remember(self, state: SimulationState) -> None:
         """Take the state at a step whose frames come next."""
-        if self._pending and self._pending[0].step < state.step:
-            self._settle()
-        counts = {"max_uncertainty": self.max_uncertainty, "n_candidates": self.n_candidates}
-        self.state = replace(state, memory={**state.memory, "recorder": counts})
+        self.state = state
         if self._save is not None and time.monotonic() - self._saved >= self._seconds:
             with uninterrupted():
                 self._flush()
@@ -271,7 +285,7 @@ class Recorder:
         frames, self._pending = self._pending, []
         if not frames:
             return
-        if anyway or frames[0].step % self._every == 0 or any(f.wanted for f in frames):
+        if anyway or self.keeps(frames[0].step) or any(f.wanted for f in frames):
             self._frames.extend(frames)
             self.n_candidates += sum(f.candidate for f in frames)
             if len(self._frames) >= self._most:
@@ -297,6 +311,9 @@ def join_frames(structure: Configurations, run: int, frames: Sequence[Frame]) ->
         PREDICTED_STRESS: [frame.stress for frame in frames],
         STATUS: UNLABELLED,
     }
+    for column in frames[0].columns:
+        join = np.concatenate if column.per_atom else np.stack
+        columns[column] = join([frame.columns[column] for frame in frames])
     if any(frame.image for frame in frames):
         columns[IMAGE] = [frame.image for frame in frames]
     if any(frame.uncertainties is not None for frame in frames):

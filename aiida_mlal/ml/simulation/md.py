@@ -1,0 +1,342 @@
+"""Molecular dynamics at constant energy, temperature or pressure."""
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+import numpy as np
+from ase.units import GPa, fs, kB
+
+from aiida_mlal.ml.configurations import Configurations
+from aiida_mlal.ml.engines.base import EngineName
+from aiida_mlal.ml.frames import TEMPERATURE, TIME, VELOCITIES, Column
+from aiida_mlal.ml.options import as_dict, build, suggest
+from aiida_mlal.ml.simulation.averages import Averages
+from aiida_mlal.ml.simulation.base import COMPLETED, CONVERGED, Ending, Simulation, follow
+from aiida_mlal.ml.simulation.cell import MovingCell, volume_of
+from aiida_mlal.ml.simulation.guard import Guard
+from aiida_mlal.ml.simulation.integrator import CellIntegrator, Integrator
+from aiida_mlal.ml.simulation.momenta import Freedom, Momenta, n_rotations, without_rotation
+from aiida_mlal.ml.simulation.recorder import Recorder
+from aiida_mlal.ml.simulation.thermostats import THERMOSTATS, Thermostat, ThermostatName
+
+if TYPE_CHECKING:
+    from ase import Atoms
+
+    from aiida_mlal.ml.models.base import Potential
+    from aiida_mlal.ml.uncertainty.base import Uncertainty
+
+Ramp = float | tuple[float, float]
+"""A constant, or the values at the beginning and at the end, between which it is linear."""
+
+REPLICA, SCENARIO = "replica", "scenario"
+"""Names in ``info`` of what tells runs from the same structure apart."""
+
+
+@dataclass(frozen=True)
+class MolecularDynamics(Simulation):
+    """Moves atoms by Newton's equations, with a thermostat and a moving cell if wanted.
+
+    Without both the energy is constant (NVE); with a thermostat it is NVT, with a cell that moves
+    too NPT. A run that did all its steps has reached its aim.
+
+    Attributes
+    ----------
+    steps
+        Number of time steps.
+    timestep
+        In fs.
+    temperature
+        In K, or its values at the beginning and at the end. Velocities are drawn for the first.
+    thermostat
+        ``langevin`` (BAOAB), ``nose_hoover`` (a chain of three), ``bussi`` (stochastic velocity
+        rescaling), ``berendsen`` (weak coupling, not canonical), or ``none``.
+    thermostat_time
+        Time constant of the thermostat in fs; of ``langevin`` the inverse of the friction.
+    cell
+        What of the cell moves: nothing, its ``volume`` at constant shape (isotropic), strains along
+        the ``axes`` x, y and z, or all of it (``full``).
+    pressure_GPa
+        External pressure on a cell that moves, or its values at the beginning and at the end.
+    cell_time
+        Time constant of a cell that moves, in fs.
+    velocities
+        Whether they are ``drawn`` from the Maxwell-Boltzmann distribution or ``given`` with the
+        structures.
+    seed
+        Of all that is random. Runs from different structures, and from the same one, differ.
+    scenarios
+        Options that take the place of these, such as ``{"temperature": 900}``: each structure has
+        a run for each of them.
+    every
+        Stride of the steps whose frames are kept; the first, the last, and from the uncertainty
+        ``guard.select`` on all that are watched are kept anyway.
+    engine
+        What computes: kernels in ``numba``, ``torch``, or ``auto``: kernels on the CPU where the
+        potential has them and they find what the measure of the guard needs, else torch.
+    threads
+        Cores for a potential that has kernels; worth it from some hundred atoms on. Results are
+        the same with any number.
+    guard
+        What ends a run early.
+    """
+
+    steps: int = 1000
+    timestep: float = 1.0
+    temperature: Ramp = 300.0
+    thermostat: ThermostatName = "langevin"
+    thermostat_time: float = 100.0
+    cell: Literal["fixed", "volume", "axes", "full"] = "fixed"
+    pressure_GPa: Ramp = 0.0
+    cell_time: float = 1000.0
+    velocities: Literal["drawn", "given"] = "drawn"
+    seed: int = 0
+    scenarios: tuple[Mapping[str, Any], ...] = ()
+    every: int = 10
+    engine: EngineName = "auto"
+    threads: int = 1
+    guard: Guard = field(default_factory=Guard)
+
+    relaxes: ClassVar[bool] = False
+    VARIED: ClassVar[tuple[str, ...]] = (
+        "steps", "timestep", "temperature", "thermostat", "thermostat_time", "cell_time",
+        "pressure_GPa", "seed",
+    )  # fmt: skip
+    """Options that scenarios may have."""
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be integrated."""
+        for name in ("timestep", "thermostat_time", "cell_time"):
+            if not getattr(self, name) > 0:
+                raise ValueError(f"expected {name} above 0 fs, got {getattr(self, name)}")
+        for name in ("thermostat_time", "cell_time"):
+            if getattr(self, name) < self.timestep:
+                raise ValueError(
+                    f"expected {name} of the timestep ({self.timestep:g} fs) or more, got "
+                    f"{getattr(self, name):g} fs"
+                )
+        if self.steps < 0:
+            raise ValueError(f"expected steps of 0 or more, got {self.steps}")
+        if self.seed < 0:
+            raise ValueError(f"expected a seed of 0 or more, got {self.seed}")
+        if self.every < 1:
+            raise ValueError(f"expected every as 1 step or more, got {self.every}")
+        if self.threads < 1:
+            raise ValueError(f"expected one thread or more, got {self.threads}")
+        self._check_ensemble()
+        for i, scenario in enumerate(self.scenarios):
+            for name in scenario:
+                if name not in self.VARIED:
+                    raise ValueError(
+                        f"scenarios[{i}]: unknown option {name!r}{suggest(name, self.VARIED)}"
+                    )
+            self._scenario(i)
+
+    def _check_ensemble(self) -> None:
+        coldest = min(_ends(self.temperature))
+        needs = "a thermostat" if self.thermostat != "none" else "a cell that moves"
+        if self.thermostat != "none" or self.cell != "fixed":
+            if not coldest > 0:
+                raise ValueError(f"{needs} wants a temperature above 0 K, got {coldest:g}")
+        elif not coldest >= 0:
+            raise ValueError(f"expected a temperature of 0 K or more, got {coldest:g}")
+        if self.thermostat == "none" and isinstance(self.temperature, tuple):
+            raise ValueError("without a thermostat nothing follows a ramp of the temperature")
+        if self.thermostat == "berendsen" and self.cell != "fixed":
+            raise ValueError(
+                "the distribution of thermostat 'berendsen' is not canonical, and a cell cannot "
+                f"move with it: choose from {[*THERMOSTATS][:-1]}, or cell 'fixed'"
+            )
+        for pressure in _ends(self.pressure_GPa):
+            MovingCell(self.cell, pressure)
+
+    @property
+    def moving_cell(self) -> MovingCell:
+        """What moves of the cell, and against which pressure in the end."""
+        return MovingCell(self.cell, _ends(self.pressure_GPa)[1])
+
+    def groups(self, structures: Configurations) -> list[Configurations]:
+        """Return what each run begins from: each structure once for each scenario."""
+        met: Counter[str] = Counter()
+        found = []
+        for one, key in zip(structures, structures.keys):
+            for scenario in range(max(1, len(self.scenarios))):
+                names = {REPLICA: [met[key]], SCENARIO: [scenario]}
+                found.append(one.with_info(**names))
+            met[key] += 1
+        return found
+
+    def of(self, start: Configurations) -> "MolecularDynamics":
+        """Return the options of a run, those of its scenario."""
+        return self._scenario(int(start.info[SCENARIO][0])) if self.scenarios else self
+
+    def _scenario(self, i: int) -> "MolecularDynamics":
+        return build(
+            type(self), {**as_dict(self), "scenarios": [], **self.scenarios[i]}, f"scenarios[{i}]"
+        )
+
+    def check(self, structures: Configurations) -> None:
+        """Raise ``ValueError`` for a cell that cannot be moved, and velocities that are missing."""
+        super().check(structures)
+        if self.velocities == "given":
+            known = np.isfinite(VELOCITIES.of(structures)).all(axis=1)
+            if not known.all():
+                raise ValueError(
+                    f"structure {int(structures.owner[~known][0])} has no velocities: expected "
+                    "them with the structures, or velocities 'drawn'"
+                )
+
+    def simulate(
+        self,
+        potential: "Potential",
+        start: Configurations,
+        measure: "Uncertainty | None",
+        record: Recorder,
+    ) -> Ending:
+        """Run from one structure."""
+        from aiida_mlal.ml.calculator import MLCalculator
+
+        atoms = start.to_ase()[0]
+        atoms.calc = MLCalculator(potential, measure, engine=self.engine, threads=self.threads)
+        run = _Trajectory(self, atoms, start)
+        ending = follow(
+            run.steps(record.first_step), atoms, self.guard, record, run, columns=run.columns
+        )
+        reason = COMPLETED if ending.reason == CONVERGED else ending.reason
+        return replace(ending, reason=reason, results=run.results())
+
+
+class _Trajectory:
+    """One run: the state of the atoms, and what it was like until now.
+
+    Parameters
+    ----------
+    start
+        What it begins from, which decides what is random.
+    """
+
+    def __init__(self, options: MolecularDynamics, atoms: "Atoms", start: Configurations) -> None:
+        self._options, self._atoms = options, atoms
+        words = [options.seed, int(start.info[REPLICA][0]), int(start.keys[0][:16], 16)]
+        self._rng = np.random.default_rng(words)
+        self._averages = Averages()
+        self._step = 0
+        self._freedom = self._begin(start)
+        self._integrator = self._make()
+
+    def _begin(self, start: Configurations) -> Freedom:
+        """Set the momenta, and return which of them are free."""
+        options, atoms = self._options, self._atoms
+        masses = atoms.get_masses()[:, None]
+        free = ~start.fixed
+        drawn = options.velocities == "drawn"
+        kind = THERMOSTATS.get(options.thermostat)
+        turns = n_rotations(atoms) if drawn else 0
+        stays = turns if kind is None or not kind.rotates else 0
+        freedom = Freedom(free, masses, stays)
+        momenta = freedom.momenta(np.zeros((len(atoms), 3)))
+        if drawn:
+            values = np.sqrt(kB * self._temperature(0)) * momenta.noise(self._rng)
+            values = without_rotation(atoms, values) if stays else values
+        else:
+            values = VELOCITIES.of(start) / fs * masses
+            momenta.project(values)
+        atoms.set_momenta(values, apply_constraint=False)
+        return freedom
+
+    def _make(self) -> Integrator:
+        options, kT = self._options, kB * self._temperature(0)
+        kind = THERMOSTATS.get(options.thermostat)
+
+        def thermostat(time: float, momenta: Momenta) -> Thermostat:
+            assert kind is not None
+            return kind(momenta, time * fs, kT, self._rng)
+
+        of_atoms = kind and partial(thermostat, options.thermostat_time)
+        dt = options.timestep * fs
+        if options.cell == "fixed":
+            return Integrator(self._atoms, self._freedom, dt, of_atoms)
+        return CellIntegrator(
+            self._atoms,
+            self._freedom,
+            dt,
+            options.cell,
+            options.cell_time * fs,
+            kT,
+            self._pressure(0),
+            of_atoms,
+            kind and partial(thermostat, options.cell_time),
+        )
+
+    def steps(self, first: int) -> Iterator[bool]:
+        """Take steps from the first on, and say after each whether it was the last."""
+        n = self._options.steps
+        self._integrator.begin()
+        if not self._averages.n:  # at a step that it goes on from they have been taken
+            self._take()
+        yield first >= n
+        for step in range(first + 1, n + 1):
+            self._step = step
+            self._integrator.step(kB * self._temperature(step), self._pressure(step))
+            self._take()
+            yield step == n
+
+    def columns(self) -> Mapping[Column, Any]:
+        """Return what is known of the present step beside its structure."""
+        momenta = self._integrator.momenta
+        return {
+            TIME: self._step * self._options.timestep,
+            TEMPERATURE: self._averages.last[1],
+            VELOCITIES: momenta.values / momenta.masses * fs,
+        }
+
+    def results(self) -> Mapping[str, Any]:
+        """Return averages and last values, see ``Averages.results``."""
+        return {
+            **self._averages.results(len(self._atoms)),
+            "degrees_of_freedom": self._freedom.n,
+        }
+
+    def remember(self) -> Mapping[str, Any]:
+        """Return what later steps and results depend on."""
+        return {
+            "rng": self._rng.bit_generator.state,
+            "integrator": self._integrator.remember(),
+            "averages": self._averages.remember(),
+            "step": self._step,
+        }
+
+    def recall(self, memory: Mapping[str, Any]) -> None:
+        """Set it."""
+        self._rng.bit_generator.state = memory["rng"]
+        self._integrator.recall(memory["integrator"])
+        self._averages.recall(memory["averages"])
+        self._step = memory["step"]
+
+    def _take(self) -> None:
+        """Add the present step to the averages."""
+        momenta = self._integrator.momenta
+        stress, pressure = self._atoms.calc.results.get("stress"), np.nan
+        if stress is not None:
+            kinetic = 2 * momenta.kinetic_energy / volume_of(self._atoms.cell.array)
+            pressure = (kinetic - float(stress[:3].sum())) / 3 / GPa
+        time = self._step * self._options.timestep / 1000
+        self._averages.add(time, momenta.temperature, pressure, self._integrator.conserved)
+
+    def _temperature(self, step: int) -> float:
+        return _at(self._options.temperature, step, self._options.steps)
+
+    def _pressure(self, step: int) -> float:
+        return _at(self._options.pressure_GPa, step, self._options.steps) * GPa
+
+
+def _ends(ramp: Ramp) -> Sequence[float]:
+    return ramp if isinstance(ramp, tuple) else (ramp, ramp)
+
+
+def _at(ramp: Ramp, step: int, steps: int) -> float:
+    """Return the value in a step of so many."""
+    begin, end = _ends(ramp)
+    return begin + (end - begin) * step / steps if steps and begin != end else begin
