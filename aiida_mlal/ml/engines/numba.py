@@ -1,7 +1,6 @@
 """The engine of kernels on the CPU, for potentials that have them."""
 
 from collections.abc import Mapping
-from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -42,8 +41,10 @@ class NumbaEngine:
 
     def __call__(self, atoms: Atoms, gradients: bool = False) -> Evaluation:
         """Evaluate atoms as they are now; with ``gradients`` also derivatives by parameters."""
-        found = self.kernels(atoms.numbers, atoms.positions, atoms.cell.array, atoms.pbc, gradients)
-        return replace(found, graph=partial(self._neighbourhood.graph, atoms))
+        return self.kernels(
+            atoms.numbers, atoms.positions, atoms.cell.array, atoms.pbc, gradients,
+            partial(self._neighbourhood.graph, atoms),
+        )  # fmt: skip
 
     def remember(self) -> Mapping[str, Any]:
         """Return where neighbours were looked for, for kernels and for graphs."""

@@ -1,7 +1,8 @@
 """Kernels that share their lists of neighbours, evaluated for one structure after another."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
+from typing import TYPE_CHECKING
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -11,6 +12,9 @@ from aiida_mlal.ml.fast.species import Species
 from aiida_mlal.ml.fast.threads import Threads
 from aiida_mlal.ml.fast.verlet import Verlet, fold, nearest, surroundings
 from aiida_mlal.ml.surroundings import Surroundings
+
+if TYPE_CHECKING:
+    from aiida_mlal.ml.graph import Graph
 
 
 class KernelSum:
@@ -75,8 +79,12 @@ class KernelSum:
         cell: Float[np.ndarray, "3 3"],
         pbc: np.ndarray,
         gradients: bool = False,
+        graph: "Callable[[], Graph] | None" = None,
     ) -> Evaluation:
-        """Evaluate one structure; with ``gradients`` also derivatives by the parameters."""
+        """Evaluate one structure; with ``gradients`` also derivatives by the parameters.
+
+        ``graph`` becomes that of the evaluation.
+        """
         if gradients and not self.has_gradients:
             raise ValueError("these kernels have no derivatives by the parameters")
         species, n = self._species.of(numbers), len(numbers)
@@ -111,16 +119,18 @@ class KernelSum:
             forces += folded
             virial += strain / kernel.n_members
         by_parameters = _side_by_side(slopes) if gradients else None
-        mean = energies.sum(axis=0) / self.n_members
+        one = self.n_members == 1
+        mean = energies[0] if one else energies.sum(axis=0) / self.n_members
         return Evaluation(
             float(mean.sum()),
-            forces.sum(axis=0) / self.n_members,
+            forces[0] if one else forces.sum(axis=0) / self.n_members,
             virial,
             Members(energies.sum(axis=1), forces),
             contacts=partial(_contacts, verlet, n),
             surroundings=partial(_surroundings, verlet, n),
             energies=mean,
             gradients=by_parameters,
+            graph=graph,
         )
 
 

@@ -306,7 +306,8 @@ def follow(
 ) -> Ending:
     """Take steps until one says that it converged, there are no more, or the guard objects.
 
-    A run that goes on is set to the state it had before the first step is taken. One that has
+    Steps that neither the guard nor the recorder asks for are only taken. A run that goes on is set
+    to the state it had before the first step is taken. One that has
     several stages calls this for each, without those before the stage that ``record`` is in.
 
     Parameters
@@ -359,10 +360,9 @@ def follow(
                     record(_failed_frame(step, one, image, watch.columns()))
             return Ending(UNPHYSICAL, f"{type(error).__name__}: {error}", engines)
         if converged is None:
-            verdict = None if was_watched else watch.again(step - 1)
+            verdict = None if was_watched else watch.look(step - 1)
             return Ending(*(verdict or (MAX_STEPS, "")), engines)
         if not (watched or converged):
-            watch.glance(step)
             continue
         watched, verdict = True, watch.look(step)
         if verdict is not None:
@@ -374,7 +374,7 @@ def follow(
 
 
 class _Watch:
-    """Looks at the images that move after each step, and records their frames.
+    """Looks at the images that move, and records their frames.
 
     Attributes
     ----------
@@ -399,31 +399,13 @@ class _Watch:
 
     def look(self, step: int) -> tuple[str, str] | None:
         """Record each image, and return what the guard objects to first."""
-        now = self._snapshots()
-        self.first = self.first or [Reference(one.has_neighbours, one.volume) for one in now]
-        self._remember(step)
-        return self._judge(step, now)
-
-    def glance(self, step: int) -> None:
-        """Record each image without asking the guard."""
-        self._remember(step)
-        candidate = self._guard.select is None
-        for image, atoms in self._seen.items():
-            self._record(_frame(step, atoms, candidate, False, image, self.columns()))
-
-    def again(self, step: int) -> tuple[str, str] | None:
-        """Look at the last step after all, at which there was only a glance."""
-        self._record.withdraw()
-        return self._judge(step, self._snapshots())
-
-    def _remember(self, step: int) -> None:
-        self._record.remember(self._state(step, self.first, self._record.settle(step)))
-
-    def _snapshots(self) -> list[Snapshot]:
         way = self._guard.trust is not None
         for atoms in self._seen.values():
             atoms.calc.watch()
-        return [_snapshot(*pair, way) for pair in zip(self._seen.values(), self._begun)]
+        now = [_snapshot(*pair, way) for pair in zip(self._seen.values(), self._begun)]
+        self.first = self.first or [Reference(one.has_neighbours, one.volume) for one in now]
+        self._record.remember(self._state(step, self.first, self._record.settle(step)))
+        return self._judge(step, now)
 
     def _judge(self, step: int, now: Sequence[Snapshot]) -> tuple[str, str] | None:
         found, guard = None, self._guard

@@ -67,15 +67,15 @@ class Integrator:
         self._compute()
         self._kick(half)
 
-    @property
-    def conserved(self) -> float:
-        """What exact steps would not change, in eV: the energy without heat that came from outside.
+    def conserved(self, kinetic: float) -> float:
+        """Return what exact steps would not change: the energy without heat from outside, in eV.
 
-        For a chain of thermostats it is that of the extended system, for the others the effective
-        energy of Bussi et al., J. Chem. Phys. 126, 014101 (2007), section II.D.
+        ``kinetic`` is that of the atoms. For a chain of thermostats it is the energy of the
+        extended system, for the others the effective energy of Bussi et al., J. Chem. Phys. 126,
+        014101 (2007), section II.D.
         """
         energy: float = self.atoms.calc.results["energy"]
-        return energy + self.momenta.kinetic_energy - self.heat
+        return energy + kinetic - self.heat
 
     def remember(self) -> Mapping[str, Any]:
         """Return what later steps depend on, beside atoms and random numbers."""
@@ -154,10 +154,9 @@ class CellIntegrator(Integrator):
         super().step(kT, pressure)
         self._push(half)
 
-    @property
-    def conserved(self) -> float:
-        """Enthalpy and kinetic energy of the cell, without heat that came from outside, in eV."""
-        return super().conserved + self.cell.kinetic_energy + self.pressure * self._volume
+    def conserved(self, kinetic: float) -> float:
+        """Return enthalpy and kinetic energy of the cell without heat from outside, in eV."""
+        return super().conserved(kinetic) + self.cell.kinetic_energy + self.pressure * self._volume
 
     def remember(self) -> Mapping[str, Any]:
         """Return what later steps depend on, beside atoms and random numbers."""

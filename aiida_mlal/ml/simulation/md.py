@@ -317,13 +317,15 @@ class _Trajectory:
 
     def _take(self) -> None:
         """Add the present step to the averages."""
-        momenta = self._integrator.momenta
+        integrator = self._integrator
+        kinetic = integrator.momenta.kinetic_energy
         stress, pressure = self._atoms.calc.results.get("stress"), np.nan
         if stress is not None:
-            kinetic = 2 * momenta.kinetic_energy / volume_of(self._atoms.cell.array)
-            pressure = (kinetic - float(stress[:3].sum())) / 3 / GPa
+            x, y, z = stress[:3].tolist()
+            pressure = (2 * kinetic / volume_of(self._atoms.cell.array) - x - y - z) / 3 / GPa
         time = self._step * self._options.timestep / 1000
-        self._averages.add(time, momenta.temperature, pressure, self._integrator.conserved)
+        temperature = integrator.momenta.temperature(kinetic)
+        self._averages.add(time, temperature, pressure, integrator.conserved(kinetic))
 
     def _temperature(self, step: int) -> float:
         return _at(self._options.temperature, step, self._options.steps)

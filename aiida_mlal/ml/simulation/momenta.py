@@ -40,10 +40,9 @@ class Momenta:
         """Kinetic energy in eV."""
         return 0.5 * float(np.vdot(self.values, self.values / self.masses))
 
-    @property
-    def temperature(self) -> float:
-        """Temperature in K; NaN where nothing moves."""
-        return 2 * self.kinetic_energy / (self.n * kB) if self.n else np.nan
+    def temperature(self, kinetic_energy: float) -> float:
+        """Return the temperature of a kinetic energy in K; NaN where nothing moves."""
+        return 2 * kinetic_energy / (self.n * kB) if self.n else np.nan
 
     def noise(self, rng: np.random.Generator) -> Float[np.ndarray, "rows 3"]:
         """Return momenta drawn from the Maxwell-Boltzmann distribution of kT = 1."""

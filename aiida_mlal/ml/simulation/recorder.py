@@ -255,10 +255,6 @@ class Recorder:
         """Return whether the frames of a step are kept whatever they are."""
         return step % self._every == 0
 
-    def withdraw(self) -> None:
-        """Forget the frames of the last step, which come once more."""
-        self._pending = self.last = []
-
     def settle(self, step: int) -> Mapping[str, Any]:
         """Return what has been counted before a step: ``memory["recorder"]`` of its state."""
         if self._pending and self._pending[0].step < step:

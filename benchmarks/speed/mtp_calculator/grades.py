@@ -39,6 +39,12 @@ def small_cells() -> Configurations:
 
 
 def potential(level: int, known: Configurations, mode: str) -> MTP:
+    model = fitted(level, known)
+    ActiveSet.of(model, known, mode).store(model)
+    return model
+
+
+def fitted(level: int, known: Configurations) -> MTP:
     options = {"architecture": "mtp", "level": level, "cutoff": 5.2, "min_dist": 1.9}
     model = single(options, ["Mo"], 0)
     assert isinstance(model, MTP)
@@ -52,7 +58,6 @@ def potential(level: int, known: Configurations, mode: str) -> MTP:
     found = np.linalg.lstsq(left.numpy(), right.numpy(), rcond=1e-9)[0]
     coefficients = torch.cat([model.radial_coeffs.detach().flatten(), torch.tensor(found)])
     model.set_coefficients(coefficients)
-    ActiveSet.of(model, known, mode).store(model)
     return model
 
 

@@ -76,7 +76,7 @@ def test_a_run_that_went_on_is_that_without_interruption(potential, name, engine
     start = Configurations.concatenate([crystal(1), crystal(1)])
     whole = simulation.run(potential, start)
     assert [one.reason for one in whole.runs] == ["completed"] * 2
-    for at in ((0, 0), (0, 10), (1, 7), (1, 24)):
+    for at in ((0, 0), (0, 10), (1, 6), (1, 24)):
         left = stopped(simulation, potential, start, at)
         begun = Checkpoint.from_bytes(left.checkpoint.to_bytes())
         rest = simulation.run(potential, start, checkpoint=begun)
