@@ -8,7 +8,7 @@ from aiida.cmdline.utils import decorators
 from aiida_mlal.cli.campaign import Wishes, campaign_options, launch_campaign, replace_stops
 from aiida_mlal.cli.params import parse_indices
 from aiida_mlal.cli.root import root
-from aiida_mlal.cli.structures import read_dataset, read_structure
+from aiida_mlal.cli.structures import read_dataset, read_path, read_structure
 from aiida_mlal.ml.cli import label_keys
 
 if TYPE_CHECKING:
@@ -93,6 +93,57 @@ def offline(
 
 
 @launch.command()
+@click.argument("ends", nargs=-1, required=True)
+@click.option("--images", type=click.IntRange(3), help="Of the path, the ends among them.")
+@click.option("--keep-ends", is_flag=True, help="The ends are relaxed, and stay as they are.")
+@click.option(
+    "--fixed",
+    help="Atoms that do not move, such as 0-3,7, counted from 0. "
+    "[default: those that the files of the structures say are fixed]",
+)
+@click.option(
+    "--fmax", type=float, help="Labelled force to be reached at ends and saddle point, in eV/Å."
+)
+@campaign_options(
+    "emt",
+    "What labels: qe for Quantum ESPRESSO, or the name of an ASE calculator, or its name and "
+    'options as JSON, {"name": "lj", "options": {"epsilon": 0.1}}.',
+)
+@decorators.with_dbenv()
+def neb(
+    wishes: Wishes,
+    ends: tuple[str, ...],
+    images: int | None,
+    keep_ends: bool,
+    fixed: str | None,
+    fmax: float | None,
+    daemon: bool,
+) -> None:
+    """Find the path between two ENDS, and the saddle point on it.
+
+    ENDS are files that ASE can read, or PKs or UUIDs of structures, with the same atoms in the same
+    order; more than two are structures that the path goes through, in their order.
+    """
+
+    def build() -> "ProcessBuilder":
+        from aiida.plugins import WorkflowFactory
+
+        workflow: Any = WorkflowFactory("mlal.offline")
+        found: ProcessBuilder = workflow.get_builder_from_protocol(
+            wishes.codes,
+            read_path(ends),
+            wishes.protocol,
+            _of_path(wishes, len(ends), images, keep_ends, fmax),
+            wishes.calculator,
+            fixed=None if fixed is None else parse_indices(fixed),
+            recipe="neb",
+        )
+        return found
+
+    launch_campaign(build, daemon)
+
+
+@launch.command()
 @click.argument("candidates")
 @click.option("--test", help="Labels to compare each potential with: a file, or a PK or UUID.")
 @click.option("--size", type=click.IntRange(1), help="End with so many structures to learn from.")
@@ -150,6 +201,34 @@ def _with_force(wishes: Wishes, recipe: str, fmax: float | None) -> dict[str, An
     if wishes.max_labels is not None:
         stops = replace_stops(stops, {"name": "labels", "n": wishes.max_labels})
     return {**found, "stop": stops}
+
+
+def _of_path(
+    wishes: Wishes, n: int, images: int | None, keep_ends: bool, fmax: float | None
+) -> dict[str, Any]:
+    """Return overrides for another path, force or budget."""
+    from aiida_mlal import protocols
+
+    given = wishes.inputs()
+    inputs = protocols.inputs("neb", wishes.protocol, given)
+    simulation = {**inputs["simulation"], "given": n}
+    simulation["images"] = images or max(simulation["images"], n)
+    start, stops = inputs["start"], inputs["stop"]
+    if keep_ends:
+        simulation["ends"] = "given"
+    if fmax is not None:
+        # bands and ends are relaxed further than labels have to say
+        simulation |= {"fmax": 0.4 * fmax, "fmax_ends": 0.2 * fmax}
+        start = {**start, "keep_below": fmax}
+        stops = [
+            {**stop, "of": replace_stops(stop["of"], {"name": "oracle_force", "fmax": fmax})}
+            if stop["name"] == "all"
+            else stop
+            for stop in stops
+        ]
+    if wishes.max_labels is not None:
+        stops = replace_stops(stops, {"name": "labels", "n": wishes.max_labels})
+    return {**given, "simulation": simulation, "start": start, "stop": stops}
 
 
 def _with_size(wishes: Wishes, size: int | None) -> dict[str, Any]:

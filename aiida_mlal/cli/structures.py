@@ -1,6 +1,6 @@
 """Structures that a user names: by a file, or by the PK or UUID of a node."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -41,6 +41,36 @@ def read_structure(
     if not isinstance(node, (StructureData, DatasetData)):
         raise ValueError(f"expected a structure or a data set, got {node}")
     return node, []
+
+
+def read_path(texts: Sequence[str]) -> "DatasetData":
+    """Return the structures that a path goes through, in their order, as one data set.
+
+    Those of files keep the atoms that are fixed there; nodes are joined by a function whose inputs
+    they are.
+
+    Raises
+    ------
+    ValueError
+        If one of them is no single structure.
+    """
+    from aiida.orm import List
+
+    from aiida_mlal.data.dataset import DatasetData
+    from aiida_mlal.ml.configurations import Configurations
+    from aiida_mlal.workflows.steps import beginnings, together
+
+    read = [read_structure(text) for text in texts]
+    parts = [beginnings(node, List(still)) for node, still in read]
+    for text, part in zip(texts, parts):
+        if len(part) != 1:
+            raise ValueError(f"{text}: expected one structure, got {len(part)}")
+    if all(node.is_stored for node, _ in read):
+        joined: DatasetData = together(
+            **{f"structure_{i}": node for i, (node, _) in enumerate(read)}
+        )
+        return joined
+    return DatasetData(Configurations.concatenate(parts))
 
 
 def read_dataset(text: str, keys: Mapping[str, str] | None = None) -> "DatasetData":

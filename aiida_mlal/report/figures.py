@@ -163,6 +163,33 @@ def _ends(
     _legend(axes)
 
 
+def paths(report: CampaignReport) -> "Figure":
+    """Draw the profile of each path, with the labels of its images."""
+    from scipy.interpolate import CubicHermiteSpline
+
+    n = len(report.paths)
+    figure, panels = _subplots(1, n, figsize=(4.8 * n, 3.8))
+    for axes, path in zip(np.atleast_1d(panels), report.paths, strict=True):
+        x, y = np.array(path["coordinates"]), np.array(path["energies"])
+        dense = np.linspace(x[0], x[-1], 200)
+        axes.plot(dense, CubicHermiteSpline(x, y, path["slopes"])(dense), color=BLUE)
+        axes.plot(x, y, "o", color=BLUE, label="potential")
+        known = [label for label in path["labelled"] if label["energy"] is not None]
+        axes.plot(
+            [x[label["image"]] for label in known],
+            [label["energy"] for label in known],
+            "o", mfc="none", mec=ORANGE, mew=1.8, ms=11, label="label",
+        )  # fmt: skip
+        barrier = path["labelled_barrier"]
+        kind = "labelled" if barrier is not None else "predicted"
+        height = path["barrier"] if barrier is None else barrier
+        axes.set_title(f"Path {path['run']}: {kind} barrier {height:.3f} eV")
+        axes.set_xlabel("along the path, Å")
+        axes.set_ylabel("energy, eV")
+        axes.legend()
+    return figure
+
+
 def parity(report: CampaignReport) -> "Figure":
     """Draw predictions against labels that the potential had not seen."""
     figure, axes = _subplots(1, 2, figsize=(8.0, 3.8))
@@ -242,6 +269,10 @@ def timings(report: CampaignReport) -> "Figure":
     return figure
 
 
+def _has_paths(report: CampaignReport) -> bool:
+    return bool(report.paths)
+
+
 def _has_curve(report: CampaignReport) -> bool:
     return bool(report.curve or report.direct)
 
@@ -262,6 +293,7 @@ def _has_timings(report: CampaignReport) -> bool:
 FIGURES: tuple[
     tuple[str, Callable[[CampaignReport], "Figure"], Callable[[CampaignReport], bool]], ...
 ] = (
+    ("paths", paths, _has_paths),
     ("learning_curve", learning_curve, _has_curve),
     ("parity", parity, _has_parity),
     ("uncertainty", uncertainty, _has_uncertainty),

@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -134,20 +134,23 @@ def _calls(node: ProcessNode) -> list[tuple[str, Any]]:
 
 def tolerance(node: ProcessNode) -> float | None:
     """Return the labelled force in eV/Å below which the campaign is converged, if it has one."""
-    stops = find_inputs(node).get("stop")
-    for stop in stops.get_list() if isinstance(stops, List) else []:
-        if stop["name"] == "oracle_force":
-            return float(stop.get("fmax", OracleForce.fmax))
-    return None
+    stop = _force_stop(node)
+    return None if stop is None else float(stop.get("fmax", OracleForce.fmax))
 
 
 def stress_tolerance(node: ProcessNode) -> float | None:
     """Return the labelled stress in GPa that goes with ``tolerance``, where a cell moves."""
+    stop = _force_stop(node) if moving_cell(node) else None
+    return None if stop is None else float(stop.get("smax_GPa", OracleForce.smax_GPa))
+
+
+def _force_stop(node: ProcessNode) -> Mapping[str, Any] | None:
+    """Return the options of the stop that judges labelled forces, by itself or with others."""
     stops = find_inputs(node).get("stop")
-    for stop in stops.get_list() if isinstance(stops, List) and moving_cell(node) else []:
-        if stop["name"] == "oracle_force":
-            return float(stop.get("smax_GPa", OracleForce.smax_GPa))
-    return None
+    given = stops.get_list() if isinstance(stops, List) else []
+    several = [one for stop in given if stop["name"] == "all" for one in stop["of"]]
+    found = [stop for stop in (*given, *several) if stop["name"] == "oracle_force"]
+    return found[0] if found else None
 
 
 def moving_cell(node: ProcessNode) -> MovingCell:
@@ -165,3 +168,12 @@ def _outputs(node: ProcessNode, cls: Any) -> Iterator[Any]:
     query.append(cls, with_incoming="process")
     found = {output.pk: output for output in query.all(flat=True)}
     return iter([found[pk] for pk in sorted(found)])
+
+
+def paths(node: ProcessNode) -> list[dict[str, Any]]:
+    """Return the paths that a campaign found until it ended (see ``ml.paths``)."""
+    found: list[dict[str, Any]] = []
+    for link in node.base.links.get_outgoing(node_class=Dict).all():
+        if link.link_label == "paths" and isinstance(link.node, Dict):
+            found += link.node["paths"]
+    return found

@@ -163,6 +163,7 @@ class CampaignReport:
     fmax: float | None
     smax_GPa: float | None = None
     direct: Sequence[DirectRelaxation] = ()
+    paths: Sequence[Mapping[str, Any]] = ()
 
     @property
     def labels(self) -> int:
@@ -240,6 +241,7 @@ def collect(node: ProcessNode, direct: Iterable[DirectRelaxation] = ()) -> Campa
         fmax=graph.tolerance(node),
         smax_GPa=graph.stress_tolerance(node),
         direct=tuple(direct),
+        paths=graph.paths(node),
     )
 
 

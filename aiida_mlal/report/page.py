@@ -21,6 +21,8 @@ CAPTIONS = {
     "component of the stress that moves the cell, where one moves; or, where there is a test set, "
     "errors on it against the number of structures learned from. Right: errors of the potential "
     "on structures that it had not learned from yet.",
+    "paths": "Energies along each path, as the potential has them: its images, and the curve that "
+    "goes through them with their forces. Labels are of the structures that these images are.",
     "parity": "Each structure that a query chose, as predicted by the potential that led to it, "
     "and as labelled afterwards. Energies are relative to the lowest label; scales are linear near "
     "zero and logarithmic beyond.",

@@ -51,6 +51,7 @@ class OfflineWorkChain(CampaignWorkChain):
         "offline": "offline learning",
         "gp": "relaxation by Gaussian processes",
         "bootstrap": "bootstrapping",
+        "neb": "path by Gaussian processes",
     }
     """Sets of protocols, and what a campaign by them is called."""
 
@@ -61,7 +62,8 @@ class OfflineWorkChain(CampaignWorkChain):
         spec.input(
             "structures",
             valid_type=(*STRUCTURES, DatasetData),
-            help="Where simulations begin, one for each structure.",
+            help="Where simulations begin: one for each structure, or several such as the "
+            "ends of a path.",
         )
         spec.input(
             "fixed",
@@ -110,7 +112,14 @@ class OfflineWorkChain(CampaignWorkChain):
             valid_type=StructureData,
             required=False,
             help="The one of `relaxed` with the smallest labelled force, and stress where its "
-            "cell moved.",
+            "cell moved; of paths the saddle point.",
+        )
+        spec.output(
+            "paths",
+            valid_type=Dict,
+            required=False,
+            help="Profile, barriers and saddle point of each path, predicted and labelled: "
+            "`paths`, see `aiida_mlal.ml.paths`.",
         )
 
         step: Any = cls
@@ -175,7 +184,8 @@ class OfflineWorkChain(CampaignWorkChain):
             labels say that they are relaxed, with networks on a prior; those of ``gp`` with
             Gaussian processes, from the best label on. Those of ``bootstrap``
             relax cells as well, with a moment tensor potential, and label what it extrapolates to
-            until it does not any more.
+            until it does not any more. Those of ``neb`` relax two ends and find the path between
+            them, with Gaussian processes, and label the ends and the saddle point.
         kwargs
             Passed on to the builder of the labelling WorkChain, such as ``electronic_type``.
         """
@@ -190,12 +200,14 @@ class OfflineWorkChain(CampaignWorkChain):
         if recipe not in cls.RECIPES:
             raise ValueError(f"unknown recipe {recipe!r}{suggest(recipe, cls.RECIPES)}")
         inputs = protocols.inputs(recipe, protocol, overrides)
-        if plugins.make("simulations", inputs["simulation"], "simulation").moving_cell:
+        simulation: Simulation = plugins.make("simulations", inputs["simulation"], "simulation")
+        if simulation.moving_cell:
             inputs = protocols.inputs(recipe, protocol, overrides, "moving_cell")
         inputs["labelling"], asked = labelling_of(labels, overrides.get("labelling"))
         finals = plugins.find("strategies", inputs["query"]["name"]).wants_final  # type: ignore[attr-defined]
         if finals and isinstance(structure, DatasetData) and "n" not in overrides.get("query", {}):
-            inputs["query"]["n"] = max(len(structure), inputs["query"].get("n", 1))
+            runs = len(simulation.groups(steps.beginnings(structure, None)))
+            inputs["query"]["n"] = max(runs, inputs["query"].get("n", 1))
         label = label_inputs(
             inputs["labelling"],
             codes["label"],
@@ -450,11 +462,11 @@ def _check_structures(inputs: Mapping[str, Any]) -> None:
     if moving:
         check_stress(inputs["labelling"].value, inputs.get("label", {}))
     check_elements(inputs, start.elements)
-    n = inputs["query"].get_dict().get("n", 1)
-    if n < len(start) and _watches_ends(stops.parse(inputs["stop"].get_list())):
+    n, runs = inputs["query"].get_dict().get("n", 1), len(simulation.groups(start))
+    if n < runs and _watches_ends(stops.parse(inputs["stop"].get_list())):
         raise ValueError(
-            f"query.n: {len(start)} simulations have as many last frames, and a stop wants labels "
-            f"of them all: expected n of {len(start)} or more, got {n}"
+            f"query.n: {runs} simulations have as many last frames, and a stop wants labels "
+            f"of them all: expected n of {runs} or more, got {n}"
         )
     dataset = inputs.get("dataset")
     if dataset is not None:

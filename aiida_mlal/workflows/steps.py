@@ -15,6 +15,7 @@ from aiida_mlal.ml.frames import FINGERPRINT, REASON, STATUS
 from aiida_mlal.ml.labelling.checks import FAILED, UNCONVERGED
 from aiida_mlal.ml.labelling.fingerprint import fit_together
 from aiida_mlal.ml.labelling.outliers import without_outliers
+from aiida_mlal.ml.paths import paths
 from aiida_mlal.ml.selection.filters import SAME, Twins
 from aiida_mlal.ml.simulation.base import Simulation
 from aiida_mlal.ml.starts import Beginning
@@ -197,6 +198,8 @@ def gather(**rows: Dict) -> Dict:
 def last_frames(trajectory: DatasetData, dataset: DatasetData, results: Dict) -> dict[str, Data]:
     """Return the end of each run with its label if there is one, and the best one as structure.
 
+    Of runs that are paths there are their profiles too.
+
     The best has the smallest labelled force, and stress where its cell moved; see
     ``ml.stops.Final.drive``. Without labels it is the first. Of a path it is the saddle point.
     """
@@ -218,10 +221,19 @@ def last_frames(trajectory: DatasetData, dataset: DatasetData, results: Dict) ->
         for final in state.ends
     ]
     best = int(np.argmin(drives))
-    return {
+    outputs: dict[str, Data] = {
         "relaxed": DatasetData(Configurations.concatenate(frames), sources),
         "structure": to_structure(frames[best]),
     }
+    found = paths(state)
+    return {**outputs, "paths": Dict({"paths": found})} if found else outputs
+
+
+@calcfunction
+def together(**structures: Data) -> DatasetData:
+    """Return structures as one data set, in the order of their names."""
+    parts = [beginnings(structures[name], None) for name in sorted(structures)]
+    return DatasetData(Configurations.concatenate(parts))
 
 
 def beginnings(structures: Data, fixed: List | None) -> Configurations:

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from aiida.orm import QueryBuilder, WorkChainNode
 from ase.build import bulk
+from ase.constraints import FixAtoms
 from ase.io import read, write
 from campaign_fixtures import INPUTS
 from click.testing import CliRunner
@@ -195,3 +196,37 @@ def test_cutoffs_family_and_processes_go_to_pw():
     assert options["withmpi"]
     assert options["resources"]["num_mpiprocs_per_machine"] == 2
     assert not qe_overrides(None, None, None)["pw"]["metadata"]["options"]["withmpi"]
+
+
+def test_neb_takes_ends_from_files(run, mlal_code, slab, tmp_path, launched):
+    """Atoms that are fixed there stay; more structures than two lie between."""
+    atoms = slab.copy()
+    atoms.set_constraint(FixAtoms([0]))
+    files = []
+    for i in range(3):
+        atoms.positions[-1, 0] += 0.8
+        files.append(tmp_path / f"{i}.extxyz")
+        write(files[-1], atoms)
+    code = ("--code", mlal_code.full_label)
+    options = ("--images", 7, "--fmax", 0.1, "--max-labels", 20, "--keep-ends")
+    result = run("launch", "neb", *files, *code, *options)
+    assert result.exit_code == 0, result.output
+    (builder,) = launched
+    assert builder.simulation["given"] == 3
+    assert (builder.simulation["images"], builder.simulation["ends"]) == (7, "given")
+    assert builder.start["keep_below"] == 0.1
+    assert builder.stop[0]["of"][0] == {"name": "oracle_force", "fmax": 0.1}
+    assert builder.stop[-1] == {"name": "labels", "n": 20}
+    fixed = builder.structures.configurations.fixed.reshape(3, -1, 3)
+    assert fixed[:, 0].all()
+    assert not fixed[:, 1:].any()
+    process = builder.process_class.spec().inputs
+    assert process.validate(process.pre_process(builder._inputs(prune=True))) is None
+    alone = run("launch", "neb", files[0], *code)
+    assert "a path takes 1 structures" in alone.output or "expected 'given'" in alone.output
+    assert "number 1 is" in run("launch", "neb", files[0], _other(tmp_path), *code).output
+
+
+def _other(folder):
+    write(folder / "other.extxyz", bulk("Au"))
+    return folder / "other.extxyz"

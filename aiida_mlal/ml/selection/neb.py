@@ -48,7 +48,7 @@ def _of_path(
     between = [last for last in lasts if last.image not in (0, end)]
     energies = PREDICTED_ENERGY.of(query.pool)[[last.frame for last in between]]
     uncertainty = query.scores[[last.frame for last in between]]
-    reasons = {0: "first end of the path", end: "last end of the path"}
+    reasons = {end: "last end of the path", 0: "first end of the path"}
     order = [0, end]
     if between:
         highest = between[int(np.nan_to_num(energies, nan=-np.inf).argmax())].image

@@ -188,7 +188,13 @@ class Neb(Simulation):
             between = path.interpolated(through, at, self.interpolation, self.minimum_image)
             for atoms, one in zip(images, between):
                 atoms.positions[:] = one.positions
-        return self._band(images, record, start[0].fixed)
+        ending, highest = self._band(images, record)
+        if not self.modes or ending.reason != CONVERGED:
+            return ending
+        top = images[highest].copy()
+        top.calc = MLCalculator(potential, engine=self.engine, threads=self.threads)
+        found = {**ending.results, "modes": modes(top, start[0].fixed).as_dict()}
+        return replace(ending, results=found)
 
     def _relax(self, images: list[Atoms], image: int, stage: int, record: Recorder) -> Ending:
         """Relax an end."""
@@ -200,8 +206,8 @@ class Neb(Simulation):
             self.guard, record, stage, maxstep, [image],
         )  # fmt: skip
 
-    def _band(self, images: list[Atoms], record: Recorder, fixed: np.ndarray) -> Ending:
-        """Relax the band, first without a climbing image."""
+    def _band(self, images: list[Atoms], record: Recorder) -> tuple[Ending, int]:
+        """Relax the band, first without a climbing image; return its highest image too."""
         band = Band(images, self.spring, self.weakest_spring)
         guard = replace(self.guard, trust=None)
         fmax = self.climb_below if self.climb else self.fmax
@@ -219,12 +225,10 @@ class Neb(Simulation):
             raise AssertionError("a band without stages")
         last = len(images) - 1
         if band.energies is None:
-            return replace(ending, stationary=(0, last))
+            return replace(ending, stationary=(0, last)), 0
         results = band.profile()
         saddle = results["saddle"]
-        if self.modes and ending.reason == CONVERGED:
-            results["modes"] = modes(images[saddle], fixed).as_dict()
-        return replace(ending, results=results, stationary=(saddle, 0, last))
+        return replace(ending, results=results, stationary=(saddle, 0, last)), saddle
 
     def _follow(
         self,

@@ -1,0 +1,57 @@
+"""Paths between two minima: ends that are not relaxed."""
+
+import numpy as np
+from ase import Atoms
+from ase.build import add_adsorbate, bulk, fcc100, fcc111
+from ase.constraints import FixAtoms
+
+
+def _slab(atoms: Atoms, fixed_layers: int) -> Atoms:
+    atoms.pbc = (True, True, False)
+    tags = atoms.get_tags()
+    atoms.set_constraint(FixAtoms(np.flatnonzero(tags > tags.max() - fixed_layers)))
+    return atoms
+
+
+def _hop(atoms: Atoms, way: np.ndarray) -> list[Atoms]:
+    other = atoms.copy()
+    other.positions[-1] += way
+    return [atoms, other]
+
+
+def paths() -> dict[str, list[Atoms]]:
+    """Return the ends of each path by its name."""
+    found = {}
+    atoms = fcc100("Cu", (2, 2, 3), vacuum=4.0)
+    add_adsorbate(atoms, "O", 1.7, "hollow")
+    found["O on Cu(100)"] = _hop(_slab(atoms, 2), atoms.cell[0] / 2)
+    crystal = bulk("Al", cubic=True) * (2, 2, 2)
+    begin, end = crystal.copy(), crystal.copy()
+    near = int(np.argsort(crystal.get_distances(0, range(len(crystal)), mic=True))[1])
+    begin.positions[near] = crystal.positions[near]
+    end.positions[near] = crystal.positions[0]
+    del begin[0], end[0]
+    found["vacancy in Al"] = [begin, end]
+    atoms = fcc111("Pt", (2, 2, 3), vacuum=6.0)
+    add_adsorbate(atoms, "H", 1.0, "fcc")
+    other = atoms.copy()
+    del other[-1]
+    add_adsorbate(other, "H", 1.0, "hcp")
+    found["H on Pt(111)"] = [_slab(atoms, 2), _slab(other, 2)]
+    atoms = fcc100("Al", (3, 3, 3), vacuum=6.0)
+    add_adsorbate(atoms, "Al", 1.9, "hollow")
+    found["adatom on Al(100)"] = _hop(_slab(atoms, 2), atoms.cell[0] / 3)
+    return found
+
+
+def rattled(ends: list[Atoms], seed: int) -> list[Atoms]:
+    """Return ends whose free atoms are displaced at random by 0.03 Å; with seed 0 as they are."""
+    if not seed:
+        return ends
+    rng = np.random.default_rng(seed)
+    found = []
+    for atoms in ends:
+        other = atoms.copy()
+        other.set_positions(other.positions + rng.normal(0.0, 0.03, other.positions.shape))
+        found.append(other)
+    return found

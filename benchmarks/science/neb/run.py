@@ -1,0 +1,217 @@
+"""Labels that paths need: direct climbing bands of ASE, and a protocol, one label at a time.
+
+    python run.py emt|7net [PROTOCOL] [PATH ...] [--starts N] [-v]
+
+The steps are those of the WorkChain, without AiiDA: label what the first query wants, train on all
+labels, run the bands from where the start says, label what the query wants, until the stops are
+content. All counts include both ends. PATH is the beginning of names in ``paths.py``; of each,
+N starts are run (default 5), the first one from the ends there, others from rattled ones. Direct
+bands relax the ends and then the band, by BFGS, to the same force. Labels 7net are SevenNet-0
+(PyPI sevenn). Rows are written to ``KIND_PROTOCOL.md`` beside this file, where all paths are run.
+"""
+
+import argparse
+import json
+import time
+import warnings
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from ase import Atoms
+from ase.calculators.calculator import Calculator
+from ase.calculators.emt import EMT
+from ase.calculators.singlepoint import SinglePointCalculator
+from ase.mep import NEB
+from ase.optimize import BFGS
+from paths import paths, rattled
+
+from aiida_mlal import protocols
+from aiida_mlal.ml import plugins, stops
+from aiida_mlal.ml.configurations import Configurations
+from aiida_mlal.ml.models.factory import ModelOptions
+from aiida_mlal.ml.options import as_dict
+from aiida_mlal.ml.selection.select import select
+from aiida_mlal.ml.starts import Beginning
+from aiida_mlal.ml.training.fit import fit
+from aiida_mlal.ml.uncertainty.carried import carry
+
+FMAX = 0.05
+
+
+class Counted(Calculator):
+    """Counts the calls of another calculator."""
+
+    implemented_properties = ("energy", "forces")
+
+    def __init__(self, inner: Calculator, count: list[int]) -> None:
+        super().__init__()
+        self.inner, self.count = inner, count
+
+    def calculate(self, atoms=None, properties=("energy",), system_changes=("positions",)):
+        """Compute both."""
+        super().calculate(atoms, properties, system_changes)
+        self.count[0] += 1
+        self.inner.reset()
+        bare = Atoms(atoms.numbers, atoms.positions, cell=atoms.cell, pbc=atoms.pbc)
+        bare.calc = self.inner
+        energy = float(bare.get_potential_energy())
+        self.results = {"energy": energy, "forces": np.array(bare.get_forces(), float)}
+
+
+def labeller(kind: str) -> Calculator:
+    """Return the labelling code."""
+    if kind == "emt":
+        return EMT()
+    from sevenn.calculator import SevenNetCalculator
+
+    return SevenNetCalculator("7net-0", device="cpu")
+
+
+def direct(ends: list[Atoms], inner: Calculator, images: int) -> tuple[int, float]:
+    """Return how many calls a climbing band of ASE needs, its ends included, and its barrier."""
+    count = [0]
+    begin, end = (atoms.copy() for atoms in ends)
+    for atoms in (begin, end):
+        atoms.calc = Counted(inner, count)
+        BFGS(atoms, logfile=None).run(fmax=FMAX, steps=300)
+    band = [begin, *(begin.copy() for _ in range(images - 2)), end]
+    for image in band[1:-1]:
+        image.calc = Counted(inner, count)
+    neb = NEB(band, climb=True, method="improvedtangent")
+    neb.interpolate(mic=True, apply_constraint=True)
+    done = BFGS(neb, logfile=None).run(fmax=FMAX, steps=300)
+    energies = [image.get_potential_energy() for image in band]
+    return count[0] if done else -1, max(energies[1:-1]) - energies[0]
+
+
+class Labels:
+    """What was labelled, in its order."""
+
+    def __init__(self, inner: Calculator) -> None:
+        self.count, self.frames = [0], Configurations.empty()
+        self.calculator = Counted(inner, self.count)
+
+    def __len__(self) -> int:
+        return len(self.frames)
+
+    def add(self, wanted: Configurations) -> Configurations:
+        """Label structures, and return them with their labels."""
+        found = []
+        for atoms in wanted.bare.to_ase():
+            atoms.calc = self.calculator
+            energy, forces = atoms.get_potential_energy(), atoms.get_forces(apply_constraint=False)
+            atoms.calc = SinglePointCalculator(atoms, energy=energy, forces=forces)
+            found.append(atoms)
+        new = Configurations.from_ase(found)
+        self.frames = Configurations.concatenate([self.frames, new])
+        return new
+
+
+def learned(
+    ends: list[Atoms], inner: Calculator, given: dict[str, Any], tell: bool
+) -> tuple[int, float, str, list[str]]:
+    """Return labels needed, the labelled barrier, how it ended, and what was labelled when."""
+    options = ModelOptions.parse(given["model"])
+    rule = plugins.make("starts", given["start"])
+    training = options.training(given["training"])
+    simulation = plugins.make("simulations", given["simulation"])
+    ending = stops.parse(given["stop"])
+    structures = Configurations.from_ase(ends).bare
+    begun = Beginning(structures, simulation.guard.trust, simulation.minimised(structures))
+    labels, potential, keys = Labels(inner), None, []
+    first = select(structures, Configurations.empty(), given["first_query"])
+    labels.add(structures[np.array(first.indices)])
+    for iteration in range(1, 100):
+        before = potential
+        potential = options.build(sorted(set(structures.elements)), 0)
+        warm = given.get("warm_start", False) and before is not None
+        if warm:
+            potential.adopt(before)
+        fit(potential, labels.frames, training, 0, not warm)
+        if options.uncertainty:
+            carry(potential, {"name": options.uncertainty}, labels.frames)
+        if begun.trust is not None:
+            guard = replace(simulation.guard, trust=begun.trust)
+            simulation = replace(simulation, guard=guard)
+        result = simulation.run(potential, begun.structures)
+        runs = [as_dict(run) for run in result.runs]
+        new = Configurations.empty()
+        if not stops.are_met_by(ending, runs, result.trajectory, labels.frames):
+            wanted = select(result.trajectory, labels.frames, given["query"])
+            new = labels.add(wanted.of(result.trajectory))
+            keys += [chosen["reason"].partition(":")[0] for chosen in wanted.selected]
+        state = stops.State(iteration, len(labels), result.trajectory, new, labels.frames, runs)
+        verdict = stops.decide(ending, state)
+        if tell:
+            run = runs[0]
+            found = run["results"].get("barrier", np.nan)
+            print(
+                f"{len(labels):3d} {keys[-1] if keys else ''}: {run['reason']}, {run['steps']} "
+                f"steps, barrier {found:.4f} eV, trust {begun.trust}; {verdict.reason}",
+                flush=True,
+            )
+        if verdict.outcome != "go on" or not len(new):
+            break
+        begun = rule.after(begun, state)
+    barrier = np.nan
+    energies = {final.image: final.labelled for final in state.finals}
+    order = runs[0]["stationary"]
+    if len(order) == 3 and energies[order[0]] is not None and energies[0] is not None:
+        barrier = float(energies[order[0]].energies[0] - energies[0].energies[0])
+    return len(labels), barrier, verdict.outcome, keys
+
+
+if __name__ == "__main__":
+    warnings.simplefilter("ignore")
+    torch.set_num_threads(1)
+    parser = argparse.ArgumentParser()
+    parser.add_argument("kind", choices=["emt", "7net"])
+    parser.add_argument("wanted", nargs="*")
+    parser.add_argument("--protocol", default="balanced")
+    parser.add_argument("--starts", type=int, default=5)
+    parser.add_argument("--overrides", default="{}")
+    parser.add_argument("-v", action="store_true")
+    asked = parser.parse_args()
+    given = protocols.inputs("neb", asked.protocol, json.loads(asked.overrides))
+    inner = labeller(asked.kind)
+    rows = [
+        f"| labels {asked.kind} | direct | barrier, eV | `neb`, {asked.protocol}, of each start "
+        "| barriers, eV | CPU s a path |",
+        "|---|---|---|---|---|---|",
+    ]
+    for name, ends in paths().items():
+        if asked.wanted and not any(name.startswith(word) for word in asked.wanted):
+            continue
+        found = []
+        for seed in range(asked.starts):
+            start = rattled(ends, seed)
+            calls, height = direct(start, inner, given["simulation"]["images"])
+            begin = time.process_time()
+            n, barrier, outcome, keys = learned(start, inner, given, asked.v)
+            seconds = time.process_time() - begin
+            found.append((calls, height, n if outcome == "converged" else -n, barrier, seconds))
+            print(
+                name,
+                seed,
+                calls,
+                f"{height:.4f}",
+                n,
+                f"{barrier:.4f}",
+                outcome,
+                f"{seconds:.1f}",
+                keys,
+                flush=True,
+            )
+        calls, heights, counts, barriers, seconds = map(list, zip(*found))
+        rows.append(
+            f"| {name} | {min(calls)}-{max(calls)} | {heights[0]:.4f} "
+            f"| {', '.join(str(n) if n > 0 else f'> {-n}' for n in counts)} "
+            f"| {min(barriers):.4f}-{max(barriers):.4f} | {np.mean(seconds):.1f} |"
+        )
+        print(rows[-1], flush=True)
+    if not asked.wanted:
+        path = Path(__file__).parent / f"{asked.kind}_{asked.protocol}.md"
+        path.write_text("\n".join(rows) + "\n")

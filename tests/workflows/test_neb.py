@@ -1,0 +1,164 @@
+"""The path between two ends, run for real with labels of EMT."""
+
+import pytest
+from aiida import orm
+from aiida.plugins import WorkflowFactory
+from ase import Atoms
+from ase.calculators.emt import EMT
+from ase.constraints import FixAtoms
+from ase.mep import NEB
+from ase.optimize import BFGS
+from campaign_fixtures import ancestors, once
+
+from aiida_mlal.data.dataset import DatasetData
+from aiida_mlal.ml.configurations import Configurations
+from aiida_mlal.report import page
+from aiida_mlal.report.numbers import collect
+from aiida_mlal.workflows.ports import check_inputs
+
+LABEL = "aiida.calculations:mlal.label.ase"
+
+
+def ends():
+    """An oxygen atom on either side of three copper atoms that do not move."""
+    atoms = Atoms("Cu3O", [[1.6, 0, 0], [-0.8, 1.386, 0], [-0.8, -1.386, 0], [0, 0, 1.3]])
+    atoms.set_constraint(FixAtoms([0, 1, 2]))
+    atoms.center(4)
+    other = atoms.copy()
+    other.positions[3, 2] = 2 * atoms.positions[0, 2] - atoms.positions[3, 2]
+    return [atoms, other]
+
+
+def builder_of(code, structures, **overrides):
+    return WorkflowFactory("mlal.offline").get_builder_from_protocol(
+        code, DatasetData(Configurations.from_ase(structures)), "balanced", overrides, recipe="neb"
+    )
+
+
+@pytest.fixture
+def path(aiida_profile, mlal_code):
+    return once("path by gp", lambda: builder_of(mlal_code, ends()))
+
+
+@pytest.fixture(scope="module")
+def barrier():
+    """By ASE alone."""
+    first, last = ends()
+    for atoms in (first, last):
+        atoms.calc = EMT()
+        BFGS(atoms, logfile=None).run(fmax=0.01)
+    images = [first, *(first.copy() for _ in range(3)), last]
+    for image in images[1:-1]:
+        image.calc = EMT()
+    band = NEB(images, climb=True, method="improvedtangent")
+    band.interpolate(apply_constraint=True)
+    BFGS(band, logfile=None).run(fmax=0.01, steps=200)
+    return images[2].get_potential_energy() - first.get_potential_energy()
+
+
+def test_labels_say_the_barrier(path, barrier):
+    assert path.is_finished_ok, path.exit_message
+    (found,) = path.outputs.paths["paths"]
+    assert found["labelled_barrier"] == pytest.approx(barrier, abs=0.01)
+    assert found["labelled_barrier_back"] == pytest.approx(barrier, abs=0.01)
+    assert found["barrier"] == pytest.approx(found["labelled_barrier"], abs=0.01)
+    assert [label["image"] for label in found["labelled"]] == [0, 2, 4]
+    assert max(label["fmax"] for label in found["labelled"]) < 0.05
+    assert found["modes"]["n_imaginary"] == 1
+
+
+def test_it_takes_a_label_at_a_time_of_the_ends_and_then_of_the_saddle(path):
+    chosen = path.outputs.selections
+    reasons = [chosen[name].selected[0]["reason"].partition(":")[0] for name in sorted(chosen)]
+    assert all(len(chosen[name].selected) == 1 for name in chosen)
+    assert reasons[0].startswith("number 1 of the pool")
+    order = [reason.split()[0] for reason in reasons[1:]]
+    assert order == sorted(order, key=["first", "last", "highest", "image"].index)
+    assert len(path.outputs.dataset) == len(reasons) <= 9
+
+
+def test_the_structure_is_the_saddle_point(path):
+    atoms = path.outputs.structure.get_ase()
+    heights = [one.positions[0, 2] for one in ends()]
+    assert atoms.positions[3, 2] == pytest.approx(heights[0], abs=0.02)
+    assert len(path.outputs.relaxed) == 5
+
+
+def test_the_graph_leads_from_the_path_to_all_labels(path):
+    for node in (path.outputs.potential, path.outputs.structure, path.outputs.paths):
+        there = {n.uuid for n in ancestors(node) if n.process_type == LABEL}
+        assert there
+    potential = {n.uuid for n in ancestors(path.outputs.potential) if n.process_type == LABEL}
+    assert len(potential) == len(path.outputs.dataset)
+
+
+def test_simulations_begin_at_labels_and_keep_what_is_relaxed(path):
+    from aiida_mlal.ml.frames import KEPT
+
+    links = path.base.links.get_outgoing(link_label_filter="move_start_%").all()
+    moved = [link.node for link in sorted(links, key=lambda link: link.link_label)]
+    kept = [KEPT.of(node.outputs.structures.configurations).tolist() for node in moved]
+    assert kept[-1] == [True, True]
+    assert kept == sorted(kept)
+
+
+def test_the_report_has_the_profile(path, tmp_path):
+    report = collect(path)
+    assert report.fmax == 0.05
+    page.write(report, tmp_path)
+    assert (tmp_path / "paths.png").read_bytes().startswith(b"\x89PNG")
+    html = (tmp_path / "index.html").read_text()
+    assert "<h2>Paths</h2>" in html
+    assert "image 2" in html
+
+
+def checked(code, structures, **overrides):
+    builder = builder_of(code, structures, **overrides)
+    check_inputs(builder._inputs(prune=True), builder.process_class.spec().inputs)
+
+
+def wrong(kind):
+    first, last = ends()
+    if kind == "atoms":
+        last.numbers[3] = 6
+    elif kind == "order":
+        last = last[[3, 0, 1, 2]]
+    elif kind == "same":
+        last = first
+    elif kind == "single":
+        return [first]
+    return [first, last]
+
+
+@pytest.mark.parametrize(
+    ("kind", "options", "problem"),
+    [
+        ("atoms", {}, "the same atoms: the first one is Cu3O, number 1 is CCu3"),
+        ("order", {}, r"fits to the one before as \[1, 2, 3, 0\]"),
+        ("same", {}, "the ends of a path are the same structure"),
+        ("single", {}, "a path takes 2 structures"),
+        ("", {"simulation": {"images": 2}}, "images of 3 or more"),
+        ("", {"query": {"name": "random"}}, "does not label"),
+    ],
+)
+def test_what_makes_no_path_is_refused_before_anything_runs(mlal_code, kind, options, problem):
+    with pytest.raises(ValueError, match=problem):
+        checked(mlal_code, wrong(kind), **options)
+
+
+def test_two_structures_are_one_path(mlal_code):
+    first, last = ends()
+    one = builder_of(mlal_code, [first, last])
+    assert one.query["n"] == 1
+    assert builder_of(mlal_code, [first, last, last, first]).query["n"] == 2
+    with pytest.raises(ValueError, match=r"query\.n: 2 simulations have as many last frames"):
+        checked(mlal_code, [first, last, last, first], query={"n": 1})
+
+
+def test_nodes_of_ends_are_joined_in_the_graph(aiida_profile):
+    from aiida_mlal.cli.structures import read_path
+
+    nodes = [orm.StructureData(ase=atoms).store() for atoms in ends()]
+    joined = read_path([node.uuid for node in nodes])
+    assert len(joined) == 2
+    assert {node.uuid for node in nodes} <= {node.uuid for node in ancestors(joined)}
