@@ -150,8 +150,8 @@ class MLCalculator(Calculator):
         if self._domain is not None and self.uncertainty is not None:
             numbers, domain = self.atoms.numbers, self._domain
             scores = domain.scores(numbers, evaluation.surroundings())
-            owner = np.zeros(len(numbers), int)
-            found = domain.widen(found, scores, owner, self.uncertainty.is_variance)
+            owner, measure = np.zeros(len(numbers), int), self.uncertainty
+            found = domain.widen(found, scores, owner, measure.is_variance, measure.is_of_forces)
         self.results["uncertainty"] = float(found.values[0])
         if found.per_atom is not None:
             self.results["uncertainties"] = np.asarray(found.per_atom)

@@ -10,7 +10,7 @@ from jaxtyping import Int
 
 from aiida_mlal.ml import plugins
 from aiida_mlal.ml.configurations import UNLABELLED, Configurations
-from aiida_mlal.ml.frames import FINGERPRINT, INDEX, REASON, STATUS
+from aiida_mlal.ml.frames import CANDIDATE, FINGERPRINT, INDEX, REASON, RUN, STATUS
 from aiida_mlal.ml.options import as_dict
 from aiida_mlal.ml.selection.base import Choice, Query, Strategy, last_frames
 from aiida_mlal.ml.selection.filters import Filters, Rejection
@@ -150,9 +150,10 @@ def select(
         filters = Filters() if chooser.wants_filters else Filters.off()
     if potential is not None:
         _check_elements(potential, {"the pool": pool, "the training set": train})
-    finals = [last.frame for last in last_frames(pool)] if chooser.wants_final else []
+    ends = [last.frame for last in last_frames(pool)]
+    finals = ends if chooser.wants_final else []
     free = _free(len(pool), taken)
-    rejections = _rejections(filters, pool, free, train, finals, potential)
+    rejections = _rejections(filters, pool, free, train, finals or _doubtful(pool, ends), potential)
     out = {rejection.index for rejection in rejections}
     query = Query(
         pool=pool,
@@ -217,6 +218,16 @@ def _rejections(
     last = np.flatnonzero(np.isin(free, finals))
     found = filters.reject(pool[free], train, last.tolist(), potential)
     return [replace(rejection, index=int(free[rejection.index])) for rejection in found]
+
+
+def _doubtful(pool: Configurations, ends: list[int]) -> list[int]:
+    """Return the ends of simulations that want a label.
+
+    Where one interrupted its run, it does so again until it is learned, however near it is to
+    another structure that was.
+    """
+    wanted = CANDIDATE.of(pool) if RUN.is_in(pool) and CANDIDATE.is_in(pool) else None
+    return [] if wanted is None else [end for end in ends if wanted[end]]
 
 
 def _taken_out(rejections: list[Rejection], n: int) -> list[str]:

@@ -218,7 +218,8 @@ class Uncertainty(ABC):
         if domain is None:
             return bare
         scores = domain.scores(configurations.numbers, domain.surroundings(configurations))
-        return domain.widen(bare, scores, configurations.owner, self.is_variance)
+        kind = self.is_variance, self.is_of_forces
+        return domain.widen(bare, scores, configurations.owner, *kind)
 
     def domain(self, potential: Potential) -> Domain | None:
         """Return the domain outside of which this measure is larger."""

@@ -36,6 +36,13 @@ CROWDED, THINNED = 0.05, 0.1
 RANGES = ("low", "high", "thinnest", "densest", "swell")
 """Of its attributes, what depends on the training set."""
 
+FORCE = 0.05
+"""What a score of 1 adds to an uncertainty of forces, in eV/Å.
+
+In many crystals forces are zero by symmetry, and all members of a committee agree on it, however
+wrong their energies are.
+"""
+
 NEVER = 10.0
 """The score of an atom of an element, or with a neighbour of an element, never labelled so."""
 
@@ -62,7 +69,8 @@ class Domain:
     another neither compresses nor stretches anything. The score is at least 10 for an atom of an
     element that has no label, and for one with a neighbour of an element that none of its own
     element had within the cutoff. An uncertainty in units of errors is multiplied by
-    :math:`1 + x`, one in units of their squares by :math:`(1 + x)^2`.
+    :math:`1 + x`, one in units of their squares by :math:`(1 + x)^2`; to one of forces alone
+    :math:`0.05 x` eV/Å are added.
 
     Attributes
     ----------
@@ -156,6 +164,7 @@ class Domain:
         scores: Float[np.ndarray, " atoms"],
         owner: Int[np.ndarray, " atoms"],
         is_variance: bool = False,
+        is_of_forces: bool = False,
     ) -> "Uncertainties":
         """Return uncertainties that are larger outside of the domain.
 
@@ -164,14 +173,18 @@ class Domain:
         """
         if not scores.any():
             return found
-        factors = (1 + scores) ** (2 if is_variance else 1)
+        power = 2 if is_variance else 1
+        factors, more = (1 + scores) ** power, (is_of_forces * FORCE * scores) ** power
         n = len(found.values)
         if found.per_atom is None:
-            return replace(found, values=found.values * largest(factors, owner, n))
-        per_atom = found.per_atom * factors
+            values = found.values * largest(factors, owner, n) + largest(more, owner, n)
+            return replace(found, values=values)
+        per_atom = found.per_atom * factors + more
         before, after = largest(found.per_atom, owner, n), largest(per_atom, owner, n)
-        growth = np.divide(after, before, out=np.ones(n), where=(before > 0) & np.isfinite(after))
-        return replace(found, values=found.values * growth, per_atom=per_atom)
+        some = (before > 0) & np.isfinite(after)
+        growth = np.divide(after, before, out=np.ones(n), where=some)
+        values = np.where(before > 0, found.values * growth, found.values + after)
+        return replace(found, values=values, per_atom=per_atom)
 
     def remarks(self, structures: Configurations) -> str:
         """Say which elements and pairs have no label, and which neighbours are outside."""

@@ -196,3 +196,14 @@ def test_the_pool_or_the_training_set_with_strange_elements_is_named():
     ):
         with pytest.raises(ValueError, match=message):
             select(pool, train, {"name": "random"}, OFF, potential=potential)
+
+
+def test_what_interrupts_a_simulation_is_labelled_however_near_it_is(pool):
+    """Else nothing is left to choose, and every later run is interrupted there again."""
+    frames = pool[[0, 1]].with_info(run=[0, 0], candidate=[True, True], uncertainty=[3.0, 20.0])
+    train = replace(frames, positions=frames.positions + 1e-4)
+    chosen = select(frames, train, {"name": "uncertainty", "n": 2})
+    assert chosen.indices == [1]
+    certain = frames.with_info(candidate=[True, False])
+    assert select(certain, train, {"name": "uncertainty", "n": 2}).indices == []
+    assert select(frames, frames, {"name": "uncertainty", "n": 2}).indices == []

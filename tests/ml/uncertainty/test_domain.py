@@ -15,7 +15,15 @@ from aiida_mlal.ml.models.factory import ModelOptions
 from aiida_mlal.ml.options import build
 from aiida_mlal.ml.training.fit import fit
 from aiida_mlal.ml.training.options import TrainingOptions
-from aiida_mlal.ml.uncertainty.domain import CROWDED, FARTHER, NEARER, NEVER, THINNED, Domain
+from aiida_mlal.ml.uncertainty.domain import (
+    CROWDED,
+    FARTHER,
+    FORCE,
+    NEARER,
+    NEVER,
+    THINNED,
+    Domain,
+)
 
 FORCE_STD = plugins.make("uncertainties", {"name": "force_std"})
 
@@ -147,15 +155,37 @@ def test_uncertainties_grow_by_the_score(domain, name):
     domain.store(carrier)
     found = measure.measure(carrier, pool)
     x = domain.scores(pool.numbers, domain.surroundings(pool))
-    factors = (1 + x) ** (2 if name == "force_var" else 1)
+    power = 2 if name == "force_var" else 1
+    factors, more = (1 + x) ** power, (FORCE * x) ** power
     largest = np.maximum.reduceat(factors, pool.offsets[:-1])
     assert found.values[0] == bare.values[0]
     if bare.per_atom is None:
         np.testing.assert_allclose(found.values, bare.values * largest)
     else:
-        np.testing.assert_allclose(found.per_atom, bare.per_atom * factors)
+        np.testing.assert_allclose(found.per_atom, bare.per_atom * factors + more)
         expected = np.maximum.reduceat(found.per_atom, pool.offsets[:-1])
         np.testing.assert_allclose(found.values, expected)
+
+
+@pytest.mark.parametrize("engine", ["numba", "torch"])
+def test_crystals_without_forces_are_uncertain_far_away(engine):
+    """All members agree that forces are zero by symmetry, at any volume."""
+    carrier = potential(elements=["Cu"])
+    near = bulk("Cu", cubic=True)
+    near.rattle(0.05, seed=1)
+    Domain.of(carrier, Configurations.from_ase([near, bulk("Cu")])).store(carrier)
+    values = []
+    for scale in (1.0, 0.9, 0.8, 0.7):
+        atoms = bulk("Cu")
+        atoms.set_cell(atoms.cell * scale, scale_atoms=True)
+        calculator = MLCalculator(carrier, FORCE_STD, engine=engine)
+        calculator.calculate(atoms)
+        values.append(calculator.results["uncertainty"])
+        measured = FORCE_STD.measure(carrier, Configurations.from_ase(atoms)).values
+        assert measured[0] == pytest.approx(values[-1])
+    assert values == sorted(values)
+    assert values[0] < 1e-10
+    assert values[1] > 0.03
 
 
 def labelled(frames):
