@@ -90,9 +90,15 @@ def _add_export(group: click.Group, name: str, formats: Iterable[str]) -> None:
     @decorators.with_dbenv()
     def export(node: "ContentData", path: Path | None, form: str | None, force: bool) -> None:
         """Write the content of NODE to the file PATH."""
+        end = path.suffix.lstrip(".") if path else ""
         if form is None:
-            form = path.suffix.lstrip(".") if path else formats[0]
-            form = form if form in formats else formats[0]
+            form = {"xyz": "extxyz"}.get(end, end) or formats[0]
+        if form not in formats:
+            ends = " or ".join(f".{one}" for one in formats)
+            echo.echo_critical(
+                f"{path}: expected a name that ends with {ends}, or --format; `mlal convert` "
+                "writes other formats from such a file"
+            )
         path = path or Path(f"{name}-{node.pk}.{form}")
         try:
             node.export(str(path), fileformat=form, overwrite=force)

@@ -264,6 +264,12 @@ def train(**options: Any) -> None:
     show_default=True,
     help='Name and options, such as \'{"name": "relax", "fmax": 0.03, "guard": {"break": 0.5}}\'.',
 )
+@click.option(
+    "--begun",
+    type=FILE,
+    help="The state.safetensors that the same simulations left when they were interrupted: they go "
+    "on, and what is written are the later frames.",
+)
 @ELEMENTS
 @output("trajectory.safetensors")
 def simulate(**options: Any) -> None:
@@ -359,7 +365,9 @@ def grade(**options: Any) -> None:
 @output("labelled.safetensors")
 def label(**options: Any) -> None:
     """Label the structures of DATASET with a calculator of ASE."""
-    _do("label", options)
+    result = _do("label", options)
+    if result["n_structures"] and not result["statuses"].get("ok"):
+        raise click.ClickException(f"no structure has a good label: {result['message']}")
 
 
 @mlal.command()
@@ -527,8 +535,11 @@ def info() -> None:
     )
 
 
-def _do(name: str, options: dict[str, Any]) -> None:
-    """Run a task in the current folder; what went wrong becomes one sentence and status 1."""
+def _do(name: str, options: dict[str, Any]) -> dict[str, Any]:
+    """Run a task in the current folder, print and return its result.
+
+    What went wrong becomes one sentence and status 1.
+    """
     from aiida_mlal.ml.tasks.base import PROGRESS
     from aiida_mlal.ml.tasks.runner import execute
 
@@ -539,6 +550,7 @@ def _do(name: str, options: dict[str, Any]) -> None:
     _print(result)
     if result.get("learned") is False:
         click.echo(f"Warning: {'; '.join(result['remarks'])}", err=True)
+    return result
 
 
 @contextlib.contextmanager

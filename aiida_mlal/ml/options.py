@@ -104,7 +104,8 @@ def convert(hint: Any, value: Any, where: str) -> Any:
         return found if list in (origin, hint) else tuple(found)
     if origin in _MAPPINGS or hint in _MAPPINGS:
         if not isinstance(value, Mapping):
-            raise ValueError(f"{_at(where)}expected a mapping, got {value!r}")
+            such = f" such as {{'name': {value!r}}}" if isinstance(value, str) else ""
+            raise ValueError(f"{_at(where)}expected a mapping{such}, got {value!r}")
         of = arguments[1] if arguments else Any
         return {key: convert(of, item, f"{where}.{key}") for key, item in value.items()}
     if not isinstance(hint, type):

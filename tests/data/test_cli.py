@@ -68,6 +68,9 @@ def test_does_not_replace_a_file_unless_told(verdi, dataset, tmp_path):
     assert path.read_text() == "precious"
     verdi("dataset", "export", "--force", dataset.pk, path)
     assert path.read_text() != "precious"
+    said = verdi("dataset", "export", dataset.pk, tmp_path / "all.traj", status=1)
+    assert "ends with" in said
+    assert not (tmp_path / "all.traj").exists()
 
 
 def test_lists_datasets(verdi, dataset):

@@ -12,6 +12,7 @@ from click.testing import CliRunner
 from aiida_mlal.ml import load_potential, plugins
 from aiida_mlal.ml.cli import mlal
 from aiida_mlal.ml.configurations import Configurations
+from aiida_mlal.ml.simulation.state import Checkpoint
 
 
 @pytest.fixture
@@ -191,6 +192,21 @@ def test_a_training_set_that_is_made_small_keeps_its_labels(folder):
     for atoms in few:
         assert atoms.get_potential_energy() == many[atoms.info["index"]].get_potential_energy()
     assert "no labels" in run("errors", "potential.safetensors", "start.xyz", status=1).stderr
+
+
+def test_labels_that_all_failed_are_no_success(folder):
+    ase.io.write("mgo.xyz", bulk("MgO", "rocksalt", a=4.2), format="extxyz")
+    said = run("label", "mgo.xyz", "-c", "emt", status=1)
+    assert "no structure has a good label: 1 of 1" in said.stderr
+    assert len(Configurations.load("labelled.safetensors")) == 1
+
+
+def test_simulations_go_on_from_a_state(folder):
+    model = '{"architecture": "bpnn", "hidden": [2], "cutoff": 4.0}'
+    run("train", "cu.extxyz", "-m", model, "-t", '{"epochs": 1}')
+    Path("begun.safetensors").write_bytes(Checkpoint("another").to_bytes())
+    arguments = ("simulate", "potential.safetensors", "start.xyz", "--begun", "begun.safetensors")
+    assert "the state is that of simulations from" in run(*arguments, status=1).stderr
 
 
 def test_what_conversion_leaves_out_is_said(folder):

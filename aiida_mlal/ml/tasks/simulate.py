@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from aiida_mlal.ml import load_potential, plugins
 from aiida_mlal.ml.formats.files import check_target, load, write
 from aiida_mlal.ml.options import as_dict, within
-from aiida_mlal.ml.tasks.base import Progress, Task
+from aiida_mlal.ml.tasks.base import Interrupted, Progress, Task
 
 if TYPE_CHECKING:
     from aiida_mlal.ml.simulation.base import SimulationResult
@@ -96,6 +96,9 @@ class Simulate(Task):
                     found = self._keep(computed, types)
                     self._save(computed.checkpoint)
                     error.result = found  # type: ignore[attr-defined]
+                    if isinstance(error, Interrupted):
+                        said = f"{error}; frames are in {self.output}, and the state to go on from "
+                        error.args = (f"{said}(option 'begun') in {self.STATE}",)
             raise
         found = self._keep(result, types)
         Path(self.STATE).unlink(missing_ok=True)

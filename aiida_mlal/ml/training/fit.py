@@ -132,6 +132,11 @@ def fit(
     }
     said = remarks(curves, options, prepared.take(train).graph, first.cutoff)
     said += unseen(learnable[train])
+    if options.validation and not len(judges):
+        said.append(
+            f"no structure is left for validation: a share of {options.validation:g} of "
+            f"{len(learnable)} is none"
+        )
     learned = all(curve.unexplained <= options.unexplained for curve in curves)
     n_weights = potential_parameters(potential)
     return TrainingRecord(curves, measured, len(train), n_weights, learned, said)

@@ -93,6 +93,7 @@ def test_what_was_simulated_before_an_interrupt_is_kept(start, potential, folder
         process.communicate()
     result = json.loads((folder / "result.json").read_text())
     assert result["status"] == "interrupted"
+    assert "go on from (option 'begun') in state.safetensors" in result["message"]
     trajectory = Configurations.load("trajectory.safetensors")
     assert len(trajectory) == sum(run["steps"] + 1 for run in result["runs"])
     assert result["runs"][-1]["reason"] == "interrupted"
