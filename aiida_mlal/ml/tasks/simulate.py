@@ -97,8 +97,8 @@ class Simulate(Task):
                     self._save(computed.checkpoint)
                     error.result = found  # type: ignore[attr-defined]
                     if isinstance(error, Interrupted):
-                        said = f"{error}; frames are in {self.output}, and the state to go on from "
-                        error.args = (f"{said}(option 'begun') in {self.STATE}",)
+                        words = f"frames are in {self.output}, and the state to go on from"
+                        error.args = (f"{error}; {words} (option 'begun') in {self.STATE}",)
             raise
         found = self._keep(result, types)
         Path(self.STATE).unlink(missing_ok=True)
