@@ -71,3 +71,10 @@ def test_pool(aiida_profile_clean, mlal_code, capsys):
     assert "20 labels: force error" in printed
     rows = found["results"]["curve"]["rows"]
     assert rows[-1]["test"]["force_rmse"] < rows[0]["test"]["force_rmse"]
+
+
+def test_neb_o_cu100(aiida_profile_clean, mlal_code, capsys):
+    found = runpy.run_path(str(EXAMPLES / "05_neb_o_cu100.py"))
+    assert found["node"].is_finished_ok, found["node"].exit_message
+    assert "barrier 0.130 eV, 0.130 eV back" in capsys.readouterr().out
+    assert len(found["results"]["dataset"]) <= 13

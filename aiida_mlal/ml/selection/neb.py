@@ -18,8 +18,8 @@ class Path(Strategy):
     What is chosen first of each path comes before all that is second. With ``n`` of one for each
     path, minima are known before a saddle point is asked for, and the potential learns from each
     label before the next one; with three they are the initial, the final and the saddle point, as
-    in Shuaibi et al., Mach. Learn.: Sci. Technol. 2, 025007 (2021). Where the highest image has a
-    label, others of the band follow, those of largest uncertainty first.
+    in Shuaibi et al., Mach. Learn.: Sci. Technol. 2, 025007 (2021). Where all three have
+    labels it is others of the band, those of largest uncertainty first.
     """
 
     wants_final: ClassVar[bool] = True
@@ -49,17 +49,17 @@ def _of_path(
     energies = PREDICTED_ENERGY.of(query.pool)[[last.frame for last in between]]
     uncertainty = query.scores[[last.frame for last in between]]
     reasons = {end: "last end of the path", 0: "first end of the path"}
-    order = [0, end]
+    order, others = [0, end], []
     if between:
         highest = between[int(np.nan_to_num(energies, nan=-np.inf).argmax())].image
         rest = np.argsort(-np.nan_to_num(uncertainty, nan=-np.inf), kind="stable")
         others = [between[i].image for i in rest if between[i].image != highest]
         reasons |= dict.fromkeys(others, "image of the path")
         reasons[highest] = "highest image of the path"
-        order += [highest, *others]
-    found = [(image, new.get((run, image))) for image in dict.fromkeys(order)]
+        order.append(highest)
+    wanted = [image for image in dict.fromkeys(order) if (run, image) in new] or others
     return [
         Choice(choice.index, choice.score, f"{reasons[image]}: {choice.reason}")
-        for image, choice in found
-        if choice is not None
+        for image in wanted
+        if (choice := new.get((run, image))) is not None
     ]

@@ -43,6 +43,7 @@ def test_ends_come_first_and_then_the_highest_image(band):
 def test_other_images_follow_by_their_uncertainty(band):
     assert chosen(band, band[[8, 12, 10]]) == [11]
     assert chosen(band, band[[8, 12, 10, 11]], n=5) == [9]
+    assert chosen(band, band[[8]], n=5) == [12, 10]
 
 
 def test_nothing_between_ends_is_chosen_before_there_is_a_band(band):
@@ -57,11 +58,14 @@ def test_paths_take_turns():
     assert chosen(pool, n=2) == [0, 3]
     assert chosen(pool, pool[[0]], n=2) == [2, 3]
     assert chosen(pool, n=6) == [0, 3, 2, 5, 1, 4]
+    assert chosen(pool, pool[[0, 1, 2, 4]], n=6) == [3, 5]
 
 
 def test_reasons_say_what_it_is(band):
     selection = select(band, NOTHING, {"name": "neb", "n": 4})
     reasons = [one["reason"] for one in selection.selected]
+    others = select(band, band[[8, 10, 12]], {"name": "neb"})
+    reasons += [one["reason"] for one in others.selected]
     assert reasons == [
         "first end of the path: last frame of run 0",
         "last end of the path: last frame of run 0, image 4",
