@@ -64,6 +64,13 @@ def test_bootstrap_mtp_emt(aiida_profile_clean, mlal_code, capsys):
     assert len(found["results"]["relaxed"]) == 4
 
 
+def test_bootstrap_md(aiida_profile_clean, mlal_code, capsys):
+    found = runpy.run_path(str(EXAMPLES / "08_bootstrap_md.py"))
+    assert found["node"].is_finished_ok, found["node"].exit_message
+    printed = capsys.readouterr().out
+    assert "3 of 3 runs survived, the shortest 300 steps" in printed
+
+
 def test_pool(aiida_profile_clean, mlal_code, capsys):
     found = runpy.run_path(str(EXAMPLES / "04_pool.py"))
     assert found["node"].is_finished_ok, found["node"].exit_message

@@ -144,6 +144,58 @@ def neb(
 
 
 @launch.command()
+@click.argument("structure")
+@click.option("--temperature", help="In K: a number, or two with a comma between for a ramp.")
+@click.option("--steps", type=click.IntRange(1), help="Time steps that a run is to survive.")
+@click.option("--timestep", type=float, help="In fs.")
+@click.option(
+    "--pressure", type=float, help="In GPa: the cell moves (its volume alone) against it."
+)
+@click.option("--fixed", help="Atoms that do not move, such as 0-3,7, counted from 0.")
+@campaign_options("emt", "What labels, as for `aiida-mlal launch offline`.")
+@decorators.with_dbenv()
+def md(
+    wishes: Wishes,
+    structure: str,
+    temperature: str | None,
+    steps: int | None,
+    timestep: float | None,
+    pressure: float | None,
+    fixed: str | None,
+    daemon: bool,
+) -> None:
+    """Teach a potential to run molecular dynamics from a STRUCTURE without extrapolation.
+
+    STRUCTURE is a file that ASE can read, or the PK or UUID of a structure or data set, each of
+    which has a run. What the potential extrapolates to is labelled, and all runs begin again, until
+    none meets anything unknown.
+    """
+
+    def build() -> "ProcessBuilder":
+        from aiida.plugins import WorkflowFactory
+
+        node, still = read_structure(structure)
+        workflow: Any = WorkflowFactory("mlal.offline")
+        options: dict[str, Any] = {"steps": steps, "timestep": timestep}
+        if temperature is not None:
+            options["temperature"] = _ramp(temperature)
+        if pressure is not None:
+            options |= {"cell": "volume", "pressure_GPa": pressure}
+        found: ProcessBuilder = workflow.get_builder_from_protocol(
+            wishes.codes,
+            node,
+            wishes.protocol,
+            _with_options(wishes, "md", options),
+            wishes.calculator,
+            fixed=(still if fixed is None else parse_indices(fixed)) or None,
+            recipe="md",
+        )
+        return found
+
+    launch_campaign(build, daemon)
+
+
+@launch.command()
 @click.argument("candidates")
 @click.option("--test", help="Labels to compare each potential with: a file, or a PK or UUID.")
 @click.option("--size", type=click.IntRange(1), help="End with so many structures to learn from.")
@@ -229,6 +281,32 @@ def _of_path(
     if wishes.max_labels is not None:
         stops = replace_stops(stops, {"name": "labels", "n": wishes.max_labels})
     return {**given, "simulation": simulation, "start": start, "stop": stops}
+
+
+def _ramp(text: str) -> float | list[float]:
+    """Return a number, or two that are separated by a comma."""
+    try:
+        values = [float(value) for value in text.split(",")]
+    except ValueError:
+        values = []
+    if len(values) not in (1, 2):
+        raise ValueError(f"--temperature: expected a number or two, such as 300,900, got {text!r}")
+    return values[0] if len(values) == 1 else values
+
+
+def _with_options(wishes: Wishes, recipe: str, options: dict[str, Any]) -> dict[str, Any]:
+    """Return overrides with these options of the simulation that are not None, and the budget."""
+    from aiida_mlal import protocols
+
+    given = {name: value for name, value in options.items() if value is not None}
+    found = wishes.inputs()
+    inputs = protocols.inputs(recipe, wishes.protocol, found)
+    if given:
+        found = {**found, "simulation": {**inputs["simulation"], **given}}
+    if wishes.max_labels is None:
+        return found
+    stops = replace_stops(inputs["stop"], {"name": "labels", "n": wishes.max_labels})
+    return {**found, "stop": stops}
 
 
 def _with_size(wishes: Wishes, size: int | None) -> dict[str, Any]:

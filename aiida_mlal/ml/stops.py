@@ -497,6 +497,51 @@ class All(Stop):
 
 
 @dataclass(frozen=True)
+class Accuracy(Stop):
+    """Converged when predictions agree with the new labels, on average.
+
+    These say what the potential is worth where a query draws frames ``random``: of those that it
+    was least sure of, errors are larger than elsewhere.
+
+    Attributes
+    ----------
+    force
+        Mean absolute error of components of forces in eV/Å.
+    energy
+        The same of energies in eV/atom; None for any.
+    least
+        How many good labels it takes.
+    """
+
+    force: float = 0.05
+    energy: float | None = None
+    least: int = 1
+
+    def __post_init__(self) -> None:
+        """Refuse limits that nothing can meet."""
+        _positive("force", self.force)
+        _positive("least", self.least)
+        if self.energy is not None:
+            _positive("energy", self.energy)
+
+    def judge(self, state: State) -> Verdict:
+        """Compare the errors of the last predictions with the limits."""
+        good = state.new.learnable
+        if len(good) < self.least:
+            return Verdict("go on", f"{len(good)} of {self.least} new labels to compare with")
+        found = prediction_errors(good, good)
+        limits = {"force_mae": self.force, "energy_mae": self.energy}
+        wanted = {name: limit for name, limit in limits.items() if limit is not None}
+        if not wanted.keys() <= found.keys():
+            return Verdict("go on", "the new labels have no predictions")
+        values = {name: f"{name.split('_')[0]} error {found[name]:.4g}" for name in wanted}
+        above = [values[name] for name, limit in wanted.items() if not found[name] < limit]
+        if above:
+            return Verdict("go on", f"{', '.join(above)} of {len(good)} new labels")
+        return Verdict("converged", f"{', '.join(values.values())} of {len(good)} new labels")
+
+
+@dataclass(frozen=True)
 class Uninterrupted(Stop):
     """Converged when every simulation reached its aim without being ended by its guard.
 
@@ -746,6 +791,7 @@ def row(state: State) -> dict[str, Any]:
         counted; ``errors`` of what the potential predicted for the new ones (see
         ``ml.metrics.errors``); mean and largest ``uncertainty`` of all frames simulated;
         ``converged`` runs and those ``interrupted`` by their guard, of how many ``runs``;
+        ``steps_min`` and ``steps_mean``, how many steps the shortest run had, and they on average;
         ``oracle_fmax``, the largest labelled force (eV/Å) at the end of a run;
         ``oracle_smax_GPa``, the largest component of the labelled stress that moves a cell there.
         What is not known is ``None``, as is the latter where no cell moves.
@@ -755,6 +801,7 @@ def row(state: State) -> dict[str, Any]:
     good = state.new.learnable
     fmax = [final.fmax for final in state.finals]
     smax = [final.smax_GPa for final in state.finals if final.cell]
+    n_steps = [run["steps"] for run in state.runs if "steps" in run]
     return {
         "iteration": state.iteration,
         "labels": state.n_labels,
@@ -766,6 +813,8 @@ def row(state: State) -> dict[str, Any]:
         "runs": len(state.runs),
         "converged": sum(bool(run.get("converged")) for run in state.runs),
         "interrupted": sum(interrupted(run) for run in state.runs),
+        "steps_min": min(n_steps) if n_steps else None,
+        "steps_mean": float(np.mean(n_steps)) if n_steps else None,
         "oracle_fmax": _worst(fmax),
         "oracle_smax_GPa": _worst(smax),
     }

@@ -125,7 +125,14 @@ def _interruptions(axes: "Axes", report: CampaignReport) -> None:
     )
     axes.set_xlabel("iteration")
     axes.set_ylabel("simulations")
-    axes.legend()
+    axes.legend(loc="upper left")
+    x, y = _present([(row["iteration"], row.get("steps_min")) for row in report.curve])
+    if len(x):
+        steps = axes.twinx()
+        steps.plot(x, y, marker="o", color=ORANGE, label="steps of the shortest")
+        steps.set_ylim(bottom=0)
+        steps.set_ylabel("steps")
+        steps.legend(loc="lower right")
 
 
 def _ends(

@@ -103,7 +103,8 @@ _SIMULATED: tuple[Column, ...] = (
     ("force MAE", "eV/Å", _inside("errors", "force_mae")),
     ("energy MAE", "meV/atom", lambda row: _thousandfold(row["errors"].get("energy_mae"))),
     ("uncertainty", "max", lambda row: row.get("uncertainty_max")),
-    ("relaxed", "runs", lambda row: f"{row['converged']}/{row['runs']}"),
+    ("completed", "runs", lambda row: f"{row['converged']}/{row['runs']}"),
+    ("shortest", "steps", lambda row: row.get("steps_min")),
     ("oracle fmax", "eV/Å", lambda row: row.get("oracle_fmax")),
 )
 _TESTED: tuple[Column, ...] = (

@@ -61,6 +61,33 @@ def test_launch_runs_a_campaign_to_its_end(run, mlal_code, slab, tmp_path):
     assert names == ["oracle_force", "iterations", "labels"]
 
 
+def test_launch_md_runs_at_the_conditions_that_are_given(run, mlal_code, launched, tmp_path):
+    path = tmp_path / "Al.extxyz"
+    write(path, bulk("Al", cubic=True))
+    options = ("--temperature", "300,900", "--steps", 50, "--pressure", 2, "--max-labels", 9)
+    result = run("launch", "md", path, "--code", mlal_code.full_label, *options)
+    assert result.exit_code == 0, result.output
+    simulation = launched[0].simulation.get_dict()
+    assert simulation["temperature"] == [300, 900]
+    assert (simulation["steps"], simulation["cell"], simulation["pressure_GPa"]) == (
+        50,
+        "volume",
+        2,
+    )
+    assert {"name": "labels", "n": 9} in launched[0].stop.get_list()
+    assert launched[0].query["name"] == "maxvol"
+
+
+def test_launch_md_refuses_temperatures_that_are_none(run, mlal_code, tmp_path):
+    path = tmp_path / "Al.extxyz"
+    write(path, bulk("Al", cubic=True))
+    code = ("--code", mlal_code.full_label)
+    for given, message in (("hot", "a number or two"), ("-5", "temperature above 0 K")):
+        result = run("launch", "md", path, *code, "--temperature", given)
+        assert result.exit_code
+        assert message in result.output
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

@@ -13,6 +13,7 @@ from aiida_mlal.ml.configurations import Configurations
 from aiida_mlal.ml.plugins import PluginError
 from aiida_mlal.ml.simulation.cell import MovingCell
 from aiida_mlal.ml.stops import (
+    Accuracy,
     Agreement,
     All,
     Allowance,
@@ -206,9 +207,13 @@ def test_row_of_the_learning_curve():
     new = labelled(path[[2, 5, 0]], 0.3, energy=0.8, fixed_force=0.0).with_info(
         status=["ok", "ok", "failed"]
     )
-    runs = [{"converged": True}, {"converged": False, "reason": "uncertain"}]
+    runs = [
+        {"converged": True, "steps": 30},
+        {"converged": False, "reason": "uncertain", "steps": 10},
+    ]
     now = state(path, new, n_labels=7, runs=runs)
     found = row(now)
+    assert (found["steps_min"], found["steps_mean"]) == (10, 20)
     assert found["statuses"] == {"failed": 1, "ok": 2}
     assert (found["iteration"], found["labels"], found["learnable"]) == (1, 7, 2)
     assert (found["runs"], found["converged"], found["interrupted"]) == (2, 1, 1)
@@ -616,3 +621,28 @@ def test_forces_at_the_ends_are_not_asked_of_simulations_that_do_not_relax():
     OracleForce().check_simulation(relax)
     with pytest.raises(ValueError, match="wants simulations that relax, and 'md' does not"):
         OracleForce().check_simulation(md)
+
+
+class TestAccuracy:
+    @pytest.mark.parametrize(
+        ("options", "outcome"),
+        [
+            ({"force": 0.013}, "converged"),
+            ({"force": 0.012}, "go on"),
+            ({"force": 0.013, "energy": 0.11}, "converged"),
+            ({"force": 0.013, "energy": 0.09}, "go on"),
+            ({"force": 0.013, "least": 3}, "go on"),
+        ],
+    )
+    def test_errors_of_the_new_labels_are_below_the_limits(self, options, outcome):
+        """One of 24 components is off by 0.3 eV/Å, the energy of each of 8 atoms by 0.1 eV."""
+        path = trajectory()
+        new = labelled(path[[1, 2]], 0.3, energy=0.8, fixed_force=0.0)
+        assert Accuracy(**options).judge(state(path, new)).outcome == outcome
+
+    def test_nothing_new_says_nothing(self):
+        assert Accuracy().judge(state(trajectory(), NOTHING)).outcome == "go on"
+
+    def test_limits_that_nothing_meets_are_refused(self):
+        with pytest.raises(ValueError, match="force above 0"):
+            Accuracy(force=0.0)
