@@ -413,6 +413,34 @@ def mindist(structures: str, elements: list[str] | None) -> None:
 
 
 @mlal.command()
+@click.argument("trajectory", type=FILE)
+@click.option("--cutoff", default=6.0, show_default=True, help="Of distances, in Å.")
+@click.option("--bins", default=200, show_default=True, help="Number of bins of distances.")
+@click.option("--skip", default=0.0, show_default=True, help="Time left out of each run, in fs.")
+@click.option(
+    "--longest", default=1000.0, show_default=True, help="Time that velocities are correlated, fs."
+)
+@output("analysis.json")
+def analyse(
+    trajectory: str, cutoff: float, bins: int, skip: float, longest: float, output: str
+) -> None:
+    """Analyse a TRAJECTORY of molecular dynamics, as `mlal simulate` writes it.
+
+    Radial distribution functions (where it is periodic), mean square displacements and diffusion
+    coefficients of each element, and the vibrational density of states, for each run: curves go to
+    the file, numbers are printed.
+    """
+    from aiida_mlal.ml.analysis.summary import analyse as curves_of
+    from aiida_mlal.ml.formats import files
+    from aiida_mlal.ml.tasks.base import write_json
+
+    with _plainly():
+        found = curves_of(files.load(trajectory).configurations, cutoff, bins, skip, longest)
+    write_json(output, {"runs": [run.curves for run in found]})
+    _print({"runs": [run.numbers for run in found]})
+
+
+@mlal.command()
 @click.argument("structures", type=FILE)
 @click.option("--radius", default=7.0, show_default=True, help="Of the sphere, in Å.")
 @click.option(

@@ -11,7 +11,7 @@ from aiida_mlal.data.potential import PotentialData
 from aiida_mlal.data.structures import fixed_mask, to_configurations, to_structure
 from aiida_mlal.ml import plugins, stops
 from aiida_mlal.ml.configurations import OK, UNLABELLED, Configurations
-from aiida_mlal.ml.frames import FINGERPRINT, REASON, STATUS
+from aiida_mlal.ml.frames import FINGERPRINT, REASON, STATUS, VELOCITIES
 from aiida_mlal.ml.labelling.checks import FAILED, UNCONVERGED
 from aiida_mlal.ml.labelling.fingerprint import fit_together
 from aiida_mlal.ml.labelling.outliers import without_outliers
@@ -250,7 +250,9 @@ def beginnings(structures: Data, fixed: List | None) -> Configurations:
     given = structures.configurations
     masks = [fixed_mask(atoms, count) for count in given.counts]
     mask = np.concatenate(masks) if masks else given.fixed
-    return replace(given.bare, fixed=given.fixed | mask)
+    found = replace(given.bare, fixed=given.fixed | mask)
+    moving = VELOCITIES.is_in(given)
+    return found.with_columns({VELOCITIES: VELOCITIES.of(given)}) if moving else found
 
 
 def unknown(structures: Configurations, dataset: Configurations | None) -> list[int]:

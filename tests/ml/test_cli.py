@@ -2,6 +2,7 @@ import json
 from pathlib import Path
 
 import ase.io
+import ase.units
 import numpy as np
 import pytest
 from ase.build import bulk
@@ -13,6 +14,10 @@ from aiida_mlal.ml import load_potential, plugins
 from aiida_mlal.ml.cli import mlal
 from aiida_mlal.ml.configurations import Configurations
 from aiida_mlal.ml.simulation.state import Checkpoint
+
+
+from aiida_mlal.ml.models.checkpoint import Checkpoint
+from aiida_mlal.ml.models.factory import single
 
 
 @pytest.fixture
@@ -459,3 +464,32 @@ def test_remarks_of_reading_are_printed_by_all_commands(folder, reference, grown
     assert hint in answer("grade", "potential.safetensors", "ref.extxyz", *grades)["message"]
     said = run("cut", "graded.extxyz", "--threshold", "0", "-o", "cut.cfg").stdout
     assert hint.replace("ref.", "graded.") in said
+
+
+def test_molecular_dynamics_is_run_and_analysed(folder):
+    Checkpoint(single({"architecture": "morse", "cutoff": 4.5}, ["Cu"], 0)).save(
+        "morse.safetensors"
+    )
+    options = '{"name": "md", "steps": 40, "every": 4, "temperature": 500, "thermostat": "bussi"}'
+    (ended,) = answer("simulate", "morse.safetensors", "start.xyz", "-s", options)["runs"]
+    assert ended["reason"] == "completed"
+    assert ended["results"]["time_ps"] == pytest.approx(0.04)
+    (found,) = answer("analyse", "trajectory.safetensors", "--skip", "8")["runs"]
+    assert (found["frames"], found["interval_fs"]) == (9, 4)
+    assert found["first_peak_A"]["Cu-Cu"] == pytest.approx(2.55, abs=0.3)
+    (curves,) = json.loads((folder / "analysis.json").read_text())["runs"]
+    assert len(curves["mean_square_displacement"]["Cu"]["squares_A2"]) == 9
+    message = run("analyse", "cu.extxyz", status=1).output
+    assert "expected frames of molecular dynamics" in message
+
+
+def test_velocities_in_files_are_kept(folder):
+    atoms = ase.io.read("start.xyz")
+    atoms.set_velocities(np.arange(12.0).reshape(4, 3) / 100)
+    ase.io.write("moving.extxyz", atoms)
+    Checkpoint(single({"architecture": "morse"}, ["Cu"], 0)).save("morse.safetensors")
+    options = '{"name": "md", "steps": 0, "velocities": "given", "thermostat": "none"}'
+    run("simulate", "morse.safetensors", "moving.extxyz", "-s", options)
+    found = Configurations.load("trajectory.safetensors").arrays["velocities"]
+    wanted = atoms.get_velocities() * ase.units.fs
+    np.testing.assert_allclose(found, wanted - wanted.mean(axis=0), atol=1e-9)

@@ -11,6 +11,7 @@ import numpy as np
 from ase import Atoms
 from ase.data import chemical_symbols
 from ase.io.formats import UnknownFileTypeError, extension2format, filetype, get_ioformat
+from ase.units import fs
 
 from aiida_mlal.ml.configurations import (
     FILE_STATUS,
@@ -25,7 +26,7 @@ from aiida_mlal.ml.formats.content import as_text, compression, read_bytes, stem
 from aiida_mlal.ml.formats.labels import LabelKeys
 from aiida_mlal.ml.formats.place import check_place
 from aiida_mlal.ml.formats.table import ASE, CFG, CONFIGURATIONS, DUMP, EXTXYZ, by_name, known
-from aiida_mlal.ml.frames import STATUS
+from aiida_mlal.ml.frames import STATUS, VELOCITIES
 from aiida_mlal.ml.options import within
 
 
@@ -369,7 +370,7 @@ def _remarks(found: Configurations) -> list[str]:
 
 
 def _arrays(frames: list[Atoms]) -> dict[str, np.ndarray]:
-    """Return the numbers of atoms that are not ASE's own, NaN where a frame has none."""
+    """Return the numbers of atoms that are not ASE's own, and velocities; NaN where none are."""
     found = {}
     for key in sorted({key for atoms in frames for key in atoms.arrays} - _OF_ASE):
         there = [atoms.arrays[key] for atoms in frames if key in atoms.arrays]
@@ -379,6 +380,15 @@ def _arrays(frames: list[Atoms]) -> dict[str, np.ndarray]:
                 atoms.arrays.get(key, np.full((len(atoms), *shape), np.nan)) for atoms in frames
             ]
             found[key] = np.concatenate(parts)
+    if any("momenta" in atoms.arrays for atoms in frames):
+        found[VELOCITIES.name] = np.concatenate(
+            [
+                atoms.get_velocities() * fs
+                if "momenta" in atoms.arrays
+                else np.full((len(atoms), 3), np.nan)
+                for atoms in frames
+            ]
+        )
     return found
 
 

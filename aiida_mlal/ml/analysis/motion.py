@@ -1,0 +1,193 @@
+"""Diffusion and vibrations, from trajectories of molecular dynamics."""
+
+from collections import Counter
+from dataclasses import dataclass
+
+import numpy as np
+from ase.data import atomic_masses, chemical_symbols
+from jaxtyping import Float
+
+from aiida_mlal.ml.configurations import Configurations
+from aiida_mlal.ml.frames import RUN, TIME, VELOCITIES
+
+CM2_PER_S = 0.1
+"""1 Å²/fs in cm²/s."""
+PER_CM = 33.35640951981521
+"""1 THz in cm⁻¹."""
+
+
+@dataclass(frozen=True, eq=False)
+class Path:
+    """Frames of a run at equal intervals of time.
+
+    Attributes
+    ----------
+    interval
+        Between frames, in fs.
+    """
+
+    frames: Configurations
+    interval: float
+
+    @property
+    def elements(self) -> list[str]:
+        """Of each atom."""
+        return [chemical_symbols[z] for z in self.frames[0].numbers]
+
+    @property
+    def masses(self) -> Float[np.ndarray, " atoms"]:
+        """Of each atom, in amu."""
+        first = self.frames[0]
+        found: np.ndarray = first.arrays.get("masses", atomic_masses[first.numbers])
+        return found
+
+    def of_atoms(self, values: np.ndarray) -> Float[np.ndarray, "frames atoms 3"]:
+        """Return values of atoms of all frames as those of each frame."""
+        return values.reshape(len(self.frames), -1, 3)
+
+
+def paths(trajectory: Configurations, skip: float = 0.0) -> list[Path]:
+    """Return the runs of a trajectory, without frames that are out of step.
+
+    Parameters
+    ----------
+    skip
+        Time at the beginning of each run that is left out, in fs.
+
+    Raises
+    ------
+    ValueError
+        For frames without ``time``, and runs of fewer than three frames.
+    """
+    times, runs = TIME.of(trajectory), RUN.of(trajectory)
+    if not np.isfinite(times).all():
+        raise ValueError("expected frames of molecular dynamics, that have a 'time'")
+    found = []
+    for run in np.unique(runs):
+        mine = np.flatnonzero((runs == run) & (times >= skip))
+        gaps = np.diff(times[mine])
+        if not len(gaps) or not (gaps > 0).all():
+            raise ValueError(f"run {run} has fewer than three frames of different times")
+        interval = Counter(gaps.round(9).tolist()).most_common(1)[0][0]
+        turns = (times[mine] - times[mine[0]]) / interval
+        kept = mine[np.abs(turns - turns.round()) < 1e-6]
+        whole = np.flatnonzero(np.diff(times[kept]) > 1.5 * interval)
+        kept = kept[: whole[0] + 1] if len(whole) else kept
+        if len(kept) < 3:
+            raise ValueError(f"run {run} has {len(kept)} frames at equal intervals, expected 3")
+        found.append(Path(trajectory[kept], interval))
+    return found
+
+
+@dataclass(frozen=True, eq=False)
+class Diffusion:
+    """Mean square displacement of the atoms of an element.
+
+    Attributes
+    ----------
+    times
+        In fs.
+    squares
+        Mean square displacements in Å², over atoms and beginnings.
+    coefficient
+        Of self-diffusion in cm²/s: a sixth of the slope between a tenth and a half of the time.
+    """
+
+    times: Float[np.ndarray, " times"]
+    squares: Float[np.ndarray, " times"]
+    coefficient: float
+
+
+def diffusion(path: Path) -> dict[str, Diffusion]:
+    """Return mean square displacements for each element, relative to the centre of mass.
+
+    Positions must not have been put back into the cell, as those of ``md`` are not.
+    """
+    positions, masses = path.of_atoms(path.frames.positions), path.masses
+    centre = np.einsum("fax,a->fx", positions, masses) / masses.sum()
+    away, elements = positions - centre[:, None], np.array(path.elements)
+    n = len(away)
+    times = path.interval * np.arange(n)
+    found = {}
+    for element in sorted(set(elements)):
+        squares = _mean_squares(away[:, elements == element])
+        some = slice(max(1, n // 10), max(3, n // 2 + 1))
+        slope = np.polyfit(times[some], squares[some], 1)[0] if n > 3 else np.nan
+        found[element] = Diffusion(times, squares, float(slope) / 6 * CM2_PER_S)
+    return found
+
+
+def _mean_squares(positions: Float[np.ndarray, "frames atoms 3"]) -> Float[np.ndarray, " frames"]:
+    """Return mean square displacements over all beginnings, by Fourier transforms.
+
+    The algorithm of Calandrini et al., Collection SFN 12, 201 (2011), section 4.2.
+    """
+    n = len(positions)
+    squares = (positions**2).sum(axis=2)
+    overlap = _correlation(positions).sum(axis=2)
+    both = 2 * squares.sum(axis=0)
+    found = np.zeros(squares.shape)
+    for step in range(n):
+        if step:
+            both = both - squares[step - 1] - squares[n - step]
+        found[step] = (both - 2 * overlap[step]) / (n - step)
+    means: np.ndarray = found.mean(axis=1)
+    return means
+
+
+def _correlation(values: np.ndarray) -> np.ndarray:
+    """Return the sums of products of values that are 0, 1, ... frames apart."""
+    n = len(values)
+    spectrum = np.fft.rfft(values, 2 * n, axis=0)
+    found: np.ndarray = np.fft.irfft(spectrum * spectrum.conj(), 2 * n, axis=0)[:n]
+    return found
+
+
+@dataclass(frozen=True, eq=False)
+class Vibrations:
+    """Vibrational density of states.
+
+    Attributes
+    ----------
+    frequencies
+        In THz.
+    density
+        Per THz; its integral is 1.
+    """
+
+    frequencies: Float[np.ndarray, " frequencies"]
+    density: Float[np.ndarray, " frequencies"]
+
+    @property
+    def wavenumbers(self) -> Float[np.ndarray, " frequencies"]:
+        """Frequencies in cm⁻¹."""
+        return self.frequencies * PER_CM
+
+
+def vibrations(path: Path, longest: float = 1000.0) -> Vibrations:
+    """Return the spectrum of the mass-weighted autocorrelation of velocities.
+
+    Parameters
+    ----------
+    longest
+        Time up to which velocities are correlated, in fs, which decides how fine the spectrum is.
+        It is cut off smoothly (Hann).
+
+    Raises
+    ------
+    ValueError
+        For frames without velocities.
+    """
+    velocities = path.of_atoms(VELOCITIES.of(path.frames))
+    if not np.isfinite(velocities).all():
+        raise ValueError("expected frames of molecular dynamics, that have 'velocities'")
+    n = len(velocities)
+    weighted = velocities * np.sqrt(path.masses)[:, None]
+    lags = min(n, max(3, int(longest / path.interval) + 1))
+    correlation = _correlation(weighted).sum(axis=(1, 2))[:lags] / (n - np.arange(lags))
+    window = 0.5 + 0.5 * np.cos(np.pi * np.arange(lags) / lags)
+    damped = correlation * window
+    even = np.concatenate([damped, [0.0], damped[:0:-1]])
+    density = np.maximum(np.fft.rfft(even).real, 0.0)
+    frequencies = np.fft.rfftfreq(len(even), path.interval) * 1000
+    return Vibrations(frequencies, density / np.trapezoid(density, frequencies))

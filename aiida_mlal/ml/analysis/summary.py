@@ -1,0 +1,70 @@
+"""All analyses of a trajectory, as JSON values."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from aiida_mlal.ml.analysis.motion import Path, diffusion, paths, vibrations
+from aiida_mlal.ml.analysis.rdf import radial_distribution
+from aiida_mlal.ml.configurations import Configurations
+from aiida_mlal.ml.frames import RUN, TEMPERATURE
+
+
+@dataclass(frozen=True)
+class Analysis:
+    """What is known of a run: curves, and the numbers that sum them up."""
+
+    curves: dict[str, Any]
+    numbers: dict[str, Any]
+
+
+def analyse(
+    trajectory: Configurations,
+    cutoff: float = 6.0,
+    n_bins: int = 200,
+    skip: float = 0.0,
+    longest: float = 1000.0,
+) -> list[Analysis]:
+    """Analyse each run of a trajectory of molecular dynamics.
+
+    Parameters
+    ----------
+    cutoff, n_bins
+        Of radial distributions, which structures have that are periodic in all directions.
+    skip
+        Time at the beginning of each run that is left out, in fs.
+    longest
+        Up to which time velocities are correlated, in fs.
+    """
+    return [_of(path, cutoff, n_bins, longest) for path in paths(trajectory, skip)]
+
+
+def _of(path: Path, cutoff: float, n_bins: int, longest: float) -> Analysis:
+    frames = path.frames
+    moving, states = diffusion(path), vibrations(path, longest)
+    curves: dict[str, Any] = {
+        "run": int(RUN.of(frames)[0]),
+        "mean_square_displacement": {
+            element: {"times_fs": one.times, "squares_A2": one.squares}
+            for element, one in moving.items()
+        },
+        "vibrations": {"frequencies_THz": states.frequencies, "density_per_THz": states.density},
+    }
+    numbers: dict[str, Any] = {
+        "run": curves["run"],
+        "frames": len(frames),
+        "interval_fs": path.interval,
+        "temperature_K": float(TEMPERATURE.of(frames).mean()),
+        "diffusion_cm2_per_s": {element: one.coefficient for element, one in moving.items()},
+    }
+    if frames.pbc.all():
+        found = radial_distribution(frames, cutoff, n_bins)
+        curves["radial_distribution"] = {
+            "-".join(pair): {
+                "distances_A": one.distances, "g": one.g, "coordination": one.coordination,
+            }
+            for pair, one in found.items()
+        }  # fmt: skip
+        numbers["first_peak_A"] = {
+            "-".join(pair): float(one.distances[one.g.argmax()]) for pair, one in found.items()
+        }
+    return Analysis(curves, numbers)

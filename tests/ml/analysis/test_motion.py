@@ -1,0 +1,92 @@
+import numpy as np
+import pytest
+from ase import Atoms
+from ase.build import bulk
+
+from aiida_mlal.ml.analysis.motion import diffusion, paths, vibrations
+from aiida_mlal.ml.configurations import Configurations
+from aiida_mlal.ml.models.factory import ModelOptions
+from aiida_mlal.ml.simulation.md import MolecularDynamics
+
+
+def trajectory(positions, velocities=None, interval=2.0, symbols=None):
+    n, n_atoms, _ = positions.shape
+    symbols = symbols or f"Cu{n_atoms}"
+    frames = Configurations.from_ase([Atoms(symbols, here) for here in positions])
+    made = frames.with_info(time=interval * np.arange(n), run=np.zeros(n, int))
+    return made if velocities is None else made.with_arrays(velocities=velocities.reshape(-1, 3))
+
+
+def test_displacements_are_those_of_the_definition():
+    rng = np.random.default_rng(0)
+    positions = rng.normal(size=(40, 3, 3)).cumsum(axis=0)
+    positions -= positions.mean(axis=1, keepdims=True)
+    found = diffusion(paths(trajectory(positions))[0])["Cu"]
+    for step in (0, 1, 7, 39):
+        apart = positions[step:] - positions[: 40 - step]
+        assert found.squares[step] == pytest.approx((apart**2).sum(axis=2).mean(), abs=1e-9)
+    np.testing.assert_allclose(found.times, 2.0 * np.arange(40))
+
+
+def test_a_random_walk_has_the_diffusion_coefficient_of_its_steps():
+    """D = <step²> / (6 interval): 0.03 Å² in 2 fs are 0.0025 Å²/fs, 2.5e-4 cm²/s."""
+    walk = np.random.default_rng(1).normal(0, 0.1, size=(2000, 200, 3)).cumsum(axis=0)
+    found = diffusion(paths(trajectory(walk))[0])["Cu"]
+    assert found.coefficient == pytest.approx(2.5e-4, rel=0.05)
+
+
+def test_elements_have_their_own():
+    walk = np.random.default_rng(2).normal(0, 0.1, size=(500, 100, 3))
+    walk[:, 50:] = 0
+    found = diffusion(paths(trajectory(walk.cumsum(axis=0), symbols="Cu50Pt50"))[0])
+    assert found["Cu"].coefficient > 20 * found["Pt"].coefficient
+
+
+def test_oscillators_vibrate_at_their_frequencies():
+    times = 2.0 * np.arange(4000)
+    velocities = np.zeros((4000, 2, 3))
+    for atom, frequency in enumerate((5.0, 12.0)):
+        velocities[:, atom, 0] = np.cos(2 * np.pi * frequency * times / 1000)
+    found = vibrations(paths(trajectory(np.zeros((4000, 2, 3)), velocities))[0])
+    density = found.density
+    peaks = found.frequencies[1:-1][
+        (density[1:-1] > density[2:]) & (density[1:-1] > density[:-2])
+        & (density[1:-1] > 0.1 * density.max())
+    ]  # fmt: skip
+    np.testing.assert_allclose(peaks, [5, 12], atol=0.5)
+    assert np.trapezoid(density, found.frequencies) == pytest.approx(1)
+    low = found.frequencies < 8.5
+    assert np.trapezoid(density[low], found.frequencies[low]) == pytest.approx(0.5, abs=0.02)
+
+
+def test_a_dimer_vibrates_as_its_spring_says():
+    """The Morse potential has the force constant 2 D a²; the reduced mass is half that of Cu."""
+    morse = {"De": 0.5, "re": 2.5, "a": 1.4}
+    model = {"architecture": "morse", "cutoff": 8.0, "parameters": {"Cu": morse}}
+    potential = ModelOptions.parse(model).build(["Cu"], seed=0)
+    pair = Configurations.from_ase(Atoms("Cu2", [[0, 0, 0], [0, 0, 2.5]]))
+    simulation = MolecularDynamics(3000, timestep=2.0, temperature=5.0, thermostat="none", every=2)
+    frames = simulation.run(potential, pair).trajectory
+    found = vibrations(paths(frames)[0], longest=4000.0)
+    constant = 2 * 0.5 * 1.4**2 * 1.602176634e-19 / 1e-20
+    mass = 63.546 / 2 * 1.66053906660e-27
+    wanted = np.sqrt(constant / mass) / 2 / np.pi / 1e12
+    assert found.frequencies[found.density.argmax()] == pytest.approx(wanted, abs=0.15)
+
+
+def test_frames_out_of_step_and_at_the_beginning_are_left_out():
+    positions = np.zeros((10, 1, 3))
+    made = trajectory(positions).with_info(time=[0, 2, 4, 5, 6, 8, 10, 12, 13, 14])
+    (path,) = paths(made, skip=2.0)
+    assert path.interval == 2.0
+    assert path.frames.info["time"].tolist() == [2, 4, 6, 8, 10, 12, 14]
+
+
+def test_what_has_no_time_or_velocities_is_refused():
+    made = trajectory(np.zeros((5, 1, 3)))
+    with pytest.raises(ValueError, match="have a 'time'"):
+        paths(Configurations.from_ase([bulk("Cu")] * 3))
+    with pytest.raises(ValueError, match="fewer than three"):
+        paths(made[:1])
+    with pytest.raises(ValueError, match="have 'velocities'"):
+        vibrations(paths(made)[0])
