@@ -185,8 +185,9 @@ class OfflineWorkChain(CampaignWorkChain):
             labels say that they are relaxed, with networks on a prior; those of ``gp`` with
             Gaussian processes, from the best label on. Those of ``bootstrap``
             relax cells as well, with a moment tensor potential, and label what it extrapolates to
-            until it does not any more; those of ``md`` do so in molecular dynamics. Those of ``neb`` relax two ends and find the path between
-            them, with Gaussian processes, and label the ends and the saddle point.
+            until it does not any more; those of ``md`` do so in molecular dynamics. Those of
+            ``neb`` relax two ends and find the path between them, with Gaussian processes, and
+            label the ends and the saddle point.
         kwargs
             Passed on to the builder of the labelling WorkChain, such as ``electronic_type``.
         """

@@ -64,7 +64,7 @@ def _of(path: Path, cutoff: float, n_bins: int, longest: float) -> Analysis:
             }
             for pair, one in found.items()
         }  # fmt: skip
-        numbers["first_peak_A"] = {
+        numbers["highest_peak_A"] = {
             "-".join(pair): float(one.distances[one.g.argmax()]) for pair, one in found.items()
         }
     return Analysis(curves, numbers)
