@@ -7,7 +7,7 @@ import numpy as np
 from ase import Atoms
 from ase.calculators.calculator import Calculator, PropertyNotImplementedError, all_changes
 
-from aiida_mlal.ml.engines.base import Contacts, EngineName, Evaluation
+from aiida_mlal.ml.engines.base import Contacts, EngineName, Evaluation, Members
 from aiida_mlal.ml.engines.choose import choose
 from aiida_mlal.ml.models.base import Potential
 from aiida_mlal.ml.simulation.cell import volume_of
@@ -45,6 +45,8 @@ class MLCalculator(Calculator):
         The engine in use, see ``engines.base.Engine``.
     watching
         Whether the uncertainty is measured: it may be left out where nobody asks.
+    members
+        What each member of a committee finds for the last structure; None before.
     contacts
         Returns pairs of atoms of the last structure and their distances in Å: for each atom at
         least its nearest neighbour of each element within the cutoff.
@@ -72,6 +74,7 @@ class MLCalculator(Calculator):
         self.engine = choose(potential, engine, skin, threads, self._gradients)
         self.watching = True
         self.contacts: Contacts = _no_contacts
+        self.members: Members | None = None
 
     def check_state(self, atoms: Atoms, tol: float = 0.0) -> list[str]:
         """Return what has changed since the last calculation, by any amount.
@@ -115,7 +118,7 @@ class MLCalculator(Calculator):
         if "stress" in properties and not periodic:
             raise PropertyNotImplementedError("only a structure periodic in all directions has one")
         found = self.engine(atoms, self._gradients and self.watching)
-        self.contacts = found.contacts
+        self.contacts, self.members = found.contacts, found.members
         self.results = {
             "energy": found.energy,
             "free_energy": found.energy,

@@ -421,6 +421,8 @@ def _check_options(inputs: Mapping[str, Any]) -> None:
             "training.loss.stress: the simulation moves the cell, and a potential that learns no "
             "stress does not know where to: expected a weight above 0"
         )
+    with within("simulation"):
+        simulation.check_model(ModelOptions.parse(given["model"]))
     guard: Any = getattr(simulation, "guard", None)
     if guard is None:
         return

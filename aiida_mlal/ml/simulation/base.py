@@ -22,6 +22,7 @@ from aiida_mlal.ml.simulation.state import Checkpoint, Memory, SimulationState, 
 
 if TYPE_CHECKING:
     from aiida_mlal.ml.models.base import Potential
+    from aiida_mlal.ml.models.factory import ModelOptions
     from aiida_mlal.ml.uncertainty.base import Uncertainty
 
 CONVERGED, COMPLETED, MAX_STEPS = "converged", "completed", "max_steps"
@@ -208,6 +209,9 @@ class Simulation(ABC):
 
         Where ``record.state`` is not None the run goes on from there; ``follow`` sees to it.
         """
+
+    def check_model(self, model: "ModelOptions") -> None:  # noqa: B027
+        """Raise ``ValueError`` for a model that this simulation cannot be run with."""
 
     def check(self, structures: Configurations) -> None:
         """Raise ``ValueError`` for structures that this simulation cannot begin with."""

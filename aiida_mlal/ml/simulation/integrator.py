@@ -9,6 +9,7 @@ from ase.stress import voigt_6_to_full_3x3_stress
 from jaxtyping import Float
 from scipy.special import exprel
 
+from aiida_mlal.ml.simulation.bias import Bias
 from aiida_mlal.ml.simulation.cell import volume_of
 from aiida_mlal.ml.simulation.momenta import Freedom, Momenta
 from aiida_mlal.ml.simulation.thermostats import Thermostat
@@ -32,11 +33,13 @@ class Integrator:
         In the units of ASE.
     thermostat
         Makes that of the atoms; None for none.
+    bias
+        Adds to energy and forces; None for none.
 
     Attributes
     ----------
     heat
-        Energy that the atoms got from thermostats and from changes of the pressure, in eV.
+        Energy that the atoms got from thermostats and from changes of pressure and bias, in eV.
     """
 
     def __init__(
@@ -45,8 +48,9 @@ class Integrator:
         freedom: Freedom,
         timestep: float,
         thermostat: Callable[[Momenta], Thermostat] | None = None,
+        bias: Bias | None = None,
     ) -> None:
-        self.atoms, self.dt = atoms, timestep
+        self.atoms, self.dt, self._bias = atoms, timestep, bias
         self.masses = freedom.masses
         self.momenta = freedom.momenta(atoms.arrays["momenta"])
         self._free = None if freedom.free.all() else freedom.free.astype(float)
@@ -55,7 +59,9 @@ class Integrator:
 
     def begin(self) -> None:
         """Compute what the first kick needs."""
-        self._compute()
+        self.atoms.calc.calculate(self.atoms)
+        if self._bias is not None:
+            self._bias.resume(self.atoms.calc.members)
 
     def step(self, kT: float, pressure: float) -> None:
         """Take a step at a temperature (eV), and a pressure (eV/Å³) where the cell moves."""
@@ -75,23 +81,32 @@ class Integrator:
         014101 (2007), section II.D.
         """
         energy: float = self.atoms.calc.results["energy"]
-        return energy + kinetic - self.heat
+        biased = energy if self._bias is None else energy + self._bias.energy
+        return biased + kinetic - self.heat
 
     def remember(self) -> Mapping[str, Any]:
         """Return what later steps depend on, beside atoms and random numbers."""
-        return {"heat": self.heat, "thermostat": _memory(self._thermostat)}
+        bias = {} if self._bias is None else self._bias.remember()
+        return {"heat": self.heat, "thermostat": _memory(self._thermostat), "bias": bias}
 
     def recall(self, memory: Mapping[str, Any]) -> None:
         """Set it."""
         self.heat = memory["heat"]
         if self._thermostat is not None:
             self._thermostat.recall(memory["thermostat"])
+        if self._bias is not None:
+            self._bias.recall(memory["bias"])
 
     def _compute(self) -> None:
-        self.atoms.calc.calculate(self.atoms)
+        calculator = self.atoms.calc
+        calculator.calculate(self.atoms)
+        if self._bias is not None:
+            self.heat += self._bias.update(calculator.members, calculator.results["forces"])
 
     def _forces(self) -> Float[np.ndarray, "atoms 3"]:
         forces: np.ndarray = self.atoms.calc.results["forces"]
+        if self._bias is not None:
+            forces = forces + self._bias.forces
         return forces if self._free is None else forces * self._free
 
     def _kick(self, t: float) -> None:

@@ -15,6 +15,7 @@ from aiida_mlal.ml.frames import TEMPERATURE, TIME, VELOCITIES, Column
 from aiida_mlal.ml.options import as_dict, build, suggest
 from aiida_mlal.ml.simulation.averages import Averages
 from aiida_mlal.ml.simulation.base import COMPLETED, CONVERGED, Ending, Simulation, follow
+from aiida_mlal.ml.simulation.bias import Bias
 from aiida_mlal.ml.simulation.cell import MovingCell, volume_of
 from aiida_mlal.ml.simulation.guard import Guard
 from aiida_mlal.ml.simulation.integrator import CellIntegrator, Integrator
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from ase import Atoms
 
     from aiida_mlal.ml.models.base import Potential
+    from aiida_mlal.ml.models.factory import ModelOptions
     from aiida_mlal.ml.uncertainty.base import Uncertainty
 
 Ramp = float | tuple[float, float]
@@ -62,6 +64,9 @@ class MolecularDynamics(Simulation):
         External pressure on a cell that moves, or its values at the beginning and at the end.
     cell_time
         Time constant of a cell that moves, in fs.
+    bias
+        Strength of a force, in units of the others, that draws the atoms to where the members of a
+        committee differ; 0.25 is usual. Frames have energies and forces without it.
     velocities
         Whether they are ``drawn`` from the Maxwell-Boltzmann distribution or ``given`` with the
         structures.
@@ -91,6 +96,7 @@ class MolecularDynamics(Simulation):
     cell: Literal["fixed", "volume", "axes", "full"] = "fixed"
     pressure_GPa: Ramp = 0.0
     cell_time: float = 1000.0
+    bias: float = 0.0
     velocities: Literal["drawn", "given"] = "drawn"
     seed: int = 0
     scenarios: tuple[Mapping[str, Any], ...] = ()
@@ -102,7 +108,7 @@ class MolecularDynamics(Simulation):
     relaxes: ClassVar[bool] = False
     VARIED: ClassVar[tuple[str, ...]] = (
         "steps", "timestep", "temperature", "thermostat", "thermostat_time", "cell_time",
-        "pressure_GPa", "seed",
+        "pressure_GPa", "bias", "seed",
     )  # fmt: skip
     """Options that scenarios may have."""
 
@@ -125,6 +131,10 @@ class MolecularDynamics(Simulation):
             raise ValueError(f"expected every as 1 step or more, got {self.every}")
         if self.threads < 1:
             raise ValueError(f"expected one thread or more, got {self.threads}")
+        if not self.bias >= 0:
+            raise ValueError(f"expected a bias of 0 or more, got {self.bias}")
+        if self.bias and self.cell != "fixed":
+            raise ValueError("the bias has no stress, and a cell cannot move with it")
         self._check_ensemble()
         for i, scenario in enumerate(self.scenarios):
             for name in scenario:
@@ -188,6 +198,17 @@ class MolecularDynamics(Simulation):
                     "them with the structures, or velocities 'drawn'"
                 )
 
+    def check_model(self, model: "ModelOptions") -> None:
+        """Want a committee where there is a bias."""
+        self._check_committee(model.ensemble)
+
+    def _check_committee(self, n: int) -> None:
+        if self.bias and n < 2:
+            raise ValueError(
+                "the bias of 'md' is how far the members of a committee differ: expected an "
+                f"ensemble of 2 potentials or more, got {n}"
+            )
+
     def simulate(
         self,
         potential: "Potential",
@@ -196,6 +217,7 @@ class MolecularDynamics(Simulation):
         record: Recorder,
     ) -> Ending:
         """Run from one structure."""
+        self._check_committee(max(len(term.members) for term in potential.terms))
         from aiida_mlal.ml.calculator import MLCalculator
 
         atoms = start.to_ase()[0]
@@ -257,7 +279,8 @@ class _Trajectory:
         of_atoms = kind and partial(thermostat, options.thermostat_time)
         dt = options.timestep * fs
         if options.cell == "fixed":
-            return Integrator(self._atoms, self._freedom, dt, of_atoms)
+            bias = Bias(options.bias, len(self._atoms)) if options.bias else None
+            return Integrator(self._atoms, self._freedom, dt, of_atoms, bias)
         return CellIntegrator(
             self._atoms,
             self._freedom,

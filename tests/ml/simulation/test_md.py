@@ -366,9 +366,60 @@ def test_a_last_step_that_was_not_watched_is_looked_at_after_all():
     assert np.isfinite(result.trajectory.info["uncertainty"]).all()
 
 
+def test_a_bias_leads_to_where_a_committee_differs():
+    """Its force is the derivative of the spread, and frames know nothing of it."""
+    committee = build(COMMITTEE)
+    options = {"steps": 300, "every": 1, "temperature": 100.0, "thermostat_time": 50.0}
+    plain, biased = (run(committee, crystal(1), bias=bias, **options) for bias in (0.0, 1.0))
+    before, after = slice(0, 101), slice(150, None)
+    for name, same in (("positions", before), ("positions", after)):
+        one, other = (getattr(r.trajectory, name).reshape(301, -1)[same] for r in (plain, biased))
+        assert np.array_equal(one, other) == (same is before)
+    last = biased.trajectory[-1]
+    np.testing.assert_allclose(
+        last.arrays["predicted_forces"], committee.predict(last).forces, atol=1e-9
+    )
+    spread = [
+        np.std([m.predict(r.trajectory[200:]).energies for m in committee.members], axis=0).mean()
+        for r in (plain, biased)
+    ]
+    assert spread[1] > spread[0]
+
+
+def test_energy_with_a_bias_is_conserved():
+    committee = build({**COMMITTEE, "prior": SOFT})
+    result = run(
+        committee, crystal(1), steps=400, thermostat="none", bias=0.5, temperature=300.0,
+        timestep=1.0,
+    )  # fmt: skip
+    assert result.runs[0].results["scatter_eV_per_atom"] < 1e-3 * 1.5 * kB * 300
+
+
+def test_a_biased_run_that_went_on_is_that_without_interruption():
+    committee, simulation = build(COMMITTEE), md(steps=130, every=10, bias=0.5)
+    whole = simulation.run(committee, crystal(1))
+    for step in (50, 120):
+        left = stopped(simulation, committee, crystal(1), (0, step))
+        begun = Checkpoint.from_bytes(left.checkpoint.to_bytes())
+        rest = simulation.run(committee, crystal(1), checkpoint=begun)
+        assert join(left.trajectory, begun, rest.trajectory).to_bytes() == (
+            whole.trajectory.to_bytes()
+        )
+        assert rest.runs == whole.runs
+
+
+def test_a_bias_wants_a_committee(potential):
+    with pytest.raises(ValueError, match="ensemble of 2 potentials or more, got 1"):
+        run(potential, bias=0.1)
+    with pytest.raises(ValueError, match="ensemble of 2 potentials or more, got 1"):
+        md(bias=0.1).check_model(ModelOptions.parse(SOFT))
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
+        ({"bias": -1.0}, "bias of 0 or more"),
+        ({"bias": 1.0, "cell": "volume"}, "the bias has no stress"),
         ({"timestep": -1.0}, "timestep above 0 fs, got -1"),
         ({"thermostat_time": 0.0}, "thermostat_time above 0 fs"),
         ({"thermostat_time": 1.0}, "thermostat_time of the timestep"),
