@@ -20,7 +20,7 @@ TORCH_FREE = {
     "formats.files", "formats.cfg", "formats.describe", "training.options",
     "formats.ase_errors", "formats.ase_sizes", "formats.content", "formats.convergence",
     "formats.extxyz", "formats.labels", "formats.numbers", "formats.table",
-    "starts",
+    "starts", "paths", "analysis.motion", "analysis.rdf", "simulation.md", "simulation.neb",
     "simulation.base", "simulation.cell", "simulation.continuation", "simulation.guard",
     "simulation.optimizers", "simulation.recorder", "simulation.relax", "simulation.state",
     "selection.base", "selection.filters", "selection.select", "selection.random",
