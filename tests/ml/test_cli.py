@@ -13,11 +13,9 @@ from click.testing import CliRunner
 from aiida_mlal.ml import load_potential, plugins
 from aiida_mlal.ml.cli import mlal
 from aiida_mlal.ml.configurations import Configurations
-from aiida_mlal.ml.simulation.state import Checkpoint
-
-
-from aiida_mlal.ml.models.checkpoint import Checkpoint
+from aiida_mlal.ml.models import checkpoint
 from aiida_mlal.ml.models.factory import single
+from aiida_mlal.ml.simulation.state import Checkpoint
 
 
 @pytest.fixture
@@ -467,7 +465,7 @@ def test_remarks_of_reading_are_printed_by_all_commands(folder, reference, grown
 
 
 def test_molecular_dynamics_is_run_and_analysed(folder):
-    Checkpoint(single({"architecture": "morse", "cutoff": 4.5}, ["Cu"], 0)).save(
+    checkpoint.Checkpoint(single({"architecture": "morse", "cutoff": 4.5}, ["Cu"], 0)).save(
         "morse.safetensors"
     )
     options = '{"name": "md", "steps": 40, "every": 4, "temperature": 500, "thermostat": "bussi"}'
@@ -487,7 +485,7 @@ def test_velocities_in_files_are_kept(folder):
     atoms = ase.io.read("start.xyz")
     atoms.set_velocities(np.arange(12.0).reshape(4, 3) / 100)
     ase.io.write("moving.extxyz", atoms)
-    Checkpoint(single({"architecture": "morse"}, ["Cu"], 0)).save("morse.safetensors")
+    checkpoint.Checkpoint(single({"architecture": "morse"}, ["Cu"], 0)).save("morse.safetensors")
     options = '{"name": "md", "steps": 0, "velocities": "given", "thermostat": "none"}'
     run("simulate", "morse.safetensors", "moving.extxyz", "-s", options)
     found = Configurations.load("trajectory.safetensors").arrays["velocities"]
