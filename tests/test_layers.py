@@ -22,7 +22,7 @@ TORCH_FREE = {
     "formats.extxyz", "formats.labels", "formats.numbers", "formats.table",
     "starts", "paths", "analysis.motion", "analysis.rdf", "simulation.md", "simulation.neb",
     "simulation.base", "simulation.cell", "simulation.continuation", "simulation.guard",
-    "paths", "simulation.neb", "simulation.path", "simulation.vibrations",
+    "simulation.path", "simulation.vibrations",
     "simulation.optimizers", "simulation.recorder", "simulation.relax", "simulation.state",
     "selection.first", "selection.neb",
     "selection.base", "selection.filters", "selection.select", "selection.random",
