@@ -491,6 +491,7 @@ def _snapshot(atoms: Atoms, begun: Atoms, with_way: bool) -> Snapshot:
         travelled(begun.positions, begun.cell.array, atoms.positions, atoms.cell.array)
         if with_way
         else 0.0,
+        results.get("uncertainties"),
     )
 
 

@@ -41,6 +41,8 @@ class Snapshot:
         Of the cell in Å³; NaN where it isn't periodic in all directions.
     moved
         How far the structure is from where the run began, in Å: see ``cell.travelled``.
+    uncertainties
+        Of each atom; None where nothing measures them.
     """
 
     numbers: Int[np.ndarray, " atoms"]
@@ -51,6 +53,7 @@ class Snapshot:
     uncertainty: float = np.nan
     volume: float = np.nan
     moved: float = 0.0
+    uncertainties: Float[np.ndarray, " atoms"] | None = None
 
     @property
     def has_neighbours(self) -> Bool[np.ndarray, " atoms"]:
@@ -195,7 +198,9 @@ class Guard:
         if problem is not None:
             return UNPHYSICAL, problem
         if self.break_ is not None and not now.uncertainty < self.break_:
-            return UNCERTAIN, f"the uncertainty {now.uncertainty:.4g} reached {self.break_:.4g}"
+            return UNCERTAIN, (
+                f"the uncertainty {now.uncertainty:.4g}{_of_atom(now)} reached {self.break_:.4g}"
+            )
         ratio = now.volume / first.volume
         if self.max_volume_ratio is not None and max(ratio, 1 / ratio) > self.max_volume_ratio:
             return STRAYED, (
@@ -227,6 +232,14 @@ class Guard:
             if len(gone):
                 return f"{_names(now.numbers, gone)} flew away"
         return None
+
+
+def _of_atom(now: Snapshot) -> str:
+    """Return which atom is the most uncertain one, if that is known."""
+    known = now.uncertainties
+    if known is None or not np.isfinite(known).any():
+        return ""
+    return f", largest at {_names(now.numbers, [int(np.nanargmax(known))])},"
 
 
 def _names(numbers: np.ndarray, atoms: Sequence[Any] | np.ndarray) -> str:

@@ -44,6 +44,14 @@ def test_ends_a_run_for_a_reason(now, reason, message):
     assert re.search(message, verdict[1])
 
 
+def test_the_most_uncertain_atom_is_named():
+    now = replace(snapshot(uncertainty=0.5), uncertainties=np.array([np.nan, 0.5, 0.1]))
+    _, message = Guard(break_=0.5).verdict(now, FIRST)
+    assert message == "the uncertainty 0.5, largest at C 1, reached 0.5"
+    _, message = Guard(break_=0.5).verdict(replace(now, uncertainties=np.full(3, np.nan)), FIRST)
+    assert message == "the uncertainty 0.5 reached 0.5"
+
+
 @pytest.mark.parametrize(
     ("volume", "message"),
     [(149.0, None), (151.0, "the volume is 1.51 times"), (67.0, None), (66.0, "is 0.66 times")],
