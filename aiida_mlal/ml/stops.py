@@ -27,7 +27,7 @@ from aiida_mlal.ml.simulation.cell import FIXED, MovingCell
 from aiida_mlal.ml.simulation.guard import REASONS
 
 if TYPE_CHECKING:
-    from aiida_mlal.ml.simulation.base import Simulation
+    from aiida_mlal.ml.simulation.base import Plan
     from aiida_mlal.ml.uncertainty.base import Uncertainty
 
 Outcome = Literal["go on", "converged", "exhausted"]
@@ -256,7 +256,7 @@ class Stop(ABC):
             structures=self._first_end(lambda n: replace(state, foreseen=state.n_learnable + n)),
         )
 
-    def check_simulation(self, simulation: "Simulation | None") -> None:
+    def check_simulation(self, simulation: "Plan | None") -> None:
         """Raise ``ValueError`` if it cannot judge such simulations; None: there are none."""
         if simulation is None and self.looks_at & {"runs", "ends"}:
             name = plugins.name_of("stops", type(self))
@@ -485,7 +485,7 @@ class All(Stop):
         outcome: Outcome = "go on" if left else "converged"
         return Verdict(outcome, "; ".join(verdict.reason for verdict in left or verdicts))
 
-    def check_simulation(self, simulation: "Simulation | None") -> None:
+    def check_simulation(self, simulation: "Plan | None") -> None:
         """Let each of them check simulations."""
         for stop in self.stops:
             stop.check_simulation(simulation)
@@ -564,7 +564,7 @@ class Uninterrupted(Stop):
         if self.threshold is not None:
             _positive("threshold", self.threshold)
 
-    def check_simulation(self, simulation: "Simulation | None") -> None:
+    def check_simulation(self, simulation: "Plan | None") -> None:
         """Want simulations that something interrupts, or a threshold instead."""
         super().check_simulation(simulation)
         guard = getattr(simulation, "guard", None)

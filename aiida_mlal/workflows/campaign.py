@@ -29,15 +29,11 @@ from aiida_mlal.data.selection import SelectionData
 from aiida_mlal.ml import plugins, stops
 from aiida_mlal.ml.frames import REASON
 from aiida_mlal.ml.options import build, suggest, within
-from aiida_mlal.ml.simulation.base import Simulation
+from aiida_mlal.ml.simulation.base import Plan
 from aiida_mlal.ml.tasks.base import check_seed
 from aiida_mlal.workflows import steps
-from aiida_mlal.workflows.labelling.base import share, validate_limits
-from aiida_mlal.workflows.labelling.lookup import (
-    check_method,
-    labelling_class,
-    validate_labelling,
-)
+from aiida_mlal.workflows.labelling.base import LABELLING, share, validate_limits
+from aiida_mlal.workflows.labelling.lookup import check_method
 from aiida_mlal.workflows.train import TrainBaseWorkChain
 
 OPTIONS = {
@@ -57,9 +53,6 @@ TRAIN_INPUTS = tuple(
         "more_elements",
     )
 )  # fmt: skip
-RESTARTED = ("train", "simulate")
-"""Steps that are a WorkChain of restarts around a job."""
-
 SELECT_INPUTS = ("potential", "pool", "train", "query", "filters", "seed", "taken")
 
 
@@ -128,7 +121,7 @@ class CampaignWorkChain(WorkChain):
             "labelling",
             valid_type=Str,
             serializer=to_aiida_type,
-            validator=validate_labelling,
+            validator=LABELLING.validate,
             help="Entry point of the WorkChain that labels, such as `mlal.label.ase`.",
         )
         spec.input_namespace("label", dynamic=True, help="Its inputs, without the structures.")
@@ -195,15 +188,15 @@ class CampaignWorkChain(WorkChain):
     ) -> dict[str, Any]:
         """Return the inputs with codes, and options where there are any, of all jobs.
 
-        Those of restarts are in namespaces within namespaces of the same name.
+        WorkChains that are exchangeable say themselves where theirs are.
         """
         found = dict(inputs)
-        for step in (role for role in cls.ROLES if role != "label"):
+        for step in ("train", "select"):
             job: dict[str, Any] = {"code": codes[step]}
             if options:
                 job["metadata"] = {"options": options}
-            nested = {step: {step: job} if step in RESTARTED else job}
-            found[step] = protocols.merge(nested, {step: found.get(step, {})})[step]
+            nested = {"train": job} if step == "train" else job  # within that of restarts
+            found[step] = protocols.merge(nested, found.get(step, {}))
         return found
 
     def begin_context(self) -> None:
@@ -426,7 +419,7 @@ class CampaignWorkChain(WorkChain):
 
 def check_campaign(
     inputs: Mapping[str, Any],
-    simulation: Simulation | None = None,
+    simulation: Plan | None = None,
     validation: str | None = None,
 ) -> None:
     """Raise ``ValueError`` for what no campaign could begin with, its structures aside.
@@ -603,12 +596,7 @@ def label_inputs(
     **others: Any,
 ) -> dict[str, Any]:
     """Return the inputs of a labelling WorkChain, by its protocol, without the structures."""
-    workflow = labelling_class(entry_point)
-    if not hasattr(workflow, "get_builder_from_protocol"):
-        raise ValueError(
-            f"labelling: {entry_point!r} has no get_builder_from_protocol, as those have that are "
-            "derived from LabellingWorkChain: derive it, or give the inputs without a protocol"
-        )
+    workflow = LABELLING.buildable(entry_point, "get_builder_from_protocol", "LabellingWorkChain")
     builder = workflow.get_builder_from_protocol(
         code, structure, protocol=protocol, overrides=overrides, options=options, **others
     )

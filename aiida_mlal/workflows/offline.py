@@ -5,7 +5,8 @@ from typing import Any, ClassVar
 
 from aiida.engine import ExitCode, ProcessBuilder, if_, while_
 from aiida.engine.processes.ports import PortNamespace
-from aiida.orm import AbstractCode, Dict, List, StructureData, to_aiida_type
+from aiida.orm import AbstractCode, Dict, List, Str, StructureData, to_aiida_type
+from aiida.plugins import WorkflowFactory
 
 from aiida_mlal import protocols
 from aiida_mlal.data.dataset import DatasetData
@@ -14,7 +15,7 @@ from aiida_mlal.ml import plugins, stops
 from aiida_mlal.ml.configurations import OK, Configurations
 from aiida_mlal.ml.labelling.checks import Limits, check_geometry
 from aiida_mlal.ml.options import build, suggest, within
-from aiida_mlal.ml.simulation.base import Simulation
+from aiida_mlal.ml.simulation.base import Plan
 from aiida_mlal.workflows import steps
 from aiida_mlal.workflows.campaign import (
     OPTIONS,
@@ -33,9 +34,10 @@ from aiida_mlal.workflows.campaign import (
 )
 from aiida_mlal.workflows.labelling.lookup import check_label, check_stress, labelling_of
 from aiida_mlal.workflows.ports import check_names, fill, names
-from aiida_mlal.workflows.simulate import SimulateBaseWorkChain
+from aiida_mlal.workflows.simulation.base import SIMULATION, plan_of
 
-SIMULATE_INPUTS = tuple(f"simulate.{x}" for x in ("potential", "structures", "simulation"))
+ENGINE = "mlal.simulate.base"
+"""Simulations by the command ``mlal``."""
 
 
 class OfflineWorkChain(CampaignWorkChain):
@@ -98,7 +100,17 @@ class OfflineWorkChain(CampaignWorkChain):
             'something, such as `{"name": "maxvol"}`; all are without it. None are where labels '
             "are given.",
         )
-        spec.expose_inputs(SimulateBaseWorkChain, namespace="simulate", exclude=SIMULATE_INPUTS)
+        spec.input(
+            "simulating",
+            valid_type=Str,
+            serializer=to_aiida_type,
+            default=lambda: Str(ENGINE),
+            validator=SIMULATION.validate,
+            help="Entry point of the WorkChain that runs simulations.",
+        )
+        spec.input_namespace(
+            "simulate", dynamic=True, help="Its inputs, without those of the campaign."
+        )
         spec.inputs.validator = validate
 
         spec.outputs["potential"].help = "The last one: it ran the last simulations."
@@ -193,7 +205,8 @@ class OfflineWorkChain(CampaignWorkChain):
         """
         codes = codes_of(code, cls.ROLES)
         overrides = dict(overrides or {})
-        known = names(cls.spec().inputs) | {"label": None}  # which is for its own builder to check
+        # what is exchangeable is for its own builder to check
+        known = names(cls.spec().inputs) | {"label": None, "simulate": None}
         check_names(overrides, known, "overrides")
         if "structures" in overrides:
             raise ValueError("overrides.structures: they are an argument of their own")
@@ -202,7 +215,10 @@ class OfflineWorkChain(CampaignWorkChain):
         if recipe not in cls.RECIPES:
             raise ValueError(f"unknown recipe {recipe!r}{suggest(recipe, cls.RECIPES)}")
         inputs = protocols.inputs(recipe, protocol, overrides)
-        simulation: Simulation = plugins.make("simulations", inputs["simulation"], "simulation")
+        engine = inputs.get("simulating", ENGINE)
+        engine = engine.value if isinstance(engine, Str) else engine
+        simulating = SIMULATION.buildable(engine, "usual_inputs", "SimulationWorkChain")
+        simulation = simulating.plan(inputs["simulation"])
         if simulation.moving_cell:
             inputs = protocols.inputs(recipe, protocol, overrides, "moving_cell")
         inputs["labelling"], asked = labelling_of(labels, overrides.get("labelling"))
@@ -221,11 +237,16 @@ class OfflineWorkChain(CampaignWorkChain):
             **kwargs,
         )
         inputs = cls.job_inputs(codes, inputs, options) | {"structures": structure}
+        with within("simulate"):
+            simulate = simulating.usual_inputs(
+                codes["simulate"], inputs.pop("simulate", {}), options
+            )
         if fixed is not None:
             inputs["fixed"] = list(fixed)
         builder = cls.get_builder()
         fill(builder, inputs)
         builder["label"] = label
+        builder["simulate"] = simulate
         what = ", ".join(
             DatasetData(steps.beginnings(structure, None)).base.attributes.get("formulas")
         )
@@ -299,13 +320,14 @@ class OfflineWorkChain(CampaignWorkChain):
 
     def simulate(self) -> None:
         """Run the simulations."""
-        inputs = self.exposed_inputs(SimulateBaseWorkChain, "simulate")
-        inputs.simulate.update(
-            potential=self.ctx.potential,
-            structures=self.ctx.structures,
-            simulation=self.ctx.simulation,
-        )
-        self._submit("simulation", "simulate", SimulateBaseWorkChain, inputs)
+        inputs = {
+            **self.inputs.get("simulate", {}),
+            "potential": self.ctx.potential,
+            "structures": self.ctx.structures,
+            "simulation": self.ctx.simulation,
+        }
+        workflow = WorkflowFactory(self.inputs.simulating.value)
+        self._submit("simulation", "simulate", workflow, inputs)
 
     def take_trajectory(self) -> ExitCode | None:
         """Take the frames, if there are any."""
@@ -354,6 +376,7 @@ class OfflineWorkChain(CampaignWorkChain):
         move: Any = steps.move_start
         found = move(
             start=self.inputs.start,
+            simulating=self.inputs.simulating,
             simulation=self.ctx.simulation,
             structures=self.ctx.structures,
             trajectory=self.ctx.trajectory,
@@ -380,7 +403,7 @@ class OfflineWorkChain(CampaignWorkChain):
 def validate(inputs: Mapping[str, Any], ports: PortNamespace) -> str | None:
     """Find mistakes before anything is submitted: names at any depth, options, what fits what."""
     try:
-        check_names(inputs, names(ports) | {"label": None})
+        check_names(inputs, names(ports) | {"label": None, "simulate": None})
         if any(port.required and name not in inputs for name, port in ports.items()):
             return None  # the ports say it themselves
         _check_options(inputs)
@@ -438,9 +461,9 @@ def _check_options(inputs: Mapping[str, Any]) -> None:
         raise without_uncertainty("simulation.guard: 'select' and 'break' need")
 
 
-def _simulation(inputs: Mapping[str, Any]) -> Simulation:
-    made: Simulation = plugins.make("simulations", inputs["simulation"].get_dict(), "simulation")
-    return made
+def _simulation(inputs: Mapping[str, Any]) -> Plan:
+    """Return what is simulated, as the engine understands it."""
+    return plan_of(inputs["simulating"].value, inputs["simulation"].get_dict())
 
 
 def _watches_ends(chosen: list[stops.Stop]) -> list[stops.Stop]:
@@ -488,4 +511,10 @@ def _check_label(inputs: Mapping[str, Any]) -> None:
     if not isinstance(structures, DatasetData):
         structures = DatasetData(steps.beginnings(structures, None))
     check_label(inputs["labelling"].value, inputs.get("label", {}), structures)
+    SIMULATION.check_inputs(
+        inputs["simulating"].value,
+        inputs.get("simulate", {}),
+        {"structures": structures, "simulation": inputs["simulation"]},
+        "simulate",
+    )
     check_known(inputs)

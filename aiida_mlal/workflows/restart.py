@@ -30,16 +30,19 @@ class TaskBaseWorkChain(BaseRestartWorkChain):
     ----------
     NAMESPACE
         Of the inputs of the calculation.
+    OUTSIDE
+        Those of them that are inputs of the WorkChain itself, by the same name.
     """
 
     NAMESPACE: ClassVar[str]
+    OUTSIDE: ClassVar[tuple[str, ...]] = ()
     _process_class: type[TaskCalculation]
 
     @classmethod
     def define(cls, spec: Any) -> None:
         """Declare inputs, outputs, the outline and exit codes."""
         super().define(spec)
-        spec.expose_inputs(cls._process_class, namespace=cls.NAMESPACE)
+        spec.expose_inputs(cls._process_class, namespace=cls.NAMESPACE, exclude=cls.OUTSIDE)
         spec.expose_outputs(cls._process_class)
         step: Any = cls
         spec.outline(
@@ -61,6 +64,8 @@ class TaskBaseWorkChain(BaseRestartWorkChain):
         """Take the inputs of the calculation."""
         super().setup()
         self.ctx.inputs = self.exposed_inputs(self._process_class, self.NAMESPACE)
+        given = {name: self.inputs[name] for name in self.OUTSIDE if name in self.inputs}
+        self.ctx.inputs.update(given)
 
     def give_up(self, label: str, node: CalcJobNode) -> ProcessHandlerReport:
         """End with the message of the calculation: to run it again would not help."""

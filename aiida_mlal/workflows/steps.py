@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 from aiida.engine import ExitCode, calcfunction
-from aiida.orm import Bool, Data, Dict, Int, List
+from aiida.orm import Bool, Data, Dict, Int, List, Str
 
 from aiida_mlal.data.dataset import DatasetData
 from aiida_mlal.data.potential import PotentialData
@@ -17,9 +17,9 @@ from aiida_mlal.ml.labelling.fingerprint import fit_together
 from aiida_mlal.ml.labelling.outliers import without_outliers
 from aiida_mlal.ml.paths import paths
 from aiida_mlal.ml.selection.filters import SAME, Twins
-from aiida_mlal.ml.simulation.base import Simulation
 from aiida_mlal.ml.starts import Beginning
 from aiida_mlal.workflows.labelling.base import limits_of
+from aiida_mlal.workflows.simulation.base import plan_of
 
 MIXED_LABELS = 430
 """Exit code of ``extend`` where labels are not made alike."""
@@ -157,6 +157,7 @@ def check(
 @calcfunction
 def move_start(
     start: Dict,
+    simulating: Str,
     simulation: Dict,
     structures: DatasetData,
     trajectory: DatasetData,
@@ -169,6 +170,8 @@ def move_start(
     ----------
     start
         Name and options of what decides.
+    simulating
+        Entry point of the engine.
     simulation, structures
         Of the iteration that has come to its end.
     dataset
@@ -179,8 +182,8 @@ def move_start(
     runs, known = results.get_dict().get("runs", ()), dataset.configurations
     state = stops.State(0, 0, trajectory.configurations, Configurations.empty(), known, runs)
     begun = structures.configurations
-    moves: Simulation = plugins.make("simulations", options, "simulation")
-    now = Beginning(begun, guard.get("trust"), moves.minimised(begun))
+    plan = plan_of(simulating.value, options)
+    now = Beginning(begun, guard.get("trust"), plan.minimised(begun))
     found = plugins.make("starts", start.get_dict(), "start").after(now, state)
     moved: dict[str, Data] = {"structures": DatasetData(found.structures)}
     if found.trust != now.trust:

@@ -59,11 +59,11 @@ def test_each_simulation_begins_where_the_graph_says_why(relaxation):
     given = relaxation.inputs.simulation.get_dict()
     radii = [given["guard"]["trust"]]
     for k, (move, simulation) in enumerate(zip(moves.values(), list(simulations.values())[1:])):
-        assert simulation.inputs.simulate.structures.creator.uuid == move.uuid
+        assert simulation.inputs.structures.creator.uuid == move.uuid
         before = list(simulations.values())[k]
         assert move.inputs.trajectory.uuid == before.outputs.trajectory.uuid
         assert move.inputs.start.uuid == relaxation.inputs.start.uuid
-        options = simulation.inputs.simulate.simulation
+        options = simulation.inputs.simulation
         radii.append(options["guard"]["trust"])
         if "simulation" in move.outputs:
             assert options.uuid == move.outputs.simulation.uuid

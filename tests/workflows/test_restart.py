@@ -50,7 +50,7 @@ def build_base(build, aiida_code_installed, tmp_path):
         inside = getattr(builder, NAMESPACES[entry_point])
         for name, value in build(entry_point, **{"code": code, **changes}).items():
             if name != "metadata":
-                setattr(inside, name, value)
+                setattr(builder if name in builder.process_class.OUTSIDE else inside, name, value)
         return builder
 
     return factory

@@ -55,7 +55,7 @@ def package(tmp_path, monkeypatch):
     files = dict(
         re.findall(r'^```python\n"""(my_package/\w+\.py)"""\n(.*?)^```', text, re.S | re.M)
     )
-    assert len(files) == 7
+    assert len(files) == 8
     files |= {"my_package/broken.py": "import nowhere", "my_package/bare.py": BARE}
     for name, content in files.items():
         (tmp_path / name).parent.mkdir(exist_ok=True)
@@ -158,6 +158,92 @@ def test_mistakes_with_parts_of_a_users_are_found_before_anything_is_submitted(
     with pytest.raises(ValueError, match=re.escape(message)) as caught:
         run_get_node(builder(mlal_code, slab, package, labels, **overrides))
     assert not (labels == "my.label.broken" and "did you mean" in str(caught.value))
+
+
+DAMPED = {
+    "simulating": "my.simulate",
+    "simulation": {"name": "damped", "fmax": 0.01, "max_steps": 8},
+    "query": {"name": "final", "n": 1},
+    "stop": [{"name": "iterations", "n": 2}],
+}
+
+
+def test_a_campaign_with_an_engine_of_a_users(aiida_profile, mlal_code, slab, package):
+    """Without a job: the frames lead to the potential and to where the campaign began."""
+    workflow = WorkflowFactory("mlal.offline")
+    built = workflow.get_builder_from_protocol(
+        mlal_code, StructureData(ase=slab), "fast", DAMPED, fixed=[0], recipe="gp"
+    )
+    assert "simulate" not in built.simulate
+    outputs, node = run_get_node(built)
+    assert node.exit_status == 410, node.exit_message
+    simulations = [p for p in node.called if p.process_label == "MySimulationWorkChain"]
+    assert len(simulations) == 2
+    for simulation in simulations:
+        run = simulation.outputs.results["runs"][0]
+        frames = simulation.outputs.trajectory.configurations
+        assert run["steps"] == len(frames) - 1 > 0
+        assert np.ptp(frames.positions.reshape(len(frames), -1, 3), axis=0)[0].max() == 0  # fixed
+        creator = simulation.outputs.trajectory.creator
+        assert creator.inputs.potential.uuid == simulation.inputs.potential.uuid
+    assert len(outputs["dataset"]) == 3
+    last = simulations[-1].outputs.trajectory.configurations[-1]
+    assert outputs["dataset"].configurations[-1].keys == last.keys
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        ({"simulating": "my.simulat"}, "unknown simulation workflow 'my.simulat', did you mean"),
+        ({"simulating": "my.label"}, "MyLabelWorkChain cannot run simulations: its inputs lack"),
+        (
+            {"simulation": {"name": "damped", "fmacks": 1.0}},
+            "unknown option 'fmacks', did you mean 'fmax'",
+        ),
+        ({"simulate": {"code": 1}}, "simulate: unknown input 'overrides.code'"),
+    ],
+)
+def test_mistakes_with_an_engine_of_a_users(
+    aiida_profile, mlal_code, slab, package, overrides, message
+):
+    with pytest.raises(ValueError, match=re.escape(message)):
+        run_get_node(builder(mlal_code, slab, package, **{**DAMPED, **overrides}))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda frames, runs: (frames, runs[:1]), "expected the ends of 2 runs, got 1"),
+        (lambda frames, runs: (frames, [{"reason": "x"}] * 2), "a run is not told as by 'Run'"),
+        (lambda frames, runs: (frames[:1], runs), "run 1 has no frames"),
+    ],
+)
+def test_results_of_other_runs_than_were_asked_for(
+    aiida_profile, potential, dataset, package, change, message
+):
+    from aiida.orm import Dict
+
+    from aiida_mlal.data.dataset import DatasetData
+    from aiida_mlal.data.potential import PotentialData
+
+    class Careless(WorkflowFactory("my.simulate")):
+        def run_all(self):
+            run = {
+                "converged": True, "reason": "converged", "message": "", "steps": 0, "fmax": 0.0,
+                "uncertainty": None, "max_uncertainty": None, "n_candidates": 1,
+            }  # fmt: skip
+            frames = self.inputs.structures.configurations.with_info(run=np.arange(2))
+            frames, runs = change(frames, [run] * 2)
+            return self.give(DatasetData(frames), Dict({"runs": runs}))
+
+    node = run_get_node(
+        Careless,
+        potential=PotentialData.from_potential(potential).store(),
+        structures=dataset.subset([0, 1]).store(),
+        simulation={"fmax": 0.1},
+    )[1]
+    assert node.exit_status == 411
+    assert message in node.exit_message
 
 
 def test_labels_of_other_structures_than_were_asked_for(aiida_profile, dataset, package):

@@ -13,7 +13,7 @@ from ase.stress import voigt_6_to_full_3x3_stress
 
 from aiida_mlal.ml import plugins
 from aiida_mlal.ml.configurations import Configurations
-from aiida_mlal.ml.frames import Column
+from aiida_mlal.ml.frames import RUN, Column
 from aiida_mlal.ml.options import as_dict
 from aiida_mlal.ml.simulation.cell import FIXED, MovingCell, travelled, volume_of
 from aiida_mlal.ml.simulation.guard import STRAYED, UNPHYSICAL, Guard, Reference, Snapshot
@@ -142,8 +142,8 @@ class Image(NamedTuple):
     image: int
 
 
-class Simulation(ABC):
-    """Moves atoms with a potential. A subclass is a frozen dataclass, its fields the options.
+class Plan:
+    """What is known of simulations before they run, whatever engine runs them.
 
     Attributes
     ----------
@@ -161,7 +161,7 @@ class Simulation(ABC):
 
     @property
     def moving_cell(self) -> MovingCell:
-        """What it moves of the cell; nothing, unless a subclass says so.
+        """What they move of the cell; nothing, unless a subclass says so.
 
         Labels at the ends of runs are judged in these components, and simulating ends with an
         error as soon as a cell changes that is said to be fixed.
@@ -197,6 +197,18 @@ class Simulation(ABC):
             for image in range(len(group))
         ]
 
+    def check(self, structures: Configurations) -> None:
+        """Raise ``ValueError`` for structures that these simulations cannot begin with."""
+        self.moving_cell.check(structures)
+        self.groups(structures)
+
+    def check_model(self, model: "ModelOptions") -> None:
+        """Raise ``ValueError`` for a model that these simulations cannot be run with."""
+
+
+class Simulation(Plan, ABC):
+    """Moves atoms with a potential. A subclass is a frozen dataclass, its fields the options."""
+
     @abstractmethod
     def simulate(
         self,
@@ -209,14 +221,6 @@ class Simulation(ABC):
 
         Where ``record.state`` is not None the run goes on from there; ``follow`` sees to it.
         """
-
-    def check_model(self, model: "ModelOptions") -> None:  # noqa: B027
-        """Raise ``ValueError`` for a model that this simulation cannot be run with."""
-
-    def check(self, structures: Configurations) -> None:
-        """Raise ``ValueError`` for structures that this simulation cannot begin with."""
-        self.moving_cell.check(structures)
-        self.groups(structures)
 
     def run(
         self,
@@ -290,12 +294,42 @@ class Simulation(ABC):
                 interruption, ending = error, Ending(INTERRUPTED, str(error))
             record.close()
             if record.last:
-                runs.append(_summary(start, record, ending, mine.moving_cell))
+                runs.append(summarise(start, record, ending, mine.moving_cell))
             if interruption is not None:
                 computed = SimulationResult(store, tuple(runs), here(record.state))
                 setattr(interruption, "computed", computed)  # noqa: B010
                 raise interruption
         return SimulationResult(store, tuple(runs))
+
+
+def check_results(
+    groups: Sequence[Configurations],
+    trajectory: Configurations,
+    runs: Sequence[Mapping[str, Any]],
+) -> None:
+    """Raise ``ValueError`` unless frames and endings are those of runs that began from ``groups``.
+
+    Parameters
+    ----------
+    runs
+        For each run the JSON values of ``Run``.
+    """
+    if len(runs) != len(groups):
+        raise ValueError(f"expected the ends of {len(groups)} runs, got {len(runs)}")
+    for values in runs:
+        try:
+            Run.of(values)
+        except (KeyError, TypeError) as error:
+            raise ValueError(f"a run is not told as by 'Run': {error}") from error
+    owner = RUN.of(trajectory)
+    strange = sorted(set(owner.tolist()) - set(range(len(groups))))
+    if strange:
+        raise ValueError(f"there are frames of runs {strange}, and no more than {len(groups)} runs")
+    for run, start in enumerate(groups):
+        frames, atoms = trajectory[owner == run], start[0].numbers
+        numbers = frames.numbers.reshape(-1, len(atoms)) if len(frames) else np.zeros((0, 0))
+        if not len(frames) or (frames.counts != len(atoms)).any() or (numbers != atoms).any():
+            raise ValueError(f"run {run} has no frames, or frames of other atoms")
 
 
 def follow(
@@ -537,7 +571,10 @@ def _failed_frame(step: int, atoms: Atoms, image: int, columns: Mapping[Column, 
     )
 
 
-def _summary(start: Configurations, record: Recorder, ending: Ending, moving: MovingCell) -> Run:
+def summarise(
+    start: Configurations, record: Recorder, ending: Ending, moving: MovingCell = FIXED
+) -> Run:
+    """Return how a run ended, of which frames were recorded."""
     last, fixed = record.last, start[0].fixed
     uncertainties = [frame.uncertainty for frame in last]
     return Run(

@@ -1,10 +1,9 @@
 """What every labelling WorkChain takes and gives, so that a campaign can use any of them."""
 
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Any
 
-from aiida.engine import ExitCode, ProcessBuilder, WorkChain
-from aiida.engine.processes.ports import PortNamespace
+from aiida.engine import ExitCode, ProcessBuilder
 from aiida.orm import AbstractCode, Dict, Float, Int, ProcessNode, StructureData, to_aiida_type
 
 from aiida_mlal.data.dataset import DatasetData
@@ -13,27 +12,28 @@ from aiida_mlal.ml.frames import REASON
 from aiida_mlal.ml.labelling.checks import FAILED, UNCONVERGED, Limits
 from aiida_mlal.ml.labelling.fingerprint import Method
 from aiida_mlal.ml.options import build
-from aiida_mlal.protocols import merge
-from aiida_mlal.workflows.ports import check_names, fill, names
+from aiida_mlal.workflows.interface import ExchangeableWorkChain, Interface
+from aiida_mlal.workflows.ports import fill
+
+LABELLING = Interface(
+    "labelling",
+    "label structures",
+    "labelled",
+    "label",
+    inputs={"dataset": DatasetData},
+    outputs={"dataset": DatasetData, "description": Dict},
+)
 
 UNUSABLE = (FAILED, UNCONVERGED)
 """Statuses of structures whose label could not be computed."""
 
 
-class LabellingWorkChain(WorkChain):
+class LabellingWorkChain(ExchangeableWorkChain):
     """Labels structures. A subclass runs a code; the inputs and outputs here are the interface.
 
     A structure that cannot be labelled never ends the WorkChain: it comes out with a status, a
     reason, and the UUID of the process that failed as its source.
-
-    Attributes
-    ----------
-    CODE
-        Path of the input that is the code, such as ``pw.code``, for builders that fill it in;
-        empty for a WorkChain that needs none.
     """
-
-    CODE: ClassVar[str] = ""
 
     @classmethod
     def gives_stress(cls, inputs: Mapping[str, Any]) -> bool | None:
@@ -137,19 +137,8 @@ class LabellingWorkChain(WorkChain):
         """
         if others:
             raise ValueError(f"{cls.__name__} has no use for {sorted(others)}")
-        overrides = overrides or {}
-        check_names(overrides, names(cls.spec().inputs), "overrides")
-        given: dict[str, Any] = {}
-        if cls.CODE:
-            *path, name = cls.CODE.split(".")
-            beside = _inside(cls.spec().inputs, path)
-            given = {name: code}
-            if options and beside is not None and "options" in beside.get("metadata", ()):
-                given["metadata"] = {"options": options}
-            for namespace in reversed(path):
-                given = {namespace: given}
         builder = cls.get_builder()
-        fill(builder, merge(given, overrides))
+        fill(builder, cls.usual_inputs(code, overrides, options))
         if isinstance(structure, DatasetData):
             builder["dataset"] = structure
         return builder
@@ -190,43 +179,6 @@ class LabellingWorkChain(WorkChain):
             failed=len(failed), total=len(dataset), allowed=allowed.value, reason=reasons[failed[0]]
         )
         return code
-
-
-def check_interface(cls: Any) -> None:
-    """Raise ``ValueError`` unless a process class can label the structures of a campaign."""
-    if not isinstance(cls, type) or not issubclass(cls, WorkChain):
-        raise ValueError(f"{cls} is no WorkChain, so it cannot label structures")
-    spec = cls.spec()
-    for ports, wanted in (
-        (spec.inputs, {"dataset": DatasetData}),
-        (spec.outputs, {"dataset": DatasetData, "description": Dict}),
-    ):
-        for name, kind in wanted.items():
-            if name not in ports:
-                raise ValueError(
-                    f"{cls.__name__} cannot label structures: its {ports.name} lack {name!r}"
-                )
-            found = ports[name].valid_type
-            accepted = found if isinstance(found, tuple) else (found,)
-            if kind not in accepted:
-                raise ValueError(
-                    f"{cls.__name__} cannot label structures: {name!r} among its {ports.name} must "
-                    f"be a {kind.__name__}, not {found}"
-                )
-
-    path = getattr(cls, "CODE", "").split(".")
-    if path != [""] and path[-1] not in (_inside(spec.inputs, path[:-1]) or {}):
-        raise ValueError(
-            f"{cls.__name__} cannot label structures: CODE names no input, got {'.'.join(path)!r}"
-        )
-
-
-def _inside(ports: PortNamespace, path: list[str]) -> PortNamespace | None:
-    """Return the namespace at a path; None if there is none."""
-    found: Any = ports
-    for name in path:
-        found = found.get(name) if isinstance(found, PortNamespace) else None
-    return found if isinstance(found, PortNamespace) else None
 
 
 def failure(process: ProcessNode) -> str:

@@ -4,46 +4,15 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
-from aiida.common.exceptions import EntryPointError
-from aiida.orm import Str
-from aiida.plugins.entry_point import get_entry_point, get_entry_point_names
+from aiida.plugins.entry_point import get_entry_point_names
 
 from aiida_mlal.data.dataset import DatasetData
 from aiida_mlal.ml.frames import FINGERPRINT
 from aiida_mlal.ml.labelling.fingerprint import fit_together
-from aiida_mlal.ml.options import suggest
-from aiida_mlal.ml.plugins import load, place
-from aiida_mlal.workflows.labelling.base import check_interface
-from aiida_mlal.workflows.ports import check_inputs, check_names, names
+from aiida_mlal.workflows.labelling.base import LABELLING
 
 ASE = "mlal.label.ase"
 """Labels from calculators of ASE, which are named in place of an entry point."""
-
-
-def labelling_class(entry_point: str) -> Any:
-    """Return the WorkChain; ``ValueError`` if there is none or it cannot label structures."""
-    known = get_entry_point_names("aiida.workflows")
-    if entry_point not in known:
-        near = suggest(entry_point, [name for name in known if "label" in name])
-        raise ValueError(f"unknown labelling workflow {entry_point!r}{near}")
-    try:
-        point: Any = get_entry_point("aiida.workflows", entry_point)
-    except EntryPointError as error:  # two packages claim it
-        raise ValueError(f"labelling workflow {entry_point!r}: {error}") from error
-    found = load(point, f"labelling workflow {entry_point!r} ({place(point)})")
-    check_interface(found)
-    return found
-
-
-def validate_labelling(node: Str | None, _: Any) -> str | None:
-    """Want an installed WorkChain with the interface of labelling."""
-    if node is None:
-        return None
-    try:
-        labelling_class(node.value)
-    except ValueError as error:
-        return str(error)
-    return None
 
 
 def labelling_of(
@@ -76,7 +45,7 @@ def check_stress(entry_point: str, label: Mapping[str, Any]) -> None:
     label
         Its inputs, without the structures.
     """
-    asked = getattr(labelling_class(entry_point), "gives_stress", None)
+    asked = getattr(LABELLING.find(entry_point), "gives_stress", None)
     if asked is not None and asked(label) is False:
         raise ValueError(
             f"simulation: its cell moves, and the labels of {entry_point!r} with these inputs have "
@@ -94,14 +63,7 @@ def check_label(entry_point: str, label: Mapping[str, Any], structures: DatasetD
     structures
         Some that it will have to label.
     """
-    spec = labelling_class(entry_point).spec().inputs
-    if "dataset" in label:
-        raise ValueError("label.dataset: what is labelled is chosen by the campaign")
-    check_names(label, names(spec), "label")
-    try:
-        check_inputs({**label, "dataset": structures}, spec)
-    except ValueError as error:
-        raise ValueError(f"label: {error}") from error
+    LABELLING.check_inputs(entry_point, label, {"dataset": structures}, "label")
 
 
 def check_method(entry_point: str, label: Mapping[str, Any], known: DatasetData) -> None:
@@ -116,7 +78,7 @@ def check_method(entry_point: str, label: Mapping[str, Any], known: DatasetData)
     known
         Labels to be learned from together with those that it makes.
     """
-    ask = getattr(labelling_class(entry_point), "label_method", None)
+    ask = getattr(LABELLING.find(entry_point), "label_method", None)
     method = None if ask is None else ask(label)
     good = known.configurations.learnable
     if method is None or not len(good):

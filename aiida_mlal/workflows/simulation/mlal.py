@@ -1,4 +1,4 @@
-"""Simulations that go on after an interruption."""
+"""Simulations by the command ``mlal``, which go on after an interruption."""
 
 from collections.abc import Mapping
 from typing import Any, ClassVar
@@ -11,16 +11,19 @@ from aiida_mlal.data.dataset import DatasetData
 from aiida_mlal.data.state import StateData
 from aiida_mlal.ml.simulation.continuation import join as join_parts
 from aiida_mlal.workflows.restart import TaskBaseWorkChain
+from aiida_mlal.workflows.simulation.base import SimulationWorkChain
 
 
-class SimulateBaseWorkChain(TaskBaseWorkChain):
-    """Runs a simulation from each of some structures.
+class SimulateBaseWorkChain(TaskBaseWorkChain, SimulationWorkChain):
+    """Runs simulations with ASE, in one job.
 
     After an interruption it goes on where it was, and the outputs are those of all parts together:
     the same as without the interruption.
     """
 
+    CODE: ClassVar[str] = "simulate.code"
     NAMESPACE: ClassVar[str] = "simulate"
+    OUTSIDE: ClassVar[tuple[str, ...]] = ("potential", "structures", "simulation", "state")
     _process_class = SimulateCalculation
 
     def go_on_from(self, node: CalcJobNode) -> bool:

@@ -1,0 +1,1 @@
+"""WorkChains that simulate, and what each of them takes and gives."""
