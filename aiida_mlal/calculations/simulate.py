@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from aiida.engine.processes.calcjobs.calcjob import CalcJobProcessSpec
-from aiida.orm import Dict, to_aiida_type
+from aiida.orm import Bool, Dict, to_aiida_type
 
 from aiida_mlal.calculations.base import TaskCalculation, plain
 from aiida_mlal.data.content import ContentData
@@ -47,7 +47,15 @@ class SimulateCalculation(TaskCalculation):
             "state",
             valid_type=StateData,
             required=False,
-            help="Where the same simulations go on that were interrupted.",
+            help="Where the same simulations go on that were interrupted, or run by another "
+            "potential.",
+        )
+        spec.input(
+            "keep_state",
+            valid_type=Bool,
+            serializer=to_aiida_type,
+            required=False,
+            help="Whether the state of a single run is an output when it is over too.",
         )
         spec.output(
             "trajectory",
@@ -59,7 +67,7 @@ class SimulateCalculation(TaskCalculation):
             "state",
             valid_type=StateData,
             required=False,
-            help="Where to go on, if the simulations were interrupted.",
+            help="Where to go on, if the simulations were interrupted, or it was to be kept.",
         )
         spec.output("results", valid_type=Dict, help="How each run ended.")
         spec.default_output_node = "results"
@@ -70,7 +78,7 @@ class SimulateCalculation(TaskCalculation):
         names = {"potential": cls.POTENTIAL, "dataset": cls.STRUCTURES}
         if "state" in inputs:
             names["begun"] = cls.BEGUN
-        return {**plain(inputs, "simulation"), **names}
+        return {**plain(inputs, "simulation", "keep_state"), **names}
 
     @classmethod
     def task_files(cls, inputs: Mapping[str, Any]) -> dict[str, ContentData]:

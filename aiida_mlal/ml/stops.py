@@ -305,7 +305,7 @@ class OracleForce(Stop):
         _positive("fmax", self.fmax)
         _positive("smax_GPa", self.smax_GPa)
 
-    def check_simulation(self, simulation: "Simulation | None") -> None:
+    def check_simulation(self, simulation: "Plan | None") -> None:
         """Want simulations that end at equilibrium."""
         super().check_simulation(simulation)
         if simulation is not None and not simulation.relaxes:

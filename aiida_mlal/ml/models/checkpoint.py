@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from hashlib import sha256
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,14 @@ _DTYPES = ["float32", "float64"]
 SMALL = 10**6
 """Numbers that any potential may make room for before its weights are looked at."""
 UNITS = {"energy": "eV", "length": "Å", "stress": "eV/Å^3"}
+
+
+def mark_of(potential: Potential) -> str:
+    """Return a short hash of all that predictions of a potential, and their uncertainty, depend on.
+
+    What is not only computed here, such as a calculator of ASE, is known by its options.
+    """
+    return sha256(Checkpoint(potential).to_bytes()).hexdigest()[:16]
 
 
 @dataclass(frozen=True, eq=False)

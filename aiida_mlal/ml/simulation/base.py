@@ -16,7 +16,14 @@ from aiida_mlal.ml.configurations import Configurations
 from aiida_mlal.ml.frames import RUN, Column
 from aiida_mlal.ml.options import as_dict
 from aiida_mlal.ml.simulation.cell import FIXED, MovingCell, travelled, volume_of
-from aiida_mlal.ml.simulation.guard import STRAYED, UNPHYSICAL, Guard, Reference, Snapshot
+from aiida_mlal.ml.simulation.guard import (
+    STRAYED,
+    UNPHYSICAL,
+    Guard,
+    Reference,
+    Snapshot,
+    Standstill,
+)
 from aiida_mlal.ml.simulation.recorder import Frame, Recorder, Store, known, largest_force
 from aiida_mlal.ml.simulation.state import Checkpoint, Memory, SimulationState, system_of
 
@@ -106,7 +113,7 @@ class SimulationResult:
     store
         Has the frames.
     checkpoint
-        Where to go on, if the simulations were interrupted.
+        Where to go on, if the simulations were interrupted, or are a single run.
     """
 
     store: Store
@@ -244,7 +251,10 @@ class Simulation(Plan, ABC):
             ``uncertainty``.
         checkpoint
             Where interrupted simulations from the same structures go on: their later frames are
-            those that they would have had, to the last bit.
+            those that they would have had, to the last bit. With another potential the first run
+            goes on from its step as it was (momenta, thermostat, what an optimiser has learned of
+            curvatures), and what the former potential had found is found anew; the structure
+            there counts as labelled.
         store
             Takes the frames.
         save
@@ -262,6 +272,8 @@ class Simulation(Plan, ABC):
         if not (np.isfinite(structures.positions).all() and np.isfinite(structures.cells).all()):
             raise ValueError("the structures to begin with have positions or cells not finite")
         structures.check_movable()
+        from aiida_mlal.ml.models.checkpoint import mark_of
+
         begun = checkpoint or Checkpoint(system_of(structures))
         begun.check(structures)
         if not len(structures):
@@ -270,11 +282,13 @@ class Simulation(Plan, ABC):
         measure = self.guard.measure(potential, structures)
         self.guard.check_cell(measure, self.moving_cell)
         groups = self.groups(structures)
-        runs = [Run.of(values) for values in begun.runs]
+        runs, mark = [Run.of(values) for values in begun.runs], mark_of(potential)
+        end: SimulationState | None = None
         for index, start in list(enumerate(groups))[begun.run :]:
             mine = self.of(start)
             over = tuple(as_dict(run) for run in runs)
-            here = partial(Checkpoint, begun.system, over)
+            here = partial(Checkpoint, begun.system, over, potential=mark)
+            going_on = index == begun.run and begun.state is not None
             record = Recorder(
                 start,
                 store,
@@ -282,9 +296,10 @@ class Simulation(Plan, ABC):
                 mine.every,
                 mine.moving_cell,
                 None if progress is None else partial(progress, run=index, n_runs=len(groups)),
-                begun.state if index == begun.run else None,
+                begun.state if going_on else None,
                 None if save is None else partial(_save, save, here),
                 seconds,
+                going_on and begun.potential not in ("", mark),
             )
             interruption: BaseException | None = None
             try:
@@ -299,7 +314,9 @@ class Simulation(Plan, ABC):
                 computed = SimulationResult(store, tuple(runs), here(record.state))
                 setattr(interruption, "computed", computed)  # noqa: B010
                 raise interruption
-        return SimulationResult(store, tuple(runs))
+            end = record.state
+        single = Checkpoint(begun.system, (), end, mark) if len(groups) == 1 else None
+        return SimulationResult(store, tuple(runs), single)
 
 
 def check_results(
@@ -373,17 +390,17 @@ def follow(
     seen = {i: images[i] for i in (range(len(images)) if moving is None else moving)}
     leg = record.leg(stage)
 
-    def state(step: int, first: Sequence[Reference], counts: Mapping[str, Any]) -> SimulationState:
-        more = {"stage": stage, "since": leg.since, "recorder": counts}
-        return _state(step, images, memory, first, more)
+    def state(step: int, more: Mapping[str, Any]) -> SimulationState:
+        return _state(step, images, memory, {**more, "stage": stage, "since": leg.since})
 
     watch = _Watch(images, seen, guard, record, columns or dict, state)
     if leg.is_going_on and record.state is not None:
-        watch.first = _resume(images, record.state, memory)
+        _resume(images, record.state, memory, record.renewed)
+        watch.origin = watch.origin.after(record.state, seen, record.renewed)
     watched = True
     for step in count(leg.step):
         was_watched, watched = watched, step % guard.every == 0 or record.keeps(step)
-        watched |= not watch.first
+        watched |= not watch.origin.first
         for one in images:
             one.calc.watching = watched
         try:
@@ -416,8 +433,8 @@ class _Watch:
 
     Attributes
     ----------
-    first
-        What the guard compares each of them with; empty before the first step.
+    origin
+        What the guard compares each of them with.
     """
 
     def __init__(
@@ -427,28 +444,27 @@ class _Watch:
         guard: Guard,
         record: Recorder,
         columns: Callable[[], Mapping[Column, Any]],
-        state: Callable[[int, Sequence[Reference], Mapping[str, Any]], SimulationState],
+        state: Callable[[int, Mapping[str, Any]], SimulationState],
     ) -> None:
         self._several, self._seen = len(images) > 1, seen
         self._guard, self._record, self._state = guard, record, state
-        self._begun = [one.copy() for one in seen.values()]
         self.columns = columns
-        self.first: Sequence[Reference] = ()
+        self.origin = Origin([one.copy() for one in seen.values()])
 
     def look(self, step: int) -> tuple[str, str] | None:
         """Record each image, and return what the guard objects to first."""
-        way = self._guard.trust is not None
         for atoms in self._seen.values():
             atoms.calc.watch()
-        now = [_snapshot(*pair, way) for pair in zip(self._seen.values(), self._begun)]
-        self.first = self.first or [Reference(one.has_neighbours, one.volume) for one in now]
-        self._record.remember(self._state(step, self.first, self._record.settle(step)))
+        now = self.origin.snapshots(step, self._seen, self._guard)
+        more = {**self.origin.remember(), "recorder": self._record.settle(step)}
+        self._record.remember(self._state(step, more))
         return self._judge(step, now)
 
     def _judge(self, step: int, now: Sequence[Snapshot]) -> tuple[str, str] | None:
         found, guard = None, self._guard
-        for (image, atoms), snapshot, reference in zip(self._seen.items(), now, self.first):
-            verdict = guard.verdict(snapshot, reference)
+        labelled = step == self.origin.step
+        for (image, atoms), snapshot, first in zip(self._seen.items(), now, self.origin.first):
+            verdict = guard.verdict(snapshot, first, labelled)
             reason = verdict[0] if verdict else ""
             candidate = reason == STRAYED or guard.wants_label(snapshot.uncertainty)
             candidate &= reason != UNPHYSICAL
@@ -464,7 +480,6 @@ def _state(
     step: int,
     images: Sequence[Atoms],
     memory: Memory | None,
-    first: Sequence[Reference],
     more: Mapping[str, Any],
 ) -> SimulationState:
     moving = any("momenta" in atoms.arrays for atoms in images)
@@ -476,31 +491,103 @@ def _state(
         {
             "motion": {} if memory is None else memory.remember(),
             "calculators": [atoms.calc.remember() for atoms in images],
-            "first": [vars(one) for one in first],
             **more,
         },
     )
 
 
+@dataclass
+class Origin:
+    """What a run is compared with: where it began, or was when another potential took over.
+
+    Attributes
+    ----------
+    begun
+        The structures there.
+    step
+        Of a structure that had been labelled when the potential took over; None at the beginning.
+    first
+        What the guard saw there.
+    still
+        Where atoms stand still; None where the guard doesn't look at that.
+    """
+
+    begun: list[Atoms]
+    step: int | None = None
+    first: Sequence[Reference] = ()
+    still: Standstill | None = None
+
+    def after(self, state: SimulationState, seen: Mapping[int, Atoms], renewed: bool) -> "Origin":
+        """Return that of a run that goes on from a state, to which ``seen`` were set."""
+        if renewed:
+            return Origin([one.copy() for one in seen.values()], state.step)
+        memory = state.memory
+        begun = self.begun
+        if "begun" in memory:
+            for atoms, positions, cell in zip(begun, *memory["begun"]):
+                atoms.positions[:], atoms.cell[:] = positions, cell
+        still = memory.get("still")
+        return Origin(
+            begun,
+            memory.get("renewed"),
+            [Reference(**one) for one in memory["first"]],
+            None if still is None else Standstill(**still),
+        )
+
+    def snapshots(self, step: int, seen: Mapping[int, Atoms], guard: Guard) -> list[Snapshot]:
+        """Return what the guard looks at, and keep what is first."""
+        still = 0
+        if guard.stagnation is not None:
+            positions = np.stack([atoms.positions for atoms in seen.values()])
+            self.still = self.still or Standstill(positions, step)
+            still = self.still.after(positions, step)
+        steps, with_way = step - (self.step or 0), guard.trust is not None
+        found = [
+            _snapshot(atoms, begun, with_way, steps, still)
+            for atoms, begun in zip(seen.values(), self.begun)
+        ]
+        self.first = self.first or [Reference(one.has_neighbours, one.volume) for one in found]
+        return found
+
+    def remember(self) -> Mapping[str, Any]:
+        """Return what ``after`` makes the same of, as values that a state has."""
+        found: dict[str, Any] = {"first": [vars(one) for one in self.first], "renewed": self.step}
+        if self.step is not None:
+            found["begun"] = [
+                np.stack([one.positions for one in self.begun]),
+                np.stack([one.cell.array for one in self.begun]),
+            ]
+        if self.still is not None:
+            found["still"] = dict(vars(self.still))
+        return found
+
+
 def _resume(
-    images: Sequence[Atoms], state: SimulationState, memory: Memory | None
-) -> list[Reference]:
-    """Set all that moves to a state, and return what the guard compares with."""
+    images: Sequence[Atoms], state: SimulationState, memory: Memory | None, renewed: bool
+) -> None:
+    """Set all that moves to a state; ``renewed`` says that another potential came there."""
     shape = (len(images), len(images[0]), 3)
     if state.positions.shape != shape:
         raise ValueError(
             f"the state is that of another simulation: expected positions of shape {shape} "
             f"(images, atoms, 3), got {state.positions.shape}"
         )
+
+    def place() -> None:
+        for atoms, positions, cell in zip(images, state.positions, state.cells):
+            atoms.positions[:], atoms.cell[:] = positions, cell
+
+    place()
     for image, atoms in enumerate(images):
-        atoms.positions[:] = state.positions[image]
-        atoms.cell[:] = state.cells[image]
         if state.momenta is not None:
             atoms.set_momenta(state.momenta[image], apply_constraint=False)
-        atoms.calc.recall(atoms, state.memory["calculators"][image])
+        if not renewed:
+            atoms.calc.recall(atoms, state.memory["calculators"][image])
     if memory is not None:
         memory.recall(state.memory["motion"])
-    return [Reference(**one) for one in state.memory["first"]]
+        if renewed:
+            memory.renew()
+            place()  # to the last bit
 
 
 def _save(
@@ -511,7 +598,7 @@ def _save(
     save(here(state))
 
 
-def _snapshot(atoms: Atoms, begun: Atoms, with_way: bool) -> Snapshot:
+def _snapshot(atoms: Atoms, begun: Atoms, with_way: bool, steps: int, still: int) -> Snapshot:
     results = atoms.calc.results
     pairs, distances = atoms.calc.contacts()
     return Snapshot(
@@ -526,6 +613,8 @@ def _snapshot(atoms: Atoms, begun: Atoms, with_way: bool) -> Snapshot:
         if with_way
         else 0.0,
         results.get("uncertainties"),
+        steps,
+        still,
     )
 
 

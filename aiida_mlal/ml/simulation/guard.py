@@ -19,8 +19,12 @@ if TYPE_CHECKING:
     from aiida_mlal.ml.uncertainty.base import Uncertainty
 
 UNCERTAIN, STRAYED, UNPHYSICAL = "uncertain", "strayed", "unphysical"
-REASONS = (UNCERTAIN, STRAYED, UNPHYSICAL)
+DUE, STAGNANT = "due", "stagnant"
+REASONS = (UNCERTAIN, STRAYED, UNPHYSICAL, DUE, STAGNANT)
 """Why a guard ends a run."""
+
+STILL = 0.04
+"""How far an atom goes in Å before a run is not thought to stand still, as in FINETUNA."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,6 +47,10 @@ class Snapshot:
         How far the structure is from where the run began, in Å: see ``cell.travelled``.
     uncertainties
         Of each atom; None where nothing measures them.
+    steps
+        How many steps the run was taken by this potential.
+    still
+        For how many steps no atom has moved far, see ``Standstill``.
     """
 
     numbers: Int[np.ndarray, " atoms"]
@@ -54,6 +62,8 @@ class Snapshot:
     volume: float = np.nan
     moved: float = 0.0
     uncertainties: Float[np.ndarray, " atoms"] | None = None
+    steps: int = 0
+    still: int = 0
 
     @property
     def has_neighbours(self) -> Bool[np.ndarray, " atoms"]:
@@ -69,6 +79,28 @@ class Reference:
 
     has_neighbours: Bool[np.ndarray, " atoms"]
     volume: float
+
+
+@dataclass(eq=False)
+class Standstill:
+    """Counts the steps in which no atom goes farther than ``STILL`` from where it was.
+
+    Attributes
+    ----------
+    positions
+        Of the atoms of all images, in Å, where the last atom went so far.
+    step
+        In which step it did.
+    """
+
+    positions: Float[np.ndarray, "images atoms 3"]
+    step: int
+
+    def after(self, positions: Float[np.ndarray, "images atoms 3"], step: int) -> int:
+        """Return for how many steps all have stood still."""
+        if np.linalg.norm(positions - self.positions, axis=-1).max(initial=0.0) >= STILL:
+            self.positions, self.step = positions.copy(), step
+        return step - self.step
 
 
 @dataclass(frozen=True)
@@ -89,6 +121,16 @@ class Guard:
         Uncertainty from which a frame is a candidate for a label; all are without it.
     break_
         Uncertainty that ends a run; never without it.
+    break_share
+        Where it is given, the uncertainty (eV/Å) that ends a run is not below this share of the
+        largest predicted force: J. Musielewicz et al., Mach. Learn.: Sci. Technol. 3, 03LT01
+        (2022).
+    pause
+        Number of steps after which a run ends as ``due``, that is for a label, counted from where
+        its potential took over; never without it.
+    stagnation
+        Number of steps in which no atom goes farther than 0.04 Å, after which a run ends as
+        ``stagnant``; never without it.
     min_distance
         Smallest distance of two atoms, in units of the sum of their covalent radii.
     max_force
@@ -108,6 +150,9 @@ class Guard:
     uncertainty: Mapping[str, Any] | None = None
     select: float | None = None
     break_: float | None = None
+    break_share: float | None = None
+    pause: int | None = None
+    stagnation: int | None = None
     min_distance: float | None = 0.5
     max_force: float | None = 200.0
     escape: bool = True
@@ -122,7 +167,10 @@ class Guard:
         largest = np.inf
         if self.uncertainty is not None:
             largest = plugins.make("uncertainties", self.uncertainty, "uncertainty").largest
-        for name in ("select", "break_", "min_distance", "max_force", "trust"):
+        for name in (
+            "select", "break_", "break_share", "pause", "stagnation", "min_distance", "max_force",
+            "trust",
+        ):  # fmt: skip
             value = getattr(self, name)
             if value is not None and not value > 0:
                 raise ValueError(f"expected {name.rstrip('_')} above 0 or null, got {value}")
@@ -131,6 +179,10 @@ class Guard:
                     f"expected {name.rstrip('_')} below {largest:g}, which this uncertainty never "
                     f"exceeds, got {value}"
                 )
+        if self.break_share is not None and self.break_ is None:
+            raise ValueError(
+                "break_share raises the limit that is given as break: give the lowest one there"
+            )
         if self.max_volume_ratio is not None and not self.max_volume_ratio > 1:
             raise ValueError(
                 f"expected max_volume_ratio above 1 or null, got {self.max_volume_ratio}"
@@ -192,14 +244,23 @@ class Guard:
         """Return whether a frame is a candidate for a label."""
         return self.select is None or not uncertainty < self.select
 
-    def verdict(self, now: Snapshot, first: Snapshot | Reference) -> tuple[str, str] | None:
-        """Return why a run must end, one of ``REASONS``, and details; else None."""
+    def verdict(
+        self, now: Snapshot, first: Snapshot | Reference, labelled: bool = False
+    ) -> tuple[str, str] | None:
+        """Return why a run must end, one of ``REASONS``, and details; else None.
+
+        Parameters
+        ----------
+        labelled
+            Whether the structure has been labelled, so that its uncertainty is no reason.
+        """
         problem = self._unphysical(now, first)
         if problem is not None:
             return UNPHYSICAL, problem
-        if self.break_ is not None and not now.uncertainty < self.break_:
+        limit = self._limit(now)
+        if limit is not None and not labelled and not now.uncertainty < limit:
             return UNCERTAIN, (
-                f"the uncertainty {now.uncertainty:.4g}{_of_atom(now)} reached {self.break_:.4g}"
+                f"the uncertainty {now.uncertainty:.4g}{_of_atom(now)} reached {limit:.4g}"
             )
         ratio = now.volume / first.volume
         if self.max_volume_ratio is not None and max(ratio, 1 / ratio) > self.max_volume_ratio:
@@ -209,7 +270,17 @@ class Guard:
             )
         if self.trust is not None and not now.moved < self.trust:
             return STRAYED, f"it is {now.moved:.3g} Å from where it began"
+        if self.pause is not None and now.steps >= self.pause:
+            return DUE, f"{now.steps} steps without a label"
+        if self.stagnation is not None and now.still >= self.stagnation:
+            return STAGNANT, f"no atom went {STILL:g} Å in {now.still} steps"
         return None
+
+    def _limit(self, now: Snapshot) -> float | None:
+        """Return the uncertainty that ends a run."""
+        if self.break_ is None or self.break_share is None:
+            return self.break_
+        return max(self.break_, self.break_share * float(np.linalg.norm(now.forces, axis=1).max()))
 
     def _unphysical(self, now: Snapshot, first: Snapshot | Reference) -> str | None:
         if not (np.isfinite(now.energy) and np.isfinite(now.forces).all()):

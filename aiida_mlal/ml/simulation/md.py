@@ -338,6 +338,11 @@ class _Trajectory:
         self._averages.recall(memory["averages"])
         self._step = memory["step"]
 
+    def renew(self) -> None:
+        """Count as heat by how much the energy is another one now, which is no drift."""
+        self._integrator.begin()
+        self._integrator.heat += self._integrator.conserved - self._averages.last[-1]
+
     def _take(self) -> None:
         """Add the present step to the averages."""
         integrator = self._integrator

@@ -18,6 +18,12 @@ REMEMBERED: Mapping[OptimizerName, tuple[str, ...]] = {
 }
 """Attributes of each optimiser that its steps change."""
 
+BEFORE: Mapping[OptimizerName, tuple[str, str]] = {
+    "bfgs": ("pos0", "forces0"),
+    "lbfgs": ("r0", "f0"),
+}
+"""Where optimisers keep the positions of the step before, and the forces there."""
+
 
 def optimizer_of(name: OptimizerName, moving: Any, maxstep: float) -> "Optimizer":
     """Return an optimiser of what moves: atoms, a filter of them, or a band."""
@@ -45,3 +51,18 @@ class OptimizerMemory:
         if "state.hessian" in memory:
             self.optimizer.update(None, None, None, None)  # makes a Hessian, which is replaced
         Attributes(self.optimizer, ()).recall(memory)
+
+    def renew(self) -> None:
+        """Take the forces of the step before anew: their difference is a curvature.
+
+        Those of two potentials differ by more than that.
+        """
+        positions, forces = BEFORE.get(self.name, ("", ""))
+        before = getattr(self.optimizer, positions, None)
+        if before is None:
+            return
+        moving = self.optimizer.optimizable
+        now = moving.get_x()
+        moving.set_x(before)
+        setattr(self.optimizer, forces, -moving.get_gradient())
+        moving.set_x(now)

@@ -158,6 +158,8 @@ class Recorder:
         Called for each frame with ``step``, ``energy``, ``fmax`` and ``uncertainty``.
     state
         Where the run goes on; None at its beginning.
+    renewed
+        Whether another potential goes on from there than the one that came there.
     save
         Called with the last state, every ``seconds``, when all frames before it are on disk.
 
@@ -184,6 +186,7 @@ class Recorder:
         state: SimulationState | None = None,
         save: Callable[[SimulationState], None] | None = None,
         seconds: float = 60.0,
+        renewed: bool = False,
     ) -> None:
         self._template, self._cells = start[0], {cell.tobytes() for cell in start.cells}
         self._store, self._run, self._every = store or Store(), run, every
@@ -193,7 +196,8 @@ class Recorder:
         self.last: list[Frame] = []
         self._pending: list[Frame] = []
         self._frames: list[Frame] = []
-        counts = {} if state is None else state.memory.get("recorder", {})
+        self.renewed = renewed
+        counts = {} if state is None or renewed else state.memory.get("recorder", {})
         self.max_uncertainty: float | None = counts.get("max_uncertainty")
         self.n_candidates: int = counts.get("n_candidates", 0)
         self._most = max(1, MOST_ATOMS // max(1, len(self._template.numbers)))

@@ -59,11 +59,14 @@ class Checkpoint:
         How each run ended that is over, as the JSON values of ``Run``.
     state
         Of the next run; None if it has not begun.
+    potential
+        Tells which potential has run them, see ``checkpoint.mark_of``; empty where nobody knows.
     """
 
     system: str
     runs: tuple[Mapping[str, Any], ...] = ()
     state: SimulationState | None = None
+    potential: str = ""
 
     @property
     def run(self) -> int:
@@ -91,6 +94,7 @@ class Checkpoint:
         header = {
             "version": VERSION,
             "system": self.system,
+            "potential": self.potential,
             "runs": _to_json(list(self.runs), "runs", arrays),
             "state": _to_json(state, "state", arrays),
         }
@@ -106,6 +110,7 @@ class Checkpoint:
                 header["system"],
                 tuple(_from_json(header["runs"], arrays)),
                 None if state is None else SimulationState(**state),
+                header["potential"],
             )
         except (KeyError, TypeError) as error:
             raise ValueError(f"the state of the simulations lacks {error}") from error
@@ -125,6 +130,12 @@ class Memory(Protocol):
 
     def recall(self, memory: Mapping[str, Any]) -> None:
         """Remember what ``remember`` returned."""
+
+    def renew(self) -> None:
+        """Make valid for a new potential what was recalled, and had been found with another one.
+
+        Atoms are where they were, and their calculators have the new potential.
+        """
 
 
 @dataclass(frozen=True)
@@ -158,6 +169,9 @@ class Attributes:
                 now.bit_generator.state = value
             else:
                 setattr(owner, last, _copy(value))
+
+    def renew(self) -> None:
+        """Leave the attributes as they are: those of what moves hold for any potential."""
 
 
 def system_of(structures: Configurations) -> str:

@@ -35,6 +35,9 @@ class Simulate(Task):
     checkpoint_seconds
         How often the state and all frames before it are written, so that a job can go on that was
         killed.
+    keep_state
+        Whether the state of a single run is written when it is over too, so that another potential
+        can go on.
     """
 
     OUTPUT: ClassVar[str] = "trajectory.safetensors"
@@ -49,6 +52,7 @@ class Simulate(Task):
     output: str = OUTPUT
     begun: str | None = None
     checkpoint_seconds: float = 60.0
+    keep_state: bool = False
 
     def __post_init__(self) -> None:
         """Let the simulation judge its options."""
@@ -70,6 +74,11 @@ class Simulate(Task):
         structures = contents.configurations
         with within(self.dataset):
             structures.check_movable()
+        if self.keep_state and len(simulation.groups(structures)) != 1:
+            raise ValueError(
+                f"keep_state: a state is that of one run, and {self.dataset} has structures for "
+                f"{len(simulation.groups(structures))}"
+            )
         from aiida_mlal.ml.simulation.recorder import Store
         from aiida_mlal.ml.simulation.state import Checkpoint
 
@@ -101,7 +110,10 @@ class Simulate(Task):
                         error.args = (f"{error}; {words} (option 'begun') in {self.STATE}",)
             raise
         found = self._keep(result, types)
-        Path(self.STATE).unlink(missing_ok=True)
+        if self.keep_state and result.checkpoint is not None:
+            self._save(result.checkpoint)
+        else:
+            Path(self.STATE).unlink(missing_ok=True)
         said = [*contents.remarks, found["message"]]
         return {**found, "message": "; ".join(filter(None, said))}
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from aiida.engine import ExitCode
-from aiida.orm import Dict, to_aiida_type
+from aiida.orm import Bool, Dict, to_aiida_type
 
 from aiida_mlal.data.dataset import DatasetData
 from aiida_mlal.data.potential import PotentialData
@@ -60,7 +60,14 @@ class SimulationWorkChain(ExchangeableWorkChain):
             "state",
             valid_type=StateData,
             required=False,
-            help="Where the same simulations go on.",
+            help="Where the same simulations go on, be it with another potential.",
+        )
+        spec.input(
+            "keep_state",
+            valid_type=Bool,
+            serializer=to_aiida_type,
+            required=False,
+            help="Whether the state of a single run is an output when it is over.",
         )
         spec.output(
             "trajectory",

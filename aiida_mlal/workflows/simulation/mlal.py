@@ -23,7 +23,9 @@ class SimulateBaseWorkChain(TaskBaseWorkChain, SimulationWorkChain):
 
     CODE: ClassVar[str] = "simulate.code"
     NAMESPACE: ClassVar[str] = "simulate"
-    OUTSIDE: ClassVar[tuple[str, ...]] = ("potential", "structures", "simulation", "state")
+    OUTSIDE: ClassVar[tuple[str, ...]] = (
+        "potential", "structures", "simulation", "state", "keep_state",
+    )  # fmt: skip
     _process_class = SimulateCalculation
 
     def go_on_from(self, node: CalcJobNode) -> bool:
