@@ -187,10 +187,6 @@ class Plan:
         """
         return list(structures)
 
-    def of(self, start: Configurations) -> "Simulation":
-        """Return the options of the run that begins from there: these, unless runs differ."""
-        return self
-
     def minimised(self, structures: Configurations) -> list[Image | None]:
         """Return for each structure the image that begins there and goes to a minimum, if one does.
 
@@ -215,6 +211,10 @@ class Plan:
 
 class Simulation(Plan, ABC):
     """Moves atoms with a potential. A subclass is a frozen dataclass, its fields the options."""
+
+    def of(self, start: Configurations) -> "Simulation":
+        """Return the options of the run that begins from there: these, unless runs differ."""
+        return self
 
     @abstractmethod
     def simulate(

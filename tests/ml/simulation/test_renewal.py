@@ -7,11 +7,13 @@ import numpy as np
 import pytest
 from ase.build import bulk
 
+from aiida_mlal.ml import plugins
 from aiida_mlal.ml.calculator import MLCalculator
 from aiida_mlal.ml.configurations import Configurations
 from aiida_mlal.ml.frames import STEP
 from aiida_mlal.ml.models.ensemble import Ensemble
 from aiida_mlal.ml.models.factory import single
+from aiida_mlal.ml.options import as_dict, build
 from aiida_mlal.ml.simulation.continuation import join
 from aiida_mlal.ml.simulation.guard import DUE, STAGNANT, UNCERTAIN, Guard
 from aiida_mlal.ml.simulation.optimizers import OptimizerMemory, optimizer_of
@@ -144,6 +146,34 @@ def test_a_renewed_run_that_is_killed_goes_on_as_if_it_had_not_been(start):
         joined = join(left.trajectory, begun, rest.trajectory)
         assert joined.to_bytes() == whole.trajectory.to_bytes()
         assert rest.runs == whole.runs
+
+
+@pytest.mark.parametrize("thermostat", ["langevin", "nose_hoover", "none"])
+def test_dynamics_go_on_with_their_velocities(start, thermostat):
+    """Also with their thermostat: with the same potential nobody sees that they stopped."""
+    usual = {"steps": 12, "timestep": 2.0, "temperature": 300.0, "seed": 3, "every": 1}
+    usual["thermostat"] = thermostat
+    md = build(plugins.find("simulations", "md"), usual | {"guard": as_dict(FREE)})
+    whole = md.run(committee(), start)
+    before = replace(md, guard=replace(FREE, pause=5)).run(committee(), start)
+    checkpoint = Checkpoint.from_bytes(before.checkpoint.to_bytes())
+    rest = md.run(committee(), start, checkpoint=checkpoint)
+    assert join(before.trajectory, checkpoint, rest.trajectory).to_bytes() == (
+        whole.trajectory.to_bytes()
+    )
+    other = md.run(committee(0.3), start, checkpoint=checkpoint)
+    for name in ("positions", "cells"):
+        np.testing.assert_array_equal(
+            getattr(other.trajectory[0], name), getattr(before.trajectory[-1], name)
+        )
+    np.testing.assert_array_equal(
+        other.trajectory[0].arrays["velocities"], before.trajectory[-1].arrays["velocities"]
+    )
+    assert (other.trajectory[-1].positions != whole.trajectory[-1].positions).any()
+    conserved = other.runs[0].results["conserved_eV"]
+    energies = [one.trajectory.info["predicted_energy"] for one in (before, other)]
+    assert abs(energies[1][0] - energies[0][-1]) > 0.5
+    assert abs(conserved["last"] - conserved["first"]) < 0.05
 
 
 def test_statistics_are_those_of_the_potential_that_goes_on(start):
