@@ -25,6 +25,7 @@ TORCH_FREE = {
     "simulation.path", "simulation.vibrations",
     "simulation.optimizers", "simulation.recorder", "simulation.relax", "simulation.state",
     "selection.first", "selection.neb",
+    "simulation.stopped",
     "selection.base", "selection.filters", "selection.select", "selection.random",
     "selection.final", "selection.uncertainty", "selection.final_uncertainty",
     "selection.by_features", "selection.dropout", "selection.feature_distance",

@@ -386,10 +386,14 @@ class CampaignWorkChain(WorkChain):
         self._submit("labels", step, workflow, inputs)
 
     def _submit(self, what: str, step: str, process: Any, inputs: Any) -> None:
+        self.to_context(child=self._launch(what, step, process, inputs))
+
+    def _launch(self, what: str, step: str, process: Any, inputs: Any) -> ProcessNode:
         metadata = dict(inputs.get("metadata", {}))
         metadata["call_link_label"] = f"{step}_{self.ctx.iteration:02d}"
         metadata.setdefault("label", f"{what} {self.ctx.iteration}")
-        self.to_context(child=self.submit(process, **{**inputs, "metadata": metadata}))
+        child: ProcessNode = self.submit(process, **{**inputs, "metadata": metadata})
+        return child
 
     def _tell(self, text: str) -> None:
         self.report(f"iteration {self.ctx.iteration}: {text}")

@@ -167,7 +167,7 @@ class OfflineWorkChain(CampaignWorkChain):
         labels: str | Mapping[str, Any] = "emt",
         options: Mapping[str, Any] | None = None,
         fixed: list[Any] | None = None,
-        recipe: str = "offline",
+        recipe: str | None = None,
         **kwargs: Any,
     ) -> ProcessBuilder:
         """Return a builder that is ready to be run.
@@ -193,13 +193,14 @@ class OfflineWorkChain(CampaignWorkChain):
         fixed
             Atoms that do not move.
         recipe
-            Which set of protocols. Those of ``offline`` label the ends of relaxations until the
-            labels say that they are relaxed, with networks on a prior; those of ``gp`` with
-            Gaussian processes, from the best label on. Those of ``bootstrap``
-            relax cells as well, with a moment tensor potential, and label what it extrapolates to
-            until it does not any more; those of ``md`` do so in molecular dynamics. Those of
-            ``neb`` relax two ends and find the path between them, with Gaussian processes, and
-            label the ends and the saddle point.
+            Which set of protocols, the first of ``RECIPES`` if it isn't said. Those of
+            ``offline`` label the ends of relaxations until the labels say that they are relaxed,
+            with networks on a prior; those of ``gp`` with Gaussian processes, from the best label
+            on. Those of ``bootstrap`` relax cells as well, with a moment tensor potential, and
+            label what it extrapolates to until it does not any more; those
+            of ``md`` do so in molecular dynamics. Those of ``neb`` relax
+            two ends and find the path between them, with Gaussian processes, and label the ends and
+            the saddle point.
         kwargs
             Passed on to the builder of the labelling WorkChain, such as ``electronic_type``.
         """
@@ -212,6 +213,7 @@ class OfflineWorkChain(CampaignWorkChain):
             raise ValueError("overrides.structures: they are an argument of their own")
         label_overrides = overrides.pop("label", {})
 
+        recipe = recipe or next(iter(cls.RECIPES))
         if recipe not in cls.RECIPES:
             raise ValueError(f"unknown recipe {recipe!r}{suggest(recipe, cls.RECIPES)}")
         inputs = protocols.inputs(recipe, protocol, overrides)
@@ -422,10 +424,10 @@ def _check_options(inputs: Mapping[str, Any]) -> None:
     check_campaign(inputs, simulation)
     query = plugins.make("strategies", given["query"], "query")
     chosen = stops.parse(inputs["stop"].get_list())
-    start = plugins.make("starts", inputs["start"].get_dict(), "start")
-    if start.moves and not query.wants_final:
+    start = inputs["start"].get_dict() if "start" in inputs else {"name": "given"}
+    if plugins.make("starts", start, "start").moves and not query.wants_final:
         raise ValueError(
-            f"start: {inputs['start']['name']!r} goes by labels of the last frames of simulations, "
+            f"start: {start['name']!r} goes by labels of the last frames of simulations, "
             f"which the query {given['query']['name']!r} does not label: choose 'final', or "
             "'given' as start"
         )

@@ -12,7 +12,7 @@ from jaxtyping import Bool, Float, Int
 
 from aiida_mlal.ml import plugins
 from aiida_mlal.ml.configurations import Configurations
-from aiida_mlal.ml.frames import IMAGE, RUN, UNCERTAINTY
+from aiida_mlal.ml.frames import IMAGE, REASON, RUN, UNCERTAINTY
 
 if TYPE_CHECKING:
     from aiida_mlal.ml.models.base import Potential
@@ -258,9 +258,10 @@ def final(query: Query, n: int) -> list[Choice]:
     """Return the last frame of each run, or the last that passed the filters, up to ``n``.
 
     Each image of a run that moves several structures has a last frame. One that is labelled
-    already gives nothing.
+    already gives nothing. Where the pool says for what ``reason`` a run stopped there, so does the
+    choice.
     """
-    runs, images = RUN.of(query.pool), IMAGE.of(query.pool)
+    runs, images, reasons = RUN.of(query.pool), IMAGE.of(query.pool), REASON.of(query.pool)
     choices: list[Choice] = []
     for last in last_frames(query.pool):
         mine = (runs[query.left] == last.run) & (images[query.left] == last.image)
@@ -270,5 +271,7 @@ def final(query: Query, n: int) -> list[Choice]:
             reason = f"last frame of {last}"
             if index != last.frame:
                 reason = f"last frame of {last} that passed the filters"
+            if reasons[index]:
+                reason = f"{reason}: {reasons[index]}"
             choices.append(Choice(index, float(query.scores[index]), reason))
     return choices[:n]

@@ -1,0 +1,43 @@
+"""Runs that go on: functions of online campaigns whose inputs and outputs are nodes."""
+
+from typing import Any
+
+from aiida.engine import calcfunction
+from aiida.orm import Bool, Data, Dict, Str
+
+from aiida_mlal.data.dataset import DatasetData
+from aiida_mlal.ml.configurations import Configurations
+from aiida_mlal.ml.simulation.stopped import stopped
+from aiida_mlal.workflows.simulation.base import plan_of
+
+
+@calcfunction
+def begin_runs(structures: DatasetData, simulating: Str, simulation: Dict) -> dict[str, Data]:
+    """Return what each run begins from, as ``run_000`` and so on.
+
+    There is ``keep_state`` too, since each will have to go on.
+    """
+    plan = plan_of(simulating.value, simulation.get_dict())
+    groups = plan.groups(structures.configurations)
+    found = {f"run_{i:03d}": DatasetData(group) for i, group in enumerate(groups)}
+    return {**found, "keep_state": Bool(True)}
+
+
+@calcfunction
+def gather_runs(**runs: Any) -> dict[str, Data]:
+    """Return where runs stopped, as frames of one trajectory with the reasons, and how.
+
+    Parameters
+    ----------
+    runs
+        ``trajectory`` and ``results`` of each.
+    """
+    frames, ends = [], []
+    for number, name in enumerate(sorted(runs)):
+        (run,) = runs[name]["results"]["runs"]
+        frames.append(stopped(runs[name]["trajectory"].configurations, run, number))
+        ends.append(run)
+    return {
+        "trajectory": DatasetData(Configurations.concatenate(frames)),
+        "results": Dict({"runs": ends}),
+    }
