@@ -340,8 +340,10 @@ class _Trajectory:
 
     def renew(self) -> None:
         """Count as heat by how much the energy is another one now, which is no drift."""
-        self._integrator.begin()
-        self._integrator.heat += self._integrator.conserved - self._averages.last[-1]
+        integrator = self._integrator
+        integrator.begin()
+        now = integrator.conserved(integrator.momenta.kinetic_energy)
+        integrator.heat += now - self._averages.last[-1]
 
     def _take(self) -> None:
         """Add the present step to the averages."""
