@@ -196,6 +196,61 @@ def md(
 
 
 @launch.command()
+@click.argument("structure")
+@click.option("--fixed", help="Atoms that do not move, as for offline.")
+@click.option("--fmax", type=float, help="Labelled force to be reached, in eV/Å.")
+@click.option(
+    "--limit",
+    type=float,
+    help="Uncertainty at which a simulation stops for a label, in eV/Å. [default: of the protocol]",
+)
+@campaign_options(
+    "emt",
+    "What labels: qe for Quantum ESPRESSO, or the name of an ASE calculator, or its name and "
+    'options as JSON, {"name": "lj", "options": {"epsilon": 0.1}}.',
+)
+@decorators.with_dbenv()
+def online(
+    wishes: Wishes,
+    structure: str,
+    fixed: str | None,
+    fmax: float | None,
+    limit: float | None,
+    daemon: bool,
+) -> None:
+    """Relax a STRUCTURE, and learn on the way.
+
+    The relaxation stops where the potential is not sure, that step is labelled and learned, and it
+    goes on from there. STRUCTURE is a file that ASE can read, or the PK or UUID of a structure or
+    data set.
+    """
+
+    def build() -> "ProcessBuilder":
+        from aiida.plugins import WorkflowFactory
+
+        from aiida_mlal import protocols
+
+        node, still = read_structure(structure)
+        overrides = _with_force(wishes, "online", fmax)
+        if limit is not None:
+            simulation = protocols.inputs("online", wishes.protocol, overrides)["simulation"]
+            guard = {**simulation.get("guard", {}), "break": limit}
+            overrides = {**overrides, "simulation": {**simulation, "guard": guard}}
+        workflow: Any = WorkflowFactory("mlal.online")
+        found: ProcessBuilder = workflow.get_builder_from_protocol(
+            wishes.codes,
+            node,
+            wishes.protocol,
+            overrides,
+            wishes.calculator,
+            fixed=(still if fixed is None else parse_indices(fixed)) or None,
+        )
+        return found
+
+    launch_campaign(build, daemon)
+
+
+@launch.command()
 @click.argument("candidates")
 @click.option("--test", help="Labels to compare each potential with: a file, or a PK or UUID.")
 @click.option("--size", type=click.IntRange(1), help="End with so many structures to learn from.")

@@ -10,6 +10,7 @@ from aiida.engine import run_get_node
 from aiida.plugins import WorkflowFactory
 from ase.build import add_adsorbate, fcc100
 from ase.calculators.emt import EMT
+from ase.constraints import FixAtoms
 from ase.optimize import BFGS
 from campaign_fixtures import ancestors, once
 
@@ -53,8 +54,6 @@ def relaxation(aiida_profile, mlal_code):
 def test_it_ends_at_the_minimum_and_the_label_says_so(relaxation):
     assert relaxation.is_finished_ok, relaxation.exit_message
     atoms = adsorbate(1.2)
-    from ase.constraints import FixAtoms
-
     atoms.set_constraint(FixAtoms([0]))
     atoms.calc = EMT()
     BFGS(atoms, logfile=None).run(fmax=0.01)
@@ -157,20 +156,31 @@ def test_a_limit_that_is_never_met_ends_as_a_relaxation_does(aiida_profile, mlal
             "'select' and 'break' need an uncertainty, and a single potential has none",
         ),
         ({"start": {"name": "best"}}, "unknown input 'overrides.start'"),
-        ({"simulate": {"state": orm.Int(1)}}, "simulate.state: what is simulated is chosen"),
         (
             {"simulation": {"name": "relax", "guard": {"break_share": 0.3}}},
             "break_share raises the limit that is given as break",
         ),
     ],
 )
-def test_mistakes_are_found_before_anything_is_submitted(mlal_code, overrides, message):
+def test_mistakes_are_found_before_anything_is_submitted(
+    aiida_profile, mlal_code, overrides, message
+):
     with pytest.raises(ValueError, match=message):
         check_inputs(*inputs_of(make(mlal_code, orm.StructureData(ase=adsorbate()), **overrides)))
 
 
-def test_runs_that_would_be_the_same_are_refused(mlal_code):
-    md = {"name": "md", "guard": {"pause": 10}, "scenarios": [{"seed": 1}, {"seed": 2}]}
+def test_what_runs_begin_with_is_chosen_by_the_campaign(aiida_profile, mlal_code):
+    builder = make(
+        mlal_code,
+        orm.StructureData(ase=adsorbate()),
+        simulate={"keep_state": orm.Bool(False)},
+    )
+    with pytest.raises(ValueError, match=r"simulate\.keep_state: what is simulated is chosen"):
+        check_inputs(*inputs_of(builder))
+
+
+def test_runs_that_would_be_the_same_are_refused(aiida_profile, mlal_code):
+    md = {"name": "md", "guard": {"break": 0.5}, "scenarios": [{"seed": 1}, {"seed": 2}]}
     stop = [{"name": "uninterrupted"}, {"name": "iterations", "n": 2}]
     for simulation, atoms in (
         (md, [adsorbate()]),
