@@ -85,3 +85,11 @@ def test_neb_o_cu100(aiida_profile_clean, mlal_code, capsys):
     assert found["node"].is_finished_ok, found["node"].exit_message
     assert "barrier 0.130 eV, 0.130 eV back" in capsys.readouterr().out
     assert len(found["results"]["dataset"]) <= 13
+
+
+def test_online_relax(aiida_profile_clean, mlal_code, capsys):
+    found = runpy.run_path(str(EXAMPLES / "07_online_relax.py"))
+    assert found["node"].is_finished_ok, found["node"].exit_message
+    printed = capsys.readouterr().out
+    assert "last frame of run 0: uncertain (the uncertainty" in printed
+    assert "last frame of run 0: converged, to be verified" in printed
