@@ -53,6 +53,9 @@ TRAIN_INPUTS = tuple(
         "more_elements",
     )
 )  # fmt: skip
+EXCHANGEABLE = ("simulate", "label")
+"""Steps that are a WorkChain by its entry point."""
+
 SELECT_INPUTS = ("potential", "pool", "train", "query", "filters", "seed", "taken")
 
 
@@ -191,7 +194,7 @@ class CampaignWorkChain(WorkChain):
         WorkChains that are exchangeable say themselves where theirs are.
         """
         found = dict(inputs)
-        for step in ("train", "select"):
+        for step in (role for role in cls.ROLES if role not in EXCHANGEABLE):
             job: dict[str, Any] = {"code": codes[step]}
             if options:
                 job["metadata"] = {"options": options}

@@ -83,6 +83,7 @@ def test_without_labelled_ends_the_curve_counts_interrupted_simulations(small_ca
     unknown = {"oracle_fmax": None, "interrupted": 2, "runs": 3}
     report = collect(small_campaign)
     curve = [{**row, **unknown} for row in report.curve]
-    left, _ = learning_curve(replace(report, curve=curve)).axes
+    left, _, survival = learning_curve(replace(report, curve=curve)).axes
     assert left.get_title() == "Simulations interrupted by their guard"
     assert {bar.get_height() for bar in left.patches} == {2, 3}
+    assert survival.get_ylabel() == "steps"
