@@ -26,6 +26,7 @@ from aiida_mlal.ml.frames import (
 )
 from aiida_mlal.ml.options import within
 from aiida_mlal.ml.tensorfile import pack, unpack
+from aiida_mlal.ml.wholefile import write_whole
 
 FORMAT = "aiida-mlal/configurations"
 VERSION = 2
@@ -537,7 +538,7 @@ class Configurations:
 
     def save(self, path: str | Path) -> None:
         """Write the configurations to a file."""
-        Path(path).write_bytes(self.to_bytes())
+        write_whole(path, self.to_bytes())
 
     @classmethod
     def load(cls, path: str | Path) -> "Configurations":

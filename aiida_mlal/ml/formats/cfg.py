@@ -12,6 +12,7 @@ from aiida_mlal.ml.configurations import Configurations
 from aiida_mlal.ml.formats.content import as_text, compress, read_bytes
 from aiida_mlal.ml.formats.numbers import is_real, real, whole
 from aiida_mlal.ml.options import within
+from aiida_mlal.ml.wholefile import write_whole
 
 ELEMENTS = "elements"
 """The feature in which we write the element of each type, beside what MLIP knows."""
@@ -87,7 +88,7 @@ def write(
     configurations: Configurations, path: str | Path, elements: Sequence[str] | None = None
 ) -> None:
     """Write structures to a file, compressed if its name ends in ``.xz`` or the like."""
-    Path(path).write_bytes(compress(to_text(configurations, elements).encode(), path))
+    write_whole(path, compress(to_text(configurations, elements).encode(), path))
 
 
 def to_text(configurations: Configurations, elements: Sequence[str] | None = None) -> str:

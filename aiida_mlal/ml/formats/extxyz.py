@@ -17,6 +17,7 @@ from aiida_mlal.ml.formats.ase_errors import in_words
 from aiida_mlal.ml.formats.content import compress
 from aiida_mlal.ml.formats.numbers import is_real, whole
 from aiida_mlal.ml.options import within
+from aiida_mlal.ml.wholefile import write_whole
 
 ISOTOPES = {"D": 2.014101778, "T": 3.016049278}
 """Masses in amu of the isotopes of hydrogen that have symbols of their own."""
@@ -25,7 +26,7 @@ ISOTOPES = {"D": 2.014101778, "T": 3.016049278}
 def write(configurations: Configurations, path: str | Path) -> None:
     """Write structures to a file, compressed as the end of its name says."""
     text = "".join(_text(one) for one in configurations)
-    Path(path).write_bytes(compress(text.encode(), path))
+    write_whole(path, compress(text.encode(), path))
 
 
 def parse(text: str) -> tuple[list[Atoms], list[str]]:

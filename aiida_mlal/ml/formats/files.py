@@ -171,13 +171,17 @@ def _write_with_ase(configurations: Configurations, path: Path, name: str) -> li
         raise ValueError(
             f"{path}: a file of the format {name!r} has one structure, got {len(configurations)}"
         )
+    partial = path.with_name(f"partial-{path.name}")
     try:
-        ase.io.write(path, configurations.to_ase(), format=name)
+        ase.io.write(partial, configurations.to_ase(), format=name)
+        partial.replace(path)
     except OSError:
         raise
     except Exception as error:  # writers of ASE fail in all ways there are
         said = in_words(error)
         raise ValueError(f"{path}: ASE could not write it as {name!r}: {said}") from error
+    finally:
+        partial.unlink(missing_ok=True)
     if not form.can_read:
         return []
     try:

@@ -20,6 +20,7 @@ from aiida_mlal.ml.formats.content import as_text, compress, read_bytes
 from aiida_mlal.ml.formats.numbers import real, whole
 from aiida_mlal.ml.models.mtp import MTP, Contraction
 from aiida_mlal.ml.uncertainty.rows import SelectionWeights
+from aiida_mlal.ml.wholefile import write_whole
 
 HEADER = "#MVS_v1.1"
 
@@ -131,7 +132,7 @@ def parse(content: bytes, elements: Sequence[str] | None = None) -> MTPFile:
 
 def write(potential: MTP, path: str | Path, selection: SelectionState | None = None) -> None:
     """Write a potential, with its active set if one is given (only MLIP-3 reads this)."""
-    Path(path).write_bytes(compress(to_bytes(potential, selection), path))
+    write_whole(path, compress(to_bytes(potential, selection), path))
 
 
 def to_bytes(potential: MTP, selection: SelectionState | None = None) -> bytes:

@@ -16,6 +16,7 @@ from aiida_mlal.ml.models.base import Potential
 from aiida_mlal.ml.models.registry import restore
 from aiida_mlal.ml.options import within
 from aiida_mlal.ml.tensorfile import pack, unpack
+from aiida_mlal.ml.wholefile import write_whole
 
 FORMAT = "aiida-mlal/potential"
 VERSION = 1
@@ -113,7 +114,7 @@ class Checkpoint:
 
     def save(self, path: str | Path) -> None:
         """Write the checkpoint to a file."""
-        Path(path).write_bytes(self.to_bytes())
+        write_whole(path, self.to_bytes())
 
     @classmethod
     def load(cls, path: str | Path) -> "Checkpoint":

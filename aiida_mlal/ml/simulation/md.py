@@ -14,9 +14,10 @@ from aiida_mlal.ml.engines.base import EngineName
 from aiida_mlal.ml.frames import TEMPERATURE, TIME, VELOCITIES, Column
 from aiida_mlal.ml.options import as_dict, build, suggest
 from aiida_mlal.ml.simulation.averages import Averages
-from aiida_mlal.ml.simulation.base import COMPLETED, CONVERGED, Ending, Simulation, follow
+from aiida_mlal.ml.simulation.base import COMPLETED, CONVERGED, Ending, Simulation
 from aiida_mlal.ml.simulation.bias import Bias
 from aiida_mlal.ml.simulation.cell import MovingCell, volume_of
+from aiida_mlal.ml.simulation.follow import follow
 from aiida_mlal.ml.simulation.guard import Guard
 from aiida_mlal.ml.simulation.integrator import CellIntegrator, Integrator
 from aiida_mlal.ml.simulation.momenta import Freedom, Momenta, n_rotations, without_rotation

@@ -14,7 +14,8 @@ from aiida_mlal.ml.engines.base import EngineName
 from aiida_mlal.ml.frames import KEPT
 from aiida_mlal.ml.options import within
 from aiida_mlal.ml.simulation import path
-from aiida_mlal.ml.simulation.base import CONVERGED, Ending, Image, Simulation, follow
+from aiida_mlal.ml.simulation.base import CONVERGED, Ending, Image, Simulation
+from aiida_mlal.ml.simulation.follow import follow
 from aiida_mlal.ml.simulation.guard import Guard
 from aiida_mlal.ml.simulation.optimizers import OptimizerMemory, OptimizerName, optimizer_of
 from aiida_mlal.ml.simulation.recorder import Recorder

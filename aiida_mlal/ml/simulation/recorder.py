@@ -100,9 +100,7 @@ class Store:
                 weakref.finalize(self, rmtree, self._folder, ignore_errors=True)
             self._folder.mkdir(exist_ok=True)
             path = self._folder / f"{self._written:06d}{self.SUFFIX}"
-            partial = path.with_suffix(".partial")
-            Configurations.concatenate(self._held).save(partial)
-            partial.replace(path)
+            Configurations.concatenate(self._held).save(path)
             self._held, self._written = [], self._written + 1
 
     def read(self) -> Configurations:

@@ -9,8 +9,9 @@ from ase import Atoms
 
 from aiida_mlal.ml.configurations import Configurations
 from aiida_mlal.ml.engines.base import EngineName
-from aiida_mlal.ml.simulation.base import Ending, Simulation, follow
+from aiida_mlal.ml.simulation.base import Ending, Simulation
 from aiida_mlal.ml.simulation.cell import MovingCell
+from aiida_mlal.ml.simulation.follow import follow
 from aiida_mlal.ml.simulation.guard import Guard
 from aiida_mlal.ml.simulation.optimizers import OptimizerMemory, OptimizerName, optimizer_of
 from aiida_mlal.ml.simulation.recorder import Recorder

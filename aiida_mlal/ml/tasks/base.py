@@ -1,7 +1,6 @@
 """What every task is: options that validate themselves, and work that ends in files."""
 
 import json
-import os
 import sys
 import time
 from abc import ABC, abstractmethod
@@ -10,6 +9,8 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
+
+from aiida_mlal.ml.wholefile import write_whole
 
 VERSION = 1
 """Version of the format of ``task.json``."""
@@ -106,9 +107,7 @@ def check_seed(seed: int) -> None:
 
 def write_json(path: str | Path, values: Mapping[str, Any]) -> None:
     """Write JSON so that a reader never sees half a file."""
-    partial = Path(f"{path}.partial")
-    partial.write_text(json.dumps(plain(values), indent=2, allow_nan=False) + "\n")
-    os.replace(partial, path)
+    write_whole(path, (json.dumps(plain(values), indent=2, allow_nan=False) + "\n").encode())
 
 
 def plain(value: Any) -> Any:

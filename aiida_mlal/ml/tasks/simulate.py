@@ -10,6 +10,7 @@ from aiida_mlal.ml import load_potential, plugins
 from aiida_mlal.ml.formats.files import check_target, load, write
 from aiida_mlal.ml.options import as_dict, within
 from aiida_mlal.ml.tasks.base import Interrupted, Progress, Task
+from aiida_mlal.ml.wholefile import write_whole
 
 if TYPE_CHECKING:
     from aiida_mlal.ml.simulation.base import SimulationResult
@@ -118,14 +119,9 @@ class Simulate(Task):
         return {**found, "message": "; ".join(filter(None, said))}
 
     def _save(self, checkpoint: "Checkpoint") -> None:
-        partial = Path(f"{self.STATE}.partial")
-        partial.write_bytes(checkpoint.to_bytes())
-        partial.replace(self.STATE)
+        write_whole(self.STATE, checkpoint.to_bytes())
 
     def _keep(self, result: "SimulationResult", types: tuple[str, ...]) -> dict[str, Any]:
-        target = Path(self.output)
-        partial = target.with_name(f"partial-{target.name}")
-        lost = write(result.trajectory, str(partial), types)
-        partial.replace(target)  # the parts are there until it is whole
-        result.store.clear()
+        lost = write(result.trajectory, self.output, types)
+        result.store.clear()  # whose parts are there until all is written
         return {"message": "; ".join(lost), "runs": [as_dict(run) for run in result.runs]}

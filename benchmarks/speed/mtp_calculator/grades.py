@@ -19,7 +19,7 @@ from aiida_mlal.ml.calculator import MLCalculator
 from aiida_mlal.ml.configurations import Configurations
 from aiida_mlal.ml.models.factory import single
 from aiida_mlal.ml.models.mtp import MTP
-from aiida_mlal.ml.simulation.base import follow
+from aiida_mlal.ml.simulation.follow import follow
 from aiida_mlal.ml.simulation.guard import Guard
 from aiida_mlal.ml.simulation.recorder import Recorder, Store
 from aiida_mlal.ml.uncertainty.active_set import ActiveSet

@@ -12,7 +12,8 @@ from aiida_mlal.ml.models.ensemble import Ensemble
 from aiida_mlal.ml.models.factory import single
 from aiida_mlal.ml.plugins import PluginError
 from aiida_mlal.ml.simulation import recorder
-from aiida_mlal.ml.simulation.base import Simulation, follow
+from aiida_mlal.ml.simulation.base import Simulation
+from aiida_mlal.ml.simulation.follow import follow
 from aiida_mlal.ml.simulation.guard import Guard
 from aiida_mlal.ml.simulation.recorder import Frame, Recorder, Store
 from aiida_mlal.ml.simulation.relax import Relax

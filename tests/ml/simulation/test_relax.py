@@ -20,8 +20,9 @@ from aiida_mlal.ml.models.ensemble import Ensemble
 from aiida_mlal.ml.models.factory import single
 from aiida_mlal.ml.models.morse import morse_table
 from aiida_mlal.ml.plugins import PluginError
-from aiida_mlal.ml.simulation.base import Run, Simulation, follow
+from aiida_mlal.ml.simulation.base import Run, Simulation
 from aiida_mlal.ml.simulation.cell import MovingCell
+from aiida_mlal.ml.simulation.follow import follow
 from aiida_mlal.ml.simulation.guard import Guard
 from aiida_mlal.ml.simulation.relax import Relax
 
