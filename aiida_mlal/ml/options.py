@@ -77,7 +77,11 @@ def convert(hint: Any, value: Any, where: str) -> Any:
     if origin in (typing.Union, types.UnionType):
         if value is None and type(None) in arguments:
             return None
-        for choice in (a for a in arguments if a is not type(None)):
+        choices = [choice for choice in arguments if choice is not type(None)]
+        single = [choice for choice in choices if typing.get_origin(choice) not in (*_LISTS, tuple)]
+        if not isinstance(value, (list, tuple)):
+            choices = single or choices
+        for choice in choices:
             try:
                 return convert(choice, value, where)
             except ValueError as error:

@@ -29,6 +29,7 @@ class Options:
     pair: tuple[float, str] = (1.0, "b")
     layers: tuple[Inner, ...] = ()
     either: int | str = 0
+    ramp: float | tuple[float, float] = 0.0
     maybe: Inner | None = None
     choice: Literal["x", 2] | None = None
     more: Mapping[str, Any] = field(default_factory=dict)
@@ -46,6 +47,7 @@ FULL = {
     "pair": [2.0, "c"],
     "layers": [{"depth": 3}, {"depth": 4}],
     "either": "e",
+    "ramp": [1.0, 2.0],
     "maybe": {"depth": 5},
     "choice": 2,
     "more": {"a": {"b": [1]}},
@@ -64,6 +66,7 @@ def test_builds_what_the_values_say():
         pair=(2.0, "c"),
         layers=(Inner(3), Inner(4)),
         either="e",
+        ramp=(1.0, 2.0),
         maybe=Inner(5),
         choice=2,
         more={"a": {"b": [1]}},
@@ -110,6 +113,8 @@ def test_values_survive_json_and_come_back():
         ({"rate": 1, "flag": 1}, "^task.flag: expected bool, got 1"),
         ({"rate": 1, "word": 3}, "^task.word: expected str, got 3"),
         ({"rate": 1, "either": 1.5}, "^task.either: expected str, got 1.5"),
+        ({"rate": 1, "ramp": "300"}, "^task.ramp: expected float, got '300'"),
+        ({"rate": 1, "ramp": [1.0]}, r"^task.ramp: expected 2 values, got \[1.0\]"),
         ({"rate": 1, "either": True}, "^task.either: expected str, got True"),
         ({"rate": 1, "widths": [1, 2.5]}, r"^task.widths\[1\]: expected int, got 2.5"),
         ({"rate": 1, "widths": 3}, "^task.widths: expected a list, got 3"),

@@ -120,7 +120,7 @@ class Guard:
     select
         Uncertainty from which a frame is a candidate for a label; all are without it.
     break_
-        Uncertainty that ends a run; never without it.
+        Uncertainty that ends a run; never without it. Among options it is called ``break``.
     break_share
         Where it is given, the uncertainty (eV/Å) that ends a run is not below this share of the
         largest predicted force: J. Musielewicz et al., Mach. Learn.: Sci. Technol. 3, 03LT01
