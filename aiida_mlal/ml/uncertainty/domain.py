@@ -36,11 +36,12 @@ CROWDED, THINNED = 0.05, 0.1
 RANGES = ("low", "high", "thinnest", "densest", "swell")
 """Of its attributes, what depends on the training set."""
 
-FORCE = 0.05
+FORCE = 0.005
 """What a score of 1 adds to an uncertainty of forces, in eV/Å.
 
 In many crystals forces are zero by symmetry, and all members of a committee agree on it, however
-wrong their energies are.
+wrong their energies are. Small beside what members say of forces that are not zero, whose order
+errors follow better.
 """
 
 NEVER = 10.0
@@ -70,7 +71,7 @@ class Domain:
     element that has no label, and for one with a neighbour of an element that none of its own
     element had within the cutoff. An uncertainty in units of errors is multiplied by
     :math:`1 + x`, one in units of their squares by :math:`(1 + x)^2`; to one of forces alone
-    :math:`0.05 x` eV/Å are added.
+    :math:`0.005 x` eV/Å are added.
 
     Attributes
     ----------
