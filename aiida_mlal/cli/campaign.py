@@ -14,6 +14,7 @@ from aiida_mlal.cli.profile import MLAL, PW
 
 if TYPE_CHECKING:
     from aiida.engine import ProcessBuilder
+    from aiida.orm import ProcessNode
 
 QE = "quantumespresso"
 
@@ -127,7 +128,7 @@ def launch_campaign(build: "Callable[[], ProcessBuilder]", daemon: bool) -> None
 def start(builder: "ProcessBuilder", daemon: bool) -> None:
     """Run the campaign here, or submit it, and say how to follow it."""
     from aiida.common.exceptions import InvalidOperation
-    from aiida.engine import run_get_node, submit
+    from aiida.engine import submit
     from aiida.manage import get_manager
 
     if daemon:
@@ -143,13 +144,51 @@ def start(builder: "ProcessBuilder", daemon: bool) -> None:
         echo.echo_success(f"submitted campaign {node.pk}")
         echo.echo(f"  aiida-mlal status {node.pk}", nl=True)
         return
-    _, node = run_get_node(builder)
+    node = run_here(builder)
+    if node.is_killed:
+        echo.echo_critical(
+            f"campaign {node.pk} was stopped, and cannot go on; all that it labelled is in its "
+            "data sets, and another campaign may begin with the last one (--dataset PK, see "
+            "`verdi data mlal dataset list`)"
+        )
     from aiida_mlal.report.progress import describe, progress
 
     echo.echo(describe(progress(node)))
     echo.echo(f"\ncampaign {node.pk}; for its page: aiida-mlal report {node.pk} -o report")
     if not node.is_finished_ok:
         echo.echo_critical(f"it did not converge: {node.exit_message or node.exception}")
+
+
+def run_here(builder: "ProcessBuilder") -> "ProcessNode":
+    """Run a campaign in this process, until it ends, or an interrupt or SIGTERM stops it.
+
+    The function of AiiDA kills within the handler of the signal, in the midst of what is going on:
+    sessions of the database break, and the loop of events may never wake up.
+    """
+    import signal
+
+    from aiida.engine.utils import loop_scope
+    from aiida.manage import get_manager
+    from plumpy import KilledError
+
+    runner = get_manager().create_runner(communicator=None)
+    process = runner.instantiate_process(builder)
+    signals = (signal.SIGINT, signal.SIGTERM)
+
+    def stop() -> None:
+        process.kill(msg_text="stopped by a signal")
+
+    with loop_scope(runner.loop):
+        for one in signals:
+            runner.loop.add_signal_handler(one, stop)
+        try:
+            process.execute()
+        except KilledError:
+            pass
+        finally:
+            for one in signals:
+                runner.loop.remove_signal_handler(one)
+    return process.node
 
 
 def replace_stops(stops: list[dict[str, Any]], *wanted: dict[str, Any]) -> list[dict[str, Any]]:

@@ -41,9 +41,9 @@ def demo(folder: Path, protocol: str | None, seed: int) -> None:
     echo.echo_report(f"profile {PROFILE} in {folder}{' (new)' if created else ''}")
     code, _ = profile.get_code(profile.MLAL, profile.find_mlal(), "mlal.train")
 
-    from aiida.engine import run_get_node
     from aiida.plugins import WorkflowFactory
 
+    from aiida_mlal.cli.campaign import run_here
     from aiida_mlal.data.structures import to_structure
     from aiida_mlal.ml.configurations import Configurations
 
@@ -60,9 +60,10 @@ def demo(folder: Path, protocol: str | None, seed: int) -> None:
     builder["metadata"]["label"] = "C on Cu(100), EMT"
     echo.echo_report(f"relaxing {start.formulas[0]}; it takes some minutes")
     with told():
-        _, node = run_get_node(builder)
+        node = run_here(builder)
     if not node.is_terminated or node.exit_status is None:
-        echo.echo_critical(f"the campaign {node.pk} broke: verdi -p {PROFILE} process report")
+        what = "was stopped" if node.is_killed else f"broke: verdi -p {PROFILE} process report"
+        echo.echo_critical(f"the campaign {node.pk} {what}")
     write_report(node, folder / "report")
     seconds = time.perf_counter() - begin
     echo.echo(f"\nTo look at the graph (campaign {node.pk}, {seconds:.0f} s in all):\n")

@@ -1,10 +1,15 @@
 """Campaigns that are launched from the command line."""
 
 import json
+import os
+import signal
 import sys
+import threading
+import time
 
 import numpy as np
 import pytest
+from aiida.engine.runners import Runner
 from aiida.orm import QueryBuilder, WorkChainNode
 from ase.build import bulk
 from ase.constraints import FixAtoms
@@ -59,6 +64,35 @@ def test_launch_runs_a_campaign_to_its_end(run, mlal_code, slab, tmp_path):
     assert campaign.inputs.simulation["fmax"] == 99
     names = [stop["name"] for stop in campaign.inputs.stop.get_list()]
     assert names == ["oracle_force", "iterations", "labels"]
+
+
+@pytest.mark.parametrize("seconds", [2.0, 6.0])
+@pytest.mark.parametrize("sent", [signal.SIGTERM, signal.SIGINT])
+def test_a_campaign_that_is_stopped_ends_at_once(
+    run, mlal_code, slab, tmp_path, monkeypatch, sent, seconds
+):
+    path = tmp_path / "slab.traj"
+    write(path, slab)
+    stopper = threading.Timer(seconds, os.kill, (os.getpid(), sent))
+    make = Runner.instantiate_process
+
+    def begin(*arguments, **inputs):
+        process = make(*arguments, **inputs)
+        if stopper.ident is None:
+            stopper.start()
+        return process
+
+    monkeypatch.setattr(Runner, "instantiate_process", begin)
+    begun = time.monotonic()
+    result = run("launch", "offline", path, "--code", mlal_code.full_label, "--seed", 77)
+    assert time.monotonic() - begun < seconds + 60
+    assert result.exit_code == 1
+    assert "was stopped, and cannot go on" in result.output
+    assert "Traceback" not in result.output
+    campaign = max(QueryBuilder().append(WorkChainNode).all(flat=True), key=lambda n: n.pk)
+    while campaign.caller is not None:
+        campaign = campaign.caller
+    assert campaign.is_killed
 
 
 def test_launch_md_runs_at_the_conditions_that_are_given(run, mlal_code, launched, tmp_path):
