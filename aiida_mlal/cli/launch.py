@@ -15,6 +15,12 @@ if TYPE_CHECKING:
     from aiida.engine import ProcessBuilder
 
 
+CODES = (
+    "qe for Quantum ESPRESSO, or the name of an ASE calculator, or its name and options as JSON, "
+    '{"name": "lj", "options": {"epsilon": 0.1}}.'
+)
+
+
 @root.group()
 def launch() -> None:
     """Launch a campaign."""
@@ -46,11 +52,7 @@ def launch() -> None:
     "--dataset",
     help="Labels to begin with, of the method that labels the others: a file, or a PK or UUID.",
 )
-@campaign_options(
-    "emt",
-    "What labels: qe for Quantum ESPRESSO, or the name of an ASE calculator, or its name and "
-    'options as JSON, {"name": "lj", "options": {"epsilon": 0.1}}.',
-)
+@campaign_options("emt", f"What labels: {CODES}")
 @label_keys
 @decorators.with_dbenv()
 def offline(
@@ -80,7 +82,7 @@ def offline(
             wishes.protocol,
             _with_force(wishes, recipe, fmax),
             wishes.calculator,
-            fixed=(still if fixed is None else parse_indices(fixed)) or None,
+            fixed=_fixed(fixed, still),
             recipe=recipe,
         )
         if dataset is not None:
@@ -104,11 +106,7 @@ def offline(
 @click.option(
     "--fmax", type=float, help="Labelled force to be reached at ends and saddle point, in eV/Å."
 )
-@campaign_options(
-    "emt",
-    "What labels: qe for Quantum ESPRESSO, or the name of an ASE calculator, or its name and "
-    'options as JSON, {"name": "lj", "options": {"epsilon": 0.1}}.',
-)
+@campaign_options("emt", f"What labels: {CODES}")
 @decorators.with_dbenv()
 def neb(
     wishes: Wishes,
@@ -187,7 +185,7 @@ def md(
             wishes.protocol,
             _with_options(wishes, "md", options),
             wishes.calculator,
-            fixed=(still if fixed is None else parse_indices(fixed)) or None,
+            fixed=_fixed(fixed, still),
             recipe="md",
         )
         return found
@@ -204,11 +202,7 @@ def md(
     type=float,
     help="Uncertainty at which a simulation stops for a label, in eV/Å. [default: of the protocol]",
 )
-@campaign_options(
-    "emt",
-    "What labels: qe for Quantum ESPRESSO, or the name of an ASE calculator, or its name and "
-    'options as JSON, {"name": "lj", "options": {"epsilon": 0.1}}.',
-)
+@campaign_options("emt", f"What labels: {CODES}")
 @decorators.with_dbenv()
 def online(
     wishes: Wishes,
@@ -243,7 +237,7 @@ def online(
             wishes.protocol,
             overrides,
             wishes.calculator,
-            fixed=(still if fixed is None else parse_indices(fixed)) or None,
+            fixed=_fixed(fixed, still),
         )
         return found
 
@@ -256,9 +250,7 @@ def online(
 @click.option("--size", type=click.IntRange(1), help="End with so many structures to learn from.")
 @campaign_options(
     "given",
-    "What labels: given for the labels that the candidates have; qe for Quantum ESPRESSO; or the "
-    'name of an ASE calculator, or its name and options as JSON, {"name": "lj", "options": '
-    '{"epsilon": 0.1}}.',
+    f"What labels: given for the labels that the candidates have; {CODES}",
 )
 @label_keys
 @decorators.with_dbenv()
@@ -292,6 +284,18 @@ def pool(
     launch_campaign(build, daemon)
 
 
+def _fixed(said: str | None, still: list[int]) -> list[int] | None:
+    """Return which atoms are fixed: those that were said, else those of the file."""
+    return (still if said is None else parse_indices(said)) or None
+
+
+def _in_budget(wishes: Wishes, stops: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return stops with the budget of labels, if there is one."""
+    if wishes.max_labels is None:
+        return stops
+    return replace_stops(stops, {"name": "labels", "n": wishes.max_labels})
+
+
 def _with_force(wishes: Wishes, recipe: str, fmax: float | None) -> dict[str, Any]:
     """Return overrides with the stops and the simulation for another force or budget."""
     from aiida_mlal import protocols
@@ -305,9 +309,7 @@ def _with_force(wishes: Wishes, recipe: str, fmax: float | None) -> dict[str, An
         found = protocols.merge(found, {"simulation": {**inputs["simulation"], "fmax": fmax}})
         if any(stop["name"] == "oracle_force" for stop in stops):
             stops = replace_stops(stops, {"name": "oracle_force", "fmax": fmax})
-    if wishes.max_labels is not None:
-        stops = replace_stops(stops, {"name": "labels", "n": wishes.max_labels})
-    return {**found, "stop": stops}
+    return {**found, "stop": _in_budget(wishes, stops)}
 
 
 def _of_path(
@@ -333,8 +335,7 @@ def _of_path(
             else stop
             for stop in stops
         ]
-    if wishes.max_labels is not None:
-        stops = replace_stops(stops, {"name": "labels", "n": wishes.max_labels})
+    stops = _in_budget(wishes, stops)
     return {**given, "simulation": simulation, "start": start, "stop": stops}
 
 
@@ -360,8 +361,7 @@ def _with_options(wishes: Wishes, recipe: str, options: dict[str, Any]) -> dict[
         found = {**found, "simulation": {**inputs["simulation"], **given}}
     if wishes.max_labels is None:
         return found
-    stops = replace_stops(inputs["stop"], {"name": "labels", "n": wishes.max_labels})
-    return {**found, "stop": stops}
+    return {**found, "stop": _in_budget(wishes, inputs["stop"])}
 
 
 def _with_size(wishes: Wishes, size: int | None) -> dict[str, Any]:

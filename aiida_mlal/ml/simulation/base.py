@@ -311,6 +311,14 @@ class Simulation(Plan, ABC):
         return SimulationResult(store, tuple(runs), single)
 
 
+def check_pace(every: int, threads: int) -> None:
+    """Raise ``ValueError`` unless a frame is kept every so many steps, by one thread or more."""
+    if every < 1:
+        raise ValueError(f"expected every as 1 step or more, got {every}")
+    if threads < 1:
+        raise ValueError(f"expected one thread or more, got {threads}")
+
+
 def check_results(
     groups: Sequence[Configurations],
     trajectory: Configurations,

@@ -14,7 +14,7 @@ from aiida_mlal.ml.engines.base import EngineName
 from aiida_mlal.ml.frames import TEMPERATURE, TIME, VELOCITIES, Column
 from aiida_mlal.ml.options import as_dict, build, suggest
 from aiida_mlal.ml.simulation.averages import Averages
-from aiida_mlal.ml.simulation.base import COMPLETED, CONVERGED, Ending, Simulation
+from aiida_mlal.ml.simulation.base import COMPLETED, CONVERGED, Ending, Simulation, check_pace
 from aiida_mlal.ml.simulation.bias import Bias
 from aiida_mlal.ml.simulation.cell import MovingCell, volume_of
 from aiida_mlal.ml.simulation.follow import follow
@@ -128,10 +128,7 @@ class MolecularDynamics(Simulation):
             raise ValueError(f"expected steps of 0 or more, got {self.steps}")
         if self.seed < 0:
             raise ValueError(f"expected a seed of 0 or more, got {self.seed}")
-        if self.every < 1:
-            raise ValueError(f"expected every as 1 step or more, got {self.every}")
-        if self.threads < 1:
-            raise ValueError(f"expected one thread or more, got {self.threads}")
+        check_pace(self.every, self.threads)
         if not self.bias >= 0:
             raise ValueError(f"expected a bias of 0 or more, got {self.bias}")
         if self.bias and self.cell != "fixed":

@@ -14,7 +14,7 @@ from aiida_mlal.ml.engines.base import EngineName
 from aiida_mlal.ml.frames import KEPT
 from aiida_mlal.ml.options import within
 from aiida_mlal.ml.simulation import path
-from aiida_mlal.ml.simulation.base import CONVERGED, Ending, Image, Simulation
+from aiida_mlal.ml.simulation.base import CONVERGED, Ending, Image, Simulation, check_pace
 from aiida_mlal.ml.simulation.follow import follow
 from aiida_mlal.ml.simulation.guard import Guard
 from aiida_mlal.ml.simulation.optimizers import OptimizerMemory, OptimizerName, optimizer_of
@@ -127,9 +127,7 @@ class Neb(Simulation):
             )
         if self.max_steps < 0:
             raise ValueError(f"expected max_steps of 0 or more, got {self.max_steps}")
-        for name in ("every", "threads"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"expected {name} of 1 or more, got {getattr(self, name)}")
+        check_pace(self.every, self.threads)
 
     def groups(self, structures: Configurations) -> list[Configurations]:
         """Return the structures of each path, in their order."""

@@ -9,7 +9,7 @@ from ase import Atoms
 
 from aiida_mlal.ml.configurations import Configurations
 from aiida_mlal.ml.engines.base import EngineName
-from aiida_mlal.ml.simulation.base import Ending, Simulation
+from aiida_mlal.ml.simulation.base import Ending, Simulation, check_pace
 from aiida_mlal.ml.simulation.cell import MovingCell
 from aiida_mlal.ml.simulation.follow import follow
 from aiida_mlal.ml.simulation.guard import Guard
@@ -77,10 +77,7 @@ class Relax(Simulation):
                 raise ValueError(f"expected {name} above 0, got {getattr(self, name)}")
         if self.max_steps < 0:
             raise ValueError(f"expected max_steps of 0 or more, got {self.max_steps}")
-        if self.every < 1:
-            raise ValueError(f"expected every as 1 step or more, got {self.every}")
-        if self.threads < 1:
-            raise ValueError(f"expected one thread or more, got {self.threads}")
+        check_pace(self.every, self.threads)
         MovingCell(self.cell, self.pressure_GPa)
 
     @property
