@@ -222,22 +222,65 @@ def online(
     def build() -> "ProcessBuilder":
         from aiida.plugins import WorkflowFactory
 
-        from aiida_mlal import protocols
-
         node, still = read_structure(structure)
-        overrides = _with_force(wishes, "online", fmax)
-        if limit is not None:
-            simulation = protocols.inputs("online", wishes.protocol, overrides)["simulation"]
-            guard = {**simulation.get("guard", {}), "break": limit}
-            overrides = {**overrides, "simulation": {**simulation, "guard": guard}}
         workflow: Any = WorkflowFactory("mlal.online")
         found: ProcessBuilder = workflow.get_builder_from_protocol(
             wishes.codes,
             node,
             wishes.protocol,
-            overrides,
+            _with_limit(wishes, "online", _with_force(wishes, "online", fmax), limit),
             wishes.calculator,
             fixed=_fixed(fixed, still),
+        )
+        return found
+
+    launch_campaign(build, daemon)
+
+
+@launch.command()
+@click.argument("structure")
+@click.option(
+    "--towards", help="A structure in the direction in which to go uphill, named like STRUCTURE."
+)
+@click.option("--fixed", help="Atoms that do not move, as for offline.")
+@click.option("--fmax", type=float, help="Labelled force to be reached, in eV/Å.")
+@click.option("--limit", type=float, help="As for online.")
+@campaign_options("emt", f"What labels: {CODES}")
+@decorators.with_dbenv()
+def saddle(
+    wishes: Wishes,
+    structure: str,
+    towards: str | None,
+    fixed: str | None,
+    fmax: float | None,
+    limit: float | None,
+    daemon: bool,
+) -> None:
+    """Find a saddle point from a STRUCTURE that is not far from it.
+
+    The search follows the softest mode uphill, stops for a label where the potential is not sure,
+    and goes on from there. STRUCTURE is a file that ASE can read, or the PK or UUID of a structure
+    or data set.
+    """
+
+    def build() -> "ProcessBuilder":
+        from aiida.plugins import WorkflowFactory
+
+        overrides = _with_force(wishes, "saddle", fmax, 0.4)  # which labels have to confirm
+        if towards is None:
+            node, still = read_structure(structure)
+        else:
+            node, still = read_path([structure, towards]), []
+            overrides = _with(wishes, "saddle", overrides, {"mode": "towards"})
+        workflow: Any = WorkflowFactory("mlal.online")
+        found: ProcessBuilder = workflow.get_builder_from_protocol(
+            wishes.codes,
+            node,
+            wishes.protocol,
+            _with_limit(wishes, "saddle", overrides, limit),
+            wishes.calculator,
+            fixed=_fixed(fixed, still),
+            recipe="saddle",
         )
         return found
 
@@ -296,8 +339,16 @@ def _in_budget(wishes: Wishes, stops: list[dict[str, Any]]) -> list[dict[str, An
     return replace_stops(stops, {"name": "labels", "n": wishes.max_labels})
 
 
-def _with_force(wishes: Wishes, recipe: str, fmax: float | None) -> dict[str, Any]:
-    """Return overrides with the stops and the simulation for another force or budget."""
+def _with_force(
+    wishes: Wishes, recipe: str, fmax: float | None, share: float = 1.0
+) -> dict[str, Any]:
+    """Return overrides with the stops and the simulation for another force or budget.
+
+    Parameters
+    ----------
+    share
+        The predicted force to be reached, as a share of the labelled one.
+    """
     from aiida_mlal import protocols
 
     found = wishes.inputs()
@@ -306,7 +357,8 @@ def _with_force(wishes: Wishes, recipe: str, fmax: float | None) -> dict[str, An
     inputs = protocols.inputs(recipe, wishes.protocol, found)
     stops = inputs["stop"]
     if fmax is not None:
-        found = protocols.merge(found, {"simulation": {**inputs["simulation"], "fmax": fmax}})
+        simulation = {**inputs["simulation"], "fmax": share * fmax}
+        found = protocols.merge(found, {"simulation": simulation})
         if any(stop["name"] == "oracle_force" for stop in stops):
             stops = replace_stops(stops, {"name": "oracle_force", "fmax": fmax})
     return {**found, "stop": _in_budget(wishes, stops)}
@@ -348,6 +400,29 @@ def _ramp(text: str) -> float | list[float]:
     if len(values) not in (1, 2):
         raise ValueError(f"--temperature: expected a number or two, such as 300,900, got {text!r}")
     return values[0] if len(values) == 1 else values
+
+
+def _with(
+    wishes: Wishes, recipe: str, overrides: dict[str, Any], options: dict[str, Any]
+) -> dict[str, Any]:
+    """Return overrides with these options of the simulation."""
+    from aiida_mlal import protocols
+
+    simulation = protocols.inputs(recipe, wishes.protocol, overrides)["simulation"]
+    return {**overrides, "simulation": {**simulation, **options}}
+
+
+def _with_limit(
+    wishes: Wishes, recipe: str, overrides: dict[str, Any], limit: float | None
+) -> dict[str, Any]:
+    """Return overrides with another uncertainty at which simulations stop."""
+    from aiida_mlal import protocols
+
+    if limit is None:
+        return overrides
+    simulation = protocols.inputs(recipe, wishes.protocol, overrides)["simulation"]
+    guard = {**simulation.get("guard", {}), "break": limit}
+    return _with(wishes, recipe, overrides, {"guard": guard})
 
 
 def _with_options(wishes: Wishes, recipe: str, options: dict[str, Any]) -> dict[str, Any]:

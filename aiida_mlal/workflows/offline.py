@@ -200,7 +200,8 @@ class OfflineWorkChain(CampaignWorkChain):
             label what it extrapolates to until it does not any more; those
             of ``md`` do so in molecular dynamics. Those of ``neb`` relax
             two ends and find the path between them, with Gaussian processes, and label the ends and
-            the saddle point.
+            the saddle point. Of `mlal.online`, those of ``online`` relax, and those of ``saddle``
+            look for a saddle point, both with Gaussian processes.
         kwargs
             Passed on to the builder of the labelling WorkChain, such as ``electronic_type``.
         """

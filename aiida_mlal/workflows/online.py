@@ -28,7 +28,10 @@ class OnlineWorkChain(OfflineWorkChain):
     stops are content with it.
     """
 
-    RECIPES: ClassVar[dict[str, str]] = {"online": "online learning"}
+    RECIPES: ClassVar[dict[str, str]] = {
+        "online": "online learning",
+        "saddle": "saddle point by Gaussian processes",
+    }
 
     @classmethod
     def define(cls, spec: Any) -> None:

@@ -95,6 +95,49 @@ def test_a_campaign_that_is_stopped_ends_at_once(
     assert campaign.is_killed
 
 
+def test_launch_online_stops_at_the_limit_that_is_given(run, mlal_code, launched, slab, tmp_path):
+    path = tmp_path / "slab.traj"
+    write(path, slab)
+    options = ("--limit", 0.7, "--fmax", 0.2, "--max-labels", 8, "--protocol", "fast")
+    result = run("launch", "online", path, "--code", mlal_code.full_label, *options)
+    assert result.exit_code == 0, result.output
+    (builder,) = launched
+    assert builder.process_class.__name__ == "OnlineWorkChain"
+    simulation = builder.simulation.get_dict()
+    assert (simulation["name"], simulation["fmax"]) == ("relax", 0.2)
+    assert (simulation["guard"]["break"], simulation["guard"]["break_share"]) == (0.7, 0.5)
+    stops = builder.stop.get_list()
+    assert [stop.get("fmax") for stop in stops if stop["name"] == "oracle_force"] == [0.2]
+    assert {"name": "labels", "n": 8} in stops
+    assert builder.fixed.get_list() == [0]
+
+
+def test_launch_saddle_goes_from_a_structure_or_towards_another_one(
+    run, mlal_code, launched, slab, tmp_path
+):
+    path, other = tmp_path / "slab.traj", tmp_path / "other.traj"
+    write(path, slab)
+    slab.positions[-1, 0] += 0.5
+    write(other, slab)
+    code = ("--code", mlal_code.full_label)
+    for more in ((), ("--towards", other, "--fmax", 0.1, "--limit", 0.2)):
+        result = run("launch", "saddle", path, *code, *more)
+        assert result.exit_code == 0, result.output
+    one, two = (builder.simulation.get_dict() for builder in launched)
+    assert (one["name"], one["fmax"], one.get("mode"), one["guard"]["break"]) == (
+        "saddle", 0.02, None, 0.5,
+    )  # fmt: skip
+    assert (two["fmax"], two["mode"], two["guard"]["break"]) == (
+        pytest.approx(0.04),
+        "towards",
+        0.2,
+    )
+    assert len(launched[1].structures) == 2
+    result = run("launch", "saddle", path, *code, "--towards", path)
+    assert result.exit_code
+    assert "the same structure" in result.output
+
+
 def test_launch_md_runs_at_the_conditions_that_are_given(run, mlal_code, launched, tmp_path):
     path = tmp_path / "Al.extxyz"
     write(path, bulk("Al", cubic=True))

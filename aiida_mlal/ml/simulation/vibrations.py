@@ -55,23 +55,26 @@ def modes(atoms: Atoms, fixed: Bool[np.ndarray, "atoms 3"], step: float = STEP) 
         Which components do not move.
     """
     free = np.flatnonzero(~fixed.ravel())
-    hessian = _hessian(atoms, free, step)
-    unhindered = _unhindered(atoms, fixed)[free]
-    basis = _basis(unhindered)
-    eigenvalues, vectors = np.linalg.eigh(basis.T @ hessian @ basis)
+    second = hessian(atoms, fixed, step)
+    freely = unhindered(atoms, fixed)[free]
+    space = basis(freely)
+    eigenvalues, vectors = np.linalg.eigh(space.T @ second @ space)
     softest = np.zeros(3 * len(atoms))
     if len(eigenvalues):
-        softest[free] = basis @ vectors[:, 0]
+        softest[free] = space @ vectors[:, 0]
     roots = np.sqrt(np.repeat(atoms.get_masses(), 3)[free])
-    basis = _basis(unhindered * roots[:, None])
-    squares = np.linalg.eigvalsh(basis.T @ (hessian / np.outer(roots, roots)) @ basis)
+    space = basis(freely * roots[:, None])
+    squares = np.linalg.eigvalsh(space.T @ (second / np.outer(roots, roots)) @ space)
     frequencies = np.sqrt(np.abs(squares) * _e / 1e-20 / _amu) / (2 * np.pi)  # in Hz
     wavenumbers = np.sign(squares) * frequencies / (100 * _c)
     return Modes(eigenvalues, wavenumbers, softest.reshape(-1, 3))
 
 
-def _hessian(atoms: Atoms, free: np.ndarray, step: float) -> Float[np.ndarray, "free free"]:
+def hessian(
+    atoms: Atoms, fixed: Bool[np.ndarray, "atoms 3"], step: float = STEP
+) -> Float[np.ndarray, "free free"]:
     """Return second derivatives by the free components, with atoms back where they were."""
+    free = np.flatnonzero(~fixed.ravel())
     before = atoms.positions.copy()
     rows = np.empty((len(free), len(free)))
     try:
@@ -87,7 +90,7 @@ def _hessian(atoms: Atoms, free: np.ndarray, step: float) -> Float[np.ndarray, "
     return (rows + rows.T) / 2
 
 
-def _unhindered(atoms: Atoms, fixed: Bool[np.ndarray, "atoms 3"]) -> np.ndarray:
+def unhindered(atoms: Atoms, fixed: Bool[np.ndarray, "atoms 3"]) -> np.ndarray:
     """Return motions (columns) that cost no energy: of all atoms together, where none is fixed."""
     n = len(atoms)
     if fixed.any():
@@ -99,7 +102,7 @@ def _unhindered(atoms: Atoms, fixed: Bool[np.ndarray, "atoms 3"]) -> np.ndarray:
     return np.array(motions).T
 
 
-def _basis(motions: np.ndarray) -> np.ndarray:
+def basis(motions: np.ndarray) -> np.ndarray:
     """Return unit vectors (columns) that span all that is orthogonal to some motions."""
     if not motions.shape[1]:
         return np.eye(len(motions))
