@@ -521,6 +521,7 @@ def fit_morse(elements: tuple[str, ...], calculator: dict[str, Any], box: float 
 
     What is printed is the option "parameters" of the model "morse".
     """
+    from aiida_mlal.ml.errors import in_words
     from aiida_mlal.ml.labelling.calculators import CalculatorOptions
     from aiida_mlal.ml.models.fit_morse import fit_morse as fit
     from aiida_mlal.ml.options import build
@@ -530,7 +531,7 @@ def fit_morse(elements: tuple[str, ...], calculator: dict[str, Any], box: float 
         try:
             found = {element: fit(element, code, box=box) for element in elements}
         except Exception as error:  # a calculator fails in any way it likes
-            raise click.ClickException(str(error) or repr(error)) from error
+            raise click.ClickException(str(error) or in_words(error)) from error
     _print(found)
 
 

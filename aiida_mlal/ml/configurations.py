@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 from ase import Atoms
 from ase.calculators.singlepoint import SinglePointCalculator
-from ase.constraints import FixAtoms, FixCartesian, FixedLine, FixedPlane, FixScaled
 from ase.data import atomic_masses, atomic_numbers, chemical_symbols
 from ase.stress import full_3x3_to_voigt_6_stress
 from jaxtyping import Bool, Float, Int
 
+from aiida_mlal.ml import constraints
 from aiida_mlal.ml.frames import (
     PREDICTED_ENERGY,
     PREDICTED_FORCES,
@@ -182,7 +182,7 @@ class Configurations:
         for i, (atoms, found) in enumerate(zip(frames, results, strict=True)):
             with within(f"structure {i}"):
                 labels.append(_labels(found, energy, len(atoms)))
-        kept = [_fixed_components(atoms) for atoms in frames]
+        kept = [constraints.of_ase(atoms) for atoms in frames]
         numbers = _join([a.numbers for a in frames], (0,), int)
         _check_counts(np.array([len(a) for a in frames], int), numbers)
         made = cls(
@@ -553,7 +553,7 @@ class Configurations:
             positions=self.positions[a:b],
             cell=self.cells[i],
             pbc=self.pbc[i],
-            constraint=_constraints(self.fixed[a:b]),
+            constraint=constraints.to_ase(self.fixed[a:b]),
             info={
                 key: value[i].item() if value.ndim == 1 else value[i].copy()
                 for key, value in self.info.items()
@@ -778,47 +778,6 @@ def _is_plain(value: Any) -> bool:
         return isinstance(value, (np.ndarray, list)) and np.asarray(value).dtype.kind in "biuf"
     except ValueError:  # rows of different lengths
         return False
-
-
-def _fixed_components(atoms: Atoms) -> tuple[np.ndarray, str]:
-    """Return the components that constraints fix, and the names of constraints of other kinds."""
-    fixed, others = np.zeros((len(atoms), 3), bool), []
-    for constraint in atoms.constraints:
-        along = _fixed_axes(constraint, atoms)
-        if along is None:
-            others.append(type(constraint).__name__)
-        else:
-            fixed[constraint.index] |= along
-    return fixed, ", ".join(dict.fromkeys(others))
-
-
-def _fixed_axes(constraint: Any, atoms: Atoms) -> np.ndarray | None:
-    """Return along which axes a constraint keeps atoms from moving, None if it does otherwise."""
-    if isinstance(constraint, FixAtoms):
-        return np.ones(3, bool)
-    if isinstance(constraint, FixCartesian):
-        return np.asarray(constraint.mask, bool)
-    if isinstance(constraint, FixedPlane):
-        free = np.linalg.svd(np.asarray(constraint.dir, float)[None])[2][1:]
-    elif isinstance(constraint, FixedLine):
-        free = np.asarray(constraint.dir, float)[None]
-    elif isinstance(constraint, FixScaled):
-        free = atoms.cell.complete().array[~np.asarray(constraint.mask, bool)]
-    else:
-        return None
-    used = (np.abs(free) > 1e-8 * np.linalg.norm(free, axis=1, keepdims=True)).any(axis=0)
-    return ~used if np.sum(used) == len(free) else None
-
-
-def _constraints(fixed: np.ndarray) -> list[FixAtoms | FixCartesian]:
-    constraints: list[FixAtoms | FixCartesian] = []
-    for mask in np.unique(fixed, axis=0):
-        index = np.flatnonzero((fixed == mask).all(axis=1))
-        if mask.all():
-            constraints.append(FixAtoms(index))
-        elif mask.any():
-            constraints.append(FixCartesian(index, mask))
-    return constraints
 
 
 def _present(

@@ -69,9 +69,10 @@ class Column:
             if self.dtype is not float and found.dtype.kind == "f":  # where nobody knew: NaN
                 found = np.where(np.isnan(found), self.unknown, found)
             found = found.astype(self.dtype)
-        except ValueError as error:
+        except (ValueError, OverflowError) as error:
             raise ValueError(
-                f"{self.name!r} must be of type {self.dtype.__name__}: {error}"
+                f"{self.name!r} must be of type {self.dtype.__name__}, got "
+                f"{str(np.asarray(values).ravel()[:3].tolist())[:80]}"
             ) from error
         if length is not None and found.ndim == 0:
             found = np.broadcast_to(found, (length, *self.shape))

@@ -13,6 +13,7 @@ from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any, Literal
 
+from aiida_mlal.ml.errors import in_words
 from aiida_mlal.ml.options import build, suggest
 
 Group = Literal[
@@ -103,7 +104,7 @@ def make(group: Group, values: Mapping[str, Any], where: str = "") -> Any:
     except ValueError:
         raise
     except Exception as error:  # of a class that anybody may have written
-        raise ValueError(f"{prefix}{what} cannot be built: {_in_words(error)}") from error
+        raise ValueError(f"{prefix}{what} cannot be built: {in_words(error)}") from error
 
 
 class PluginError(Exception):
@@ -129,7 +130,7 @@ def named(group: Group, plugin: object, *passing: type[Exception]) -> Iterator[N
         if "OutOfMemory" in type(error).__name__:  # those of torch
             raise
         name = name_of(group, type(plugin))
-        raise PluginError(f"{_singular(group)} {name!r} failed: {_in_words(error)}") from error
+        raise PluginError(f"{_singular(group)} {name!r} failed: {in_words(error)}") from error
 
 
 def load(point: EntryPoint, what: str) -> Any:
@@ -137,7 +138,7 @@ def load(point: EntryPoint, what: str) -> Any:
     try:
         return point.load()
     except Exception as error:  # of a module that anybody may have written
-        raise ValueError(f"{what} cannot be loaded: {_in_words(error)}") from error
+        raise ValueError(f"{what} cannot be loaded: {in_words(error)}") from error
 
 
 def place(point: EntryPoint) -> str:
@@ -201,10 +202,6 @@ def _of_class(hint: Any) -> bool:
 
 def _singular(group: Group) -> str:
     return group[:-3] + "y" if group.endswith("ies") else group.removesuffix("s")
-
-
-def _in_words(error: Exception) -> str:
-    return f"{type(error).__name__}: {error}"
 
 
 def _article(group: Group) -> str:

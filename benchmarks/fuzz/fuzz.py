@@ -29,6 +29,8 @@ from ase.calculators.emt import EMT
 from ase.calculators.singlepoint import SinglePointCalculator
 from ase.constraints import FixAtoms
 
+from aiida_mlal.ml.configurations import Configurations
+
 SECONDS, MEGABYTES = 2.0, 500
 INTERNALS = re.compile(
     r"invalid literal|could not convert string|object is not|NoneType|Traceback|KeyError|"
@@ -68,7 +70,6 @@ def structures() -> list[Atoms]:
 
 def _written(*names: str) -> Callable[[Path], list[Path]]:
     def write(folder: Path) -> list[Path]:
-        from aiida_mlal.ml.configurations import Configurations
         from aiida_mlal.ml.formats import files
 
         for name in names:
@@ -99,22 +100,108 @@ def _texts(name: str, *texts: str) -> Callable[[Path], list[Path]]:
 
 def _potentials(name: str) -> Callable[[Path], list[Path]]:
     def write(folder: Path) -> list[Path]:
-        from aiida_mlal.ml.configurations import Configurations
         from aiida_mlal.ml.formats import potentials
         from aiida_mlal.ml.models.factory import single
         from aiida_mlal.ml.uncertainty.active_set import ActiveSet
+        from aiida_mlal.ml.uncertainty.rows import SelectionWeights
 
         architecture = {"architecture": "mtp", "level": 4, "radial_basis_size": 4}
         if name.startswith("net"):
             architecture = {"architecture": "bpnn", "hidden": [4, 4]}
         potential = single(architecture, ["Cu", "Au"], 0)
-        if name.endswith("almtp"):
+        found = [folder / name]
+        if name.endswith("almtp"):  # the second has rows of all kinds
             train = Configurations.from_ase(structures())
-            ActiveSet.of(potential, train, "configuration").store(potential)
-        potentials.save(potential, folder / name)
-        return [folder / name]
+            found.append(folder / f"all_{name}")
+            all_rows = SelectionWeights(1.0, 0.1, 0.1, 0.1)
+            for path, weights in zip(found, (SelectionWeights(), all_rows), strict=True):
+                ActiveSet.of(potential, train, weights).store(potential)
+                potentials.save(potential, path)
+        else:
+            potentials.save(potential, found[0])
+        return found
 
     return write
+
+
+def _templates(*names: str) -> Callable[[Path], list[Path]]:
+    """Write potentials without coefficients."""
+
+    def write(folder: Path) -> list[Path]:
+        from aiida_mlal.ml.formats import mtp
+        from aiida_mlal.ml.models.factory import single
+
+        architecture = {"architecture": "mtp", "level": 4, "radial_basis_size": 4}
+        text = mtp.to_bytes(single(architecture, ["Cu", "Au"], 0)).decode()
+        text = re.sub(r"\s*radial_coeffs\n(\s*(\d+-\d+|\{.*\})\n)*", "\n", text)
+        text = re.sub(r"(species|moment)_coeffs = .*\n", "", text)
+        for name in names:
+            (folder / name).write_text(text)
+        return [folder / name for name in names]
+
+    return write
+
+
+def _dynamics(name: str) -> Callable[[Path], list[Path]]:
+    """Write a trajectory of two short runs, or the state between two steps."""
+
+    def write(folder: Path) -> list[Path]:
+        from aiida_mlal.ml.models.factory import single
+        from aiida_mlal.ml.simulation.md import MolecularDynamics
+
+        potential = single({"architecture": "morse"}, ["Cu", "Au"], 0)
+        options = {"steps": 9, "timestep": 1.0, "temperature": 300.0, "every": 1}
+        found = MolecularDynamics(**options).run(potential, _starts())
+        single_run = MolecularDynamics(**options).run(potential, _starts()[:1])
+        assert single_run.checkpoint is not None
+        path = folder / name
+        if name.startswith("state"):
+            path.write_bytes(single_run.checkpoint.to_bytes())
+        elif name.endswith("xyz"):
+            from aiida_mlal.ml.formats import files
+
+            files.write(found.trajectory, path)
+        else:
+            found.trajectory.save(path)
+        return [path]
+
+    return write
+
+
+def _starts() -> Configurations:
+    return Configurations.from_ase(structures()[:2]).bare
+
+
+DUMP = """ITEM: TIMESTEP
+{step}
+ITEM: NUMBER OF ATOMS
+3
+ITEM: BOX BOUNDS {bounds}
+ITEM: ATOMS {columns}
+{atoms}
+"""
+"""A frame of a dump of LAMMPS."""
+
+ORTHOGONAL = "pp pp pp\n0.0 4.0\n0.0 4.0\n0.0 4.5"
+TRICLINIC = "xy xz yz pp pp ff\n0.0 5.0 1.0\n0.0 4.0 0.0\n0.0 4.5 0.0"
+
+
+def _dumps(folder: Path) -> list[Path]:
+    frames = {
+        "a.dump": ("id type x y z fx fy fz", ORTHOGONAL, "{i} {t} {x} 1.0 2.0 0.1 -0.2 {x}"),
+        "b.dump": ("id element xs ys zs vx vy vz", TRICLINIC, "{i} Cu 0.{i} 0.1 0.2 {x} 0.0 1e-3"),
+        "c.dump": ("id type element xu yu zu q", ORTHOGONAL, "{i} {t} Au {x} 0.5 -1.0 0.3"),
+    }
+    paths = []
+    for name, (columns, bounds, row) in frames.items():
+        rows = [row.format(i=i, t=1 + i % 2, x=0.5 + i) for i in (1, 2, 3)]
+        text = "".join(
+            DUMP.format(step=step, bounds=bounds, columns=columns, atoms="\n".join(rows))
+            for step in (0, 10)
+        )
+        (folder / name).write_text(text)
+        paths.append(folder / name)
+    return paths
 
 
 def _read(path: Path) -> object:
@@ -128,6 +215,35 @@ def _load(path: Path) -> object:
     from aiida_mlal.ml import load_potential
 
     return load_potential(path)
+
+
+def _options(path: Path) -> object:
+    from aiida_mlal.ml.formats import mtp
+    from aiida_mlal.ml.models.factory import ModelOptions
+
+    return ModelOptions.parse(mtp.model_options(path))
+
+
+def _analyse(path: Path) -> object:
+    from aiida_mlal.ml.analysis.summary import analyse
+    from aiida_mlal.ml.formats.files import load
+
+    return analyse(load(path).configurations, 4.0, 20)
+
+
+def _go_on(path: Path) -> object:
+    """Go on from a state for a few steps, as ``mlal simulate --begun`` does."""
+    from aiida_mlal.ml.models.factory import single
+    from aiida_mlal.ml.simulation.md import MolecularDynamics
+    from aiida_mlal.ml.simulation.state import Checkpoint
+
+    begun = Checkpoint.load(path)
+    structures = _starts()[:1]
+    begun.check(structures)
+    potential = single({"architecture": "morse"}, ["Cu", "Au"], 0)
+    return MolecularDynamics(steps=12, timestep=1.0, temperature=300.0).run(
+        potential, structures, checkpoint=begun
+    )
 
 
 def _sealed(read: Callable[[Path], object]) -> Callable[[Path], object]:
@@ -186,6 +302,12 @@ READERS: dict[str, Reader] = {
     "pw.x": Reader(lambda folder: _copied(folder, "pw_unconverged.out"), _read),
     "mtp": Reader(_potentials("a.mtp"), _load),
     "almtp": Reader(_potentials("a.almtp"), _load),
+    "LAMMPS dump": Reader(_dumps, _read),
+    "template": Reader(_templates("t.mtp", "t.almtp"), _options),
+    "state": Reader(_dynamics("state.safetensors"), _go_on),
+    "state, sealed again": Reader(_dynamics("state.safetensors"), _sealed(_go_on)),
+    "analyse": Reader(_dynamics("md.extxyz"), _analyse),
+    "analyse, sealed again": Reader(_dynamics("md.safetensors"), _sealed(_analyse)),
     "checkpoint": Reader(_potentials("net.safetensors"), _load),
     "checkpoint, sealed again": Reader(_potentials("net.safetensors"), _sealed(_load)),
     "task": Reader(_texts("task.json", *(json.dumps(t, indent=1) for t in TASKS)), _task),

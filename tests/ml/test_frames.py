@@ -83,8 +83,8 @@ def test_the_status_is_that_of_the_column(structures):
 @pytest.mark.parametrize(
     ("column", "values", "message"),
     [
-        (RUN, ["one", "two"], "'run' must be of type int"),
-        (UNCERTAINTY, ["?", "?"], "'uncertainty' must be of type float"),
+        (RUN, ["one", "two"], r"'run' must be of type int, got \['one', 'two'\]"),
+        (UNCERTAINTY, ["?", "?"], r"'uncertainty' must be of type float, got \['\?', '\?'\]"),
         (PREDICTED_STRESS, np.zeros((2, 6)), r"'predicted_stress' must have .*\(3, 3\).*\(2, 6\)"),
         (RUN, [1, 2, 3], r"info\['run'\] must have length 2, got 3"),
     ],

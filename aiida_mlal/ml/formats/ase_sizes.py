@@ -41,7 +41,22 @@ def _check_ulm(path: Path) -> None:
         raise ValueError(f"it is cut off or damaged: it is to have {n} structures")
 
 
+def _check_dump(path: Path) -> None:
+    """Compare the number of atoms of each frame of a dump of LAMMPS with the lines of its atoms."""
+    frame, wanted = -1, b""
+    for item in read_bytes(path).split(b"ITEM:")[1:]:
+        title, *lines = item.strip().splitlines() or [b""]
+        if title.startswith(b"NUMBER OF ATOMS"):
+            frame, wanted = frame + 1, b"".join(lines[:1]).strip()
+        elif title.startswith(b"ATOMS") and wanted.isdigit() and int(wanted[:18]) != len(lines):
+            raise ValueError(
+                f"frame {frame} is to have {wanted.decode()} atoms, but has {len(lines)} lines of "
+                "atoms"
+            )
+
+
 _CHECKS: dict[str, Callable[[Path], None]] = {
     "vasp": _check_poscar,
     "traj": _check_ulm,
+    "lammps-dump-text": _check_dump,
 }

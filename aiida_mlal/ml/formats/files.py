@@ -13,6 +13,7 @@ from ase.data import chemical_symbols
 from ase.io.formats import UnknownFileTypeError, extension2format, filetype, get_ioformat
 from ase.units import fs
 
+from aiida_mlal.ml import constraints
 from aiida_mlal.ml.configurations import (
     FILE_STATUS,
     NOT_KEPT,
@@ -173,7 +174,11 @@ def _write_with_ase(configurations: Configurations, path: Path, name: str) -> li
         )
     partial = path.with_name(f"partial-{path.name}")
     try:
-        ase.io.write(partial, configurations.to_ase(), format=name)
+        frames = configurations.to_ase()
+        if name in _SCALED:
+            for atoms, one in zip(frames, configurations):
+                atoms.set_constraint(constraints.scaled(atoms, one.fixed))
+        ase.io.write(partial, frames, format=name)
         partial.replace(path)
     except OSError:
         raise
@@ -188,6 +193,10 @@ def _write_with_ase(configurations: Configurations, path: Path, name: str) -> li
         return _missing_in(load(path).configurations, configurations)
     except ValueError:  # such as formats whose content does not say what they are
         return []
+
+
+_SCALED = {"vasp"}
+"""Formats that fix atoms along lattice vectors, rather than along x, y and z."""
 
 
 def _missing_in(found: Configurations, expected: Configurations) -> list[str]:

@@ -19,6 +19,7 @@ from ase.calculators.calculator import (
 from ase.calculators.calculator import names as ase_names
 from jaxtyping import Float
 
+from aiida_mlal.ml.errors import in_words
 from aiida_mlal.ml.labelling.fingerprint import Method
 from aiida_mlal.ml.options import suggest
 
@@ -98,7 +99,7 @@ class CalculatorOptions:
             calculator = make(**self.options)
         except Exception as error:
             raise ValueError(
-                f"calculator '{self.name}' cannot be built: {type(error).__name__}: {error}"
+                f"calculator '{self.name}' cannot be built: {in_words(error)}"
             ) from error
         if not hasattr(calculator, "get_potential_energy"):
             raise ValueError(

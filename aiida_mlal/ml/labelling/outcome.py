@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from aiida_mlal.ml.configurations import OK, UNLABELLED, Configurations
+from aiida_mlal.ml.errors import in_words
 from aiida_mlal.ml.frames import FINGERPRINT, REASON, STATUS
 from aiida_mlal.ml.labelling.checks import FAILED, UNCONVERGED, Limits, check_label
 from aiida_mlal.ml.labelling.fingerprint import Method
@@ -86,11 +87,7 @@ def unlabelled(structure: Configurations, reason: str, status: str = FAILED) -> 
 
 def unlabelled_by(structure: Configurations, error: Exception) -> Configurations:
     """Return a structure without a label because of an error, in which its reason is."""
-    try:
-        text = str(error)
-    except Exception:
-        text = "its message cannot be shown"
-    reason = printable(f"{type(error).__name__}: {text}")
+    reason = printable(in_words(error))
     return unlabelled(structure, reason, UNCONVERGED if _is_convergence(error) else FAILED)
 
 

@@ -204,6 +204,16 @@ class Plan:
 class Simulation(Plan, ABC):
     """Moves atoms with a potential. A subclass is a frozen dataclass, its fields the options."""
 
+    IDENTITY: ClassVar[tuple[str, ...]] = ()
+    """Options that decide what a state means: runs go on only with those that they began with."""
+
+    @property
+    def identity(self) -> Mapping[str, Any]:
+        """Name and options, as JSON values, that a run has until its end."""
+        values = as_dict(self)
+        name = plugins.name_of("simulations", type(self))
+        return {"name": name, **{option: values[option] for option in self.IDENTITY}}
+
     def of(self, start: Configurations) -> "Simulation":
         """Return the options of the run that begins from there: these, unless runs differ."""
         return self
@@ -267,7 +277,7 @@ class Simulation(Plan, ABC):
         from aiida_mlal.ml.models.checkpoint import mark_of
 
         begun = checkpoint or Checkpoint(system_of(structures))
-        begun.check(structures)
+        begun.check(structures, self.identity)
         if not len(structures):
             return SimulationResult(store, ())
         self.check(structures)
@@ -279,7 +289,7 @@ class Simulation(Plan, ABC):
         for index, start in list(enumerate(groups))[begun.run :]:
             mine = self.of(start)
             over = tuple(as_dict(run) for run in runs)
-            here = partial(Checkpoint, begun.system, over, potential=mark)
+            here = partial(Checkpoint, begun.system, over, potential=mark, simulation=self.identity)
             going_on = index == begun.run and begun.state is not None
             record = Recorder(
                 start,
@@ -307,8 +317,8 @@ class Simulation(Plan, ABC):
                 setattr(interruption, "computed", computed)  # noqa: B010
                 raise interruption
             end = record.state
-        single = Checkpoint(begun.system, (), end, mark) if len(groups) == 1 else None
-        return SimulationResult(store, tuple(runs), single)
+        alone = Checkpoint(begun.system, (), end, mark, self.identity)
+        return SimulationResult(store, tuple(runs), alone if len(groups) == 1 else None)
 
 
 def check_pace(every: int, threads: int) -> None:

@@ -9,6 +9,7 @@ import numpy as np
 from ase import Atoms
 from ase.stress import voigt_6_to_full_3x3_stress
 
+from aiida_mlal.ml.errors import in_words
 from aiida_mlal.ml.frames import Column
 from aiida_mlal.ml.simulation.base import CONVERGED, MAX_STEPS, Ending
 from aiida_mlal.ml.simulation.cell import travelled, volume_of
@@ -70,8 +71,13 @@ def follow(
 
     watch = _Watch(images, seen, guard, record, columns or dict, state)
     if leg.is_going_on and record.state is not None:
-        _resume(images, record.state, memory, record.renewed)
-        watch.origin = watch.origin.after(record.state, seen, record.renewed)
+        try:
+            _resume(images, record.state, memory, record.renewed)
+            watch.origin = watch.origin.after(record.state, seen, record.renewed)
+        except (AttributeError, LookupError, TypeError) as error:
+            raise ValueError(
+                f"the state is damaged, or that of another simulation ({in_words(error)})"
+            ) from error
     watched = True
     for step in count(leg.step):
         was_watched, watched = watched, step % guard.every == 0 or record.keeps(step)
@@ -88,7 +94,7 @@ def follow(
             if all(np.isfinite(one.positions).all() for one in seen.values()):
                 for image, one in seen.items():
                     record(_failed_frame(step, one, image, watch.columns()))
-            return Ending(UNPHYSICAL, f"{type(error).__name__}: {error}", engines)
+            return Ending(UNPHYSICAL, in_words(error), engines)
         if converged is None:
             verdict = None if was_watched else watch.look(step - 1)
             return Ending(*(verdict or (MAX_STEPS, "")), engines)

@@ -107,6 +107,10 @@ class MolecularDynamics(Simulation):
     guard: Guard = field(default_factory=Guard)
 
     relaxes: ClassVar[bool] = False
+    IDENTITY: ClassVar[tuple[str, ...]] = (
+        "timestep", "thermostat", "thermostat_time", "cell", "cell_time", "bias", "velocities",
+        "scenarios",
+    )  # fmt: skip
     VARIED: ClassVar[tuple[str, ...]] = (
         "steps", "timestep", "temperature", "thermostat", "thermostat_time", "cell_time",
         "pressure_GPa", "bias", "seed",

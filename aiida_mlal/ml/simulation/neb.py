@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 from ase import Atoms
@@ -82,6 +82,8 @@ class Neb(Simulation):
     guard
         What ends a run early. Its ``trust`` is for ends.
     """
+
+    IDENTITY: ClassVar[tuple[str, ...]] = ("images", "given", "ends", "climb", "optimizer")
 
     images: int = 5
     given: int = 2

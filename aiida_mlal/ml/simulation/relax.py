@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 import numpy as np
 from ase import Atoms
@@ -57,6 +57,8 @@ class Relax(Simulation):
     guard
         What ends a run early.
     """
+
+    IDENTITY: ClassVar[tuple[str, ...]] = ("optimizer", "cell", "pressure_GPa")
 
     optimizer: OptimizerName = "bfgs"
     fmax: float = 0.05

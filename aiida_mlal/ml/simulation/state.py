@@ -46,6 +46,19 @@ class SimulationState:
     momenta: Float[np.ndarray, "images atoms 3"] | None = None
     memory: Mapping[str, Any] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        """Refuse what is no state, such as that of a damaged file."""
+        shape, cells = np.shape(self.positions), np.shape(self.cells)
+        momenta = shape if self.momenta is None else np.shape(self.momenta)
+        fits = len(shape) == 3 and shape[2] == 3 and momenta == shape and cells == (shape[0], 3, 3)
+        if not fits:
+            raise ValueError(
+                f"expected positions and momenta of shape (images, atoms, 3) and cells of shape "
+                f"(images, 3, 3), got {shape}, {momenta}, {cells}"
+            )
+        if not (isinstance(self.step, int) and self.step >= 0 and isinstance(self.memory, Mapping)):
+            raise ValueError(f"expected a step of 0 or more and what is remembered, got {self}")
+
 
 @dataclass(frozen=True, eq=False)
 class Checkpoint:
@@ -61,12 +74,16 @@ class Checkpoint:
         Of the next run; None if it has not begun.
     potential
         Tells which potential has run them, see ``checkpoint.mark_of``; empty where nobody knows.
+    simulation
+        Name and those options that a state means something with, see ``Simulation.identity``; empty
+        where nobody knows.
     """
 
     system: str
     runs: tuple[Mapping[str, Any], ...] = ()
     state: SimulationState | None = None
     potential: str = ""
+    simulation: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def run(self) -> int:
@@ -78,14 +95,26 @@ class Checkpoint:
         """The step that it goes on from."""
         return 0 if self.state is None else self.state.step
 
-    def check(self, structures: Configurations) -> None:
-        """Raise ``ValueError`` for structures that these simulations did not begin from."""
+    def check(self, structures: Configurations, simulation: Mapping[str, Any]) -> None:
+        """Raise ``ValueError`` where these are not the simulations of some structures.
+
+        Parameters
+        ----------
+        structures
+            Those that simulations are to begin from.
+        simulation
+            Their ``identity``.
+        """
         found = system_of(structures)
         if found != self.system:
             raise ValueError(
                 "the state is that of simulations from other structures: expected those with the "
                 f"checksum {self.system}, got {found}"
             )
+        other = {k: v for k, v in self.simulation.items() if simulation.get(k) != v}
+        if other and self.state is not None:
+            wanted = {key: simulation.get(key) for key in other}
+            raise ValueError(f"the state is that of a simulation with {other}, expected {wanted}")
 
     def to_bytes(self) -> bytes:
         """Return the content as safetensors: the same content always gives the same bytes."""
@@ -95,6 +124,7 @@ class Checkpoint:
             "version": VERSION,
             "system": self.system,
             "potential": self.potential,
+            "simulation": dict(self.simulation),
             "runs": _to_json(list(self.runs), "runs", arrays),
             "state": _to_json(state, "state", arrays),
         }
@@ -111,6 +141,7 @@ class Checkpoint:
                 tuple(_from_json(header["runs"], arrays)),
                 None if state is None else SimulationState(**state),
                 header["potential"],
+                dict(header["simulation"]),
             )
         except (KeyError, TypeError) as error:
             raise ValueError(f"the state of the simulations lacks {error}") from error

@@ -16,6 +16,7 @@ from types import FrameType
 from typing import Any
 
 from aiida_mlal.ml import plugins
+from aiida_mlal.ml.errors import in_words
 from aiida_mlal.ml.options import as_dict, build
 from aiida_mlal.ml.tasks.base import (
     DIVERGED,
@@ -110,7 +111,7 @@ def execute(values: Any) -> dict[str, Any]:
     except Exception as error:
         traceback.print_exc()
         status = OUT_OF_MEMORY if _is_out_of_memory(error) else INTERNAL_ERROR
-        message, found = f"{type(error).__name__}: {error}", _computed(error)
+        message, found = in_words(error), _computed(error)
     seconds = round(time.perf_counter() - start, 3)
     message = message or found.get("message", "")
     return {**found, "status": status, "message": message, "seconds": seconds}

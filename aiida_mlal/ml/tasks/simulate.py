@@ -87,7 +87,7 @@ class Simulate(Task):
         if self.begun is not None:
             begun = Checkpoint.load(self.begun)
             with within(self.begun):
-                begun.check(structures)
+                begun.check(structures, simulation.identity)
         store = Store(Path(self.FRAMES))
         try:
             result = simulation.run(

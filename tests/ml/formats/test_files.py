@@ -243,6 +243,12 @@ class TestDumpsOfLAMMPS:
         assert files.load(dump, default=["Ni", "Al"]).configurations.numbers.tolist() == [8, 12]
         assert not files.only_numbers(dump)
 
+    @pytest.mark.parametrize("atoms", ["3", "1", "2147483648"])
+    def test_a_frame_has_the_atoms_that_it_announces(self, dump, atoms):
+        dump.write_text(dump.read_text().replace("ATOMS\n2\n", f"ATOMS\n{atoms}\n"))
+        with pytest.raises(ValueError, match=f"frame 0 is to have {atoms} atoms, but has 2 lines"):
+            files.load(dump, ["Ni", "Al"])
+
 
 class TestWhatAFormatHasNoPlaceFor:
     @pytest.fixture
@@ -267,6 +273,13 @@ class TestWhatAFormatHasNoPlaceFor:
     def test_is_said(self, labelled, tmp_path, name, lost):
         said = files.write(labelled, tmp_path / name)
         assert [one.split(": ", 1)[1].startswith(lost) for one in said] == [True] * bool(lost)
+
+    def test_directions_are_fixed_along_lattice_vectors(self, labelled, tmp_path):
+        """Atom 0 cannot move along x, which is the first lattice vector."""
+        files.write(labelled, tmp_path / "POSCAR")
+        assert "F T T" in " ".join((tmp_path / "POSCAR").read_text().split())
+        assert (files.read(tmp_path / "POSCAR").fixed == labelled.fixed).all()
+        assert labelled.fixed.any()
 
     def test_a_file_of_one_structure_refuses_more(self, labelled, tmp_path):
         two = Configurations.concatenate([labelled, labelled])

@@ -1,3 +1,4 @@
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -8,6 +9,7 @@ from aiida_mlal.ml.configurations import Configurations
 from aiida_mlal.ml.models.factory import ModelOptions
 from aiida_mlal.ml.simulation.continuation import join
 from aiida_mlal.ml.simulation.guard import Guard
+from aiida_mlal.ml.simulation.md import MolecularDynamics
 from aiida_mlal.ml.simulation.relax import Relax
 from aiida_mlal.ml.simulation.state import Checkpoint
 from aiida_mlal.ml.tasks.base import Interrupted
@@ -142,6 +144,29 @@ def interrupted_at_once(potential, structures):
     computed = caught.value.computed
     assert len(computed.trajectory) == len(computed.runs) == 0
     return computed.checkpoint
+
+
+@pytest.mark.parametrize(
+    ("other", "words"),
+    [
+        (Relax(optimizer="fire"), "with {'optimizer': 'bfgs'}, expected {'optimizer': 'fire'}"),
+        (Relax(cell="volume"), "with {'cell': 'fixed'}, expected {'cell': 'volume'}"),
+        (MolecularDynamics(), "with {'name': 'relax', 'optimizer': 'bfgs'"),
+    ],
+)
+def test_a_state_of_another_simulation_is_refused(potential, structures, other, words):
+    """Which would go on from memories that mean something else."""
+    left = interrupted(potential, structures, (1, 2))
+    begun = Checkpoint.from_bytes(left.checkpoint.to_bytes())
+    with pytest.raises(ValueError, match=re.escape(f"the state is that of a simulation {words}")):
+        other.run(potential, structures, checkpoint=begun)
+
+
+def test_a_state_without_its_memory_is_refused(potential, structures):
+    left = interrupted(potential, structures, (1, 2))
+    state = replace(left.checkpoint.state, memory={"motion": {}, "stage": 0, "since": 0})
+    with pytest.raises(ValueError, match="the state is damaged, or that of another simulation"):
+        RELAX.run(potential, structures, checkpoint=replace(left.checkpoint, state=state))
 
 
 def test_a_state_of_other_structures_is_refused(potential, structures):
