@@ -76,7 +76,7 @@ def follow(
             watch.origin = watch.origin.after(record.state, seen, record.renewed)
         except (AttributeError, LookupError, TypeError) as error:
             raise ValueError(
-                f"the state is damaged, or that of another simulation ({in_words(error)})"
+                "the state is damaged, or that of another simulation: its memory does not fit"
             ) from error
     watched = True
     for step in count(leg.step):
