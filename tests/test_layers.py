@@ -15,7 +15,7 @@ ROOT = Path(aiida_mlal.__file__).parent
 ML = ROOT / "ml"
 TORCH_FREE = {
     "", "configurations", "frames", "neighbours", "options", "plugins", "metrics", "stops", "cli",
-    "tensorfile", "wholefile",
+    "journal", "stopping", "tensorfile", "text", "wholefile",
     "tasks", "selection", "labelling", "simulation", "training", "uncertainty", "models", "formats",
     "formats.files", "formats.cfg", "formats.describe", "training.options",
     "formats.ase_errors", "formats.ase_sizes", "formats.content", "formats.convergence",
@@ -35,7 +35,7 @@ TORCH_FREE = {
     "features.gradient", "features.last_layer", "uncertainty.calibration",
     "uncertainty.criterion", "uncertainty.information",
     "labelling.calculators", "labelling.checks", "labelling.espresso", "labelling.fingerprint",
-    "labelling.label", "labelling.outcome", "labelling.outliers",
+    "labelling.label", "labelling.ledger", "labelling.outcome", "labelling.outliers",
     "tasks.base", "tasks.runner", "tasks.train", "tasks.simulate", "tasks.select", "tasks.label",
     "tasks.evaluate",
 }  # fmt: skip

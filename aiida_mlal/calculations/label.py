@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from aiida.engine.processes.calcjobs.calcjob import CalcJobProcessSpec
-from aiida.orm import Dict, to_aiida_type
+from aiida.orm import Dict, Float, to_aiida_type
 
 from aiida_mlal.calculations.base import TaskCalculation, plain
 from aiida_mlal.data.content import ContentData
@@ -14,7 +14,8 @@ from aiida_mlal.data.dataset import DatasetData
 class LabelCalculation(TaskCalculation):
     """Computes energies, forces and stresses of structures.
 
-    A structure whose label failed stays in its place, and its status says so.
+    A structure whose label failed stays in its place, and its status says so. Labels are kept in
+    whatever way the job ends: those that it did not come to are ``unlabelled`` then.
     """
 
     NAME: ClassVar[str] = "label"
@@ -39,6 +40,13 @@ class LabelCalculation(TaskCalculation):
             required=False,
             help="What a label must satisfy to be learned from.",
         )
+        spec.input(
+            "timeout",
+            valid_type=Float,
+            serializer=to_aiida_type,
+            required=False,
+            help="Time in s that the label of one structure may take; by default any.",
+        )
         spec.output(
             "dataset",
             valid_type=DatasetData,
@@ -49,8 +57,8 @@ class LabelCalculation(TaskCalculation):
 
     @classmethod
     def task_options(cls, inputs: Mapping[str, Any]) -> dict[str, Any]:
-        """Return calculator, limits and the name of the file."""
-        return {**plain(inputs, "calculator", "limits"), "dataset": cls.DATASET}
+        """Return calculator, limits, timeout and the name of the file."""
+        return {**plain(inputs, "calculator", "limits", "timeout"), "dataset": cls.DATASET}
 
     @classmethod
     def task_files(cls, inputs: Mapping[str, Any]) -> dict[str, ContentData]:

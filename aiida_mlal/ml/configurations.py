@@ -288,6 +288,13 @@ class Configurations:
             group[column.name] = column.array(values, column.length(self))
         return replace(self, info=info, arrays=arrays)
 
+    def without(self, *columns: Column) -> "Configurations":
+        """Return the same structures without these columns."""
+        gone = {(column.name, column.per_atom) for column in columns}
+        info = {key: value for key, value in self.info.items() if (key, False) not in gone}
+        arrays = {key: value for key, value in self.arrays.items() if (key, True) not in gone}
+        return replace(self, info=info, arrays=arrays)
+
     def with_predictions(self, predicted: "Configurations") -> "Configurations":
         """Return the same structures with the labels of ``predicted`` under other names.
 
@@ -377,6 +384,11 @@ class Configurations:
     def learnable(self) -> "Configurations":
         """Only the structures whose label is good to learn from."""
         return self[self.status == OK]
+
+    @property
+    def tried(self) -> "Configurations":
+        """Only the structures for which a label was paid, whether or not it is good."""
+        return self[self.status != UNLABELLED]
 
     def check_geometry(self) -> None:
         """Refuse positions and cells that are not finite.

@@ -114,6 +114,7 @@ PREDICTED_STRESS = Column(
 STATUS = Column("status", str, "unlabelled", "What became of the label.")
 REASON = Column("reason", str, "", "Why a structure was chosen, or has no label.")
 FINGERPRINT = Column("fingerprint", str, "", "Of the method that made the label.")
+ATTEMPTS = Column("attempts", int, 0, "How many processes ended while they computed its label.")
 INDEX = Column("index", int, -1, "Which structure of the pool, or of the file, this one was.")
 ITERATION = Column("iteration", int, 0, "Of the campaign, in which it was labelled.")
 GRADE = Column("grade", float, np.nan, "Extrapolation grade.")
@@ -122,8 +123,8 @@ OUTSIDE = Column("outside", bool, False, "Whether no active set could give a fin
 
 COLUMNS = (
     RUN, IMAGE, STEP, TIME, TEMPERATURE, VELOCITIES, CANDIDATE, KEPT, UNCERTAINTY, UNCERTAINTIES,
-    PREDICTED_ENERGY, PREDICTED_FORCES, PREDICTED_STRESS, STATUS, REASON, FINGERPRINT, INDEX,
-    ITERATION, GRADE, GRADES, OUTSIDE,
+    PREDICTED_ENERGY, PREDICTED_FORCES, PREDICTED_STRESS, STATUS, REASON, FINGERPRINT,
+    ATTEMPTS, INDEX, ITERATION, GRADE, GRADES, OUTSIDE,
 )  # fmt: skip
 """All that this package knows; files may have more."""
 

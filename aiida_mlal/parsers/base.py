@@ -76,13 +76,14 @@ class TaskParser(Parser):
             left = self.left()
             if left is not None:
                 self._attach(left)
-                return scheduler or self._exit("ERROR_INTERRUPTED", message="it was killed")
+                message = f"it was killed; its standard error ends: {self._stderr()}"
+                return scheduler or self._exit("ERROR_INTERRUPTED", message=message)
             return scheduler or self._exit("ERROR_NO_RESULT", stderr=self._stderr())
         except ValueError as error:
             return scheduler or self._exit("ERROR_INVALID_OUTPUT", file=RESULT, message=f"{error}")
 
-        problem = self._attach(result)
         status, message = result["status"], result.get("message", "")
+        problem = self._attach({**((status != OK and self.left()) or {}), **result})
         if status in SPECIFIC:
             return self._exit(EXIT_CODES[status], message=message)
         if status != OK:

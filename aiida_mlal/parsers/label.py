@@ -7,7 +7,14 @@ from aiida.orm import Data
 
 from aiida_mlal.data.dataset import DatasetData
 from aiida_mlal.ml.configurations import UNLABELLED, Configurations
+from aiida_mlal.ml.labelling.calculators import CalculatorOptions
+from aiida_mlal.ml.labelling.ledger import Ledger, about
+from aiida_mlal.ml.options import build
+from aiida_mlal.ml.tasks.base import INTERRUPTED
+from aiida_mlal.ml.tasks.label import Label
 from aiida_mlal.parsers.base import TaskParser
+
+(JOURNAL,) = Label.LEFT
 
 
 class LabelParser(TaskParser):
@@ -16,9 +23,25 @@ class LabelParser(TaskParser):
     RESULTS: ClassVar[str] = "description"
 
     def read(self, result: Mapping[str, Any], file: str) -> Iterator[tuple[str, Data]]:
-        """Yield the structures with labels."""
-        labelled = Configurations.from_bytes(self.bytes(file))
-        if labelled.keys != self.node.inputs.dataset.configurations.keys:
+        """Yield the structures with labels, of a job that was killed those until then."""
+        structures = self.node.inputs.dataset.configurations
+        names = self.retrieved.base.repository.list_object_names()
+        if JOURNAL in names:
+            labelled = Ledger.left_in(self.bytes(JOURNAL), structures).configurations
+        else:
+            labelled = Configurations.from_bytes(self.bytes(file))
+        if labelled.keys != structures.keys:
             raise ValueError("its structures are not those that were to be labelled")
         sources = [self.node.uuid if status != UNLABELLED else "" for status in labelled.status]
         yield "dataset", DatasetData(labelled, sources)
+
+    def left(self) -> Mapping[str, Any] | None:
+        """Return what made the labels, if there are any."""
+        names = self.retrieved.base.repository.list_object_names()
+        if JOURNAL in names:
+            made_by = about(self.bytes(JOURNAL))
+        elif Label.OUTPUT in names:  # it was killed between its labels and its result
+            made_by = build(CalculatorOptions, self.node.inputs.calculator.get_dict()).made_by
+        else:
+            return None
+        return {**made_by, "task": "label", "status": INTERRUPTED}

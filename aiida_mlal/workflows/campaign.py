@@ -175,7 +175,7 @@ class CampaignWorkChain(WorkChain):
             "ERROR_TOO_MANY_FAILED",
             message="{failed} of {total} labels are of no use: {reason}",
         )
-        spec.exit_code(421, "ERROR_LABELLING_FAILED", message="{process} gave no data set: {why}")
+        spec.exit_code(421, "ERROR_LABELLING_FAILED", message="{process} gave no labels: {why}")
         spec.exit_code(
             steps.MIXED_LABELS, "ERROR_MIXED_LABELS", message="Labels do not fit together: {why}"
         )
@@ -303,6 +303,8 @@ class CampaignWorkChain(WorkChain):
         if "dataset" not in child.outputs:
             return self._fail("ERROR_LABELLING_FAILED", child)
         labelled = child.outputs.dataset
+        if not len(labelled.configurations.tried):
+            return self._fail("ERROR_LABELLING_FAILED", child)
         self.ctx["labelled" if self.ctx.iteration else "initial"] = labelled
         known = {"dataset": self.ctx.dataset} if "dataset" in self.ctx else {}
         limits = self.inputs.get("label", {}).get("limits")

@@ -65,6 +65,13 @@ def take(selection: SelectionData, taken: ArrayData | None = None) -> ArrayData:
 
 
 @calcfunction
+def give_back(taken: ArrayData, labelled: DatasetData) -> ArrayData:
+    """Return the places of candidates that are taken, without those that were not tried."""
+    asked = labelled.configurations
+    return _array(np.setdiff1d(_gone(taken), INDEX.of(asked)[asked.status == UNLABELLED]))
+
+
+@calcfunction
 def draw(
     candidates: DatasetData, validation: Dict, seed: Int, taken: ArrayData | None = None
 ) -> dict[str, Data]:
@@ -124,7 +131,8 @@ def plan(
     ``initial`` is what the campaign labelled to begin with, ``dataset`` all that is known.
     """
     options = build(ValidationOptions, validation.get_dict(), "validation")
-    paid = (0 if initial is None else len(initial)) + (0 if options.redraw else options.n)
+    first = 0 if initial is None else len(initial.configurations.tried)
+    paid = first + (0 if options.redraw else options.n)
     known = 0 if dataset is None else len(dataset.configurations.learnable)
     return _next_query(query, stop, growth, stops.State.ahead(n_labels=paid, foreseen=known))
 
@@ -160,8 +168,9 @@ def judge(
     previous
         The row before.
     """
-    new = Configurations.empty() if labelled is None else labelled.configurations
-    before = sum(len(node) for node in (initial, validation) if node is not None)
+    new = Configurations.empty() if labelled is None else labelled.configurations.tried
+    paid = [node.configurations.tried for node in (initial, validation) if node is not None]
+    before = sum(map(len, paid))
     iteration = 1
     if previous is not None:
         before, iteration = previous["labels"], previous["iteration"] + 1

@@ -228,6 +228,18 @@ class PoolWorkChain(CampaignWorkChain):
         )
         return None
 
+    def take_labels(self) -> ExitCode | None:
+        """Extend the data set; what was not tried is a candidate again."""
+        code = super().take_labels()
+        outputs = self.ctx.child.outputs
+        if code is None and len(outputs.dataset.configurations.tried) < len(outputs.dataset):
+            self.ctx.taken = draws.give_back(  # type: ignore[call-arg]
+                self.ctx.taken,
+                outputs.dataset,
+                metadata={"call_link_label": f"give_back_{self.ctx.iteration:02d}"},
+            )
+        return code
+
     def plan(self) -> None:
         """Find out how many structures are asked for in the first iteration."""
         given = {k: self.ctx[k] for k in ("dataset", "initial") if k in self.ctx}

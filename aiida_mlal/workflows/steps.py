@@ -136,8 +136,8 @@ def check(
     previous
         The row before.
     """
-    new = Configurations.empty() if labelled is None else labelled.configurations
-    before = 0 if initial is None else len(initial)
+    new = Configurations.empty() if labelled is None else labelled.configurations.tried
+    before = 0 if initial is None else len(initial.configurations.tried)
     iteration = 1
     if previous is not None:
         before, iteration = previous["labels"], previous["iteration"] + 1

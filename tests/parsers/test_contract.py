@@ -185,6 +185,47 @@ def test_a_structure_that_was_not_reached_has_no_source(parse, written, configur
     assert [bool(source) for source in outputs["dataset"].sources] == [True, False]
 
 
+@pytest.fixture
+def journal(configurations, tmp_path):
+    """Return what is left of a job that was killed in the second of two structures."""
+    from aiida_mlal.ml.journal import Journal
+    from aiida_mlal.ml.labelling.ledger import Ledger
+
+    path, made_by = tmp_path / "a.journal", {"fingerprint": "f", "description": {"ase": "3"}}
+    ledger = Ledger(configurations[:2], Journal(path), made_by)
+    ledger.begin(0)
+    ledger.end(0, configurations[0])
+    ledger.begin(1)
+    return {"labelled.safetensors.journal": path.read_bytes()}
+
+
+def test_labels_of_a_job_that_was_killed_are_kept(parse, journal, configurations):
+    outputs, code = parse("mlal.label.ase", journal, stderr="Segmentation fault\n")
+    assert code.status == 420
+    assert "it was killed; its standard error ends: Segmentation fault" in code.message
+    found = outputs["dataset"].configurations
+    assert found.status.tolist() == ["ok", "unlabelled"]
+    assert found.energies[0] == configurations.energies[0]
+    assert found.info["attempts"].tolist() == [0, 1]
+    assert outputs["description"]["fingerprint"] == "f"
+
+
+def test_labels_are_kept_where_only_the_result_could_not_be_written(parse, written):
+    files = {k: v for k, v in written["mlal.label.ase"].items() if k != "result.json"}
+    outputs, code = parse("mlal.label.ase", files)
+    assert code.status == 420
+    assert outputs["dataset"].configurations.status.tolist() == ["ok", "ok"]
+    assert outputs["description"]["description"]["calculator"] == "emt"
+
+
+def test_an_error_at_the_end_costs_no_label(parse, journal):
+    files = {**journal, "result.json": result("label", "internal_error")}
+    outputs, code = parse("mlal.label.ase", files)
+    assert code.status == 311
+    assert outputs["dataset"].configurations.status.tolist() == ["ok", "unlabelled"]
+    assert outputs["description"]["fingerprint"] == "f"
+
+
 def test_labels_of_other_structures_are_refused(parse, written, configurations):
     files = written["mlal.label.ase"] | {"labelled.safetensors": configurations[1:3].to_bytes()}
     _, code = parse("mlal.label.ase", files)

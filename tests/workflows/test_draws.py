@@ -140,3 +140,22 @@ def test_candidates_are_read_once_by_all_steps(aiida_profile, configurations, mo
     draws.redraw(node, orm.Dict(VALIDATION), orm.Int(1))
     draws.draw(node, orm.Dict(VALIDATION), orm.Int(1))
     assert read.count(node.pk) == 1
+
+
+def test_what_was_not_tried_is_a_candidate_again(aiida_profile, configurations):
+    taken = orm.ArrayData(np.array([0, 2, 3]))
+    status = ["ok", "unlabelled", "failed"]
+    labelled = configurations[[0, 2, 3]].with_info(index=[0, 2, 3], status=status)
+    assert draws.give_back(taken, DatasetData(labelled)).get_array().tolist() == [0, 3]
+
+
+def test_what_was_not_tried_is_not_paid_by_a_pool_either(aiida_profile, configurations):
+    labelled = DatasetData(configurations[:3].with_info(status=["ok", "unlabelled", "failed"]))
+    found = draws.judge(
+        stop=orm.List([{"name": "labels", "n": 9}]),
+        query=orm.Dict({"name": "random", "n": 2}),
+        dataset=DatasetData(configurations),
+        labelled=labelled,
+        initial=labelled,
+    )
+    assert found["row"]["labels"] == 4

@@ -152,7 +152,7 @@ def test_wrong_options_are_found_before_submission(build_base):
 
 def left_of(relax, potential, structures, at=(1, 2)):
     """Return what is left of a simulation that is stopped at a run and step."""
-    from aiida_mlal.ml.tasks.base import Interrupted
+    from aiida_mlal.ml.stopping import Interrupted
 
     def stop(**values):
         if (values["run"], values["step"]) == at:

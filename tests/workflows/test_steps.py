@@ -156,6 +156,20 @@ def test_rows_count_iterations_and_labels(aiida_profile, labelled):
     ]
 
 
+def test_what_was_not_tried_is_not_paid(aiida_profile, labelled):
+    some = DatasetData(labelled[:3].with_info(status=["ok", "unlabelled", "failed"]))
+    found = steps.check(
+        stop=stop({"name": "labels", "n": 4}),
+        query=orm.Dict(QUERY),
+        dataset=some,
+        trajectory=trajectory(labelled),
+        results=orm.Dict({"runs": [{"converged": True}] * 2}),
+        labelled=some,
+    )
+    assert found["row"]["labels"] == 2
+    assert found["query"]["n"] == 2
+
+
 def test_the_best_end_has_the_smallest_labelled_force(aiida_profile, labelled):
     forces = np.where(labelled.owner[:, None] == 5, np.full(3, 0.01), 0.5)
     known = labelled.with_labels(labelled.energies, forces)

@@ -4,6 +4,7 @@ import inspect
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import cache
 from importlib import import_module, metadata
 from typing import Any
 
@@ -153,6 +154,11 @@ class CalculatorOptions:
             found["version"] = _version(self.factory)
         return found
 
+    @property
+    def made_by(self) -> dict[str, Any]:
+        """What goes with labels: their ``fingerprint``, and a ``description`` for a reader."""
+        return {"fingerprint": self.fingerprint, "description": self.describe()}
+
     def _factory(self) -> Callable[..., Any]:
         if self.factory is None:
             try:
@@ -243,7 +249,12 @@ _IDLE = ("command", "directory", "label", "logfile", "profile", "txt")
 
 def _version(factory: str) -> str | None:
     """Return the version of the package that a factory comes with, where it has one."""
-    top = factory.partition(":")[0].partition(".")[0]
+    return _version_of(factory.partition(":")[0].partition(".")[0])
+
+
+@cache
+def _version_of(top: str) -> str | None:
+    """Return the version of a top-level package; all that is installed is looked through."""
     for package in metadata.packages_distributions().get(top, []):
         return metadata.version(package)
     return None

@@ -1,6 +1,8 @@
 """Structures labelled by an ASE calculator."""
 
+import errno
 import os
+import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -8,11 +10,20 @@ import numpy as np
 from ase import Atoms
 from ase.calculators.calculator import BaseCalculator
 
-from aiida_mlal.ml.configurations import OK, UNLABELLED, Configurations
+from aiida_mlal.ml.configurations import OK, Configurations
 from aiida_mlal.ml.labelling.calculators import CalculatorOptions, compute
 from aiida_mlal.ml.labelling.checks import Limits, check_geometry, mismatch
+from aiida_mlal.ml.labelling.ledger import Ledger
 from aiida_mlal.ml.labelling.outcome import NotConverged, judged, unlabelled, unlabelled_by
 from aiida_mlal.ml.labelling.outliers import without_outliers
+from aiida_mlal.ml.labelling.time_limit import time_limit
+from aiida_mlal.ml.stopping import Interrupted, check_stop
+
+OF_THE_MACHINE = (errno.EMFILE, errno.ENFILE, errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
+"""Errors for which no structure is to blame: too many open files, a full disk."""
+
+OF_A_STRUCTURE = (Exception, SystemExit, GeneratorExit)
+"""What costs the label of the structure in which a calculator raises it, and no other label."""
 
 
 def label(
@@ -20,6 +31,8 @@ def label(
     calculator: CalculatorOptions,
     limits: Limits | None = None,
     progress: Callable[..., None] | None = None,
+    ledger: Ledger | None = None,
+    timeout: float | None = None,
 ) -> Configurations:
     """Return the same structures in the same order with labels, ``status`` and ``fingerprint``.
 
@@ -29,8 +42,8 @@ def label(
     are derivatives of, where the calculator knows it. Where a label is good, a ``reason`` that was
     there (why the structure was selected) stays.
 
-    An interrupt passes through with what was labelled until then, the other structures
-    unlabelled, as its attribute ``computed``.
+    What no structure is to blame for, such as an interrupt or a full disk, passes through with what
+    was labelled until then, the other structures unlabelled, as its attribute ``computed``.
 
     Parameters
     ----------
@@ -38,41 +51,50 @@ def label(
         What a label must satisfy; the defaults of ``Limits`` without it.
     progress
         Called after each structure with ``done``, ``n_structures`` and ``status``.
+    ledger
+        Keeps the label of each structure as soon as it is there, and knows those that are there.
+    timeout
+        Time in s after which the calculation of a structure has failed.
 
     Raises
     ------
     ValueError
         If the calculator cannot be built.
     """
-    limits = limits or Limits()
+    limits, ledger = limits or Limits(), ledger or Ledger(structures)
     mark = calculator.fingerprint
     code: BaseCalculator | None = calculator.build()
-    labelled: list[Configurations] = []
     try:
-        for structure in structures:
+        for i in ledger.left:
+            structure = structures[i]
             status, reason = check_geometry(structure, limits)
             if status != OK:
                 outcome = unlabelled(structure, reason, status)
             else:
+                ledger.begin(i)
                 try:
-                    code = calculator.build() if code is None else code
-                    found = _calculated(structure, code, limits)
-                except MemoryError:
-                    raise
-                except Exception as error:
+                    with time_limit(timeout):
+                        code = calculator.build() if code is None else code
+                        found = _calculated(structure, code, limits)
+                except OF_A_STRUCTURE as error:
+                    check_stop()  # which may be what the calculator made an error of
+                    if getattr(error, "errno", None) in OF_THE_MACHINE:
+                        raise
                     code = None  # it may be left in the middle of something
                     outcome = unlabelled_by(structure, error)
                 else:
                     outcome = judged(structure, found, mark, limits)
-            labelled.append(outcome)
+            ledger.end(i, outcome)
             if progress is not None:
                 status = str(outcome.status[0])
-                progress(done=len(labelled), n_structures=len(structures), status=status)
+                progress(done=ledger.n_done, n_structures=len(structures), status=status)
     except BaseException as error:
-        rest = [unlabelled(one, "", UNLABELLED) for one in structures[len(labelled) :]]
-        setattr(error, "computed", Configurations.concatenate([*labelled, *rest]))  # noqa: B010
+        if isinstance(error, Interrupted) and error.signal == signal.SIGINT:
+            ledger.release()
+        ledger.abandon()
+        setattr(error, "computed", ledger.configurations)  # noqa: B010
         raise
-    return without_outliers(Configurations.concatenate(labelled), limits)
+    return without_outliers(ledger.configurations, limits)
 
 
 def _calculated(structure: Configurations, code: BaseCalculator, limits: Limits) -> Configurations:

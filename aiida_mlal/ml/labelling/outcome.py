@@ -10,9 +10,7 @@ from aiida_mlal.ml.errors import in_words
 from aiida_mlal.ml.frames import FINGERPRINT, REASON, STATUS
 from aiida_mlal.ml.labelling.checks import FAILED, UNCONVERGED, Limits, check_label
 from aiida_mlal.ml.labelling.fingerprint import Method
-
-LONGEST = 500
-"""Length of a reason in characters."""
+from aiida_mlal.ml.text import printable
 
 
 class NotConverged(Exception):
@@ -85,17 +83,10 @@ def unlabelled(structure: Configurations, reason: str, status: str = FAILED) -> 
     return _with_outcome(nothing, status, reason, "")
 
 
-def unlabelled_by(structure: Configurations, error: Exception) -> Configurations:
+def unlabelled_by(structure: Configurations, error: BaseException) -> Configurations:
     """Return a structure without a label because of an error, in which its reason is."""
-    reason = printable(in_words(error))
-    return unlabelled(structure, reason, UNCONVERGED if _is_convergence(error) else FAILED)
-
-
-def printable(text: str) -> str:
-    """Return a text as one line of a bounded length that any file and database can hold."""
-    line = " ".join(text[: 4 * LONGEST].split())
-    shown = "".join(c if c.isprintable() else repr(c)[1:-1] for c in line)
-    return shown if len(shown) <= LONGEST else f"{shown[: LONGEST - 4]} ..."
+    status = UNCONVERGED if _is_convergence(error) else FAILED
+    return unlabelled(structure, in_words(error), status)
 
 
 def description(made_by: Mapping[str, Any]) -> dict[str, Any]:
@@ -107,12 +98,13 @@ def _with_outcome(
     structure: Configurations, status: str, reason: str, fingerprint: str
 ) -> Configurations:
     """Return a structure with what became of it; why it was selected stays where nothing failed."""
+    reason = printable(reason)
     if status in (OK, UNLABELLED):
         reason = "; ".join(text for text in (REASON.of(structure)[0], reason) if text)
     return structure.with_columns({STATUS: status, REASON: reason, FINGERPRINT: fingerprint})
 
 
-def _is_convergence(error: Exception) -> bool:
+def _is_convergence(error: BaseException) -> bool:
     """Return whether a self-consistent cycle did not converge, as ASE and its friends say it."""
     names = [cls.__name__.lower() for cls in type(error).__mro__]
     return any("scf" in name or "converge" in name for name in names)

@@ -1,5 +1,6 @@
 """What every task is: options that validate themselves, and work that ends in files."""
 
+import contextlib
 import json
 import sys
 import time
@@ -10,6 +11,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from aiida_mlal.ml.stopping import check_stop
 from aiida_mlal.ml.wholefile import write_whole
 
 VERSION = 1
@@ -62,23 +64,6 @@ class Task(ABC):
         """
 
 
-class Interrupted(BaseException):
-    """The task was told to stop. Like ``KeyboardInterrupt``, it passes ``except Exception``.
-
-    Attributes
-    ----------
-    result
-        What goes to the result of what was computed until then.
-    computed
-        What the interrupted work left; each kind of work knows what it is.
-    """
-
-    def __init__(self, message: str, result: Mapping[str, Any] | None = None) -> None:
-        super().__init__(message)
-        self.result = dict(result or {})
-        self.computed: Any = None
-
-
 class Progress:
     """Writes how far a long task is to ``progress.json``, at most once in ``every`` seconds.
 
@@ -86,17 +71,27 @@ class Progress:
     """
 
     def __init__(self, every: float = 5.0, path: str | Path = PROGRESS) -> None:
-        self._every, self._path, self._last = every, Path(path), -np.inf
+        self._every, self._path, self._last = every, Path(path).absolute(), -np.inf
 
     def __call__(self, **values: Any) -> None:
-        """Report some values; most calls return at once."""
+        """Report some values; most calls return at once, and none fails what it reports of.
+
+        Raises
+        ------
+        Interrupted
+            If the task was told to stop, and something kept that from reaching it.
+        """
+        check_stop()
         now = time.monotonic()
         if now - self._last >= self._every:
             self._last = now
-            write_json(self._path, {"time": time.time(), **values})
-            if sys.stderr.isatty():
-                words = {k: f"{v:.6g}" if isinstance(v, float) else v for k, v in values.items()}
-                print(", ".join(f"{k} {word}" for k, word in words.items()), file=sys.stderr)
+            with contextlib.suppress(OSError, ValueError):  # a full disk, a closed terminal
+                write_json(self._path, {"time": time.time(), **values})
+                if sys.stderr.isatty():
+                    words = {
+                        k: f"{v:.6g}" if isinstance(v, float) else v for k, v in values.items()
+                    }
+                    print(", ".join(f"{k} {word}" for k, word in words.items()), file=sys.stderr)
 
 
 def check_seed(seed: int) -> None:

@@ -1,19 +1,24 @@
 """Label structures with an ASE calculator."""
 
+import contextlib
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
 
 from aiida_mlal.ml.configurations import OK, UNLABELLED, Configurations
 from aiida_mlal.ml.formats.files import check_target, load, write
+from aiida_mlal.ml.journal import Journal
 from aiida_mlal.ml.labelling.calculators import CalculatorOptions
 from aiida_mlal.ml.labelling.checks import Limits
 from aiida_mlal.ml.labelling.label import label
-from aiida_mlal.ml.options import build
-from aiida_mlal.ml.tasks.base import Interrupted, Progress, Task
+from aiida_mlal.ml.labelling.ledger import Ledger
+from aiida_mlal.ml.options import as_dict, build
+from aiida_mlal.ml.stopping import Interrupted
+from aiida_mlal.ml.tasks.base import Progress, Task
 
 
 @dataclass(frozen=True)
@@ -28,34 +33,72 @@ class Label(Task):
         File of the structures.
     limits
         What a label must satisfy to be learned from.
+    timeout
+        Time in s that the label of one structure may take; by default any.
     """
 
     OUTPUT: ClassVar[str] = "labelled.safetensors"
+    SUFFIX: ClassVar[str] = ".journal"
+    LEFT: ClassVar[tuple[str, ...]] = (OUTPUT + SUFFIX,)
     OWN_THREADS: ClassVar[bool] = False
 
     calculator: Mapping[str, Any]
     dataset: str = "dataset.safetensors"
     limits: Mapping[str, Any] = field(default_factory=dict)
     output: str = OUTPUT
+    timeout: float | None = None
 
     def __post_init__(self) -> None:
         """Let calculator and limits judge their options."""
         self._parts()
+        if self.timeout is not None and not self.timeout > 0:
+            raise ValueError(f"expected a timeout above 0 s, got {self.timeout:g}")
 
     def run(self) -> dict[str, Any]:
-        """Label every structure, and write them in the same order."""
+        """Label every structure, and write them in the same order.
+
+        Each label goes to a journal beside the output first, so that none is lost in whatever way
+        the process ends. The same task goes on from there.
+        """
         check_target(self.output)
         calculator, limits = self._parts()
+        output = Path(self.output).absolute()
         contents = load(self.dataset)
+        journal = Journal(f"{output}{self.SUFFIX}")
+        made_by = {**calculator.made_by, "limits": as_dict(limits)}
         try:
-            labelled = label(contents.configurations, calculator, limits, Progress())
-        except Interrupted as stop:
-            kept = self._keep(stop.computed)
-            said = f"{stop}; what was labelled is in {self.output}" if kept else str(stop)
-            raise Interrupted(said, kept) from stop
-        found = self._keep(labelled)
+            ledger = Ledger(contents.configurations, journal, made_by)
+            try:
+                labelled = label(
+                    contents.configurations, calculator, limits, Progress(), ledger, self.timeout
+                )
+            except BaseException as error:
+                self._leave(error, output, journal)
+                raise
+            found = self._keep(labelled, output)
+            journal.remove()
+        finally:
+            journal.close()
         remarks = [*contents.remarks, found["message"]]
+        if ledger.found_before:
+            remarks.append(
+                f"{ledger.found_before} of {len(labelled)} labels were there already, in "
+                f"{journal.path.name}"
+            )
         return {**found, "message": "; ".join(filter(None, remarks))}
+
+    def _leave(self, error: BaseException, output: Path, journal: Journal) -> None:
+        """Write what there is until now, and say so in the error."""
+        labelled = getattr(error, "computed", None)
+        if labelled is None:
+            return
+        with contextlib.suppress(Exception):  # the first error is the one to be told
+            error.result = self._keep(labelled, output)  # type: ignore[attr-defined]
+            if isinstance(error, Interrupted):
+                error.args = (
+                    f"{error}; what was labelled is in {self.output}, and in {journal.path.name}, "
+                    "from which the same command goes on",
+                )
 
     def _parts(self) -> tuple[CalculatorOptions, Limits]:
         return (
@@ -63,17 +106,13 @@ class Label(Task):
             build(Limits, self.limits, "limits"),
         )
 
-    def _keep(self, labelled: Configurations | None) -> dict[str, Any]:
-        if labelled is None:
-            return {}
-        lost = write(labelled, self.output)
-        calculator, _ = self._parts()
+    def _keep(self, labelled: Configurations, output: Path) -> dict[str, Any]:
+        lost = write(labelled, output)
         return {
             "message": "; ".join(filter(None, [_failures(labelled), *lost])),
             "n_structures": len(labelled),
             "statuses": dict(sorted(Counter(labelled.status.tolist()).items())),
-            "fingerprint": calculator.fingerprint,
-            "description": calculator.describe(),
+            **self._parts()[0].made_by,
         }
 
 

@@ -2,22 +2,19 @@
 
 import contextlib
 import json
-import multiprocessing
 import os
-import signal
 import sys
-import threading
 import time
 import traceback
 from collections.abc import Iterator, Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 from aiida_mlal.ml import plugins
 from aiida_mlal.ml.errors import in_words
 from aiida_mlal.ml.options import as_dict, build
+from aiida_mlal.ml.stopping import Interrupted, stoppable
 from aiida_mlal.ml.tasks.base import (
     DIVERGED,
     INTERNAL_ERROR,
@@ -27,11 +24,15 @@ from aiida_mlal.ml.tasks.base import (
     OUT_OF_MEMORY,
     RESULT,
     VERSION,
-    Interrupted,
     Task,
     write_json,
 )
+from aiida_mlal.ml.text import message as words_of
+from aiida_mlal.ml.text import printable
 from aiida_mlal.ml.threads import said_threads
+
+LONG = 2000
+"""Most characters of a message."""
 
 PACKAGES = ("aiida-mlal", "ase", "numpy", "safetensors", "torch", "vesin")
 
@@ -67,20 +68,21 @@ def run_file(path: str | Path) -> int:
 
     ``result.json`` appears beside the file whatever happens, unless the process is killed.
     """
-    path = Path(path)
+    path = Path(path).absolute()
     name = None
     with _folder(path.parent):
         try:
-            values = json.loads(Path(path.name).read_text())
+            values = json.loads(path.read_text())
             name = values.get("task") if isinstance(values, Mapping) else None
         except (OSError, ValueError) as error:
             problem = f"{path.name} cannot be read: {error}"
             result: dict[str, Any] = {"status": INVALID_INPUT, "message": problem}
         else:
             result = execute(values)
-        write_json(RESULT, {"task": name, "versions": versions(), **result})
+        write_json(path.with_name(RESULT), {"task": name, "versions": versions(), **result})
     if result["status"] != OK:
-        print(f"{result['status']}: {result['message']}", file=sys.stderr)
+        with contextlib.suppress(OSError, ValueError):  # of a terminal that was closed
+            print(f"{result['status']}: {result['message']}", file=sys.stderr)
     return 0 if result["status"] == OK else 1
 
 
@@ -93,25 +95,26 @@ def execute(values: Any) -> dict[str, Any]:
     start = time.perf_counter()
     status, message, found = OK, "", {}
     try:
-        with _stoppable():
+        with stoppable():
             task = parse(values)
             with said_threads() if task.OWN_THREADS else contextlib.nullcontext():
                 found = task.run()
     except ValueError as error:
-        status, message, found = INVALID_INPUT, str(error), _computed(error)
+        status, message, found = INVALID_INPUT, words_of(error, LONG), _computed(error)
     except FloatingPointError as error:
-        status, message, found = DIVERGED, str(error), _computed(error)
+        status, message, found = DIVERGED, words_of(error, LONG), _computed(error)
     except MemoryError as error:
-        status, message, found = OUT_OF_MEMORY, str(error) or "not enough memory", _computed(error)
+        status, message, found = OUT_OF_MEMORY, words_of(error, LONG), _computed(error)
+        message = message or "not enough memory"
     except Interrupted as error:
-        status, message, found = INTERRUPTED, str(error), _computed(error)
+        status, message, found = INTERRUPTED, words_of(error, LONG), _computed(error)
     except plugins.PluginError as error:
-        traceback.print_exc()
-        status, message, found = INTERNAL_ERROR, str(error), _computed(error)
-    except Exception as error:
-        traceback.print_exc()
+        _print_traceback()
+        status, message, found = INTERNAL_ERROR, words_of(error, LONG), _computed(error)
+    except (Exception, SystemExit, GeneratorExit) as error:
+        _print_traceback()
         status = OUT_OF_MEMORY if _is_out_of_memory(error) else INTERNAL_ERROR
-        message, found = in_words(error), _computed(error)
+        message, found = printable(in_words(error), LONG), _computed(error)
     seconds = round(time.perf_counter() - start, 3)
     message = message or found.get("message", "")
     return {**found, "status": status, "message": message, "seconds": seconds}
@@ -136,31 +139,9 @@ def _folder(path: Path) -> Iterator[None]:
         os.chdir(before)
 
 
-@contextlib.contextmanager
-def _stoppable() -> Iterator[None]:
-    """Turn the signals of schedulers and users into ``Interrupted``, once."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    owner = os.getpid()
-
-    def stop(number: int, frame: FrameType | None) -> None:
-        if os.getpid() != owner:  # a forked worker, which would take the next piece of work
-            os._exit(128 + number)
-        for name in names:  # a second signal must not spoil the writing of the result
-            signal.signal(name, signal.SIG_IGN)
-        for child in multiprocessing.active_children():  # else we would wait for them
-            child.terminate()
-        raise Interrupted(f"stopped by {signal.Signals(number).name}")
-
-    names = (signal.SIGTERM, signal.SIGINT)
-    before = {name: signal.signal(name, stop) for name in names}
-    try:
-        yield
-    finally:
-        for name, handler in before.items():
-            signal.signal(name, handler)
+def _print_traceback() -> None:
+    with contextlib.suppress(Exception):  # no standard error, or an error that cannot be shown
+        traceback.print_exc()
 
 
 def _computed(error: BaseException) -> dict[str, Any]:
@@ -168,7 +149,7 @@ def _computed(error: BaseException) -> dict[str, Any]:
     return dict(getattr(error, "result", {}))
 
 
-def _is_out_of_memory(error: Exception) -> bool:
+def _is_out_of_memory(error: BaseException) -> bool:
     """Recognise torch's errors by their words: torch need not be there, and has several kinds."""
-    text = f"{type(error).__name__} {error}".lower()
+    text = f"{type(error).__name__} {words_of(error, LONG)}".lower()
     return "outofmemory" in text or "out of memory" in text or "can't allocate memory" in text

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from aiida_mlal.ml import load_potential, plugins
 from aiida_mlal.ml.formats.files import check_target, load, write
 from aiida_mlal.ml.options import as_dict, within
-from aiida_mlal.ml.tasks.base import Interrupted, Progress, Task
+from aiida_mlal.ml.stopping import Interrupted
+from aiida_mlal.ml.tasks.base import Progress, Task
 from aiida_mlal.ml.wholefile import write_whole
 
 if TYPE_CHECKING:

@@ -11,7 +11,8 @@ from aiida_mlal.ml.formats.files import types as types_of
 from aiida_mlal.ml.formats.labels import LabelKeys
 from aiida_mlal.ml.formats.place import check_place
 from aiida_mlal.ml.options import as_dict, within
-from aiida_mlal.ml.tasks.base import Interrupted, Progress, Task, check_seed, plain
+from aiida_mlal.ml.stopping import Interrupted
+from aiida_mlal.ml.tasks.base import Progress, Task, check_seed, plain
 
 if TYPE_CHECKING:
     from aiida_mlal.ml.models.base import Potential

@@ -6,12 +6,14 @@ from pathlib import Path
 from typing import Any, ClassVar
 from uuid import UUID
 
+import numpy as np
 from aiida.engine import ExitCode, ProcessBuilder, calcfunction, while_
-from aiida.orm import AbstractCode, Data, Dict, InstalledCode, StructureData
+from aiida.orm import AbstractCode, Data, Dict, InstalledCode, Int, StructureData
 
 from aiida_mlal.calculations.label import LabelCalculation
 from aiida_mlal.data.dataset import DatasetData
-from aiida_mlal.ml.configurations import Configurations
+from aiida_mlal.ml.configurations import UNLABELLED, Configurations
+from aiida_mlal.ml.frames import ATTEMPTS
 from aiida_mlal.ml.labelling.calculators import CalculatorOptions
 from aiida_mlal.ml.labelling.fingerprint import Method
 from aiida_mlal.ml.labelling.outcome import unlabelled
@@ -23,10 +25,15 @@ from aiida_mlal.workflows.labelling.base import (
     failure_reason,
 )
 from aiida_mlal.workflows.ports import check_names, fill, names, validate_names
+from aiida_mlal.workflows.restart import INTERRUPTIONS, WALLTIME
 
 
 class ASELabelWorkChain(LabellingWorkChain):
-    """Label structures with an ASE calculator, in one job or in several at the same time."""
+    """Label structures with an ASE calculator, in one job or in several at the same time.
+
+    What a job did not come to, since it was killed or its time was over, goes to another one. A
+    structure in which two jobs ended is ``failed``.
+    """
 
     CODE: ClassVar[str] = "ase.code"
 
@@ -47,7 +54,11 @@ class ASELabelWorkChain(LabellingWorkChain):
         spec.inputs["ase"]["calculator"].validator = validate_calculator
         spec.inputs.validator = validate
         step: Any = cls
-        spec.outline(step.split, while_(step.jobs_are_left)(step.submit_jobs), step.collect)
+        spec.outline(
+            step.split,
+            while_(step.jobs_are_left)(step.submit_jobs, step.take_labels),
+            step.collect,
+        )
 
     @classmethod
     def get_builder_from_protocol(
@@ -89,27 +100,69 @@ class ASELabelWorkChain(LabellingWorkChain):
 
     def split(self) -> None:
         """Split the structures, where one job is not enough."""
-        self.ctx.submitted = False
         dataset, size = self.inputs.dataset, self.inputs.get("batch_size")
+        self.ctx.batches = {}
         if size is None or len(dataset) <= size.value:
-            self.ctx.batches = {"batch_000": dataset}
+            self.ctx.waiting = {"batch_000": dataset}
         else:
-            self.ctx.batches = split(  # type: ignore[call-arg]
-                dataset, size, metadata={"call_link_label": "split"}
-            )
+            cut: Any = split
+            batches = cut(dataset, size, metadata={"call_link_label": "split"})
+            self.ctx.waiting = dict(batches)
+        self.ctx.single = len(self.ctx.waiting) == 1
 
     def jobs_are_left(self) -> bool:
-        """Return whether the jobs have not been submitted."""
-        return not self.ctx.submitted
+        """Return whether structures wait for a job."""
+        return bool(self.ctx.waiting)
 
     def submit_jobs(self) -> None:
-        """Submit a job for each batch."""
-        for name, batch in self.ctx.batches.items():
+        """Submit a job for each batch that waits."""
+        for name, batch in self.ctx.waiting.items():
             inputs = self.exposed_inputs(LabelCalculation, "ase")
             inputs.update(dataset=batch, **self.limits())
-            inputs.metadata.call_link_label = name if len(self.ctx.batches) > 1 else "label"
+            link = name.replace("batch_000", "label") if self.ctx.single else name
+            inputs.metadata.call_link_label = link
             self.to_context(**{name: self.submit(LabelCalculation, **inputs)})
-        self.ctx.submitted = True
+        self.ctx.batches |= self.ctx.waiting
+        self.ctx.running, self.ctx.waiting = list(self.ctx.waiting), {}
+
+    def take_labels(self) -> None:
+        """Let what a job did not come to wait for another one."""
+        for name in self.ctx.running:
+            rest = self._rest_of(name)
+            if rest is not None:
+                batch, _, attempt = name.partition(AGAIN)
+                self.ctx.waiting[f"{batch}{AGAIN}{int(attempt or 0) + 1:02d}"] = rest
+
+    def _rest_of(self, name: str) -> DatasetData | None:
+        """Return the structures that a job left to another one, or None if there are none.
+
+        It need not have come to any: then all are begun again, once. Where its time was over before
+        it had a label, that of another job would be over too.
+        """
+        job, batch = self.ctx[name], self.ctx.batches[name]
+        outputs = job.outputs
+        done = len(batch)
+        if "dataset" in outputs:
+            done -= outputs.dataset.base.attributes.get("statuses").get(UNLABELLED, 0)
+            if done == len(batch):
+                return None
+        elif job.exit_status not in INTERRUPTED_BY:
+            return None  # the reason why none of them has a label
+        else:
+            done = 0
+        told = f"{job.process_label}<{job.pk}> ended after {done} of {len(batch)} structures"
+        told += f" ({job.exit_message or failure(job)})"
+        begun = "dataset" in outputs and _attempts(outputs.dataset) > _attempts(batch)
+        again = [other for other in self.ctx.batches.values() if other.uuid == batch.uuid]
+        if (job.exit_status == WALLTIME and not done) or not (done or begun or len(again) == 1):
+            self.report(f"{told}, and another job would come no further: the rest is not tried")
+            return None
+        self.report(f"{told}: the rest goes to another job")
+        rest: DatasetData = batch
+        if "dataset" in outputs:
+            find: Any = rest_of
+            rest = find(outputs.dataset, metadata={"call_link_label": f"rest_of_{name}"})
+        return rest
 
     def collect(self) -> ExitCode | None:
         """Join what the jobs labelled. Where one is all and ended well, that is the result."""
@@ -125,15 +178,24 @@ class ASELabelWorkChain(LabellingWorkChain):
         failed = {
             name: {failure(job): {UUID(job.uuid).hex: self.ctx.batches[name]}}
             for name, job in jobs.items()
-            if name not in labelled
+            if name not in labelled and job.exit_status not in INTERRUPTED_BY
         }
         found: Any = join(
+            dataset=self.inputs.dataset,
             calculator=self.inputs.ase.calculator,
             labelled=labelled,
             failed=failed,
             metadata={"call_link_label": "join"},
+            **({} if self.ctx.single else {"size": self.inputs.batch_size}),
         )
         return self.give(found["dataset"], found["description"])
+
+
+AGAIN = "_again_"
+"""What the name of a batch that goes on has between that of the batch and a number."""
+
+INTERRUPTED_BY = tuple(code.status for code in INTERRUPTIONS)
+"""Exit statuses of jobs that came to nothing through no fault of the structures."""
 
 
 @calcfunction
@@ -147,40 +209,70 @@ def split(dataset: DatasetData, size: Data) -> dict[str, DatasetData]:
 
 
 @calcfunction
-def join(calculator: Dict, **batches: Any) -> dict[str, Data]:
+def rest_of(labelled: DatasetData) -> DatasetData:
+    """Return the structures that have not been tried."""
+    return labelled.subset(np.flatnonzero(labelled.configurations.status == UNLABELLED))
+
+
+@calcfunction
+def join(
+    dataset: DatasetData, calculator: Dict, size: Int | None = None, **batches: Any
+) -> dict[str, Data]:
     """Return the structures of all batches in their order, and what made the labels.
 
     Parameters
     ----------
+    dataset
+        All structures; those that no job came to are ``unlabelled``.
+    size
+        Of the batches, if there is more than one.
     batches
-        ``labelled`` has ``dataset`` and ``description`` of each batch with labels. ``failed`` has
-        for each other batch how its job ended, in that the UUID of the job without its hyphens,
-        in that the batch: link labels hold what is no node.
+        ``labelled`` has ``dataset`` and ``description`` of each job with labels: of those of a
+        batch that followed each other, the later ones have what the ones before did not come to.
+        ``failed`` has for each job without any how it ended, in that the UUID of the job without
+        its hyphens, in that the structures: link labels hold what is no node.
     """
     labelled, failed = batches.get("labelled", {}), batches.get("failed", {})
     found = {name: outputs["dataset"] for name, outputs in labelled.items()}
     for name, ended in failed.items():
         ((word, origin),) = ended.items()
         ((mark, batch),) = origin.items()
-        found[name] = DatasetData(
-            Configurations.concatenate(
-                [
-                    unlabelled(one, failure_reason(word, LabelCalculation))
-                    for one in batch.configurations
-                ]
-            ),
-            [str(UUID(mark))] * len(batch),
-        )
+        reason = failure_reason(word, LabelCalculation)
+        lost = [unlabelled(one, reason) for one in batch.configurations]
+        found[name] = DatasetData(Configurations.concatenate(lost), [str(UUID(mark))] * len(batch))
+
+    step = len(dataset) if size is None else size.value
+    blank = [unlabelled(one, "", UNLABELLED) for one in dataset.configurations]
+    parts = [DatasetData(Configurations.concatenate(blank))]
+    index = np.arange(len(dataset))
+    for name in sorted(found, key=_order):
+        batch, _ = _order(name)
+        places = np.arange(len(dataset))[batch * step : (batch + 1) * step]
+        if AGAIN in name:  # after what jobs before came to
+            joined = DatasetData.concatenate(parts).configurations
+            places = places[joined.status[index[places]] == UNLABELLED]
+        index[places] = sum(map(len, parts)) + np.arange(len(places))
+        parts.append(found[name])
+    whole = DatasetData.concatenate(parts).subset(index)
     if labelled:
         description = next(iter(labelled.values()))["description"].get_dict()
     else:
-        made_by = build(CalculatorOptions, calculator.get_dict())
-        description = {"description": made_by.describe(), "fingerprint": made_by.fingerprint}
+        description = build(CalculatorOptions, calculator.get_dict()).made_by
     wanted = {key: description[key] for key in ("description", "fingerprint")}
     return {
-        "dataset": DatasetData.concatenate([found[name] for name in sorted(found)]),
+        "dataset": DatasetData(whole.configurations.without(ATTEMPTS), whole.sources),
         "description": Dict(wanted),
     }
+
+
+def _order(name: str) -> tuple[int, int]:
+    """Return the number of a batch, and which of the jobs for it a name stands for."""
+    batch, _, attempt = name.partition(AGAIN)
+    return int(batch.removeprefix("batch_")), int(attempt or 0)
+
+
+def _attempts(structures: DatasetData) -> int:
+    return int(ATTEMPTS.of(structures.configurations).sum())
 
 
 def validate(inputs: Mapping[str, Any], ports: Any) -> str | None:

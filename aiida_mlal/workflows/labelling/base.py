@@ -7,7 +7,7 @@ from aiida.engine import ExitCode, ProcessBuilder
 from aiida.orm import AbstractCode, Dict, Float, Int, ProcessNode, StructureData, to_aiida_type
 
 from aiida_mlal.data.dataset import DatasetData
-from aiida_mlal.ml.configurations import OK
+from aiida_mlal.ml.configurations import OK, UNLABELLED
 from aiida_mlal.ml.frames import REASON
 from aiida_mlal.ml.labelling.checks import FAILED, UNCONVERGED, Limits
 from aiida_mlal.ml.labelling.fingerprint import Method
@@ -101,6 +101,12 @@ class LabellingWorkChain(ExchangeableWorkChain):
             "labelled, in their order.",
         )
 
+        spec.exit_code(
+            412,
+            "ERROR_NOT_TRIED",
+            message="{left} of {total} structures were not tried: the reports say why.",
+        )
+
     @classmethod
     def get_builder_from_protocol(
         cls,
@@ -159,6 +165,8 @@ class LabellingWorkChain(ExchangeableWorkChain):
     def give(self, dataset: DatasetData, description: Dict) -> ExitCode | None:
         """Attach the outputs, and return an exit code if too many structures have no label.
 
+        There is another one if some were not tried.
+
         Nothing is attached if the structures are not those that were to be labelled, in their
         order.
         """
@@ -172,10 +180,13 @@ class LabellingWorkChain(ExchangeableWorkChain):
         failed = [i for i, word in enumerate(status) if word in UNUSABLE]
         for i in failed[:5]:
             self.report(f"structure {i} {status[i]}: {reasons[i]}")
+        code: ExitCode
         allowed = self.inputs.get("max_failed_share")
         if allowed is None or len(failed) <= allowed.value * len(dataset):
-            return None
-        code: ExitCode = self.exit_codes.ERROR_TOO_MANY_FAILED.format(
+            left = int((status == UNLABELLED).sum())
+            code = self.exit_codes.ERROR_NOT_TRIED.format(left=left, total=len(dataset))
+            return code if left else None
+        code = self.exit_codes.ERROR_TOO_MANY_FAILED.format(
             failed=len(failed), total=len(dataset), allowed=allowed.value, reason=reasons[failed[0]]
         )
         return code

@@ -1,6 +1,11 @@
 """Calculators that fail, for tests."""
 
+import ctypes
 import os
+import signal
+import sys
+import time
+from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
@@ -12,7 +17,7 @@ from ase.calculators.calculator import (
 )
 from ase.calculators.emt import EMT
 
-builds = []
+builds, kept = [], []
 
 
 class ConvergenceError(RuntimeError):
@@ -169,6 +174,66 @@ class Wrong(EMT):
 
     def is_not_converged(self, atoms):
         self.converged = False
+
+
+class Fatal(EMT):
+    """Copper whose first atom has the tag 1 is too much for the process, not only for the label.
+
+    Each call is a line in the file ``calls`` of a folder, so that those of processes that died are
+    counted as well; the file ``mode`` says what is fatal.
+    """
+
+    def __init__(self, folder, **options):
+        super().__init__(**options)
+        self.folder = Path(folder)
+
+    def calculate(self, atoms=None, properties=("energy",), system_changes=all_changes):
+        with (self.folder / "calls").open("a") as file:
+            file.write(f"{len(atoms)}\n")
+        super().calculate(atoms, properties, system_changes)
+        if atoms.get_tags()[0] == 1:
+            getattr(self, (self.folder / "mode").read_text())()
+
+    def killed(self):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    def segfault(self):
+        ctypes.string_at(0)
+
+    def leaves(self):
+        os._exit(0)
+
+    def exits(self):
+        sys.exit(3)
+
+    def short_of_memory(self):
+        np.ones(10**13)
+
+    def out_of_files(self):
+        kept.extend(open(os.devnull) for _ in range(100_000))  # noqa: SIM115
+
+    def stops_itself(self):
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    def swallows_a_stop(self):
+        try:
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(0.1)
+        except BaseException:
+            pass
+
+    def makes_an_error_of_a_stop(self):
+        try:
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(0.1)
+        except BaseException as error:
+            raise RuntimeError("the code failed") from error
+
+    def hangs(self):
+        time.sleep(60)
+
+    def closes_standard_error(self):
+        sys.stderr.close()
 
 
 class Once(Fragile):

@@ -12,7 +12,7 @@ from aiida_mlal.ml.simulation.guard import Guard
 from aiida_mlal.ml.simulation.md import MolecularDynamics
 from aiida_mlal.ml.simulation.relax import Relax
 from aiida_mlal.ml.simulation.state import Checkpoint
-from aiida_mlal.ml.tasks.base import Interrupted
+from aiida_mlal.ml.stopping import Interrupted
 
 RELAX = Relax(fmax=1e-3, max_steps=12)
 

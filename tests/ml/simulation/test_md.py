@@ -15,7 +15,7 @@ from aiida_mlal.ml.simulation.continuation import join
 from aiida_mlal.ml.simulation.guard import Guard
 from aiida_mlal.ml.simulation.md import MolecularDynamics
 from aiida_mlal.ml.simulation.state import Checkpoint
-from aiida_mlal.ml.tasks.base import Interrupted
+from aiida_mlal.ml.stopping import Interrupted
 
 MORSE = {"architecture": "morse", "cutoff": 4.5}
 SOFT = {**MORSE, "parameters": {"Cu": {"De": 0.3, "re": 2.7, "a": 1.4}}}

@@ -18,7 +18,7 @@ from aiida_mlal.ml.simulation.continuation import join
 from aiida_mlal.ml.simulation.guard import Guard
 from aiida_mlal.ml.simulation.neb import Band, Neb
 from aiida_mlal.ml.simulation.state import Checkpoint
-from aiida_mlal.ml.tasks.base import Interrupted
+from aiida_mlal.ml.stopping import Interrupted
 
 
 def adatom(layers=2):

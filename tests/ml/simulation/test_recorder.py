@@ -196,7 +196,7 @@ def test_the_guard_names_the_image(pairs):
 
 def test_images_go_on_after_an_interruption(pairs):
     from aiida_mlal.ml.simulation.continuation import join
-    from aiida_mlal.ml.tasks.base import Interrupted
+    from aiida_mlal.ml.stopping import Interrupted
 
     potential = single({"architecture": "morse", "cutoff": 4.0}, ["Cu"], seed=0)
     whole = Pair().run(potential, pairs)

@@ -19,7 +19,7 @@ from aiida_mlal.ml.simulation.guard import DUE, STAGNANT, UNCERTAIN, Guard
 from aiida_mlal.ml.simulation.optimizers import OptimizerMemory, optimizer_of
 from aiida_mlal.ml.simulation.relax import Relax
 from aiida_mlal.ml.simulation.state import Checkpoint
-from aiida_mlal.ml.tasks.base import Interrupted
+from aiida_mlal.ml.stopping import Interrupted
 from aiida_mlal.ml.tasks.simulate import Simulate
 
 FREE = Guard(min_distance=None, max_force=None)

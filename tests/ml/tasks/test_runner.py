@@ -11,8 +11,9 @@ import pytest
 
 from aiida_mlal.ml import plugins
 from aiida_mlal.ml.options import suggest
+from aiida_mlal.ml.stopping import Interrupted
 from aiida_mlal.ml.tasks import runner
-from aiida_mlal.ml.tasks.base import STATUSES, Interrupted, Progress, Task, plain, write_json
+from aiida_mlal.ml.tasks.base import STATUSES, Progress, Task, plain, write_json
 from aiida_mlal.ml.tasks.runner import compose, execute, parse, run_file, versions
 
 

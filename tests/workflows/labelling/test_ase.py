@@ -1,5 +1,7 @@
 """Labels by ASE calculators, run for real."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from aiida import orm
@@ -9,6 +11,7 @@ from ase.calculators.emt import EMT
 
 from aiida_mlal.data.dataset import DatasetData
 from aiida_mlal.ml.configurations import Configurations
+from aiida_mlal.workflows.labelling.ase import join
 
 
 @pytest.fixture
@@ -162,3 +165,62 @@ def test_moments_and_tags_come_back_with_the_labels(builder, frames):
     assert found.keys == builder.dataset.configurations.keys
     assert found.arrays["tags"].tolist() == [1, 2, 3, 0] * 6
     assert found.arrays["initial_magmoms"].tolist() == [1.0, -1.0, 0.5, 0.0] * 6
+
+
+def test_a_structure_that_kills_its_jobs_costs_no_other_label(builder, frames, tmp_path):
+    """The first job ends in it, the second one after all others, the third one at once."""
+    (tmp_path / "mode").write_text("killed")
+    frames[1].set_tags([1, 0, 0, 0])
+    builder.dataset = DatasetData.from_ase(frames[:4])
+    options = {"folder": str(tmp_path)}
+    builder.ase.calculator = {
+        "name": "fatal", "factory": "broken_calculators:Fatal", "options": options,
+    }  # fmt: skip
+    path = Path(__file__).parents[2] / "ml" / "labelling"
+    builder.ase.metadata.options.prepend_text = f"export PYTHONPATH={path}"
+    results, node = run_get_node(builder)
+    assert node.is_finished_ok, node.exit_message
+    jobs = [child for child in node.called if isinstance(child, orm.CalcJobNode)]
+    assert [job.exit_status for job in jobs] == [420, 420, 420]
+    assert len((tmp_path / "calls").read_text().split()) == 2 + 3 + 1
+    found, sources = results["dataset"].configurations, results["dataset"].sources
+    assert found.keys == builder.dataset.configurations.keys
+    assert found.status.tolist() == ["ok", "failed", "ok", "ok"]
+    assert "3 processes ended while they computed it" in found.info["reason"][1]
+    assert sources == tuple(jobs[i].uuid for i in (0, 2, 1, 1))
+    assert "attempts" not in found.info
+    said = [log.message for log in orm.Log.collection.get_logs_for(node)]
+    assert "ended after 1 of 4 structures" in said[0]
+    assert "the rest goes to another job" in said[0]
+
+
+def test_jobs_that_went_on_are_joined_in_their_places(aiida_profile_clean, configurations):
+    """Of batches of two the first was labelled by two jobs, the third not at all."""
+    mine = [f"{i}1234567-89ab-cdef-0123-456789abcdef" for i in range(4)]
+    good = configurations.with_info(status=["ok"] * 6)
+    blank = configurations.with_labels(np.full(6, np.nan), np.full((24, 3), np.nan))
+    blank = blank.with_info(status=["unlabelled"] * 6, attempts=[1] * 6)
+
+    def job(frames, number):
+        sources = [mine[number] if status == "ok" else "" for status in frames.status]
+        return {
+            "dataset": DatasetData(frames, sources),
+            "description": orm.Dict({"description": {}, "fingerprint": "f"}),
+        }
+
+    begun = Configurations.concatenate([blank[0], good[1]])
+    found = join(
+        dataset=DatasetData(blank),
+        calculator=orm.Dict({"name": "emt"}),
+        size=orm.Int(2),
+        labelled={
+            "batch_000": job(begun, 0),
+            "batch_000_again_01": job(good[0], 1),
+            "batch_001": job(good[2:4], 2),
+        },
+    )["dataset"]
+    assert found.configurations.keys == configurations.keys
+    assert found.configurations.status.tolist() == ["ok"] * 4 + ["unlabelled"] * 2
+    assert found.configurations.energies[:4].tolist() == configurations.energies[:4].tolist()
+    assert found.sources == (mine[1], mine[0], mine[2], mine[2], "", "")
+    assert "attempts" not in found.configurations.info

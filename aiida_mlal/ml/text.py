@@ -1,0 +1,30 @@
+"""Text of others, such as messages of errors, as any file, terminal and database can hold it."""
+
+import re
+
+LONGEST = 500
+"""Length of a reason in characters."""
+
+UNHOLDABLE = re.compile("[\x00\ud800-\udfff]")
+"""What PostgreSQL, and UTF-8 itself, have no place for: NUL, and halves of characters."""
+
+
+def printable(text: str, longest: int = LONGEST) -> str:
+    """Return a text as one line of a bounded length that any file and database can hold."""
+    line = " ".join(text[: 4 * longest].split())
+    shown = "".join(c if c.isprintable() else repr(c)[1:-1] for c in line)
+    return shown if len(shown) <= longest else f"{shown[: longest - 4]} ..."
+
+
+def holdable(text: str) -> str:
+    """Return a text in which nothing is changed but what no database can hold."""
+    return UNHOLDABLE.sub(lambda found: repr(found[0])[1:-1], text)
+
+
+def message(error: BaseException, longest: int = LONGEST) -> str:
+    """Return what an error says, on one line; also where the error cannot say it."""
+    try:
+        text = str(error)
+    except Exception:
+        text = "its message cannot be shown"
+    return printable(text, longest)
