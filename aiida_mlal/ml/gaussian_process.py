@@ -6,28 +6,38 @@ each element. A Gaussian process is the prior of these, with the squared-exponen
 .. math::  k(x, y) = \sigma^2 \exp(-|x - y|^2 / 2)
 
 of features in units of their length scales, and a constant for each element that is nearly free.
-All that is observed of it is linear: an observation is a sum over the atoms of a structure of the
-function (an energy) or of its slopes along some directions (components of forces, virials). So the
-covariances of observations are sums of covariances of environments and of their derivatives.
-C. E. Rasmussen and C. K. I. Williams, Gaussian Processes for Machine Learning, MIT Press (2006),
-sections 2.2, 2.7, 5.4.1 and 9.4; A. P. Bartók and G. Csányi, Int. J. Quantum Chem. 115, 1051
-(2015).
+All that is observed of it is linear: an observation :math:`r` is a sum over the atoms :math:`a` of
+a structure of the function times a height :math:`h_r` (1 for an energy), and of its derivative
+along a slope :math:`s_{ra}` (for components of forces, virials). So the covariances of
+observations of two structures are
+
+.. math::
+
+    C_{rq} &= \sum_{ab} k_{ab} [s_{ra} \cdot t_{qb} + A_{rab} B_{qab}] \\
+    A_{rab} &= h_r - s_{ra} \cdot (x_a - y_b), \quad B_{qab} = h_q + t_{qb} \cdot (x_a - y_b)
+
+over atoms of the same element. C. E. Rasmussen and C. K. I. Williams, Gaussian Processes for
+Machine Learning, MIT Press (2006), sections 2.2, 2.7, 5.4.1 and 9.4; A. P. Bartók and G. Csányi,
+Int. J. Quantum Chem. 115, 1051 (2015).
 """
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import pairwise
+from itertools import groupby
 from typing import NamedTuple
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+TOGETHER = 2**18
+"""How many numbers an intermediate result for several structures may have (2 MiB in float64)."""
+
 
 @dataclass(frozen=True, eq=False)
 class Observations:
-    """What is observed of the environments of one structure.
+    """What is observed of the environments of one structure, or of several of the same atoms.
 
     Attributes
     ----------
@@ -35,36 +45,60 @@ class Observations:
         Of each atom.
     species
         The row of each atom's element.
-    sums
-        The first so many observations, 0 or 1, are the energy.
+    heights
+        What the energy counts in each observation.
     slopes
-        Directions in the space of features, of each atom, for each of the other observations.
+        Directions in the space of features, of each atom, along which derivatives are observed.
     """
 
-    features: Float[Tensor, "atoms features"]
+    features: Float[Tensor, "*structures atoms features"]
     species: Int[Tensor, " atoms"]
-    sums: int
-    slopes: Float[Tensor, "derivatives atoms features"]
+    heights: Float[Tensor, " observations"]
+    slopes: Float[Tensor, "*structures observations atoms features"]
 
     def __len__(self) -> int:
-        """Return the number of observations."""
-        return self.sums + len(self.slopes)
+        """Return the number of observations, of all structures."""
+        return self.slopes.shape[:-2].numel()
 
     def scaled(self, lengths: Float[Tensor, "elements features"]) -> "Observations":
         """Return the same in units of the length scales of each element."""
         mine = lengths[self.species]
-        return Observations(self.features / mine, self.species, self.sums, self.slopes / mine)
+        return Observations(self.features / mine, self.species, self.heights, self.slopes / mine)
 
     def composition(self, n_elements: int) -> Float[Tensor, "observations elements"]:
-        """Return how many atoms of each element are in each observation: none in a derivative."""
-        found = self.features.new_zeros(len(self), n_elements)
-        found[: self.sums] = torch.bincount(self.species, minlength=n_elements).to(found)
-        return found
+        """Return how many atoms of each element are in each observation of one structure."""
+        return self.heights[:, None] * torch.bincount(self.species, minlength=n_elements)
 
     @cached_property
-    def along(self) -> Float[Tensor, "derivatives atoms"]:
+    def along(self) -> Float[Tensor, "*structures observations atoms"]:
         """Products of slopes and features."""
-        return torch.einsum("raf,af->ra", self.slopes, self.features)
+        return (self.slopes * self.features.unsqueeze(-3)).sum(-1)
+
+    @cached_property
+    def outer(self) -> Float[Tensor, "features atoms*observations"]:
+        """Slopes of one structure, in the order in which features of others meet them."""
+        return self.slopes.permute(2, 1, 0).flatten(1).contiguous()
+
+    @cached_property
+    def inner(self) -> Float[Tensor, "atoms features*observations"]:
+        """Slopes of one structure, in the order in which atoms of others meet them."""
+        return self.slopes.permute(1, 2, 0).flatten(1).contiguous()
+
+    def take(self, structures: slice) -> "Observations":
+        """Return some of several structures."""
+        return Observations(
+            self.features[structures], self.species, self.heights, self.slopes[structures]
+        )
+
+    @classmethod
+    def stack(cls, alike: Sequence["Observations"]) -> "Observations":
+        """Return structures of the same atoms, and as many observations each, as one."""
+        return cls(
+            torch.stack([one.features for one in alike]),
+            alike[0].species,
+            alike[0].heights,
+            torch.stack([one.slopes for one in alike]),
+        )
 
 
 class Hyperparameters(NamedTuple):
@@ -85,32 +119,73 @@ class Hyperparameters(NamedTuple):
     offset: float
 
 
+class Beside:
+    """One structure beside several that are alike, features scaled, variance 1.
+
+    Axes are those of the module's equations, in this order: n structures, their observations q,
+    their atoms b; atoms a of the one, features f, observations r of the one.
+    """
+
+    def __init__(self, one: Observations, others: Observations) -> None:
+        self.one, self.others = one, others
+        x, y = one.features, others.features.flatten(0, 1)
+        n, n_features = len(others.features), x.shape[1]
+        self.apart = x.T - y[:, :, None]  # nb f a
+        same = others.species.repeat(n)[:, None] == one.species
+        self.k = torch.exp(-self.apart.square().sum(1) / 2) * same  # nb a
+        along = (y @ one.outer).reshape(len(y), len(x), len(one))
+        self.a = along + (one.heights - one.along.T)  # nb a r
+        self.ka = self.a * self.k[:, :, None]
+        slopes = (self.k @ one.inner).reshape(len(y), n_features, len(one))
+        self.slopes = torch.baddbmm(slopes, self.apart, self.ka)  # nb f r
+        """Derivatives of the covariances with energies of the others by their features."""
+
+    def covariance(self) -> Float[Tensor, "n q r"]:
+        """Return the covariances of all observations."""
+        others, n_observations = self.others, len(self.one)
+        n = len(others.features)
+        energies = self.ka.reshape(n, -1, n_observations).sum(1, keepdim=True)
+        slopes = others.slopes.flatten(2) @ self.slopes.reshape(n, -1, n_observations)
+        return slopes + others.heights[:, None] * energies
+
+    def by_lengths(
+        self, weight: Float[Tensor, "n q r"], n_elements: int
+    ) -> Float[Tensor, "elements features"]:
+        """Differentiate the covariances, each times its weight, by logarithms of length scales."""
+        one, others, k = self.one, self.others, self.k
+        x, y = one.features, others.features.flatten(0, 1)
+        n, n_features, n_atoms = len(others.features), x.shape[1], len(others.species)
+        theirs = (others.slopes.flatten(2).transpose(1, 2) @ weight).reshape(len(y), n_features, -1)
+        b = torch.baddbmm(
+            (others.heights @ weight).repeat_interleave(n_atoms, 0)[:, None],
+            self.apart.transpose(1, 2),
+            theirs,
+        )  # nb a r
+        kp = k * (theirs.flatten(1) @ one.inner.T + (self.a * b).sum(-1))
+        kb = (b * k[:, :, None]).flatten(1)  # nb ar
+        meet = x.T[:, :, None] * kb.sum(0).reshape(len(x), -1)  # f a r
+        meet = meet - (y.T @ kb).reshape(meet.shape)
+        of_one = 2 * (meet * one.outer.reshape(meet.shape)).sum(-1).T
+        of_others = (self.apart.square() @ kp[:, :, None])[:, :, 0]
+        of_others -= 2 * (theirs * self.slopes).sum(-1)
+        found = x.new_zeros(n_elements, n_features).index_add(0, one.species, of_one)
+        return found.index_add(0, others.species.repeat(n), of_others)
+
+
 def covariance(one: Observations, other: Observations) -> Float[Tensor, "observations others"]:
     """Return the covariances of observations of two structures, features scaled, variance 1."""
-    x, y = one.features, other.features
-    squares = (x * x).sum(1)[:, None] + (y * y).sum(1) - 2 * x @ y.T
-    k = torch.exp(-squares.clamp(min=0) / 2) * (one.species[:, None] == other.species)
-    # slopes of each along the difference of two environments
-    left = one.along[:, :, None] - torch.einsum("raf,bf->rab", one.slopes, y)
-    right = torch.einsum("af,sbf->sab", x, other.slopes) - other.along[:, None]
-    beside = torch.einsum("sab,ab->s", right, k)[None]
-    below = -torch.einsum("rab,ab->r", left, k)[:, None]
-    spread = torch.einsum("ab,sbf->saf", k, other.slopes)
-    both = one.slopes.flatten(1) @ spread.flatten(1).T - (left * k).flatten(1) @ right.flatten(1).T
-    energies = k.sum().reshape(1, 1)
-    upper = torch.cat([energies[:, : other.sums], beside], dim=1)[: one.sums]
-    return torch.cat([upper, torch.cat([below[:, : other.sums], both], dim=1)])
+    return Beside(one, Observations.stack([other])).covariance()[0].T
 
 
-def pairs(observed: Sequence[Observations]) -> Iterator[tuple[int, int, slice, slice]]:
-    """Yield every two structures once, and where their observations stand among all."""
-    ends = [0]
-    for one in observed:
-        ends.append(ends[-1] + len(one))
-    parts = [slice(*pair) for pair in pairwise(ends)]
-    for i in range(len(parts)):
-        for j in range(i, len(parts)):
-            yield i, j, parts[i], parts[j]
+def variances(one: Observations) -> Float[Tensor, " observations"]:
+    """Return the variances of observations of a structure, features scaled, variance 1."""
+    beside = Beside(one, Observations.stack([one]))
+    of_slopes = (beside.slopes.reshape(one.inner.shape) * one.inner).reshape(-1, len(one)).sum(0)
+    return of_slopes + one.heights * beside.ka.sum((0, 1))
+
+
+def _kind(one: Observations) -> tuple[tuple[int, ...], tuple[float, ...]]:
+    return tuple(one.species.tolist()), tuple(one.heights.tolist())
 
 
 class Conditioned:
@@ -133,19 +208,51 @@ class Conditioned:
         factor: Float[Tensor, "observations observations"],
     ) -> None:
         self.prior, self.factor = prior, factor
-        self.observed = [one.scaled(prior.lengths) for one in observed]
+        alike = [Observations.stack(list(some)) for _, some in groupby(observed, _kind)]
+        self.observed = [some.scaled(prior.lengths) for some in alike]
+        """Those that follow each other and are alike, together."""
         self.composition = torch.cat([one.composition(len(prior.lengths)) for one in observed])
+
+    def beside(self, one: Observations, first: int = 0) -> Iterator[tuple[slice, Beside]]:
+        """Yield a structure, scaled, beside those observed, and which observations theirs are.
+
+        Those before the observation ``first``, where a structure begins, are left out.
+        """
+        start = 0
+        for some in self.observed:
+            each, n_structures = len(some.heights), len(some.features)
+            most = max(len(one.heights), each) * len(some.species)
+            most *= max(len(one.species), some.features.shape[-1])
+            step = max(1, TOGETHER // max(1, most))
+            passed = max(0, first - start) // max(1, each)
+            for low in range(min(passed, n_structures), n_structures, step):
+                part = some.take(slice(low, low + step))
+                rows = start + low * each
+                yield slice(rows, rows + len(part)), Beside(one, part)
+            start += len(some)
+
+    def known(self, query: Observations) -> Float[Tensor, "observations queries"]:
+        """Return the covariances of what was observed with what would be of a scaled structure."""
+        prior = self.prior
+        found = [pair.covariance().flatten(0, 1) for _, pair in self.beside(query)]
+        counts = query.composition(len(prior.lengths))
+        return prior.variance * torch.cat(found) + prior.offset * self.composition @ counts.T
 
     def covariance(self, query: Observations) -> Float[Tensor, "queries queries"]:
         """Return the covariances of what would be observed elsewhere, in the units of values."""
-        prior = self.prior
-        mine = query.scaled(prior.lengths)
-        known = prior.variance * torch.cat([covariance(mine, one) for one in self.observed], dim=1)
+        prior, mine = self.prior, query.scaled(self.prior.lengths)
         counts = query.composition(len(prior.lengths))
-        known = known + prior.offset * counts @ self.composition.T
         before = prior.variance * covariance(mine, mine) + prior.offset * counts @ counts.T
-        halves = torch.linalg.solve_triangular(self.factor, known.T, upper=False)
+        halves = torch.linalg.solve_triangular(self.factor, self.known(mine), upper=False)
         return before - halves.T @ halves
+
+    def variances(self, query: Observations) -> Float[Tensor, " queries"]:
+        """Return the diagonal of ``covariance`` for less."""
+        prior, mine = self.prior, query.scaled(self.prior.lengths)
+        counts = query.composition(len(prior.lengths))
+        before = prior.variance * variances(mine) + prior.offset * counts.square().sum(1)
+        halves = torch.linalg.solve_triangular(self.factor, self.known(mine), upper=False)
+        return before - halves.square().sum(0)
 
 
 class Posterior(Conditioned):
@@ -173,8 +280,8 @@ class Posterior(Conditioned):
         super().__init__(observed, prior, values.new_empty(0, 0))
         self.values = values
         self.unit = values.new_empty(len(values), len(values))
-        for i, j, rows, columns in pairs(self.observed):
-            block = covariance(self.observed[i], self.observed[j])
+        for columns, rows, pair in self._pairs():
+            block = pair.covariance().flatten(0, 1)
             self.unit[rows, columns], self.unit[columns, rows] = block, block.T
         whole = prior.variance * self.unit + prior.offset * self.composition @ self.composition.T
         whole.diagonal().add_(noise**2)
@@ -191,15 +298,24 @@ class Posterior(Conditioned):
         inverse = torch.cholesky_inverse(self.factor)
         by_covariance = (inverse - self.weights[:, None] * self.weights) / 2
         by_variance = (by_covariance * self.unit).sum() + JITTER * by_covariance.trace()
-        by_lengths = torch.zeros_like(self.prior.lengths)
-        for i, j, rows, columns in pairs(self.observed):
-            weight = by_covariance[rows, columns] * (self.prior.variance * (1 if i == j else 2))
-            with torch.enable_grad():
-                lengths = torch.ones_like(self.prior.lengths).requires_grad_()
-                one, other = (self.observed[k].scaled(lengths) for k in (i, j))
-                block = (covariance(one, other) * weight).sum()
-                by_lengths += torch.autograd.grad(block, lengths)[0]
-        return by_lengths / self.prior.lengths, by_variance
+        by_logarithms = torch.zeros_like(self.prior.lengths)
+        for columns, rows, pair in self._pairs():
+            shape = len(pair.others.features), len(pair.others.heights), len(pair.one)
+            weight = (2 * self.prior.variance * by_covariance[rows, columns]).reshape(shape)
+            if rows.start == columns.start:  # the structure itself is there once
+                weight[0] /= 2
+            by_logarithms += pair.by_lengths(weight, len(by_logarithms))
+        return by_logarithms / self.prior.lengths, by_variance
+
+    def _pairs(self) -> Iterator[tuple[slice, slice, Beside]]:
+        """Yield each structure beside itself and all after it, and which observations those are."""
+        start = 0
+        for some in self.observed:
+            for k in range(len(some.features)):
+                one = Observations(some.features[k], some.species, some.heights, some.slopes[k])
+                for rows, pair in self.beside(one, start):
+                    yield slice(start, start + len(one)), rows, pair
+                start += len(one)
 
 
 def cholesky(
@@ -207,19 +323,25 @@ def cholesky(
 ) -> Float[Tensor, "observations observations"]:
     """Return the lower Cholesky factor of a matrix and so much on its diagonal, or more if needed.
 
+    Where it isn't enough it becomes what rounding may have left of the largest element, at least.
+
     Raises
     ------
     torch.linalg.LinAlgError
         If a hundred thousand times as much is not enough either.
     """
+    rounding = ROUNDING * whole.diagonal().max()
     for _ in range(6):
         whole.diagonal().add_(jitter)
         factor, failed = torch.linalg.cholesky_ex(whole)
         if not bool(failed):
             break
-        jitter = 10 * jitter
+        jitter = torch.maximum(10 * jitter, rounding)
     return factor if not bool(failed) else torch.linalg.cholesky(whole)
 
+
+ROUNDING = 1e-15
+"""Error of elements of the matrix, in units of the largest one."""
 
 JITTER = 1e-10
 """Added to the diagonal, in units of the variance: what rounding leaves undecided."""

@@ -1,4 +1,5 @@
 import itertools
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -6,23 +7,39 @@ import torch
 from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.gaussian_process.kernels import RBF, ConstantKernel
 
-from aiida_mlal.ml.gaussian_process import Hyperparameters, Observations, Posterior, covariance
+from aiida_mlal.ml.gaussian_process import (
+    Hyperparameters,
+    Observations,
+    Posterior,
+    cholesky,
+    covariance,
+)
 
 N_FEATURES, N_ELEMENTS = 4, 2
 
 
 def observations(seed, n_atoms, n_slopes, sums=1):
     rng = np.random.default_rng(seed)
+    slopes = rng.normal(size=(sums + n_slopes, n_atoms, N_FEATURES))
+    slopes[:sums] = 0
     return Observations(
         torch.from_numpy(rng.normal(size=(n_atoms, N_FEATURES))),
         torch.from_numpy(rng.integers(N_ELEMENTS, size=n_atoms)),
-        sums,
-        torch.from_numpy(rng.normal(size=(n_slopes, n_atoms, N_FEATURES))),
+        torch.from_numpy(np.arange(sums + n_slopes) < sums).double(),
+        torch.from_numpy(slopes),
     )
+
+
+def alike(one, seed):
+    """Return other environments of the same atoms."""
+    other = observations(seed, len(one.species), len(one) - 1)
+    return replace(one, features=other.features, slopes=other.slopes)
 
 
 STRUCTURES = {
     "energy and slopes": lambda: observations(0, 3, 5),
+    "alike": lambda: alike(observations(0, 3, 5), 4),
+    "alike again": lambda: alike(observations(0, 3, 5), 5),
     "slopes alone": lambda: observations(1, 4, 2, sums=0),
     "energy alone": lambda: observations(2, 2, 0),
     "one atom": lambda: observations(3, 1, 3),
@@ -38,8 +55,7 @@ def by_definition(one, other):
         k = torch.exp(-(x[:, None] - y).square().sum(-1) / 2)
         return (k * (one.species[:, None] == other.species)).sum()
 
-    rows = [None] * one.sums + list(range(len(one.slopes)))
-    columns = [None] * other.sums + list(range(len(other.slopes)))
+    rows, columns = ([None if h else k for k, h in enumerate(o.heights)] for o in (one, other))
     found, zero = torch.zeros(len(rows), len(columns)), torch.zeros((), dtype=torch.float64)
     found = found.double()
     for (a, r), (b, q) in itertools.product(enumerate(rows), enumerate(columns)):
@@ -96,8 +112,8 @@ def test_agrees_with_another_code_on_atoms_whose_energies_are_known():
 
     def atoms(features):
         species = torch.zeros(1, dtype=torch.long)
-        none = torch.zeros(0, 1, 3, dtype=torch.float64)
-        return [Observations(torch.from_numpy(x[None]), species, 1, none) for x in features]
+        energy, flat = torch.ones(1).double(), torch.zeros(1, 1, 3, dtype=torch.float64)
+        return [Observations(torch.from_numpy(x[None]), species, energy, flat) for x in features]
 
     scales = torch.tensor([lengths], dtype=torch.float64)
     prior = Hyperparameters(scales, torch.tensor(variance, dtype=torch.float64), 0.0)
@@ -107,9 +123,40 @@ def test_agrees_with_another_code_on_atoms_whose_energies_are_known():
     assert ours.loss == pytest.approx(-likelihood, rel=1e-8)
     mean, std = theirs.predict(asked, return_std=True)
     for atom, expected, sigma in zip(atoms(asked), mean, std, strict=True):
-        k = torch.cat([covariance(atom.scaled(scales), one) for one in ours.observed], dim=1)
-        assert float(variance * k @ ours.weights) == pytest.approx(expected, rel=1e-6)
+        said = ours.known(atom.scaled(scales)).T @ ours.weights
+        assert float(said) == pytest.approx(expected, rel=1e-6)
         assert float(ours.covariance(atom)) == pytest.approx(sigma**2, rel=1e-6)
+
+
+def test_a_matrix_singular_but_for_rounding_has_a_factor():
+    """Energies of equal structures, whose constant is free, and no variance beside."""
+    whole = torch.full((30, 30), 1e4, dtype=torch.float64)
+    whole[7, 7] -= 1e-11
+    factor = cholesky(whole.clone(), torch.tensor(1e-24, dtype=torch.float64))
+    torch.testing.assert_close(factor @ factor.T, whole)
+
+
+def test_blocks_of_any_size_are_the_same(monkeypatch):
+    whole = posterior()
+    monkeypatch.setattr("aiida_mlal.ml.gaussian_process.TOGETHER", 1)
+    single = posterior()
+    torch.testing.assert_close(single.unit, whole.unit)
+    torch.testing.assert_close(single.gradient(), whole.gradient())
+    expected = torch.cat([covariance(one, other) for one, other in scaled_pairs(whole)], dim=1)
+    torch.testing.assert_close(whole.unit[:6], expected)
+
+
+def scaled_pairs(now):
+    observed = [make().scaled(now.prior.lengths) for make in STRUCTURES.values()]
+    return [(observed[0], other) for other in observed]
+
+
+@pytest.mark.parametrize("asked", STRUCTURES)
+def test_variances_are_the_diagonal_of_covariances(asked):
+    now, query = posterior(), STRUCTURES[asked]()
+    query = replace(query, features=query.features + 0.3)
+    expected = now.covariance(query).diagonal()
+    torch.testing.assert_close(now.variances(query), expected, rtol=1e-10, atol=1e-12)
 
 
 def test_nothing_is_uncertain_where_it_was_observed_without_noise():
@@ -123,7 +170,7 @@ def test_nothing_is_uncertain_where_it_was_observed_without_noise():
 
 def test_far_away_it_knows_as_little_as_before():
     far = observations(5, 2, 3)
-    far = Observations(far.features + 100, far.species, 1, far.slopes)
+    far = replace(far, features=far.features + 100)
     now = posterior()
     n = torch.bincount(far.species, minlength=N_ELEMENTS)
     mine = far.scaled(now.prior.lengths)

@@ -1,10 +1,10 @@
 """The mean of a Gaussian process of symmetry functions, in numba with explicit SIMD."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 
 from aiida_mlal.ml.fast.gather import gather
 from aiida_mlal.ml.fast.jit import inlined, jit
@@ -14,7 +14,6 @@ from aiida_mlal.ml.fast.symmetry_functions import (
     Functions,
     add_forces,
     describe,
-    functions,
     room,
     spread,
 )
@@ -26,8 +25,8 @@ class FastGP:
 
     Parameters
     ----------
-    cutoff, radial, etas, zetas, signs, couple
-        As of ``functions``.
+    functions, real
+        As ``symmetry_functions.functions`` returns them.
     scales
         Length scales of the features, for each element.
     environments
@@ -48,12 +47,8 @@ class FastGP:
 
     def __init__(
         self,
-        cutoff: float,
-        radial: Float[np.ndarray, "functions 2"],
-        etas: Sequence[float],
-        zetas: Sequence[int],
-        signs: Sequence[float],
-        couple: Int[np.ndarray, "elements elements"],
+        functions: Functions,
+        real: Bool[np.ndarray, " filled"],
         scales: Float[np.ndarray, "elements features"],
         environments: Float[np.ndarray, "environments features"],
         element: Int[np.ndarray, " environments"],
@@ -62,8 +57,7 @@ class FastGP:
         variance: float,
         constants: Float[np.ndarray, " elements"],
     ) -> None:
-        self.cutoff = cutoff
-        self._functions, real = functions(cutoff, radial, etas, zetas, signs, couple)
+        self.cutoff, self._functions = float(functions.cutoffs[0]), functions
         order = np.argsort(element, kind="stable")
         more = -len(real) % W
         real = np.pad(real, (0, more))
@@ -73,7 +67,7 @@ class FastGP:
             spread(environments[order], real, 0.0),
             variance * spread(slopes[order], real, 0.0),
             variance * heights[order],
-            np.searchsorted(element[order], np.arange(len(couple) + 1)),
+            np.searchsorted(element[order], np.arange(len(functions.couple) + 1)),
             np.array(constants, float),
         )
 

@@ -177,16 +177,11 @@ class Described(Prepared):
         virials = jacobian.new_zeros(n_atoms, features.shape[1], 3, 3).index_add(
             0, graph.pairs[0], graph.vectors[:, None, :, None] * jacobian[:, :, None, :]
         )
-        key, index = (graph.pairs[0] * n_atoms + graph.pairs[1]).unique(return_inverse=True)
-        merged = jacobian.new_zeros(len(key), *jacobian.shape[1:]).index_add(0, index, jacobian)
-        graph = replace(
-            graph,
-            pairs=torch.stack([key // n_atoms, key % n_atoms]),
-            vectors=merged.new_full((len(key), 3), torch.nan),
-            shifts=key.new_zeros(len(key), 3),
-        )
+        joined, index = without_images(graph)
+        merged = jacobian.new_zeros(len(joined.shifts), *jacobian.shape[1:])
+        merged = merged.index_add(0, index, jacobian)
         species = potential.species(graph.numbers)
-        return cls(graph, species, features.detach(), merged, virials)
+        return cls(joined, species, features.detach(), merged, virials)
 
     def take(self, structures: Int[np.ndarray, " chosen"]) -> "Described":
         """Return some of the structures, which may repeat."""
@@ -301,6 +296,22 @@ class Described(Prepared):
         return Prediction(
             self.graph.sum_over_atoms(energies), forces, stresses_of(virial, self.graph.volumes)
         )
+
+
+def without_images(graph: Graph) -> tuple[Graph, Int[Tensor, " edges"]]:
+    """Return a graph with one edge for each pair of atoms, and to which each edge belongs now.
+
+    An edge may stand for several images, so that its vector is unknown.
+    """
+    n_atoms = len(graph.numbers)
+    key, index = (graph.pairs[0] * n_atoms + graph.pairs[1]).unique(return_inverse=True)
+    joined = replace(
+        graph,
+        pairs=torch.stack([key // n_atoms, key % n_atoms]),
+        vectors=graph.vectors.new_full((len(key), 3), torch.nan),
+        shifts=key.new_zeros(len(key), 3),
+    )
+    return joined, index
 
 
 class _Readout(nn.Module):

@@ -2,10 +2,11 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cached_property, partial
 from types import MappingProxyType
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -15,9 +16,12 @@ from aiida_mlal.ml.engines.base import Kernel
 from aiida_mlal.ml.gaussian_process import Hyperparameters, Posterior
 from aiida_mlal.ml.graph import Graph
 from aiida_mlal.ml.models.base import Potential, difference
-from aiida_mlal.ml.models.descriptor import DescriptorPotential
+from aiida_mlal.ml.models.descriptor import Described, DescriptorPotential, without_images
 from aiida_mlal.ml.models.observed import Process
 from aiida_mlal.ml.options import as_dict, build
+
+if TYPE_CHECKING:
+    from aiida_mlal.ml.fast.symmetry_functions import Functions
 
 BEGIN = 5.0
 """Length scale, in units of the features, from which training begins."""
@@ -129,6 +133,45 @@ class GP(DescriptorPotential):
         features: Tensor = self.descriptor(graph, self.species(graph.numbers))
         return features
 
+    @cached_property
+    def functions(self) -> "tuple[Functions, np.ndarray] | None":
+        """The symmetry functions for kernels; None for angular exponents that are no integers."""
+        options, descriptor = self.options.descriptor, self.descriptor
+        if any(zeta % 1 for zeta in options.g4_zetas):
+            return None
+        from aiida_mlal.ml.fast.symmetry_functions import functions  # numba is slow to import
+
+        return functions(
+            self.cutoff,
+            descriptor.radial.double().numpy(force=True),
+            [eta * descriptor.eta_unit for eta in options.g4_etas],
+            [int(zeta) for zeta in options.g4_zetas],
+            options.g4_lambdas,
+            descriptor.couple.numpy(force=True),
+        )
+
+    def prepare(self, graph: Graph) -> Described:
+        """Compute the features and their derivatives once, by kernels where there are such."""
+        if self.functions is None or graph.vectors.device.type != "cpu":
+            return super().prepare(graph)
+        from aiida_mlal.ml.fast.derivatives import derivatives
+
+        species = self.species(graph.numbers)
+        joined, index = without_images(graph)
+        centre, neighbour = graph.pairs.numpy()
+        found = derivatives(
+            *self.functions,
+            species.numpy(),
+            centre,
+            neighbour,
+            graph.vectors.detach().numpy(),
+            index.numpy(),
+            len(joined.shifts),
+        )
+        return Described(
+            joined, species, *(torch.from_numpy(part).to(graph.vectors) for part in found)
+        )
+
     def readout(
         self, features: Float[Tensor, "... features"], element: int
     ) -> Float[Tensor, " ..."]:
@@ -146,14 +189,15 @@ class GP(DescriptorPotential):
         self.variance.copy_(prior.variance)
         self.offset.fill_(prior.offset)
         self.constants.copy_(prior.offset * posterior.composition.T @ posterior.weights)
-        self.element = torch.cat([one.species for one in observed])
-        scaled = torch.cat([one.features for one in observed])
+        self.element = torch.cat([some.species.repeat(len(some.features)) for some in observed])
+        scaled = torch.cat([some.features.flatten(0, 1) for some in observed])
         self.environments = scaled * prior.lengths[self.element]
         heights, slopes = [], []
-        weights = posterior.weights.split([len(one) for one in observed])
-        for one, mine in zip(observed, weights):
-            heights.append(mine[: one.sums].sum().expand(len(one.species)))
-            slopes.append(torch.einsum("r,raf->af", mine[one.sums :], one.slopes))
+        weights = posterior.weights.split([len(some) for some in observed])
+        for some, mine in zip(observed, weights):
+            each = mine.reshape(len(some.features), -1)
+            heights.append((each @ some.heights).repeat_interleave(len(some.species)))
+            slopes.append(torch.einsum("nq,nqaf->naf", each, some.slopes).flatten(0, 1))
         self.heights, self.slopes = torch.cat(heights), torch.cat(slopes)
 
     @classmethod
@@ -162,20 +206,14 @@ class GP(DescriptorPotential):
         if len(members) != 1 or not isinstance(members[0], GP):
             return None
         process = members[0]
-        options, descriptor = process.options.descriptor, process.descriptor
-        if any(zeta % 1 for zeta in options.g4_zetas):
+        if process.functions is None:
             return None
         from aiida_mlal.ml.fast.gp import FastGP  # numba is slow to import
 
         scales = process.scales.detach().double()
         return [
             FastGP(
-                process.cutoff,
-                descriptor.radial.double().numpy(),
-                [eta * descriptor.eta_unit for eta in options.g4_etas],
-                [int(zeta) for zeta in options.g4_zetas],
-                options.g4_lambdas,
-                descriptor.couple.numpy(),
+                *process.functions,
                 scales.numpy(),
                 (process.environments.double() / scales[process.element]).numpy(),
                 process.element.numpy(),

@@ -64,7 +64,7 @@ class Observed(NamedTuple):
     Attributes
     ----------
     structures
-        What was observed of each.
+        What was observed of each that has labels.
     values
         Energies (eV), and derivatives of the energy by the strain of a component of a force (eV/Å)
         or by a component of the virial (eV), structure by structure.
@@ -92,14 +92,11 @@ def observed(described: Described, targets: Prediction, noise: Float[Tensor, "3"
         of_energy, of_forces, of_virial = (
             part.isfinite() & wanted for part, wanted in zip((energy, forces, virial), learned)
         )
-        structures.append(
-            Observations(
-                described.features[mine],
-                described.species[mine],
-                int(of_energy),
-                torch.cat([slopes[:n_forces][of_forces], virials[of_virial]]),
-            )
-        )
+        derivatives = torch.cat([slopes[:n_forces][of_forces], virials[of_virial]])
+        found = _of(described, mine, int(of_energy), derivatives)
+        if not len(found):
+            continue
+        structures.append(found)
         values += [energy[of_energy], forces[of_forces], virial[of_virial]]
         for kind, sigma in zip(
             (of_energy, of_forces, of_virial), (noise[0], noise[1], noise[2] * volumes[one])
@@ -116,8 +113,22 @@ def energies_and_forces(
     That is the energy, then the components of the forces on the atoms in this order.
     """
     for one, mine, slopes in _each(described):
-        features, species = described.features[mine], described.species[mine]
-        yield one, mine, Observations(features, species, 1, slopes[: 3 * len(mine)])
+        yield one, mine, _of(described, mine, 1, slopes[: 3 * len(mine)])
+
+
+def _of(
+    described: Described,
+    atoms: Int[Tensor, " atoms"],
+    n_energies: int,
+    slopes: Float[Tensor, "derivatives atoms features"],
+) -> Observations:
+    """Return the energy of some atoms, or not, then the derivatives along slopes."""
+    heights = slopes.new_zeros(n_energies + len(slopes))
+    heights[:n_energies] = 1.0
+    energies = slopes.new_zeros(n_energies, *slopes.shape[1:])
+    return Observations(
+        described.features[atoms], described.species[atoms], heights, torch.cat([energies, slopes])
+    )
 
 
 def _each(described: Described) -> Iterator[tuple[int, Tensor, Tensor]]:

@@ -126,8 +126,7 @@ def _variances(
     described = process.prepare(graph.within(process.cutoff))
     with torch.no_grad():
         for one, atoms, query in energies_and_forces(described):
-            variances = known.covariance(query).diagonal().clamp(min=0)
-            yield one, atoms, variances.numpy(force=True)
+            yield one, atoms, known.variances(query).clamp(min=0).numpy(force=True)
 
 
 def _stored(potential: Potential) -> Conditioned:

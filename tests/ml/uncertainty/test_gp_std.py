@@ -122,6 +122,14 @@ def test_it_is_the_dense_definition_with_finite_differences(potential, frames):
     assert energy * len(asked.numbers) == pytest.approx(expected[0], rel=2e-2, abs=2e-3)
 
 
+def test_kernels_say_what_torch_says(potential, monkeypatch):
+    away = Configurations.from_ase([slab(9, size) for size in (0.1, 0.3)])
+    found = ProcessForceStd().measure(potential, away).per_atom
+    monkeypatch.setattr(type(potential.process), "functions", None)
+    expected = ProcessForceStd().measure(potential, away).per_atom
+    np.testing.assert_allclose(found, expected, rtol=1e-8)
+
+
 def test_it_is_small_on_labels_and_grows_away_from_them(potential, frames):
     near = ProcessForceStd().measure(potential, frames[:3])
     assert near.values.max() < 0.02

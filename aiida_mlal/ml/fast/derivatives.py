@@ -1,0 +1,148 @@
+"""Symmetry functions of atoms and their derivatives by the places of neighbours, in numba."""
+
+from typing import Any
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+
+from aiida_mlal.ml.fast.jit import inlined, jit
+from aiida_mlal.ml.fast.simd import W
+from aiida_mlal.ml.fast.symmetry_functions import GROUP, Functions, describe, room
+
+
+def derivatives(
+    functions: Functions,
+    real: Bool[np.ndarray, " filled"],
+    species: Int[np.ndarray, " atoms"],
+    centre: Int[np.ndarray, " edges"],
+    neighbour: Int[np.ndarray, " edges"],
+    vectors: Float[np.ndarray, "edges 3"],
+    pair: Int[np.ndarray, " edges"],
+    n_pairs: int,
+) -> tuple[
+    Float[np.ndarray, "atoms features"],
+    Float[np.ndarray, "pairs features 3"],
+    Float[np.ndarray, "atoms features 3 3"],
+]:
+    """Return features of atoms and derivatives by the vectors to their neighbours.
+
+    Parameters
+    ----------
+    functions, real
+        As ``symmetry_functions.functions`` returns them.
+    species
+        The row of each atom's element.
+    centre, neighbour, vectors
+        Atoms of each edge, and the way from the first to (an image of) the second, in Å.
+    pair
+        To which pair each edge belongs: derivatives are summed over the edges of a pair.
+    n_pairs
+        How many pairs there are.
+
+    Returns
+    -------
+    tuple
+        Features; their derivatives by vectors, in 1/Å; and by the strain.
+    """
+    n_species = len(functions.couple)
+    segments = centre * n_species + species[neighbour]
+    order = np.argsort(segments, kind="stable")
+    counts = np.bincount(segments, minlength=len(species) * n_species)
+    begin = np.concatenate([[0], np.cumsum(counts)])
+    place = np.where(real, np.cumsum(real) - 1, -1)
+    n_features = int(real.sum())
+    features = np.zeros((len(species), n_features))
+    by_pair = np.zeros((n_pairs, n_features, 3))
+    by_strain = np.zeros((len(species), n_features, 3, 3))
+    _derivatives(
+        np.ascontiguousarray(vectors[order], float), pair[order], begin, functions, place,
+        features, by_pair, by_strain,
+    )  # fmt: skip
+    return features, by_pair, by_strain
+
+
+_inlined: Any = inlined(fastmath=True)
+
+
+@_inlined
+def _gather(
+    i: int, vectors: np.ndarray, begin: np.ndarray, cutoff: float, flat: np.ndarray, stride: int,
+    who: np.ndarray, ends: np.ndarray,
+) -> None:  # fmt: skip
+    """Pack the edges of an atom as ``gather.gather`` does."""
+    n, n_species, far = 0, ends.shape[0] - 1, 3.0 * cutoff
+    for s in range(n_species):
+        ends[s, 0] = n
+        for e in range(begin[i * n_species + s], begin[i * n_species + s + 1]):
+            x, y, z = vectors[e, 0], vectors[e, 1], vectors[e, 2]
+            flat[n], flat[stride + n], flat[2 * stride + n] = x, y, z
+            flat[3 * stride + n] = x * x + y * y + z * z
+            who[n] = e
+            n += 1
+        ends[s, 1] = n
+        while n % W:
+            flat[n], flat[stride + n] = far, 0.0
+            flat[2 * stride + n], flat[3 * stride + n] = 0.0, far * far
+            n += 1
+    ends[n_species, 0] = n
+
+
+@_inlined
+def _add(
+    i: int, pair: int, feature: int, x: float, y: float, z: float, u: float, v: float, w: float,
+    by_pair: np.ndarray, by_strain: np.ndarray,
+) -> None:  # fmt: skip
+    """Add the derivative (u, v, w) of a feature of atom i by the vector (x, y, z)."""
+    by_pair[pair, feature, 0] += u
+    by_pair[pair, feature, 1] += v
+    by_pair[pair, feature, 2] += w
+    strain = by_strain[i, feature]
+    strain[0, 0] += x * u
+    strain[0, 1] += x * v
+    strain[0, 2] += x * w
+    strain[1, 0] += y * u
+    strain[1, 1] += y * v
+    strain[1, 2] += y * w
+    strain[2, 0] += z * u
+    strain[2, 1] += z * v
+    strain[2, 2] += z * w
+
+
+@jit(fastmath=True, nogil=True)
+def _derivatives(
+    vectors: np.ndarray, pair: np.ndarray, begin: np.ndarray, functions: Functions,
+    place: np.ndarray, features: np.ndarray, by_pair: np.ndarray, by_strain: np.ndarray,
+) -> None:  # fmt: skip
+    cutoff, couple, norms = functions.cutoffs[0], functions.couple, functions.norms
+    n_species, n_radial = couple.shape[0], functions.radial.shape[0]
+    n_angular = functions.angular.shape[0] * functions.zetas.size
+    n_atoms = features.shape[0]
+    stride, flat, who, ends, G, D2, D4, values = room(functions, n_atoms, begin)
+    work = np.empty(max(4 * GROUP, 3 * W))
+    for i in range(n_atoms):
+        _gather(i, vectors, begin, cutoff, flat, stride, who, ends)
+        describe(functions, stride, flat, ends, G, D2, D4, work, values)
+        for k in range(values.size):
+            if place[k] >= 0:
+                features[i, place[k]] = values[k] * norms[k]
+        for s in range(n_species):
+            for p in range(ends[s, 0], ends[s, 1]):
+                x, y, z = flat[p], flat[stride + p], flat[2 * stride + p]
+                square, own = flat[3 * stride + p], pair[who[p]]
+                for g in range(n_radial):
+                    k, a = s * n_radial + g, D2[g * stride + p]
+                    _add(
+                        i, own, place[k], x, y, z, a * x, a * y, a * z, by_pair, by_strain
+                    )  # fmt: skip
+                for t in range(n_species):
+                    if ends[t, 0] == ends[t, 1]:
+                        continue
+                    first = n_species * n_radial + couple[s, t] * n_angular
+                    for h in range(n_angular):
+                        k, at = first + h, (t * n_angular + h) * 4 * stride + p
+                        if place[k] < 0:
+                            continue
+                        u, v, w = D4[at + stride], D4[at + 2 * stride], D4[at + 3 * stride]
+                        a, norm = (D4[at] - u * x - v * y - w * z) / square, norms[k]
+                        u, v, w = norm * (u + a * x), norm * (v + a * y), norm * (w + a * z)
+                        _add(i, own, place[k], x, y, z, u, v, w, by_pair, by_strain)
