@@ -6,7 +6,11 @@ from typing import Any
 from aiida.orm import Data
 
 from aiida_mlal.data.potential import PotentialData
+from aiida_mlal.ml.tasks.base import INTERRUPTED
+from aiida_mlal.ml.tasks.train import Train
 from aiida_mlal.parsers.base import TaskParser
+
+(BEGUN,) = Train.LEFT
 
 
 class TrainParser(TaskParser):
@@ -14,4 +18,14 @@ class TrainParser(TaskParser):
 
     def read(self, result: Mapping[str, Any], file: str) -> Iterator[tuple[str, Data]]:
         """Yield the potential."""
-        yield "potential", PotentialData(self.bytes(file))
+        names = self.retrieved.base.repository.list_object_names()
+        yield "potential", PotentialData(self.bytes(BEGUN if BEGUN in names else file))
+
+    def left(self) -> Mapping[str, Any] | None:
+        """Return how far a training came that was killed, if it had written its weights."""
+        names = self.retrieved.base.repository.list_object_names()
+        there = [name for name in (BEGUN, Train.OUTPUT) if name in names]
+        if not there:
+            return None
+        trained = PotentialData(self.bytes(there[0])).base.attributes.get("training")
+        return {"task": "train", "status": INTERRUPTED, "epochs": trained.get("epochs", 0)}

@@ -103,12 +103,15 @@ def test_training_that_always_diverges_says_so(build_base):
     assert len(jobs(node)) == 3
 
 
-def test_interrupted_training_goes_on_from_its_weights(build_base, dataset):
+@pytest.mark.parametrize("killed", [False, True])
+def test_interrupted_training_goes_on_from_its_weights(build_base, dataset, killed):
     from aiida_mlal.ml.models.checkpoint import Checkpoint
     from aiida_mlal.ml.models.factory import ModelOptions
 
-    partial = Checkpoint(ModelOptions.parse(MODEL).build(["C", "Cu"], seed=9)).to_bytes()
-    files = {**ending("train", "interrupted", epochs=3), "potential.safetensors": partial}
+    first_weights = ModelOptions.parse(MODEL).build(["C", "Cu"], seed=9)
+    partial = Checkpoint(first_weights, {"epochs": 3}).to_bytes()
+    files = {} if killed else ending("train", "interrupted", epochs=3)
+    files["potential.safetensors.begun" if killed else "potential.safetensors"] = partial
     _, node = run_get_node(build_base("mlal.train", files, training={"epochs": 4}))
     assert node.is_finished_ok, (node.exit_status, node.exit_message)
     first, second = jobs(node)

@@ -1,7 +1,10 @@
 """Train a potential on labelled structures."""
 
+import contextlib
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from aiida_mlal.ml import plugins
@@ -19,6 +22,9 @@ if TYPE_CHECKING:
 
 OF_MLIP = (".mtp", ".almtp")
 FORMATS = (".safetensors", *OF_MLIP)
+
+SAVE_EVERY = 60.0
+"""Seconds after which weights are written, for trainings that are killed to go on from."""
 
 
 @dataclass(frozen=True)
@@ -55,6 +61,8 @@ class Train(Task):
     """
 
     OUTPUT: ClassVar[str] = "potential.safetensors"
+    BEGUN: ClassVar[str] = ".begun"
+    LEFT: ClassVar[tuple[str, ...]] = (OUTPUT + BEGUN,)
 
     model: Mapping[str, Any]
     training: Mapping[str, Any]
@@ -103,6 +111,7 @@ class Train(Task):
 
     def run(self) -> dict[str, Any]:
         """Train, and write the potential."""
+        from aiida_mlal.ml.models.checkpoint import Checkpoint
         from aiida_mlal.ml.models.factory import ModelOptions
         from aiida_mlal.ml.training.fit import fit, split
         from aiida_mlal.ml.training.loop import DivergedError
@@ -131,11 +140,16 @@ class Train(Task):
                 "; ".join([f"{self.dataset} has no structure with a label of status 'ok'", *notes])
             )
         potential = self._potential(dataset.learnable, start, types, validation)
-        progress, begun, epochs = Progress(), False, 0
+        progress, begun, epochs, saved = Progress(), False, 0, time.monotonic()
+        begun_file = Path(self.output + self.BEGUN).absolute()
 
         def report(epoch: int, loss: float) -> None:
-            nonlocal begun, epochs
+            nonlocal begun, epochs, saved
             begun, epochs = True, epoch
+            if time.monotonic() - saved >= SAVE_EVERY:
+                with contextlib.suppress(OSError):  # a full disk ends no training
+                    Checkpoint(potential, plain({**about, "epochs": epochs})).save(begun_file)
+                saved = time.monotonic()
             progress(epoch=epoch, epochs=options.epochs, loss=loss)
 
         try:
@@ -148,6 +162,7 @@ class Train(Task):
             said = str(stop)
             if begun:  # the weights are worth beginning with again
                 self._save(potential, {**about, "epochs": epochs})
+                begun_file.unlink(missing_ok=True)
                 said += (
                     f"; {self.output} has the weights after {epochs} epochs, to begin with again"
                 )
@@ -160,6 +175,7 @@ class Train(Task):
             ]
         record |= self._prepare_uncertainty(potential, dataset.learnable, held_out)
         self._save(potential, {**about, **record})
+        begun_file.unlink(missing_ok=True)
         epochs = max(len(curve["train"]) for curve in record["curves"])
         remarks = [
             *notes,

@@ -18,6 +18,7 @@ from aiida_mlal.ml.formats import files
 from aiida_mlal.ml.models.checkpoint import Checkpoint
 from aiida_mlal.ml.models.ensemble import Ensemble
 from aiida_mlal.ml.simulation.guard import Guard
+from aiida_mlal.ml.tasks import train
 from aiida_mlal.ml.tasks.runner import execute, parse
 from aiida_mlal.ml.uncertainty.grade import Grade
 
@@ -421,3 +422,21 @@ def test_nothing_need_be_said_to_train_a_moment_tensor_potential(folder, copper)
     assert found.training["options"]["loss"]["stress"] == 0.001
     assert found.potential.radial.min_dist == pytest.approx(2.27, abs=0.2)
     assert result["errors"]["train"]["force_rmse"] < 0.2
+
+
+def test_weights_are_written_while_a_training_goes_on(dataset, folder, monkeypatch):
+    """For one that is killed; and gone when it has come to its end."""
+    monkeypatch.setattr(train, "SAVE_EVERY", 0.0)
+    seen = []
+    progress = train.Progress.__call__
+
+    def look(self, **values):
+        checkpoint = Checkpoint.load("potential.safetensors.begun")
+        seen.append((values["epoch"], checkpoint.training["epochs"]))
+        progress(self, **values)
+
+    monkeypatch.setattr(train.Progress, "__call__", look)
+    assert execute(TASK)["status"] == "ok"
+    assert seen[0] == (1, 1)
+    assert all(told == kept for told, kept in seen)
+    assert not (folder / "potential.safetensors.begun").exists()
