@@ -11,6 +11,11 @@ from aiida.orm import Data
 from aiida.orm.implementation.utils import clean_value
 from aiida.orm.nodes.caching import NodeCaching
 
+from aiida_mlal.ml.text import holdable
+
+LONGEST_TEXT = 10_000
+"""Characters of a text in the database."""
+
 
 class ContentCaching(NodeCaching):
     """Nodes are equal where their files are equal, whatever else is known about them."""
@@ -79,9 +84,15 @@ class ContentData(Data):
 
 
 def storable(value: Any) -> Any:
-    """Return JSON values as AiiDA stores them: a number that is not finite becomes ``None``."""
+    """Return JSON values as AiiDA, and any database that it writes to, can store them.
+
+    A number that is not finite becomes ``None``; of texts, what no database can hold is escaped and
+    what is beyond ``LONGEST_TEXT`` left out.
+    """
     if isinstance(value, Mapping):
-        return {str(key): storable(item) for key, item in value.items()}
+        return {storable(str(key)): storable(item) for key, item in value.items()}
+    if isinstance(value, str):
+        return holdable(value if len(value) <= LONGEST_TEXT else f"{value[:LONGEST_TEXT]} ...")
     if isinstance(value, (list, tuple)):
         return [storable(item) for item in value]
     if isinstance(value, float) and not math.isfinite(value):

@@ -26,6 +26,7 @@ from aiida_mlal.ml.frames import (
 )
 from aiida_mlal.ml.options import within
 from aiida_mlal.ml.tensorfile import pack, unpack
+from aiida_mlal.ml.text import UNHOLDABLE, holdable
 from aiida_mlal.ml.wholefile import write_whole
 
 FORMAT = "aiida-mlal/configurations"
@@ -616,7 +617,7 @@ def texts(values: Sequence[Any], name: str) -> np.ndarray:
     ValueError
         If one is so long that the array would be out of proportion.
     """
-    words = [str(value) for value in values]
+    words = [holdable(str(value)) for value in values]
     _check_width(max(map(len, words), default=0), len(words), name)
     return np.array(words, dtype=str)
 
@@ -678,6 +679,8 @@ def _plain(values: Any, name: str = "") -> np.ndarray:
     array = np.array(_array(values, name))
     if array.dtype.kind not in "biufU":
         raise ValueError(f"expected numbers or strings, got {array.dtype}")
+    if array.dtype.kind == "U" and UNHOLDABLE.search("".join(array.ravel().tolist())):
+        array = texts(array.ravel().tolist(), name).reshape(array.shape)
     return _frozen(array)
 
 

@@ -13,8 +13,9 @@ from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any, Literal
 
-from aiida_mlal.ml.errors import in_words
+from aiida_mlal.ml.errors import cause, in_words
 from aiida_mlal.ml.options import build, suggest
+from aiida_mlal.ml.text import message
 
 Group = Literal[
     "models",
@@ -104,7 +105,7 @@ def make(group: Group, values: Mapping[str, Any], where: str = "") -> Any:
     except ValueError:
         raise
     except Exception as error:  # of a class that anybody may have written
-        raise ValueError(f"{prefix}{what} cannot be built: {in_words(error)}") from error
+        raise ValueError(f"{prefix}{what} cannot be built: {in_words(error)}") from cause(error)
 
 
 class PluginError(Exception):
@@ -124,13 +125,19 @@ def named(group: Group, plugin: object, *passing: type[Exception]) -> Iterator[N
     known: tuple[type[Exception], ...] = (ValueError, MemoryError, PluginError, *passing)
     try:
         yield
+    except ValueError as error:
+        if cause(error) is None:
+            raise ValueError(message(error)) from None
+        raise
     except known:
         raise
     except Exception as error:
         if "OutOfMemory" in type(error).__name__:  # those of torch
             raise
         name = name_of(group, type(plugin))
-        raise PluginError(f"{_singular(group)} {name!r} failed: {in_words(error)}") from error
+        raise PluginError(f"{_singular(group)} {name!r} failed: {in_words(error)}") from cause(
+            error
+        )
 
 
 def load(point: EntryPoint, what: str) -> Any:
@@ -138,7 +145,7 @@ def load(point: EntryPoint, what: str) -> Any:
     try:
         return point.load()
     except Exception as error:  # of a module that anybody may have written
-        raise ValueError(f"{what} cannot be loaded: {in_words(error)}") from error
+        raise ValueError(f"{what} cannot be loaded: {in_words(error)}") from cause(error)
 
 
 def place(point: EntryPoint) -> str:

@@ -2,8 +2,8 @@
 
 import re
 
-LONGEST = 500
-"""Length of a reason in characters."""
+LONGEST, LONG = 500, 2000
+"""Most characters of the reason why there is no label, and of a message."""
 
 UNHOLDABLE = re.compile("[\x00\ud800-\udfff]")
 """What PostgreSQL, and UTF-8 itself, have no place for: NUL, and halves of characters."""

@@ -19,6 +19,7 @@ from aiida_mlal.ml.tasks.base import (
     OUT_OF_MEMORY,
     RESULT,
 )
+from aiida_mlal.ml.text import LONG, printable
 
 EXIT_CODES = {
     INVALID_INPUT: "ERROR_INVALID_INPUT",
@@ -73,7 +74,7 @@ class TaskParser(Parser):
         try:
             result = self._result()
         except FileNotFoundError:
-            left = self.left()
+            left = self._left()
             if left is not None:
                 self._attach(left)
                 message = f"it was killed; its standard error ends: {self._stderr()}"
@@ -83,7 +84,7 @@ class TaskParser(Parser):
             return scheduler or self._exit("ERROR_INVALID_OUTPUT", file=RESULT, message=f"{error}")
 
         status, message = result["status"], result.get("message", "")
-        problem = self._attach({**((status != OK and self.left()) or {}), **result})
+        problem = self._attach({**((status != OK and self._left()) or {}), **result})
         if status in SPECIFIC:
             return self._exit(EXIT_CODES[status], message=message)
         if status != OK:
@@ -100,6 +101,13 @@ class TaskParser(Parser):
     def left(self) -> Mapping[str, Any] | None:
         """Return what a task that was killed had computed, in place of its result, if anything."""
         return None
+
+    def _left(self) -> Mapping[str, Any] | None:
+        try:
+            return self.left()
+        except ValueError as error:  # a damaged file
+            self.logger.warning(f"what the task left cannot be read: {error}")
+            return None
 
     def bytes(self, name: str) -> bytes:
         """Return the content of a retrieved file."""
@@ -127,7 +135,8 @@ class TaskParser(Parser):
         calculation: Any = self.node.process_class
         if result.get("task") != calculation.NAME:
             raise ValueError(f"it is of the task {result.get('task')!r}, not {calculation.NAME!r}")
-        return dict(result)
+        message = printable(str(result.get("message", "")), LONG)
+        return {**result, "message": message}
 
     def _scheduler(self) -> ExitCode | None:
         status = self.node.exit_status
@@ -135,8 +144,8 @@ class TaskParser(Parser):
 
     def _stderr(self) -> str:
         text = (self.node.get_scheduler_stderr() or "").strip()
-        return " / ".join(text.splitlines()[-3:]) or "(it is empty)"
+        return printable(" / ".join(text.splitlines()[-3:])) or "(it is empty)"
 
     def _exit(self, label: str, **words: str) -> ExitCode:
         code: ExitCode = getattr(self.exit_codes, label)
-        return code.format(**words)
+        return code.format(**{key: printable(word, LONG) for key, word in words.items()})

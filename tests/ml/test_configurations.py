@@ -645,3 +645,10 @@ def test_files_keep_moments_charges_tags_and_masses(tmp_path):
         assert again.keys == found.keys
         for key, values in found.sites.items():
             np.testing.assert_array_equal(again.arrays[key], values)
+
+
+@pytest.mark.parametrize("texts", [["a\x00b", "\ud800"], np.array(["a\x00b", "\ud800"])])
+def test_texts_are_such_that_any_database_can_hold_them(texts):
+    atoms = [Atoms("Cu"), Atoms("Cu")]
+    found = Configurations.from_ase(atoms).with_info(reason=texts)
+    assert found.info["reason"].tolist() == ["a\\x00b", "\\ud800"]

@@ -1,4 +1,5 @@
 import re
+import traceback
 from importlib.metadata import EntryPoint, entry_points
 from typing import get_args
 
@@ -179,6 +180,17 @@ def test_other_errors_name_the_part():
     assert isinstance(caught.value.__cause__, ZeroDivisionError)
     with pytest.raises(ZeroDivisionError), plugins.named("models", None, *plugins.NUMERICAL):
         1 / 0  # noqa: B018
+
+
+@pytest.mark.parametrize("error", [ValueError, RuntimeError])
+def test_an_error_whose_text_no_log_can_hold_is_told_without_it(error):
+    named = plugins.named("optimizers", LBFGS())
+    with pytest.raises((ValueError, plugins.PluginError)) as caught, named:
+        raise error("bad \x00 \ud800 text")
+    told = "".join(traceback.format_exception(caught.value))
+    assert r"bad \x00 \ud800 text" in told
+    assert "\x00" not in told
+    told.encode()
 
 
 def test_a_broken_package_keeps_nobody_from_other_parts(foreign):

@@ -157,6 +157,30 @@ def test_damaged_result(parse, entry_point, files, text):
     assert "result.json" in code.message
 
 
+POISON = "bad \x00 text \ud800 " + 100_000 * "x"
+
+
+@pytest.mark.parametrize("status", ["ok", "internal_error"])
+def test_a_text_that_no_database_can_hold_is_escaped(parse, entry_point, files, status):
+    more = {"status": status, "message": POISON, "note": {POISON: [POISON]}}
+    values = json.loads(files["result.json"]) | more
+    outputs, code = parse(entry_point, files | {"result.json": json.dumps(values).encode()})
+    texts = [code.message or ""]
+    for node in outputs.values():
+        texts.append(json.dumps(node.store().base.attributes.all, ensure_ascii=False))
+    for text in texts:
+        text.encode()
+        assert "\x00" not in text
+        assert len(text) < 50_000
+    if status != "ok":
+        assert r"bad \x00 text \ud800 xxx" in code.message
+
+
+def test_an_error_output_that_no_database_can_hold_is_escaped(parse, entry_point):
+    _, code = parse(entry_point, {}, stderr="bad \x00 text")
+    assert r"ends: bad \x00 text" in code.message
+
+
 def test_result_of_another_task_is_not_believed(parse, entry_point, files):
     _, code = parse(entry_point, files | {"result.json": result("other")})
     assert code.status == 331

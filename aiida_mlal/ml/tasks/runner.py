@@ -27,12 +27,9 @@ from aiida_mlal.ml.tasks.base import (
     Task,
     write_json,
 )
+from aiida_mlal.ml.text import LONG, printable
 from aiida_mlal.ml.text import message as words_of
-from aiida_mlal.ml.text import printable
 from aiida_mlal.ml.threads import said_threads
-
-LONG = 2000
-"""Most characters of a message."""
 
 PACKAGES = ("aiida-mlal", "ase", "numpy", "safetensors", "torch", "vesin")
 

@@ -16,8 +16,8 @@ from aiida_mlal.ml.simulation.guard import Guard
 from aiida_mlal.ml.simulation.neb import Neb
 from aiida_mlal.ml.simulation.saddle import Saddle
 from aiida_mlal.ml.simulation.state import Checkpoint
-from aiida_mlal.ml.stops import OracleForce, State
 from aiida_mlal.ml.stopping import Interrupted
+from aiida_mlal.ml.stops import OracleForce, State
 
 
 def adatom(displaced=(0.7, 0.1), site="hollow", height=1.7):
