@@ -1,13 +1,27 @@
 """Fixtures of the AiiDA layer; loaded only where AiiDA is installed."""
 
-import sys
+import tempfile
+from functools import partialmethod
 from pathlib import Path
 
 import numpy as np
 import pytest
+import warm
+from aiida.manage.manager import Manager
 from ase.build import add_adsorbate, fcc100
 from ase.calculators.emt import EMT
 from ase.constraints import FixAtoms
+from sqlalchemy import event
+from sqlalchemy.engine import Engine
+
+# A profile of tests is polled without a pause: whoever waits for a job takes the CPU from it.
+Manager.create_runner = partialmethod(Manager.create_runner, poll_interval=0.4)
+
+
+@event.listens_for(Engine, "connect")
+def trust_the_disk(connection, _):
+    """Let SQLite not wait for the disk at each commit: a profile of tests outlives no crash."""
+    connection.execute("PRAGMA synchronous=OFF")
 
 
 @pytest.fixture
@@ -66,17 +80,27 @@ def potential():
     return ModelOptions.parse(MODEL).build(["C", "Cu"], seed=1)
 
 
+@pytest.fixture(scope="session")
+def warm_mlal():
+    """The ``mlal`` of this environment, forked from a process that has imported what it imports."""
+    with tempfile.TemporaryDirectory(prefix="mlal-") as folder:
+        server, program = warm.start(Path(folder))
+        yield program
+        server.stdin.close()
+        server.wait()
+
+
 @pytest.fixture
-def mlal_code(aiida_code_installed):
+def mlal_code(aiida_code_installed, warm_mlal):
     """The ``mlal`` of this environment on this computer."""
     code = aiida_code_installed(
         label="mlal",
-        filepath_executable=str(Path(sys.executable).with_name("mlal")),
+        filepath_executable=str(warm_mlal),
         prepend_text="export OMP_NUM_THREADS=1",
     )
     # as `aiida-mlal setup` does: no profile of the shell is read, whoever waits leaves the CPU
     code.computer.configure(use_login_shell=False)
-    code.computer.set_minimum_job_poll_interval(0.2)
+    code.computer.set_minimum_job_poll_interval(0.8)
     return code
 
 

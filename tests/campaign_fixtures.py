@@ -1,6 +1,10 @@
 """Small campaigns, run for real, and ways about their graphs; loaded where AiiDA is installed."""
 
+import contextlib
+import io
+import runpy
 import tempfile
+from pathlib import Path
 
 import pytest
 from aiida_fixtures import MODEL
@@ -52,6 +56,29 @@ def once(label, make_builder):
     builder.metadata.label = label
     builder.select.code.computer.set_workdir(tempfile.mkdtemp())  # which outlives the test
     return run_get_node(builder)[1]
+
+
+def example(name):
+    """Run an example as its user does, unless another test did and its nodes are still there.
+
+    It needs the code ``mlal@localhost``. Returned are its variables and what it ``printed``.
+    """
+    from aiida.orm import QueryBuilder, WorkChainNode, load_computer
+
+    found = EXAMPLES.get(name)
+    if (
+        found is None
+        or not QueryBuilder().append(WorkChainNode, filters={"uuid": found["node"].uuid}).count()
+    ):
+        load_computer("localhost").set_workdir(tempfile.mkdtemp())  # which outlives the test
+        with contextlib.redirect_stdout(io.StringIO()) as printed:
+            found = runpy.run_path(str(Path(__file__).parents[1] / "examples" / name))
+        EXAMPLES[name] = {**found, "printed": printed.getvalue()}
+    return EXAMPLES[name]
+
+
+EXAMPLES = {}
+"""What examples have come to, by their names."""
 
 
 def ancestors(node):

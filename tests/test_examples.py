@@ -1,4 +1,4 @@
-"""Examples are run as a user runs them."""
+"""Examples are run as a user runs them; most of them where their campaigns are tested."""
 
 import runpy
 import shutil
@@ -56,14 +56,6 @@ def test_relax_qe_is_ready_to_run(
         runpy.run_path(str(EXAMPLES / "02_relax_qe.py"))
 
 
-def test_bootstrap_mtp_emt(aiida_profile_clean, mlal_code, capsys):
-    found = runpy.run_path(str(EXAMPLES / "03_bootstrap_mtp_emt.py"))
-    assert found["node"].is_finished_ok, found["node"].exit_message
-    printed = capsys.readouterr().out
-    assert " 0 of 4 runs interrupted" in printed
-    assert len(found["results"]["relaxed"]) == 4
-
-
 def test_bootstrap_md(aiida_profile_clean, mlal_code, capsys):
     found = runpy.run_path(str(EXAMPLES / "08_bootstrap_md.py"))
     assert found["node"].is_finished_ok, found["node"].exit_message
@@ -78,18 +70,3 @@ def test_pool(aiida_profile_clean, mlal_code, capsys):
     assert "20 labels: force error" in printed
     rows = found["results"]["curve"]["rows"]
     assert rows[-1]["test"]["force_rmse"] < rows[0]["test"]["force_rmse"]
-
-
-def test_neb_o_cu100(aiida_profile_clean, mlal_code, capsys):
-    found = runpy.run_path(str(EXAMPLES / "05_neb_o_cu100.py"))
-    assert found["node"].is_finished_ok, found["node"].exit_message
-    assert "barrier 0.130 eV, 0.130 eV back" in capsys.readouterr().out
-    assert len(found["results"]["dataset"]) <= 13
-
-
-def test_online_relax(aiida_profile_clean, mlal_code, capsys):
-    found = runpy.run_path(str(EXAMPLES / "07_online_relax.py"))
-    assert found["node"].is_finished_ok, found["node"].exit_message
-    printed = capsys.readouterr().out
-    assert "last frame of run 0: uncertain (the uncertainty" in printed
-    assert "last frame of run 0: converged, to be verified" in printed

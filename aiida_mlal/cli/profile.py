@@ -76,7 +76,7 @@ def get_computer(workdir: Path | None = None) -> tuple["Computer", bool]:
             scheduler_type="core.direct",
             workdir=str(folder),
         ).store()
-        computer.set_minimum_job_poll_interval(0.2)
+        computer.set_minimum_job_poll_interval(0.5)
         computer.set_default_mpiprocs_per_machine(1)
         created = True
     # codes have absolute paths: a login shell would only read the user's profile, for each command

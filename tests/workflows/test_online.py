@@ -12,7 +12,7 @@ from ase.build import add_adsorbate, fcc100
 from ase.calculators.emt import EMT
 from ase.constraints import FixAtoms
 from ase.optimize import BFGS
-from campaign_fixtures import ancestors, once
+from campaign_fixtures import ancestors, example
 
 from aiida_mlal.data.dataset import DatasetData
 from aiida_mlal.ml.frames import STEP
@@ -47,13 +47,13 @@ def called(node, label):
 
 @pytest.fixture
 def relaxation(aiida_profile, mlal_code):
-    """C on Cu(100)."""
-    return once("online relaxation", lambda: make(mlal_code, orm.StructureData(ase=adsorbate(1.2))))
+    """C on Cu(100), by the example."""
+    return example("07_online_relax.py")["node"]
 
 
 def test_it_ends_at_the_minimum_and_the_label_says_so(relaxation):
     assert relaxation.is_finished_ok, relaxation.exit_message
-    atoms = adsorbate(1.2)
+    atoms = relaxation.inputs.structures.get_ase()
     atoms.set_constraint(FixAtoms([0]))
     atoms.calc = EMT()
     BFGS(atoms, logfile=None).run(fmax=0.01)
