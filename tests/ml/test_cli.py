@@ -71,7 +71,7 @@ def test_a_step_of_a_campaign_by_hand(folder):
 
 def test_a_bare_name_stands_for_its_options(folder):
     assert answer("train", "cu.extxyz", "-m", "bpnn", "-t", '{"epochs": 1}')["n_structures"] == 3
-    assert load_potential("potential.safetensors").describe()["architecture"] == "bpnn"
+    assert load_potential("potential.safetensors").config()["architecture"] == "bpnn"
     assert answer("select", "cu.extxyz", "-s", "random")["n_train"] == 0
 
 

@@ -56,7 +56,7 @@ from aiida_mlal.ml.models.base import Potential
 
 
 class Optionless(Potential):
-    atomic_energies = describe = restore = None
+    atomic_energies = config = from_config = None
 
 
 class Loose(Optionless):

@@ -112,7 +112,7 @@ def test_a_campaign_of_parts_of_a_users_alone(aiida_profile, mlal_code, slab, pa
         dataset[1].forces, atoms.get_forces(apply_constraint=False), atol=1e-9
     )
     potential = outputs["potential"].load()
-    assert potential.describe()["members"][0]["architecture"] == "soft_spheres"
+    assert potential.config()["members"][0]["architecture"] == "soft_spheres"
     assert [w.requires_grad for w in potential.parameters()] == [True] * 4
     selection = outputs["selections"]["iteration_01"]
     assert selection.selection.strategy["name"] == "largest_force"

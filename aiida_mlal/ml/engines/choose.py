@@ -39,7 +39,7 @@ def choose(
     if name == "numba":
         what = "no kernels" if kernels is None else "no kernels with derivatives by parameters"
         raise ValueError(
-            f"the engine 'numba' has {what} for {potential.describe()['architecture']!r} on the "
+            f"the engine 'numba' has {what} for {potential.config()['architecture']!r} on the "
             f"device {potential.device.type!r}; choose 'auto' or 'torch'"
         )
     return TorchEngine(potential, skin)

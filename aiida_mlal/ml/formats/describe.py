@@ -53,7 +53,7 @@ def describe(
     from aiida_mlal.ml.formats import mtp
 
     file = mtp.load(path, elements)
-    about = {"trained": file.trained, **_short(file.potential.describe())}
+    about = {"trained": file.trained, **_short(file.potential.config())}
     about["reference_energies"] = file.potential.reference_energies()
     state = file.selection
     if state is not None and state.links is not None:

@@ -54,7 +54,7 @@ def save(potential: Potential, path: str | Path) -> None:
         if f".{name}" not in potential.formats:
             raise ValueError(
                 f"{path}: the format holds moment tensor potentials, this is a "
-                f"{potential.describe()['architecture']!r}"
+                f"{potential.config()['architecture']!r}"
             )
         held = cast(MTP, potential)
         mtp.write(held, path, _state(held) if name == ALMTP else None)

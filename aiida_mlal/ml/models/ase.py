@@ -88,7 +88,7 @@ class ASEPotential(Potential):
     def _calculator(self) -> BaseCalculator:
         return self.options.calculator.build()
 
-    def describe(self) -> dict[str, Any]:
+    def config(self) -> dict[str, Any]:
         """Return elements and the calculator."""
         return {
             "architecture": "ase",
@@ -97,6 +97,6 @@ class ASEPotential(Potential):
         }
 
     @classmethod
-    def restore(cls, description: Mapping[str, Any]) -> "ASEPotential":
-        """Build the potential of a description."""
-        return cls(description["elements"], build(ASEOptions, description["options"]))
+    def from_config(cls, config: Mapping[str, Any]) -> "ASEPotential":
+        """Build the potential of a configuration."""
+        return cls(config["elements"], build(ASEOptions, config["options"]))

@@ -209,13 +209,13 @@ class Potential(nn.Module, ABC):
         """
 
     @abstractmethod
-    def describe(self) -> dict[str, Any]:
-        """Return ``{"architecture": ..., "elements": ..., ...}``, all that ``restore`` needs."""
+    def config(self) -> dict[str, Any]:
+        """Return ``{"architecture": ..., "elements": ..., ...}``: what ``from_config`` needs."""
 
     @classmethod
     @abstractmethod
-    def restore(cls, description: Mapping[str, Any]) -> "Potential":
-        """Build the potential that ``describe`` described, its weights not yet set."""
+    def from_config(cls, config: Mapping[str, Any]) -> "Potential":
+        """Build the potential that ``config`` is of, its weights not yet set."""
 
     def forward(self, graph: Graph) -> Prediction:
         """Predict energies in double precision, forces and stresses in that of the weights."""
@@ -318,7 +318,7 @@ class Potential(nn.Module, ABC):
         weights = [w for w in self.parameters() if w.requires_grad]
         if not weights:
             raise ValueError(
-                f"a potential of the model {self.describe()['architecture']!r} has no weights to "
+                f"a potential of the model {self.config()['architecture']!r} has no weights to "
                 "differentiate by"
             )
         with torch.enable_grad():
@@ -336,12 +336,12 @@ class Potential(nn.Module, ABC):
         ValueError
             If the potential is no network.
         """
-        raise lacking(self.describe()["architecture"], "last_layer")
+        raise missing(self.config()["architecture"], "last_layer")
 
     @property
     def last_weights(self) -> Float[Tensor, " weights"]:
         """What the columns of ``last_layer`` are multiplied with in an energy."""
-        raise lacking(self.describe()["architecture"], "last_layer")
+        raise missing(self.config()["architecture"], "last_layer")
 
     def last_layer_tangents(
         self, graph: Graph, along: Float[Tensor, "directions edges 3"]
@@ -364,12 +364,12 @@ class Potential(nn.Module, ABC):
 
     def features(self, graph: Graph) -> Float[Tensor, "atoms features"]:
         """Describe each atom by what its energy is read off; ``ValueError`` if nothing does."""
-        raise lacking(self.describe()["architecture"], "features")
+        raise missing(self.config()["architecture"], "features")
 
     @property
     def process(self) -> "Process":
         """The Gaussian process whose mean this is, or is on a prior; ``ValueError`` if none is."""
-        raise lacking(self.describe()["architecture"], "process")
+        raise missing(self.config()["architecture"], "process")
 
     def layer_gradients(self, graph: Graph) -> list[LayerGradient]:
         """Return derivatives of atomic energies by the weights of linear layers, as products.
@@ -398,7 +398,7 @@ class Potential(nn.Module, ABC):
         ``targets`` are labels less the priors and reference energies; what is missing is NaN.
         """
 
-    def adopt(self, other: "Potential") -> None:
+    def warm_start(self, other: "Potential") -> None:
         """Begin with the weights and reference energies of another potential.
 
         Raises
@@ -406,7 +406,7 @@ class Potential(nn.Module, ABC):
         ValueError
             If the other one is not of the same model, or one that this model contains.
         """
-        different = difference(self.describe(), other.describe())
+        different = difference(self.config(), other.config())
         if different:
             raise ValueError(different)
         given = self.references
@@ -477,7 +477,7 @@ def is_able(model: type[Potential], ability: str) -> bool:
     return getattr(model, ability) is not getattr(Potential, ability)
 
 
-def lacking(architecture: str, ability: str) -> ValueError:
+def missing(architecture: str, ability: str) -> ValueError:
     """Return the error of a model that has not one of ``ABILITIES``; it names those that have."""
     from aiida_mlal.ml.plugins import usable  # which know the models of others as well
 

@@ -261,7 +261,7 @@ class BPNN(DescriptorPotential):
             spread = per_atom.std(correction=0)
             self.scale.fill_(spread if spread > SMALLEST else 1.0)
 
-    def describe(self) -> dict[str, Any]:
+    def config(self) -> dict[str, Any]:
         """Return elements and hyper-parameters."""
         return {
             "architecture": "bpnn",
@@ -270,9 +270,9 @@ class BPNN(DescriptorPotential):
         }
 
     @classmethod
-    def restore(cls, description: Mapping[str, Any]) -> "BPNN":
-        """Build the network of a description, its weights not yet set."""
-        return cls(description["elements"], build(BPNNOptions, description["options"]))
+    def from_config(cls, config: Mapping[str, Any]) -> "BPNN":
+        """Build the network of a configuration, its weights not yet set."""
+        return cls(config["elements"], build(BPNNOptions, config["options"]))
 
 
 def _labelled(graph: Graph, targets: Prediction) -> Bool[Tensor, " structures"]:

@@ -13,7 +13,7 @@ from torch.overrides import TorchFunctionMode
 
 from aiida_mlal.ml.formats.content import read_bytes
 from aiida_mlal.ml.models.base import Potential
-from aiida_mlal.ml.models.registry import restore
+from aiida_mlal.ml.models.registry import from_config
 from aiida_mlal.ml.options import within
 from aiida_mlal.ml.tensorfile import pack, unpack
 from aiida_mlal.ml.wholefile import write_whole
@@ -58,7 +58,7 @@ class Checkpoint:
         potential = self.potential
         header = {
             "version": VERSION,
-            "potential": potential.describe(),
+            "potential": potential.config(),
             "elements": potential.elements,
             "cutoff": potential.cutoff,
             "reference_energies": potential.reference_energies(),
@@ -91,7 +91,7 @@ class Checkpoint:
             raise ValueError(f"unknown type of weights {header['dtype']!r}, choose from {_DTYPES}")
         tensors = {key: torch.tensor(array) for key, array in arrays.items()}
         with _AtMost(SMALL + 4 * sum(value.numel() for value in tensors.values())):
-            potential = restore(header["potential"]).to(getattr(torch, header["dtype"]))
+            potential = from_config(header["potential"]).to(getattr(torch, header["dtype"]))
         weights = {
             key.removeprefix("weights."): value
             for key, value in tensors.items()

@@ -12,7 +12,7 @@ from aiida_mlal.ml.engines.base import Kernel
 from aiida_mlal.ml.graph import Graph
 from aiida_mlal.ml.models.base import Potential, Prediction, common_elements
 from aiida_mlal.ml.models.layers import LayerGradient
-from aiida_mlal.ml.models.registry import restore
+from aiida_mlal.ml.models.registry import from_config
 
 
 class Ensemble(Potential):
@@ -74,16 +74,16 @@ class Ensemble(Potential):
             for layer in m.layer_gradients(graph.within(m.cutoff))
         ]
 
-    def adopt(self, other: Potential) -> None:
+    def warm_start(self, other: Potential) -> None:
         """Begin with the weights of another ensemble, member by member."""
         if not isinstance(other, Ensemble) or len(other.members) != len(self.members):
             raise ValueError(
                 f"the model is an ensemble of {len(self.members)} members, which begin with "
-                f"weights of their own; the file has {other.describe()['architecture']!r}"
+                f"weights of their own; the file has {other.config()['architecture']!r}"
                 + (f" of {len(other.members)}" if isinstance(other, Ensemble) else "")
             )
         for mine, theirs in zip(self.members, other.members):
-            mine.adopt(theirs)
+            mine.warm_start(theirs)
 
     @property
     def engines(self) -> tuple[str, ...]:
@@ -98,14 +98,14 @@ class Ensemble(Potential):
         committee = members[0].members
         return committee[0].kernels(committee)
 
-    def describe(self) -> dict[str, Any]:
+    def config(self) -> dict[str, Any]:
         """Return the descriptions of the members."""
-        return {"architecture": "ensemble", "members": [m.describe() for m in self.members]}
+        return {"architecture": "ensemble", "members": [m.config() for m in self.members]}
 
     @classmethod
-    def restore(cls, description: Mapping[str, Any]) -> "Ensemble":
+    def from_config(cls, config: Mapping[str, Any]) -> "Ensemble":
         """Restore each member."""
-        return cls([restore(member) for member in description["members"]])
+        return cls([from_config(member) for member in config["members"]])
 
 
 def member_seed(seed: int, member: int) -> int:

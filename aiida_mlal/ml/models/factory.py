@@ -8,7 +8,7 @@ import torch
 
 from aiida_mlal.ml import plugins
 from aiida_mlal.ml.configurations import Configurations
-from aiida_mlal.ml.models.base import Potential, is_able, lacking
+from aiida_mlal.ml.models.base import Potential, is_able, missing
 from aiida_mlal.ml.models.ensemble import Ensemble, member_seed
 from aiida_mlal.ml.models.references import check
 from aiida_mlal.ml.models.sum import Sum
@@ -99,7 +99,7 @@ class ModelOptions:
         """Raise ``ValueError`` if what is trained has not one of ``ABILITIES``."""
         learner = self.learner()
         if not is_able(plugins.find("models", learner), ability):
-            raise lacking(learner, ability)
+            raise missing(learner, ability)
 
     @property
     def uncertainty(self) -> str | None:

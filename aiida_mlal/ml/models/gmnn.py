@@ -234,7 +234,7 @@ class GMNN(Potential):
             self.shift.copy_(torch.from_numpy(found.energies))
             self.scale.fill_(found.spread or 1.0)
 
-    def describe(self) -> dict[str, Any]:
+    def config(self) -> dict[str, Any]:
         """Return elements and hyper-parameters."""
         return {
             "architecture": "gmnn",
@@ -243,9 +243,9 @@ class GMNN(Potential):
         }
 
     @classmethod
-    def restore(cls, description: Mapping[str, Any]) -> "GMNN":
-        """Build the network of a description, its weights not yet set."""
-        return cls(description["elements"], build(GMNNOptions, description["options"]))
+    def from_config(cls, config: Mapping[str, Any]) -> "GMNN":
+        """Build the network of a configuration, its weights not yet set."""
+        return cls(config["elements"], build(GMNNOptions, config["options"]))
 
 
 def _frozen(potential: GMNN) -> "Network":

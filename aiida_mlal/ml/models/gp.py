@@ -224,12 +224,12 @@ class GP(DescriptorPotential):
             )
         ]
 
-    def adopt(self, other: Potential) -> None:
+    def warm_start(self, other: Potential) -> None:
         """Begin with all that another process on the same symmetry functions has learned."""
         if not isinstance(other, GP):
-            super().adopt(other)
+            super().warm_start(other)
             return
-        mine, theirs = ({**one.describe(), "environments": 0} for one in (self, other))
+        mine, theirs = ({**one.config(), "environments": 0} for one in (self, other))
         if different := difference(mine, theirs):
             raise ValueError(different)
         given = self.references
@@ -245,7 +245,7 @@ class GP(DescriptorPotential):
             == (other.elements, other.options, other.dtype)
         )
 
-    def describe(self) -> dict[str, Any]:
+    def config(self) -> dict[str, Any]:
         """Return elements, hyper-parameters and the number of environments."""
         return {
             "architecture": "gp",
@@ -255,7 +255,7 @@ class GP(DescriptorPotential):
         }
 
     @classmethod
-    def restore(cls, description: Mapping[str, Any]) -> "GP":
-        """Build the process of a description, its environments not yet set."""
-        options = build(GPOptions, description["options"])
-        return cls(description["elements"], options, int(description["environments"]))
+    def from_config(cls, config: Mapping[str, Any]) -> "GP":
+        """Build the process of a configuration, its environments not yet set."""
+        options = build(GPOptions, config["options"])
+        return cls(config["elements"], options, int(config["environments"]))

@@ -138,7 +138,7 @@ class Morse(Potential):
         switch = SWITCH if potential.options.smoothing == "smooth" else 0.0
         return [fast_morse(potential.cutoff, tables.double().numpy(), switch)]
 
-    def describe(self) -> dict[str, Any]:
+    def config(self) -> dict[str, Any]:
         """Return elements, options and the parameters in use."""
         options = as_dict(self.options) | {"parameters": as_dict(self.dimers)}
         return {"architecture": "morse", "elements": list(self.elements), "options": options}
@@ -149,9 +149,9 @@ class Morse(Potential):
         _dimers(elements, options.parameters or {})
 
     @classmethod
-    def restore(cls, description: Mapping[str, Any]) -> "Morse":
-        """Build the potential of a description."""
-        return cls(description["elements"], build(MorseOptions, description["options"]))
+    def from_config(cls, config: Mapping[str, Any]) -> "Morse":
+        """Build the potential of a configuration."""
+        return cls(config["elements"], build(MorseOptions, config["options"]))
 
     @property
     def _rows(self) -> list[MorseParameters]:

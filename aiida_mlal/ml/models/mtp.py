@@ -313,14 +313,14 @@ class MTP(Potential):
                 found.append(direction.movedim(0, 2).flatten())
         return torch.stack(found) if found else rows.new_zeros(0, self.radial_coeffs.numel())
 
-    def adopt(self, other: Potential) -> None:
+    def warm_start(self, other: Potential) -> None:
         """Begin with the coefficients of a potential of this or a lower level, of fewer elements.
 
         New elements are like the mean of those known, new radial functions are what they were,
         new invariants count nothing.
         """
         if not isinstance(other, MTP):
-            return super().adopt(other)
+            return super().warm_start(other)
         fewer = set(other.elements) - set(self.elements)
         if fewer:
             raise ValueError(f"model.elements lack {sorted(fewer)} of the file")
@@ -407,9 +407,9 @@ class MTP(Potential):
             with torch.no_grad():
                 self.species_coeffs.copy_(torch.from_numpy(found.energies))
 
-    def describe(self) -> dict[str, Any]:
+    def config(self) -> dict[str, Any]:
         """Return elements, radial basis, and the level or the lists of the basis itself."""
-        description: dict[str, Any] = {
+        config: dict[str, Any] = {
             "architecture": "mtp",
             "elements": list(self.elements),
             "radial": as_dict(self.radial),
@@ -419,20 +419,17 @@ class MTP(Potential):
         if self.level is None:
             lists = {"basic": self.basis.basic, "times": self.basis.times}
             lists["mapping"] = self.basis.mapping
-            description["basis"] = {name: rows.tolist() for name, rows in lists.items()}
-        return description
+            config["basis"] = {name: rows.tolist() for name, rows in lists.items()}
+        return config
 
     @classmethod
-    def restore(cls, description: Mapping[str, Any]) -> "MTP":
-        """Build the potential of a description, its coefficients not yet set."""
-        level = description["level"]
-        radial = build(RadialBasis, description["radial"], "radial")
-        if level is None:
-            basis = MomentBasis(**description["basis"])
-        else:
-            basis = MomentBasis.of_level(level)
-        types = tuple(description["types"])
-        return cls(description["elements"], Contraction(basis, radial, level, types))
+    def from_config(cls, config: Mapping[str, Any]) -> "MTP":
+        """Build the potential of a configuration, its coefficients not yet set."""
+        level = config["level"]
+        radial = build(RadialBasis, config["radial"], "radial")
+        basis = MomentBasis(**config["basis"]) if level is None else MomentBasis.of_level(level)
+        types = tuple(config["types"])
+        return cls(config["elements"], Contraction(basis, radial, level, types))
 
     def _edges(
         self, graph: Graph

@@ -9,18 +9,18 @@ if TYPE_CHECKING:
     from aiida_mlal.ml.models.base import Potential
 
 
-def restore(description: Mapping[str, Any]) -> "Potential":
-    """Build the potential that ``Potential.describe`` described, its weights not yet set.
+def from_config(config: Mapping[str, Any]) -> "Potential":
+    """Build the potential that ``Potential.config`` is of, its weights not yet set.
 
     Raises
     ------
     ValueError
-        If the architecture is unknown, or cannot be built from this description.
+        If the architecture is unknown, or cannot be built from this configuration.
     """
-    architecture = description.get("architecture")
+    architecture = config.get("architecture")
     cls: Any = plugins.find("models", architecture)  # type: ignore[arg-type]
     try:
-        potential: Potential = cls.restore(description)
+        potential: Potential = cls.from_config(config)
     except (KeyError, TypeError) as error:
-        raise ValueError(f"the description of a {architecture!r} lacks {error}") from error
+        raise ValueError(f"the configuration of a {architecture!r} lacks {error}") from error
     return potential

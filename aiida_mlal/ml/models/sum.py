@@ -14,7 +14,7 @@ from aiida_mlal.ml.engines.base import Kernel
 from aiida_mlal.ml.graph import Graph
 from aiida_mlal.ml.models.base import Potential, Prediction, common_elements
 from aiida_mlal.ml.models.layers import LayerGradient
-from aiida_mlal.ml.models.registry import restore
+from aiida_mlal.ml.models.registry import from_config
 
 if TYPE_CHECKING:
     from aiida_mlal.ml.models.observed import Process
@@ -97,17 +97,17 @@ class Sum(Potential):
     def _learning(self) -> list[Potential]:
         return [term for term in self.terms if any(w.requires_grad for w in term.parameters())]
 
-    def adopt(self, other: Potential) -> None:
+    def warm_start(self, other: Potential) -> None:
         """Begin with the weights of the terms of another sum; a prior may know more elements."""
         if not isinstance(other, Sum) or len(other.terms) != len(self.terms):
             raise ValueError(
                 f"the model is a sum of {len(self.terms)} terms, in the file is "
-                f"{other.describe()['architecture']!r}"
+                f"{other.config()['architecture']!r}"
             )
         for mine, theirs in zip(self.terms, other.terms):
             more = set(mine.elements) > set(theirs.elements)
             if not (more and type(mine) is type(theirs) and not list(mine.parameters())):
-                mine.adopt(theirs)
+                mine.warm_start(theirs)
 
     @property
     def engines(self) -> tuple[str, ...]:
@@ -127,14 +127,14 @@ class Sum(Potential):
             found += kernels
         return found
 
-    def describe(self) -> dict[str, Any]:
+    def config(self) -> dict[str, Any]:
         """Return the descriptions of the terms."""
-        return {"architecture": "sum", "terms": [term.describe() for term in self.terms]}
+        return {"architecture": "sum", "terms": [term.config() for term in self.terms]}
 
     @classmethod
-    def restore(cls, description: Mapping[str, Any]) -> "Sum":
+    def from_config(cls, config: Mapping[str, Any]) -> "Sum":
         """Restore each term."""
-        return cls([restore(term) for term in description["terms"]])
+        return cls([from_config(term) for term in config["terms"]])
 
 
 def _within(graph: Graph, term: Potential) -> Graph:

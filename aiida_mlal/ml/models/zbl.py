@@ -94,7 +94,7 @@ class ZBL(Potential):
         tables = torch.stack([potential.charge, potential.length]).double().numpy()
         return [fast_zbl(potential.cutoff, tables, potential.options.switch, SCREENING)]
 
-    def describe(self) -> dict[str, Any]:
+    def config(self) -> dict[str, Any]:
         """Return elements and options."""
         return {
             "architecture": "zbl",
@@ -103,6 +103,6 @@ class ZBL(Potential):
         }
 
     @classmethod
-    def restore(cls, description: Mapping[str, Any]) -> "ZBL":
-        """Build the potential of a description."""
-        return cls(description["elements"], build(ZBLOptions, description["options"]))
+    def from_config(cls, config: Mapping[str, Any]) -> "ZBL":
+        """Build the potential of a configuration."""
+        return cls(config["elements"], build(ZBLOptions, config["options"]))

@@ -234,7 +234,7 @@ class Train(Task):
             elements |= {*start.elements}
             potential = model.build(sorted(elements), self.seed).to(start.dtype)
             try:
-                potential.adopt(start)
+                potential.warm_start(start)
             except ValueError as error:
                 raise ValueError(
                     f"{self.initial} is not of the model that is to be trained: {error}"

@@ -92,7 +92,7 @@ def fit(
         )
     learnable.check_labels()
     if not potential_parameters(potential):
-        raise ValueError(f"the potential {potential.describe()['architecture']!r} has no weights")
+        raise ValueError(f"the potential {potential.config()['architecture']!r} has no weights")
     if validation is None:
         train, judges = split(len(learnable), options.validation, seed)
     else:

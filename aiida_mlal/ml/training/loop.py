@@ -18,7 +18,7 @@ from ase.data import chemical_symbols
 from aiida_mlal.ml import plugins
 from aiida_mlal.ml.graph import Graph
 from aiida_mlal.ml.models.base import Potential
-from aiida_mlal.ml.models.registry import restore
+from aiida_mlal.ml.models.registry import from_config
 from aiida_mlal.ml.training.optimizers import Optimizer
 from aiida_mlal.ml.training.options import TrainingOptions
 from aiida_mlal.ml.training.problem import Problem
@@ -245,7 +245,7 @@ def first_weights(potential: Potential, seed: int) -> dict[str, Any]:
     """Return first weights of a potential like this one, of its reference energies."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        other = restore(potential.describe())
+        other = from_config(potential.config())
     other.references = dict(potential.references)
     return other.state_dict()
 

@@ -73,7 +73,7 @@ class MarginalLikelihood(Optimizer):
         if not isinstance(process, Process) or not isinstance(described, Described):
             raise ValueError(
                 "marginal_likelihood is for Gaussian processes, such as 'gp', this is "
-                f"{problem.potential.describe()['architecture']!r}"
+                f"{problem.potential.config()['architecture']!r}"
             )
         weights = problem.weights
         noise = torch.tensor(

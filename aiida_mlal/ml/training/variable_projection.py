@@ -139,7 +139,7 @@ class _Search:
         if not isinstance(potential, Separable):
             raise ValueError(
                 "variable_projection is for potentials that are linear in some of their weights, "
-                f"such as 'mtp', this is {potential.describe()['architecture']!r}; choose the "
+                f"such as 'mtp', this is {potential.config()['architecture']!r}; choose the "
                 "optimizer 'lbfgs', 'adam' or 'levenberg_marquardt'"
             )
         self.potential, self.ridge = potential, options.ridge

@@ -331,7 +331,7 @@ class ActiveSet:
 
 def fingerprint(potential: Potential) -> str:
     """Return a hash of a potential and its weights, the same in whichever format it was stored."""
-    described = potential.describe()
+    described = potential.config()
     for name in ("level", "basis", "types"):  # of moment tensor potentials, which files forget
         described.pop(name, None)
     found = sha256(json.dumps(described, sort_keys=True).encode())

@@ -118,7 +118,7 @@ def learned(start: Atoms, inner: Calculator, protocol: str, tell: bool) -> tuple
         before, potential = potential, options.build(list(frames.elements), 0)
         warm = given.get("warm_start", False) and before is not None
         if warm:
-            potential.adopt(before)
+            potential.warm_start(before)
         fit(potential, frames, training, 0, not warm)
         if options.uncertainty:
             carry(potential, {"name": options.uncertainty}, frames)

@@ -129,7 +129,7 @@ def learned(
         potential = options.build(sorted(set(structures.elements)), 0)
         warm = given.get("warm_start", False) and before is not None
         if warm:
-            potential.adopt(before)
+            potential.warm_start(before)
         fit(potential, labels.frames, training, 0, not warm)
         if options.uncertainty:
             carry(potential, {"name": options.uncertainty}, labels.frames)

@@ -81,7 +81,7 @@ def relax(given, begun: Configurations, seed: int, tell: bool) -> tuple[int, boo
         before, potential = potential, options.build(list(frames.elements), seed)
         warm = given.get("warm_start", False) and before is not None
         if warm:
-            potential.adopt(before)
+            potential.warm_start(before)
         fit(potential, frames, training, seed, not warm)
         if options.uncertainty:
             carry(potential, {"name": options.uncertainty}, frames)

@@ -92,7 +92,7 @@ def learned(atoms: Atoms, inner: Calculator, tell: bool) -> tuple[int, float, bo
         began = time.process_time()
         before, potential = potential, options.build(sorted(set(begun.elements)), 0)
         if before is not None:
-            potential.adopt(before)
+            potential.warm_start(before)
         fit(potential, labels.frames, training, 0, before is None)
         carry(potential, {"name": options.uncertainty}, labels.frames)
         result = simulation.run(potential, begun, checkpoint=checkpoint)

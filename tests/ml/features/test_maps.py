@@ -61,7 +61,7 @@ def test_every_map_of_the_package_is_here():
 
 @pytest.mark.parametrize("options", MAPS.values(), ids=MAPS)
 def test_rows_belong_to_structures_not_to_their_company(potential, options):
-    if options["name"] == "last_layer" and potential.describe()["architecture"] == "mtp":
+    if options["name"] == "last_layer" and potential.config()["architecture"] == "mtp":
         pytest.skip("has no last layer")
     maker, some = plugins.make("features", options), structures()
     together = maker.matrix(potential, some)
@@ -91,7 +91,7 @@ def test_layers_are_the_derivatives_by_their_weights(potential):
     some = structures(3)
     graph = potential.graph(some)
     layers = potential.layer_gradients(graph)
-    if potential.describe()["architecture"] == "mtp":
+    if potential.config()["architecture"] == "mtp":
         assert layers == []
         return
     rows = potential.energy_rows(graph).numpy()

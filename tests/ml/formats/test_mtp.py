@@ -295,7 +295,7 @@ def test_a_file_says_of_which_model_it_is(tmp_path):
     assert options == mtp.model_options(tmp_path / "trained.mtp")
     made = single(options, ["H", "He"], 0)
     trained = parse(LEVEL_6)
-    made.adopt(trained)
+    made.warm_start(trained)
     assert (made.radial, made.level) == (trained.radial, None)
     structures = Configurations.from_ase([bulk("He", "fcc", 4.0)])
     np.testing.assert_allclose(

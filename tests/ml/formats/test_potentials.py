@@ -19,7 +19,7 @@ def morse():
 def test_checkpoint(tmp_path, morse):
     path = tmp_path / "p.safetensors"
     potentials.save(morse, path)
-    assert load_potential(path).describe() == morse.describe()
+    assert load_potential(path).config() == morse.config()
     assert load_potential(path, ["O"]).elements == ("O", "Cu")
     assert is_potential(path)
     assert describe(path)["elements"] == ["O", "Cu"]

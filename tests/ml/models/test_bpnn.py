@@ -176,7 +176,7 @@ def test_features_are_shared_by_networks_of_equal_functions_only():
 
 def test_a_description_keeps_the_functions():
     options = {"g2_etas": [0.3], "g4_etas": [], "eta_units": "1/A^2", "g2_centres": [1.0, 2.0]}
-    again = BPNN.restore(bpnn(descriptor=options).describe())
+    again = BPNN.from_config(bpnn(descriptor=options).config())
     assert again.options.descriptor.g2_centres == (1.0, 2.0)
     assert again.descriptor.n_features == 4
     assert torch.equal(again.descriptor.radial[:, 0], torch.full((2,), 0.3, dtype=torch.float64))

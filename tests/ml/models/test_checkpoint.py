@@ -45,7 +45,7 @@ def test_everything_comes_back(tmp_path, checkpoint):
     again = Checkpoint.load(tmp_path / "potential.safetensors")
     assert again.training == checkpoint.training
     assert torch.equal(again.extras["active_set"], checkpoint.extras["active_set"])
-    assert again.potential.describe() == checkpoint.potential.describe()
+    assert again.potential.config() == checkpoint.potential.config()
     dimer = Configurations.from_ase(Atoms("CuC", np.eye(3)[:2] * 1.3))
     for name in ("energies", "forces"):
         np.testing.assert_array_equal(

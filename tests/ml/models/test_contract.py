@@ -16,7 +16,7 @@ from aiida_mlal.ml.configurations import Configurations
 from aiida_mlal.ml.models.checkpoint import Checkpoint
 from aiida_mlal.ml.models.factory import ModelOptions
 from aiida_mlal.ml.models.gp import GP as GaussianProcess
-from aiida_mlal.ml.models.registry import restore
+from aiida_mlal.ml.models.registry import from_config
 
 CUTOFF = 4.0
 BPNN = {"architecture": "bpnn", "hidden": [5], "cutoff": CUTOFF}
@@ -302,9 +302,9 @@ def test_the_mean_of_the_committee_is_the_prediction(potential, frames):
 
 
 def test_a_description_is_json_and_restores_the_potential(potential, frames):
-    description = json.loads(json.dumps(potential.describe()))
-    again = restore(description)
-    assert again.describe() == description == potential.describe()
+    description = json.loads(json.dumps(potential.config()))
+    again = from_config(description)
+    assert again.config() == description == potential.config()
     again.load_state_dict(potential.state_dict())
     assert_same(again.predict(of(*frames)), potential.predict(of(*frames)), rtol=0, atol=0)
 

@@ -6,7 +6,7 @@ from aiida_mlal.ml.models.bpnn import BPNN
 from aiida_mlal.ml.models.ensemble import Ensemble
 from aiida_mlal.ml.models.factory import ModelOptions, single
 from aiida_mlal.ml.models.morse import Morse
-from aiida_mlal.ml.models.registry import restore
+from aiida_mlal.ml.models.registry import from_config
 from aiida_mlal.ml.models.sum import Sum
 from aiida_mlal.ml.training.options import LossOptions, TrainingOptions
 
@@ -158,15 +158,15 @@ def test_a_cutoff_must_reach_somewhere(cutoff):
     [
         ({}, "unknown model None"),
         ({"architecture": "bpn"}, "unknown model 'bpn', did you mean 'bpnn'"),
-        ({"architecture": "bpnn"}, "the description of a 'bpnn' lacks 'elements'"),
-        ({"architecture": "sum"}, "the description of a 'sum' lacks 'terms'"),
+        ({"architecture": "bpnn"}, "the configuration of a 'bpnn' lacks 'elements'"),
+        ({"architecture": "sum"}, "the configuration of a 'sum' lacks 'terms'"),
         ({"architecture": "sum", "terms": []}, "expected one or more potentials"),
         ({"architecture": "ensemble", "members": []}, "expected one or more potentials"),
     ],
 )
 def test_descriptions_that_describe_nothing_are_refused(description, message):
     with pytest.raises(ValueError, match=message):
-        restore(description)
+        from_config(description)
 
 
 @pytest.mark.parametrize(

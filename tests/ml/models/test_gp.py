@@ -123,11 +123,11 @@ def test_a_fresh_one_begins_with_what_another_has_learned():
     train = labelled(slab, 3, 0)
     known, _ = trained(train)
     fresh = ModelOptions.parse(MODEL).build(list(train.elements), 1)
-    fresh.adopt(known)
+    fresh.warm_start(known)
     np.testing.assert_array_equal(fresh.predict(train).forces, known.predict(train).forces)
     other = ModelOptions.parse({**MODEL, "cutoff": 4.0}).build(list(train.elements), 1)
     with pytest.raises(ValueError, match=r"options\.cutoff is 4\.0, in the file 5\.0"):
-        other.adopt(known)
+        other.warm_start(known)
 
 
 def test_labels_nearly_the_same_are_learned_from():

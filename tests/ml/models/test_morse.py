@@ -245,7 +245,7 @@ def test_checkpoint_keeps_parameters_and_predictions():
     again = Checkpoint.from_bytes(Checkpoint(potential).to_bytes()).potential
     assert isinstance(again, Morse)
     configurations = Configurations.from_ase(adsorbate())
-    assert again.describe() == Morse.restore(potential.describe()).describe()
+    assert again.config() == Morse.from_config(potential.config()).config()
     np.testing.assert_array_equal(
         again.predict(configurations).forces, potential.predict(configurations).forces
     )

@@ -256,13 +256,13 @@ def test_the_shortest_distance_is_that_of_the_structures():
 def test_the_shortest_distance_of_older_weights_stays():
     older = MTP(["Cu"], MTPOptions(level=2, min_dist=1.7))
     younger = MTP(["Cu"], MTP.settled(MTPOptions(level=4), crystal()[:0]))
-    younger.adopt(older)
+    younger.warm_start(older)
     assert younger.radial.min_dist == 1.7
     structures = crystal()
     expected = older.predict(structures)
     np.testing.assert_allclose(younger.predict(structures).forces, expected.forces, atol=1e-10)
     with pytest.raises(ValueError, match=r"min_dist is 2\.0, in the file 1\.7"):
-        MTP(["Cu"], MTPOptions(level=4, min_dist=2.0)).adopt(older)
+        MTP(["Cu"], MTPOptions(level=4, min_dist=2.0)).warm_start(older)
 
 
 @pytest.mark.parametrize(

@@ -35,20 +35,20 @@ def assert_same(model, other, where):
 
 def test_the_same_model():
     model, older = potential(seed=1), potential(seed=2)
-    model.adopt(older)
+    model.warm_start(older)
     assert torch.equal(model.coefficients, older.coefficients)
 
 
 @pytest.mark.parametrize(("low", "high"), [(2, 4), (6, 8), (8, 12), (10, 16)])
 def test_a_lower_level(low, high):
     model, older = potential(level=high), potential(level=low)
-    model.adopt(older)
+    model.warm_start(older)
     assert_same(model, older, structures("Ag", "Pd"))
 
 
 def test_a_smaller_radial_basis_of_another_scaling():
     model, older = potential(radial_basis_size=6, scaling=0.5), potential(scaling=0.1)
-    model.adopt(older)
+    model.warm_start(older)
     assert_same(model, older, structures("Ag", "Pd"))
 
 
@@ -56,7 +56,7 @@ def test_new_elements_are_like_the_known_ones():
     """The known ones stay what they were; with one of them, the new one is its copy."""
     older = potential(("Pd",))
     model = potential(("Ag", "Pd"), level=10)
-    model.adopt(older)
+    model.warm_start(older)
     assert_same(model, older, structures("Pd"))
     mixed = model.predict(structures("Ag", "Pd"))
     assert mixed.energies == pytest.approx(model.predict(structures("Pd")).energies)
@@ -67,7 +67,7 @@ def test_new_elements_are_like_the_known_ones():
 
 def potential_with(older, elements):
     model = potential(elements, seed=3)
-    model.adopt(older)
+    model.warm_start(older)
     return model
 
 
@@ -83,12 +83,12 @@ def potential_with(older, elements):
 )
 def test_what_does_not_fit_is_refused(older, word):
     with pytest.raises(ValueError, match=word):
-        potential(level=8, min_dist=2.0).adopt(potential(**older))
+        potential(level=8, min_dist=2.0).warm_start(potential(**older))
 
 
 def test_other_architectures_are_refused():
     with pytest.raises(ValueError, match="architecture"):
-        potential().adopt(single({"architecture": "bpnn"}, ("Ag", "Pd"), 0))
+        potential().warm_start(single({"architecture": "bpnn"}, ("Ag", "Pd"), 0))
 
 
 def test_members_of_ensembles_each_have_their_own():
@@ -97,11 +97,11 @@ def test_members_of_ensembles_each_have_their_own():
         return ModelOptions.parse(options).build(("Ag", "Pd"), seed)
 
     model, older = ensemble(8, 0), ensemble(6, 10)
-    model.adopt(older)
+    model.warm_start(older)
     for mine, theirs in zip(model.members, older.members):
         assert_same(mine, theirs, structures("Ag", "Pd"))
     with pytest.raises(ValueError, match="members"):
-        model.adopt(potential())
+        model.warm_start(potential())
 
 
 def test_invariants_are_found_in_richer_bases_of_any_order():

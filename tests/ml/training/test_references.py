@@ -67,7 +67,7 @@ def shifted(configurations, offsets=OFFSETS):
 def train(model, training, labels, seed=0, start=None):
     potential = ModelOptions.parse(model).build(["C", "O", "Cu"], seed)
     if start is not None:
-        potential.adopt(start)
+        potential.warm_start(start)
     options = build(TrainingOptions, {"epochs": 6, "patience": None, "starts": 1, **training})
     return potential, fit(potential, labels, options, seed, initialise=start is None)
 
