@@ -13,6 +13,8 @@ from aiida.cmdline.utils import echo
 from aiida_mlal.cli.profile import MLAL, PW
 
 if TYPE_CHECKING:
+    from asyncio import AbstractEventLoop
+
     from aiida.engine import ProcessBuilder
     from aiida.orm import ProcessNode
 
@@ -165,13 +167,15 @@ def run_here(builder: "ProcessBuilder") -> "ProcessNode":
     The function of AiiDA kills within the handler of the signal, in the midst of what is going on:
     sessions of the database break, and the loop of events may never wake up.
     """
+    import asyncio
     import signal
 
     from aiida.engine.utils import loop_scope
     from aiida.manage import get_manager
     from plumpy import KilledError
 
-    runner = get_manager().create_runner(communicator=None)
+    # of its own, so that steps of what is killed are not taken when another campaign is run
+    runner = get_manager().create_runner(communicator=None, loop=asyncio.new_event_loop())
     process = runner.instantiate_process(builder)
     signals = (signal.SIGINT, signal.SIGTERM)
 
@@ -188,7 +192,46 @@ def run_here(builder: "ProcessBuilder") -> "ProcessNode":
         finally:
             for one in signals:
                 runner.loop.remove_signal_handler(one)
+        _drop_tasks(runner.loop)
+    runner.close()
+    if process.node.is_killed:
+        _kill_called(process.node)
     return process.node
+
+
+def _drop_tasks(loop: "AbstractEventLoop") -> None:
+    """Cancel all that is going on in a loop of events, such as steps of processes."""
+    from asyncio import all_tasks, gather
+
+    loop.set_exception_handler(lambda *_: None)  # what was cancelled is not to be told
+    tasks = all_tasks(loop)
+    for task in tasks:
+        task.cancel()
+    loop.run_until_complete(gather(*tasks, return_exceptions=True))
+
+
+def _kill_called(node: "ProcessNode") -> None:
+    """Kill what a killed process had called: without a broker nothing else does.
+
+    Jobs are taken from their scheduler. Those of a computer that cannot be reached are told.
+    """
+    from aiida.engine.daemon.execmanager import kill_calculation
+    from aiida.orm import CalcJobNode
+    from plumpy import ProcessState
+
+    for child in node.called_descendants:
+        if child.is_terminated:
+            continue
+        if isinstance(child, CalcJobNode) and child.get_job_id() is not None:
+            try:
+                with child.get_transport() as transport:
+                    kill_calculation(child, transport)
+            except Exception as error:  # of any transport or scheduler
+                echo.echo_warning(f"the job of {child.pk} may be running still: {error}")
+        child.set_process_state(ProcessState.KILLED)
+        child.set_process_status(f"killed with {node.process_label}<{node.pk}>")
+        child.delete_checkpoint()
+        child.seal()
 
 
 def replace_stops(stops: list[dict[str, Any]], *wanted: dict[str, Any]) -> list[dict[str, Any]]:

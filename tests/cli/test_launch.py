@@ -93,6 +93,8 @@ def test_a_campaign_that_is_stopped_ends_at_once(
     while campaign.caller is not None:
         campaign = campaign.caller
     assert campaign.is_killed
+    assert all(child.is_terminated and child.is_sealed for child in campaign.called_descendants)
+    assert any(child.is_killed for child in campaign.called_descendants)
 
 
 def test_launch_online_stops_at_the_limit_that_is_given(run, mlal_code, launched, slab, tmp_path):

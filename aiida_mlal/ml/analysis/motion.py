@@ -91,11 +91,20 @@ class Diffusion:
         Mean square displacements in Å², over atoms and beginnings.
     coefficient
         Of self-diffusion in cm²/s: a sixth of the slope between a tenth and a half of the time.
+    error
+        Its standard error in cm²/s, from the scatter of the coefficients of single atoms, which
+        are taken for independent; NaN for a single one.
     """
 
     times: Float[np.ndarray, " times"]
     squares: Float[np.ndarray, " times"]
     coefficient: float
+    error: float
+
+    @property
+    def is_seen(self) -> bool:
+        """Whether the coefficient is above twice its standard error."""
+        return self.coefficient > 2 * self.error
 
 
 def diffusion(path: Path) -> dict[str, Diffusion]:
@@ -110,15 +119,19 @@ def diffusion(path: Path) -> dict[str, Diffusion]:
     times = path.interval * np.arange(n)
     found = {}
     for element in sorted(set(elements)):
-        squares = _mean_squares(away[:, elements == element])
-        some = slice(max(1, n // 10), max(3, n // 2 + 1))
-        slope = np.polyfit(times[some], squares[some], 1)[0] if n > 3 else np.nan
-        found[element] = Diffusion(times, squares, float(slope) / 6 * CM2_PER_S)
+        squares = _squares(away[:, elements == element])
+        some, n_atoms = slice(max(1, n // 10), max(3, n // 2 + 1)), squares.shape[1]
+        slopes = np.polyfit(times[some], squares[some], 1)[0] if n > 3 else np.full(n_atoms, np.nan)
+        each = slopes / 6 * CM2_PER_S
+        error = each.std(ddof=1) / np.sqrt(n_atoms) if n_atoms > 1 else np.nan
+        found[element] = Diffusion(times, squares.mean(axis=1), float(each.mean()), float(error))
     return found
 
 
-def _mean_squares(positions: Float[np.ndarray, "frames atoms 3"]) -> Float[np.ndarray, " frames"]:
-    """Return mean square displacements over all beginnings, by Fourier transforms.
+def _squares(
+    positions: Float[np.ndarray, "frames atoms 3"],
+) -> Float[np.ndarray, "frames atoms"]:
+    """Return square displacements, averaged over all beginnings, by Fourier transforms.
 
     The algorithm of Calandrini et al., Collection SFN 12, 201 (2011), section 4.2.
     """
@@ -131,8 +144,7 @@ def _mean_squares(positions: Float[np.ndarray, "frames atoms 3"]) -> Float[np.nd
         if step:
             both = both - squares[step - 1] - squares[n - step]
         found[step] = (both - 2 * overlap[step]) / (n - step)
-    means: np.ndarray = found.mean(axis=1)
-    return means
+    return found
 
 
 def _correlation(values: np.ndarray) -> np.ndarray:

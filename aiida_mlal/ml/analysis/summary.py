@@ -7,6 +7,7 @@ from aiida_mlal.ml.analysis.motion import Path, diffusion, paths, vibrations
 from aiida_mlal.ml.analysis.rdf import radial_distribution
 from aiida_mlal.ml.configurations import Configurations
 from aiida_mlal.ml.frames import RUN, TEMPERATURE
+from aiida_mlal.ml.simulation.recorder import known
 
 
 @dataclass(frozen=True)
@@ -54,8 +55,11 @@ def _of(path: Path, cutoff: float, n_bins: int, longest: float) -> Analysis:
         "frames": len(frames),
         "interval_fs": path.interval,
         "temperature_K": float(TEMPERATURE.of(frames).mean()),
-        "diffusion_cm2_per_s": {element: one.coefficient for element, one in moving.items()},
+        "diffusion_cm2_per_s": {element: known(one.coefficient) for element, one in moving.items()},
+        "diffusion_error_cm2_per_s": {element: known(one.error) for element, one in moving.items()},
     }
+    if remarks := [_unseen(path, element) for element, one in moving.items() if not one.is_seen]:
+        numbers["remarks"] = remarks
     if frames.pbc.all():
         found = radial_distribution(frames, cutoff, n_bins)
         curves["radial_distribution"] = {
@@ -68,3 +72,11 @@ def _of(path: Path, cutoff: float, n_bins: int, longest: float) -> Analysis:
             "-".join(pair): float(one.distances[one.g.argmax()]) for pair, one in found.items()
         }
     return Analysis(curves, numbers)
+
+
+def _unseen(path: Path, element: str) -> str:
+    time = path.interval * (len(path.frames) - 1) / 1000
+    return (
+        f"no diffusion of {element} is seen in {time:g} ps: its coefficient is not above twice its "
+        "standard error; a longer run may tell"
+    )

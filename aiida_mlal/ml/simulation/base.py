@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
@@ -218,6 +218,10 @@ class Simulation(Plan, ABC):
         """Return the options of the run that begins from there: these, unless runs differ."""
         return self
 
+    def can_move(self, start: Configurations) -> bool:
+        """Return whether anything can move in the run that begins from there."""
+        return bool(self.moving_cell) or not start.fixed.all()
+
     @abstractmethod
     def simulate(
         self,
@@ -307,6 +311,8 @@ class Simulation(Plan, ABC):
             try:
                 with plugins.named("simulations", self, *plugins.NUMERICAL):
                     ending = mine.simulate(potential, start, measure, record)
+                if not mine.can_move(start):
+                    ending = replace(ending, message="nothing moves: no degree of freedom is free")
             except BaseException as error:
                 interruption, ending = error, Ending(INTERRUPTED, str(error))
             record.close()

@@ -200,6 +200,10 @@ class MolecularDynamics(Simulation):
                     "them with the structures, or velocities 'drawn'"
                 )
 
+    def can_move(self, start: Configurations) -> bool:
+        """Return whether anything can: atoms do not where the centre of mass alone is free."""
+        return bool(self.moving_cell) or Freedom(~start.fixed, np.ones((len(start.fixed), 1))).n > 0
+
     def check_model(self, model: "ModelOptions") -> None:
         """Want a committee where there is a bias."""
         self._check_committee(model.ensemble)

@@ -48,6 +48,7 @@ def check(structures: Configurations, minimum_image: bool = True, any_order: boo
     for i, one in enumerate(structures):
         _check_alike(begin, one, i)
     for i in range(1, len(structures)):
+        _check_drift(structures[i - 1], structures[i], i, minimum_image)
         _check_order(structures[i - 1], structures[i], i, minimum_image, any_order)
     farthest = np.linalg.norm(displacements(begin, end, minimum_image), axis=1).max(initial=0.0)
     if farthest < SAME:
@@ -101,6 +102,21 @@ def _check_order(
         raise ValueError(
             f"fixed atoms stay where they are along a path: atom {int(away.argmax())} is "
             f"displaced by {away.max():.3g} Å in structure {i}"
+        )
+
+
+def _check_drift(
+    one: Configurations, other: Configurations, i: int, minimum_image: bool
+) -> None:
+    """Refuse that most atoms are displaced together where nothing keeps them from going back."""
+    apart = displacements(one, other, minimum_image)
+    drift = np.where(one.fixed.any(axis=0), 0.0, np.median(apart, axis=0))
+    together = np.linalg.norm(apart - drift, axis=1) < MOVED
+    if np.linalg.norm(drift) > SAME and together.sum() > max(2, len(together) / 2):
+        raise ValueError(
+            f"the structures of a path do not move as a whole: most atoms of number {i} are "
+            f"displaced by {drift.round(3).tolist()} Å, and nothing is fixed there: take that off "
+            "all of its positions"
         )
 
 

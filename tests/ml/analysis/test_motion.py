@@ -3,6 +3,7 @@ import pytest
 from ase import Atoms
 from ase.build import bulk
 
+from aiida_mlal.ml.analysis.summary import analyse
 from aiida_mlal.ml.analysis.motion import diffusion, paths, vibrations
 from aiida_mlal.ml.configurations import Configurations
 from aiida_mlal.ml.models.factory import ModelOptions
@@ -33,6 +34,26 @@ def test_a_random_walk_has_the_diffusion_coefficient_of_its_steps():
     walk = np.random.default_rng(1).normal(0, 0.1, size=(2000, 200, 3)).cumsum(axis=0)
     found = diffusion(paths(trajectory(walk))[0])["Cu"]
     assert found.coefficient == pytest.approx(2.5e-4, rel=0.05)
+    assert found.is_seen
+
+
+def test_the_standard_error_is_the_scatter_of_independent_walks():
+    walks = np.random.default_rng(3).normal(0, 0.1, size=(40, 100, 20, 3)).cumsum(axis=1)
+    each = [diffusion(paths(trajectory(walk))[0])["Cu"] for walk in walks]
+    scatter = np.std([one.coefficient for one in each], ddof=1)
+    assert np.mean([one.error for one in each]) == pytest.approx(scatter, rel=0.3)
+
+
+def test_where_atoms_only_vibrate_it_says_that_no_diffusion_is_seen():
+    still = np.random.default_rng(4).normal(0, 0.1, size=(60, 20, 3))
+    frames = trajectory(still, np.gradient(still, axis=0))
+    (found,) = analyse(frames.with_info(temperature=np.full(60, 300.0)))
+    (remark,) = found.numbers["remarks"]
+    assert remark.startswith("no diffusion of Cu is seen in 0.118 ps")
+    assert found.numbers["diffusion_error_cm2_per_s"]["Cu"] > 0
+    alone = diffusion(paths(trajectory(still[:, :1]))[0])["Cu"]
+    assert np.isnan(alone.error)
+    assert not alone.is_seen
 
 
 def test_elements_have_their_own():

@@ -1,5 +1,7 @@
 """What holds for every simulation that is installed."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from ase import Atoms
@@ -158,3 +160,18 @@ def test_moments_and_tags_stay_with_the_atoms(simulation, potential):
     for name in ("initial_magmoms", "tags"):
         np.testing.assert_array_equal(mine[-1].arrays[name], start[0].arrays[name])
     assert not frames[frames.info["run"] == 1].sites
+
+
+def test_a_run_in_which_nothing_can_move_says_so(simulation, potential, begins):
+    """All atoms are fixed; for dynamics a single atom is enough, whose centre of mass is at rest."""
+    slab = begins[0].copy()
+    slab.set_constraint()
+    structures = beginnings(simulation, [slab])
+    fixed = replace(structures, fixed=np.ones_like(structures.fixed))
+    if getattr(simulation, "given", 1) == 1:  # a path whose atoms are all fixed is refused
+        (run,) = simulation.run(potential, fixed).runs
+        assert run.message.startswith("nothing moves")
+    if not simulation.relaxes:
+        (run,) = simulation.run(potential, Configurations.from_ase(Atoms("C"))).runs
+        assert run.message.startswith("nothing moves")
+    assert not simulation.run(potential, structures).runs[0].message.startswith("nothing")

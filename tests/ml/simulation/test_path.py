@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from ase import Atoms
 from ase.build import add_adsorbate, bulk, fcc100
-from ase.constraints import FixAtoms
+from ase.constraints import FixAtoms, FixCartesian
 
 from aiida_mlal.ml.configurations import Configurations
 from aiida_mlal.ml.simulation import path
@@ -134,3 +134,29 @@ def test_idpp_keeps_atoms_apart():
     assert min(image.get_distance(0, 1) for image in around) > 1.5
     np.testing.assert_array_equal(around[0].positions, one.positions)
     np.testing.assert_array_equal(around[-1].positions, other.positions)
+
+
+@pytest.mark.parametrize("pbc", [True, False])
+def test_ends_that_drifted_apart_are_refused_where_nothing_is_fixed(pbc):
+    begin = bulk("Al", cubic=True) * (2, 1, 1)
+    begin.pbc = pbc
+    end = begin.copy()
+    end.positions[0, 0] += 0.8
+    structures = Configurations.from_ase([begin, end])
+    path.check(structures)
+    end.positions += [0, 0.3, 1.0]
+    with pytest.raises(ValueError, match=r"most atoms of number 1 are displaced by \[0\.0, 0\.3, 1"):
+        path.check(Configurations.from_ase([begin, end]))
+    assert check_with(begin, end, FixCartesian([3], [False, True, False]))[:2] == ["0.0", "0.0"]
+
+
+def check_with(begin, end, constraint):
+    """Return the components of the drift that is refused, as words."""
+    end = end.copy()
+    end.positions[:, 1] -= 0.3
+    ends = [atoms.copy() for atoms in (begin, end)]
+    for atoms in ends:
+        atoms.set_constraint(constraint)
+    with pytest.raises(ValueError, match="most atoms") as caught:
+        path.check(Configurations.from_ase(ends))
+    return str(caught.value).partition("[")[2].partition("]")[0].split(", ")
