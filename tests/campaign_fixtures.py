@@ -26,8 +26,9 @@ def small_campaign(aiida_profile, mlal_code, slab):
 
 
 @pytest.fixture
-def failed_campaign(aiida_profile, mlal_code, slab):
+def failed_campaign(aiida_profile, mlal_code, slab, monkeypatch):
     """A campaign without any label, since what should make a calculator makes none."""
+    monkeypatch.setenv("MLAL_ALLOWED_FACTORIES", "json")
     labels = {"name": "mine", "factory": "json:loads", "options": {"s": "[]"}}
     return once("failed campaign", lambda: offline(mlal_code, slab, labels))
 

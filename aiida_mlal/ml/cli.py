@@ -522,10 +522,12 @@ def fit_morse(elements: tuple[str, ...], calculator: dict[str, Any], box: float 
     What is printed is the option "parameters" of the model "morse".
     """
     from aiida_mlal.ml.errors import in_words
+    from aiida_mlal.ml.labelling.allowed import allow_what_is_typed
     from aiida_mlal.ml.labelling.calculators import CalculatorOptions
     from aiida_mlal.ml.models.fit_morse import fit_morse as fit
     from aiida_mlal.ml.options import build
 
+    allow_what_is_typed(calculator)
     with _plainly():
         code = build(CalculatorOptions, calculator, "calculator").build()
         try:
@@ -569,9 +571,11 @@ def _do(name: str, options: dict[str, Any]) -> dict[str, Any]:
 
     What went wrong becomes one sentence and status 1.
     """
+    from aiida_mlal.ml.labelling.allowed import allow_what_is_typed
     from aiida_mlal.ml.tasks.base import PROGRESS
     from aiida_mlal.ml.tasks.runner import execute
 
+    allow_what_is_typed(options)
     result = execute({"task": name, **options})
     Path(PROGRESS).unlink(missing_ok=True)  # which is for those who watch a job
     if result["status"] != "ok":

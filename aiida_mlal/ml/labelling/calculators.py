@@ -21,6 +21,7 @@ from ase.calculators.calculator import names as ase_names
 from jaxtyping import Float
 
 from aiida_mlal.ml.errors import in_words
+from aiida_mlal.ml.labelling.allowed import check_commands, check_factory, is_always_allowed
 from aiida_mlal.ml.labelling.fingerprint import Method
 from aiida_mlal.ml.options import suggest
 
@@ -38,7 +39,8 @@ class CalculatorOptions:
     options
         Arguments of the calculator or of the factory.
     factory
-        ``module:function`` that returns the calculator, for those that ASE does not know.
+        ``module:function`` that returns the calculator, for those that ASE does not know. The
+        computer where it runs must allow it (see ``ml.labelling.allowed``).
     """
 
     name: str
@@ -160,6 +162,7 @@ class CalculatorOptions:
         return {"fingerprint": self.fingerprint, "description": self.describe()}
 
     def _factory(self) -> Callable[..., Any]:
+        check_commands(self.options)
         if self.factory is None:
             try:
                 found: Callable[..., Any] = get_calculator_class(self.name)
@@ -168,6 +171,7 @@ class CalculatorOptions:
                     f"calculator '{self.name}' cannot be loaded, is it installed? {error}"
                 ) from error
             return found
+        check_factory(self.factory)
         module, _, function = self.factory.partition(":")
         try:
             home = import_module(module)
@@ -183,6 +187,11 @@ class CalculatorOptions:
             raise ValueError(
                 f"module {module!r} has no function {function!r}{suggest(function, here)}"
             ) from error
+        known = isinstance(found, type) and issubclass(found, BaseCalculator)
+        if is_always_allowed(self.factory) and not known:
+            raise ValueError(
+                f"expected a class of calculators of ASE, got {self.factory!r}, which is none"
+            )
         return found
 
 
@@ -198,11 +207,14 @@ class Computed:
         In eV/Å, without the effect of constraints.
     stress
         In eV/Å³, positive in tension; NaN where there is none.
+    moments
+        Along z in Bohr magnetons, one for each atom; None where the calculator knows none.
     """
 
     energy: float
     forces: Float[np.ndarray, "atoms 3"]
     stress: Float[np.ndarray, "3 3"]
+    moments: Float[np.ndarray, " atoms"] | None = None
 
 
 def compute(atoms: Atoms) -> Computed:
@@ -224,10 +236,15 @@ def compute(atoms: Atoms) -> Computed:
         energy = atoms.get_potential_energy(force_consistent=True, apply_constraint=False)
     except (PropertyNotImplementedError, NotImplementedError):
         energy = atoms.get_potential_energy(apply_constraint=False)
-    other = getattr(atoms.calc, "results", {}).get("energy")
+    results = getattr(atoms.calc, "results", {})
+    other, moments = results.get("energy"), results.get("magmoms")
     if other is not None:  # the energy at zero temperature, where that of the forces was taken
         _real("energy", other, ())
-    return Computed(float(_real("energy", energy, ())), forces, stress)
+    if moments is not None and np.shape(moments) == (len(atoms),):  # not those of other directions
+        moments = _real("moments", moments, (len(atoms),))
+    else:
+        moments = None
+    return Computed(float(_real("energy", energy, ())), forces, stress, moments)
 
 
 def _real(name: str, value: Any, shape: tuple[int, ...]) -> np.ndarray:

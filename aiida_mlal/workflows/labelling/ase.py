@@ -14,6 +14,7 @@ from aiida_mlal.calculations.label import LabelCalculation
 from aiida_mlal.data.dataset import DatasetData
 from aiida_mlal.ml.configurations import UNLABELLED, Configurations
 from aiida_mlal.ml.frames import ATTEMPTS
+from aiida_mlal.ml.labelling.allowed import VARIABLE
 from aiida_mlal.ml.labelling.calculators import CalculatorOptions
 from aiida_mlal.ml.labelling.fingerprint import Method
 from aiida_mlal.ml.labelling.outcome import unlabelled
@@ -310,7 +311,8 @@ def _runs_here(job: Mapping[str, Any]) -> bool:
     texts = [code.prepend_text, code.computer.get_prepend_text()]
     texts.append(job.get("metadata", {}).get("options", {}).get("prepend_text", ""))
     beside = Path(sys.executable).parent
-    return Path(code.filepath_executable).parent == beside and "PYTHONPATH" not in "".join(texts)
+    changes = any(name in "".join(texts) for name in ("PYTHONPATH", VARIABLE))
+    return Path(code.filepath_executable).parent == beside and not changes
 
 
 def _lacking(calculator: CalculatorOptions, structure: Configurations) -> str | None:

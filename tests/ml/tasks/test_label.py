@@ -47,6 +47,7 @@ def test_limits_are_minded(start):
 def fatal(folder, monkeypatch):
     """Return a function that labels five structures in a process of its own, the third is fatal."""
     monkeypatch.syspath_prepend(Path(__file__).parents[1] / "labelling")
+    monkeypatch.setenv("MLAL_ALLOWED_FACTORIES", "broken_calculators")
     frames = [bulk("Cu", a=3.4 + 0.1 * i) for i in range(5)]
     frames[2].set_tags([1])
     Configurations.from_ase(frames).save("structures.safetensors")

@@ -140,9 +140,13 @@ def test_nothing_to_label_is_no_error(builder):
         ({"factory": "ase.calculators.emd:EMT"}, "cannot be imported"),
         ({"factory": "no_such_module:f"}, "cannot be imported"),
         ({"factory": "json:loads", "options": {"z": 1}}, "json:loads does not take its options"),
+        ({"factory": "os:system"}, "'os:system' is code that is not allowed on this computer"),
     ],
 )
-def test_a_calculator_that_cannot_be_built_is_refused_before_any_job(builder, calculator, message):
+def test_a_calculator_that_cannot_be_built_is_refused_before_any_job(
+    builder, calculator, message, monkeypatch
+):
+    monkeypatch.setenv("MLAL_ALLOWED_FACTORIES", "json,no_such_module")
     builder.ase.calculator = orm.Dict({"name": "mine", **calculator})
     with pytest.raises(ValueError, match=message):
         run_get_node(builder)
@@ -153,6 +157,21 @@ def test_a_module_that_is_not_here_may_be_where_the_job_runs(builder):
     builder.ase.metadata.options.prepend_text = "export PYTHONPATH=$HOME/calculators"
     results, _ = run_get_node(builder)
     assert set(results["dataset"].configurations.status) == {"failed"}
+
+
+def test_code_of_others_is_refused_where_the_job_runs(builder, tmp_path):
+    """Here it is allowed by who submits; nobody but the computer's user allows it there."""
+    victim = tmp_path / "victim"
+    builder.ase.calculator = {
+        "name": "mine",
+        "factory": "os:system",
+        "options": {"command": f"touch {victim}"},
+    }
+    builder.ase.metadata.options.prepend_text = "unset MLAL_ALLOWED_FACTORIES"
+    results, node = run_get_node(builder)
+    assert not victim.exists()
+    assert set(results["dataset"].configurations.status) == {"failed"}
+    assert "not allowed on this computer" in node.called[0].exit_message
 
 
 def test_moments_and_tags_come_back_with_the_labels(builder, frames):
@@ -177,7 +196,8 @@ def test_a_structure_that_kills_its_jobs_costs_no_other_label(builder, frames, t
         "name": "fatal", "factory": "broken_calculators:Fatal", "options": options,
     }  # fmt: skip
     path = Path(__file__).parents[2] / "ml" / "labelling"
-    builder.ase.metadata.options.prepend_text = f"export PYTHONPATH={path}"
+    allowed = "MLAL_ALLOWED_FACTORIES=broken_calculators"
+    builder.ase.metadata.options.prepend_text = f"export PYTHONPATH={path} {allowed}"
     results, node = run_get_node(builder)
     assert node.is_finished_ok, node.exit_message
     jobs = [child for child in node.called if isinstance(child, orm.CalcJobNode)]
