@@ -27,6 +27,7 @@ def read_structure(
 
     from aiida_mlal.data.dataset import DatasetData
     from aiida_mlal.data.structures import to_structure
+    from aiida_mlal.ml.configurations import ELECTRONIC
     from aiida_mlal.ml.options import within
 
     if Path(text).is_file():
@@ -34,7 +35,8 @@ def read_structure(
         frames = dataset.configurations
         with within(text):
             frames.check_movable()
-        if len(frames) == 1:
+        # nodes of structures have no place for moments and charges of atoms
+        if len(frames) == 1 and not set(ELECTRONIC) & set(frames.arrays):
             return to_structure(frames), fixed_list(frames.fixed)
         return dataset, []
     node = _load(text)

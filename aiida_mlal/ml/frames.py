@@ -111,6 +111,14 @@ PREDICTED_FORCES = Column(
 PREDICTED_STRESS = Column(
     "predicted_stress", float, np.nan, "Predicted stress, positive in tension.", "eV/Å³", (3, 3)
 )
+MOMENTS = Column(
+    "moments",
+    float,
+    np.nan,
+    "Magnetic moment of each atom along z, as the code found it that made the label.",
+    "µB",
+    per_atom=True,
+)
 STATUS = Column("status", str, "unlabelled", "What became of the label.")
 REASON = Column("reason", str, "", "Why a structure was chosen, or has no label.")
 FINGERPRINT = Column("fingerprint", str, "", "Of the method that made the label.")
@@ -123,7 +131,7 @@ OUTSIDE = Column("outside", bool, False, "Whether no active set could give a fin
 
 COLUMNS = (
     RUN, IMAGE, STEP, TIME, TEMPERATURE, VELOCITIES, CANDIDATE, KEPT, UNCERTAINTY, UNCERTAINTIES,
-    PREDICTED_ENERGY, PREDICTED_FORCES, PREDICTED_STRESS, STATUS, REASON, FINGERPRINT,
+    PREDICTED_ENERGY, PREDICTED_FORCES, PREDICTED_STRESS, MOMENTS, STATUS, REASON, FINGERPRINT,
     ATTEMPTS, INDEX, ITERATION, GRADE, GRADES, OUTSIDE,
 )  # fmt: skip
 """All that this package knows; files may have more."""

@@ -19,6 +19,18 @@ def test_reads_a_structure_and_what_is_fixed_from_a_file(aiida_profile, slab, tm
     assert fixed == [0]
 
 
+def test_moments_of_atoms_are_kept_with_what_is_fixed(aiida_profile, slab, tmp_path):
+    """Which a node of a structure has no place for."""
+    path = tmp_path / "slab.traj"
+    slab.set_initial_magnetic_moments([1.0, -1.0, 0.0, 0.0])
+    write(path, slab)
+    node, fixed = read_structure(str(path))
+    assert isinstance(node, DatasetData)
+    assert node.configurations.arrays["initial_magmoms"].tolist() == [1.0, -1.0, 0.0, 0.0]
+    assert node.configurations.fixed.all(axis=1).tolist() == [True, False, False, False]
+    assert fixed == []
+
+
 def test_several_frames_are_a_data_set(aiida_profile, frames, tmp_path):
     path = tmp_path / "frames.extxyz"
     write(path, frames)

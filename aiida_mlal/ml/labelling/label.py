@@ -11,6 +11,7 @@ from ase import Atoms
 from ase.calculators.calculator import BaseCalculator
 
 from aiida_mlal.ml.configurations import OK, Configurations
+from aiida_mlal.ml.frames import MOMENTS
 from aiida_mlal.ml.labelling.calculators import CalculatorOptions, compute
 from aiida_mlal.ml.labelling.checks import Limits, check_geometry, mismatch
 from aiida_mlal.ml.labelling.ledger import Ledger
@@ -113,7 +114,8 @@ def _calculated(structure: Configurations, code: BaseCalculator, limits: Limits)
     converged = getattr(code, "converged", None)
     if isinstance(converged, (bool, np.bool_)) and not converged:
         raise NotConverged("the calculator says that it did not converge")
-    return structure.with_labels([found.energy], found.forces, found.stress[None])
+    label = structure.with_labels([found.energy], found.forces, found.stress[None])
+    return label if found.moments is None else label.with_columns({MOMENTS: found.moments})
 
 
 def _geometry(atoms: Atoms) -> Configurations:

@@ -7,7 +7,7 @@ import numpy as np
 
 from aiida_mlal.ml.configurations import OK, UNLABELLED, Configurations
 from aiida_mlal.ml.errors import in_words
-from aiida_mlal.ml.frames import FINGERPRINT, REASON, STATUS
+from aiida_mlal.ml.frames import FINGERPRINT, MOMENTS, REASON, STATUS
 from aiida_mlal.ml.labelling.checks import FAILED, UNCONVERGED, Limits, check_label
 from aiida_mlal.ml.labelling.fingerprint import Method
 from aiida_mlal.ml.text import printable
@@ -64,7 +64,8 @@ def judged(
     structure
         The one that was to be labelled.
     found
-        The structure that a code says it computed, with energy, forces and stress.
+        The structure that a code says it computed, with energy, forces and stress, and ``moments``
+        where there are any: these stay with the label of a structure that is magnetic.
     fingerprint
         Of what made the label.
     remark
@@ -73,13 +74,17 @@ def judged(
     status, reason = check_label(structure, found, limits or Limits())
     if status == FAILED:
         return unlabelled(structure, reason)
-    label = structure.with_labels(found.energies, found.forces, found.stresses)
+    label = structure.with_labels(found.energies, found.forces, found.stresses).without(MOMENTS)
+    is_magnetic = "initial_magmoms" in structure.arrays or MOMENTS.of(found).any()
+    if MOMENTS.is_in(found) and is_magnetic:
+        label = label.with_columns({MOMENTS: MOMENTS.of(found)})
     return _with_outcome(label, status, remark if status == OK else reason, fingerprint)
 
 
 def unlabelled(structure: Configurations, reason: str, status: str = FAILED) -> Configurations:
     """Return a structure without a label, and why: ``failed``, ``unconverged``, ``unphysical``."""
     nothing = structure.with_labels([np.nan], np.full((len(structure.numbers), 3), np.nan))
+    nothing = nothing.without(MOMENTS)
     return _with_outcome(nothing, status, reason, "")
 
 

@@ -18,7 +18,7 @@ from aiida.orm import (
     to_aiida_type,
 )
 from aiida_quantumespresso.calculations.pw import PwCalculation
-from aiida_quantumespresso.common.types import SpinType
+from aiida_quantumespresso.common.types import ElectronicType, SpinType
 from aiida_quantumespresso.workflows.pw.base import PwBaseWorkChain
 from ase.data import atomic_numbers
 from ase.units import GPa
@@ -27,6 +27,7 @@ from aiida_mlal.calculations.codes import code_validator
 from aiida_mlal.data.dataset import DatasetData
 from aiida_mlal.data.structures import to_configurations, to_structure
 from aiida_mlal.ml.configurations import Configurations
+from aiida_mlal.ml.frames import MOMENTS
 from aiida_mlal.ml.labelling.espresso import (
     CONV_THR,
     Input,
@@ -40,11 +41,15 @@ from aiida_mlal.ml.labelling.espresso import (
     unconverged_eigenvalues,
 )
 from aiida_mlal.ml.labelling.fingerprint import Method
+from aiida_mlal.ml.options import suggest
 from aiida_mlal.workflows.labelling.per_structure import PerStructureLabelWorkChain
 from aiida_mlal.workflows.ports import check_names, fill, names, validate_names
 
 MIN_BOX = 3.0
 """Shortest lattice vector in Å that can be meant to hold something that is not periodic."""
+
+MAGNETIC = "atomic_magnetic_moments"
+"""Name of the moments, in Bohr magnetons, where the spins are collinear."""
 
 UNITS = {"energy_units": "eV", "forces_units": "ev / angstrom", "stress_units": "GPascal"}
 """What the parser of pw.x says of its units."""
@@ -129,7 +134,8 @@ class QuantumEspressoLabelWorkChain(PerStructureLabelWorkChain):
             Of the inputs of this WorkChain, and of the keys of the protocol such as
             ``pseudo_family``.
         kwargs
-            Passed on, such as ``electronic_type``, ``spin_type`` or ``initial_magnetic_moments``.
+            Passed on, such as ``electronic_type`` ("insulator"), ``spin_type`` ("collinear") or
+            ``initial_magnetic_moments``.
             Kinds of an element are its name and a tag of the atoms, such as ``Fe1``. Moments of
             the structures themselves go first, and ask for collinear spins by themselves.
 
@@ -151,6 +157,9 @@ class QuantumEspressoLabelWorkChain(PerStructureLabelWorkChain):
         given = to_configurations(structure) if dataset is None else dataset.configurations
         if has_moments(given) and "spin_type" not in kwargs:
             kwargs["spin_type"] = SpinType.COLLINEAR
+        for key, kind in (("spin_type", SpinType), ("electronic_type", ElectronicType)):
+            if isinstance(kwargs.get(key), str):
+                kwargs[key] = _of_name(kind, key, kwargs[key])
         inner = PwBaseWorkChain.get_builder_from_protocol(
             load_code(code) if isinstance(code, str) else code,
             _example(given.elements, _kinds_named(values, kwargs)),
@@ -303,6 +312,9 @@ def read(
         stress = -GPa * trajectory.get_array("stress")[-1]
         if not np.isfinite(stress).all():
             raise ValueError("the stress is not finite")
+    moments = {}
+    if MAGNETIC in names and trajectory.get_array(MAGNETIC)[-1].shape == (len(symbols),):
+        moments[MOMENTS] = trajectory.get_array(MAGNETIC)[-1]
     return Configurations.from_geometry(
         [atomic_numbers[symbol] for symbol in symbols],
         trajectory.get_array("positions")[-1],
@@ -312,7 +324,7 @@ def read(
         energies=[float(parameters["energy"])],
         forces=forces,
         stresses=stress[None],
-    )
+    ).with_columns(moments)
 
 
 def _input(one: Configurations, nodes: Mapping[str, Any]) -> Input:
@@ -427,6 +439,14 @@ def _lacking(inputs: Mapping[str, Any]) -> str | None:
         except ValueError as error:
             return f"structure {i}: {error}"
     return None
+
+
+def _of_name(kind: Any, key: str, name: str) -> Any:
+    """Return the member of an enumeration that a text names."""
+    known = [one.value for one in kind]
+    if name not in known:
+        raise ValueError(f"{key}: unknown {name!r}{suggest(name, known)}")
+    return kind(name)
 
 
 def _kinds_named(overrides: Mapping[str, Any], wanted: Mapping[str, Any]) -> set[str]:

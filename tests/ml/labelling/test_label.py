@@ -215,7 +215,12 @@ def test_moments_charges_masses_and_tags_reach_the_calculator(importable):
     iron.set_masses([57.0, 58.0])
     iron.set_tags([1, 2])
     sites = CalculatorOptions("sites", factory="broken_calculators:Sites")
-    found = label(Configurations.from_ase([Atoms("Fe"), iron]), sites)
+    start = Configurations.from_ase([Atoms("Fe"), iron])
+    found = label(start, sites)
+    np.testing.assert_allclose(found.arrays["moments"], [np.nan, 2.07, -2.07])
+    again = label(found, EMT_OPTIONS)  # which knows no iron
+    assert "moments" not in again.arrays
+    assert found.keys == start.keys
     assert found.energies[1] == pytest.approx(-11.725)
     assert found.energies[0] == pytest.approx(-0.055845)
 

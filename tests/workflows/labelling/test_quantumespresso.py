@@ -278,6 +278,10 @@ def test_kinds_that_ase_makes_of_tags_count_where_they_are_spoken_of(
     assert builder.pw.parameters["SYSTEM"]["starting_magnetization"] == starting
     with pytest.raises(ValueError, match=r"\['Fe1'\] are no kinds of the elements \['Si'\]"):
         build(spin_type=SpinType.COLLINEAR, initial_magnetic_moments={"Fe1": 1.0})
+    by_name = build(spin_type="collinear", electronic_type="insulator").pw.parameters["SYSTEM"]
+    assert (by_name["nspin"], by_name["occupations"]) == (2, "fixed")
+    with pytest.raises(ValueError, match="spin_type: unknown 'colinear', did you mean"):
+        build(spin_type="colinear")
     with pytest.raises(ValueError, match="an element and the tag of its atoms"):
         build(spin_type=SpinType.COLLINEAR, initial_magnetic_moments={"Si_up": 1.0})
 
@@ -413,6 +417,8 @@ def test_moments_of_atoms_reach_pw(workflow, aiida_profile_clean, pw_code):
     job = orm.load_node(found.sources[0])
     assert sorted(kind.name for kind in job.inputs.structure.kinds) == ["H1", "H2"]
     assert found.configurations.arrays["initial_magmoms"].tolist() == [1.0, -1.0]
+    moments = found.configurations.arrays["moments"]
+    np.testing.assert_allclose(moments, [0.846, -0.846], atol=2e-3)
 
 
 @needs_pw
