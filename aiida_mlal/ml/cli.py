@@ -406,10 +406,13 @@ def mindist(structures: str, elements: list[str] | None) -> None:
     """Print the smallest distances in STRUCTURES, in Å: of all pairs, and of each two elements."""
     from aiida_mlal.ml.distances import smallest_distances
     from aiida_mlal.ml.formats import files
+    from aiida_mlal.ml.options import within
 
     with _plainly():
         found = files.load(structures, elements)
-        _print({**smallest_distances(found.configurations), "remarks": found.remarks})
+        with within(structures):
+            distances = smallest_distances(found.configurations)
+        _print({**distances, "remarks": found.remarks})
 
 
 @mlal.command()
@@ -432,12 +435,15 @@ def analyse(
     """
     from aiida_mlal.ml.analysis.summary import analyse as curves_of
     from aiida_mlal.ml.formats import files
+    from aiida_mlal.ml.options import within
     from aiida_mlal.ml.tasks.base import write_json
 
     with _plainly():
-        found = curves_of(files.load(trajectory).configurations, cutoff, bins, skip, longest)
+        contents = files.load(trajectory)
+        with within(trajectory):
+            found = curves_of(contents.configurations, cutoff, bins, skip, longest)
     write_json(output, {"runs": [run.curves for run in found]})
-    _print({"runs": [run.numbers for run in found]})
+    _print({"runs": [run.numbers for run in found], "remarks": contents.remarks})
 
 
 @mlal.command()

@@ -24,6 +24,7 @@ from aiida_mlal.ml.frames import (
     Column,
     find,
 )
+from aiida_mlal.ml.neighbours import complete_cell
 from aiida_mlal.ml.options import within
 from aiida_mlal.ml.tensorfile import pack, unpack
 from aiida_mlal.ml.text import UNHOLDABLE, holdable
@@ -391,6 +392,25 @@ class Configurations:
         """Only the structures for which a label was paid, whether or not it is good."""
         return self[self.status != UNLABELLED]
 
+    def called(self, i: int) -> str:
+        """Return how a structure is called in messages: by its number and formula."""
+        return f"structure {i} ({self[i].formulas[0]})"
+
+    def check_cells(self) -> None:
+        """Refuse positions and cells that are not finite, and cells without a volume.
+
+        Raises
+        ------
+        ValueError
+            Which names the first structure and what is wrong with it.
+        """
+        self.check_geometry()
+        for i, (cell, pbc) in enumerate(zip(self.cells, self.pbc)):
+            try:
+                complete_cell(cell, pbc)
+            except ValueError as error:
+                raise ValueError(f"{self.called(i)}: {error}") from error
+
     def check_geometry(self) -> None:
         """Refuse positions and cells that are not finite.
 
@@ -408,7 +428,7 @@ class Configurations:
         what = "its cell"
         if not shapeless[i]:
             what = f"the position of atom {int(np.flatnonzero(lost)[0] - self.offsets[i])}"
-        raise ValueError(f"structure {i} ({self[i].formulas[0]}): {what} is not finite")
+        raise ValueError(f"{self.called(i)}: {what} is not finite")
 
     def check_movable(self) -> None:
         """Refuse constraints that a simulation would not keep.
@@ -421,7 +441,7 @@ class Configurations:
         said = self.info.get(NOT_KEPT, np.zeros(0, "U1"))
         for i in np.flatnonzero(said != "")[:1]:
             raise ValueError(
-                f"structure {i} ({self[i].formulas[0]}): its constraints {said[i]} would not be "
+                f"{self.called(i)}: its constraints {said[i]} would not be "
                 "kept while atoms move; those that keep atoms from moving along x, y or z are "
                 "(FixAtoms, FixCartesian, FixedPlane, FixedLine, FixScaled)"
             )
@@ -444,8 +464,7 @@ class Configurations:
         if lost.any():
             i = int(lost.argmax())
             raise ValueError(
-                f"structure {i} ({self[i].formulas[0]}) has the status 'ok', but neither energy, "
-                "forces nor stress"
+                f"{self.called(i)} has the status 'ok', but neither energy, forces nor stress"
             )
         structures = np.arange(len(self))
         labels = {
@@ -464,7 +483,7 @@ class Configurations:
         first = mine[~np.isfinite(mine)][0]
         where = f" of atom {_first_row(mine)}" if name == "forces" else ""
         raise ValueError(
-            f"structure {i} ({self[i].formulas[0]}): the {name}{where} in its label: expected "
+            f"{self.called(i)}: the {name}{where} in its label: expected "
             f"finite numbers, got {first}; leave the structure out, or its {name} altogether"
         )
 

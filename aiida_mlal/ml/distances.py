@@ -25,9 +25,9 @@ def smallest_distances(configurations: Configurations) -> dict[str, Any]:
     Raises
     ------
     ValueError
-        If a position or cell is not finite.
+        If a position or cell is not finite, or a cell has no volume.
     """
-    configurations.check_geometry()
+    configurations.check_cells()
     pairs: dict[str, float] = {}
     each = []
     for one in configurations:

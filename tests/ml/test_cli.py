@@ -477,8 +477,10 @@ def test_molecular_dynamics_is_run_and_analysed(folder):
     assert found["highest_peak_A"]["Cu-Cu"] == pytest.approx(2.55, abs=0.3)
     (curves,) = json.loads((folder / "analysis.json").read_text())["runs"]
     assert len(curves["mean_square_displacement"]["Cu"]["squares_A2"]) == 9
+    near = answer("analyse", "trajectory.safetensors", "--cutoff", "0.5")["runs"][0]
+    assert near["highest_peak_A"] == {"Cu-Cu": None}
     message = run("analyse", "cu.extxyz", status=1).output
-    assert "expected frames of molecular dynamics" in message
+    assert "cu.extxyz: expected frames of molecular dynamics" in message
 
 
 def test_velocities_in_files_are_kept(folder):

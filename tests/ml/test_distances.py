@@ -31,6 +31,12 @@ def test_positions_must_be_finite():
         smallest_distances(Configurations.from_ase(Atoms("Ar2", [[0, 0, 0], [0, 0, float("nan")]])))
 
 
+def test_a_periodic_structure_has_a_cell():
+    frames = [bulk("Cu"), Atoms("Ar2", [[0, 0, 0], [0, 0, 3]], cell=[9, 9, 0], pbc=True)]
+    with pytest.raises(ValueError, match=r"structure 1 \(Ar2\): periodic along lattice vector 2"):
+        smallest_distances(Configurations.from_ase(frames))
+
+
 def test_the_shortest_distance_is_the_smallest_of_all():
     frames = [bulk("Cu", cubic=True), Atoms("CuPd", [(0, 0, 0), (0, 0, 2.1)]), Atoms("Pd")]
     frames[0].rattle(0.1, seed=1)

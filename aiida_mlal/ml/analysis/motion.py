@@ -57,8 +57,11 @@ def paths(trajectory: Configurations, skip: float = 0.0) -> list[Path]:
     Raises
     ------
     ValueError
-        For frames without ``time``, and runs of fewer than three frames.
+        For frames without ``time``, runs of fewer than three frames, and frames of other atoms in
+        the same run.
     """
+    if not 0 <= skip < np.inf:
+        raise ValueError(f"expected a time of 0 fs or more to skip, got {skip}")
     times, runs = TIME.of(trajectory), RUN.of(trajectory)
     if not np.isfinite(times).all():
         raise ValueError("expected frames of molecular dynamics, that have a 'time'")
@@ -75,7 +78,11 @@ def paths(trajectory: Configurations, skip: float = 0.0) -> list[Path]:
         kept = kept[: whole[0] + 1] if len(whole) else kept
         if len(kept) < 3:
             raise ValueError(f"run {run} has {len(kept)} frames at equal intervals, expected 3")
-        found.append(Path(trajectory[kept], interval))
+        frames = trajectory[kept]
+        n = int(frames.counts[0])
+        if (frames.counts != n).any() or (frames.numbers.reshape(-1, n) != frames[0].numbers).any():
+            raise ValueError(f"run {run} has frames of other atoms, or in another order")
+        found.append(Path(frames, interval))
     return found
 
 
@@ -94,12 +101,16 @@ class Diffusion:
     error
         Its standard error in cm²/s, from the scatter of the coefficients of single atoms, which
         are taken for independent; NaN for a single one.
+    exponent
+        Power of the time that the squares grow with there: 1 where atoms diffuse, so that the
+        coefficient means something; 0 where they vibrate, 2 where they fly freely.
     """
 
     times: Float[np.ndarray, " times"]
     squares: Float[np.ndarray, " times"]
     coefficient: float
     error: float
+    exponent: float
 
     @property
     def is_seen(self) -> bool:
@@ -111,8 +122,14 @@ def diffusion(path: Path) -> dict[str, Diffusion]:
     """Return mean square displacements for each element, relative to the centre of mass.
 
     Positions must not have been put back into the cell, as those of ``md`` are not.
+
+    Raises
+    ------
+    ValueError
+        Where they have been, so that atoms jump by a lattice vector.
     """
     positions, masses = path.of_atoms(path.frames.positions), path.masses
+    _check_unwrapped(path, positions)
     centre = np.einsum("fax,a->fx", positions, masses) / masses.sum()
     away, elements = positions - centre[:, None], np.array(path.elements)
     n = len(away)
@@ -124,8 +141,29 @@ def diffusion(path: Path) -> dict[str, Diffusion]:
         slopes = np.polyfit(times[some], squares[some], 1)[0] if n > 3 else np.full(n_atoms, np.nan)
         each = slopes / 6 * CM2_PER_S
         error = each.std(ddof=1) / np.sqrt(n_atoms) if n_atoms > 1 else np.nan
-        found[element] = Diffusion(times, squares.mean(axis=1), float(each.mean()), float(error))
+        means = squares.mean(axis=1)
+        power = np.nan
+        if n > 3 and (means[some] > 1e-12).all():
+            power = np.polyfit(np.log(times[some]), np.log(means[some]), 1)[0]
+        found[element] = Diffusion(times, means, float(each.mean()), float(error), float(power))
     return found
+
+
+def _check_unwrapped(path: Path, positions: Float[np.ndarray, "frames atoms 3"]) -> None:
+    """Refuse jumps that are nearly a lattice vector along which the structure is periodic."""
+    frames = path.frames
+    for i, (cell, pbc) in enumerate(zip(frames.cells[1:], frames.pbc[1:])):
+        lattice = cell[pbc]
+        if not len(lattice):
+            continue
+        jumps = positions[i + 1] - positions[i]
+        left = jumps - np.round(jumps @ np.linalg.pinv(lattice)) @ lattice
+        wrapped = np.linalg.norm(left, axis=1) < np.linalg.norm(jumps, axis=1) / 3
+        if wrapped.any():
+            raise ValueError(
+                f"atom {int(wrapped.argmax())} jumps by a lattice vector from frame {i} to the "
+                "next: expected positions that have not been put back into the cell"
+            )
 
 
 def _squares(
@@ -190,6 +228,8 @@ def vibrations(path: Path, longest: float = 1000.0) -> Vibrations:
     ValueError
         For frames without velocities.
     """
+    if not 0 < longest < np.inf:
+        raise ValueError(f"expected a longest time above 0 fs, got {longest}")
     velocities = path.of_atoms(VELOCITIES.of(path.frames))
     if not np.isfinite(velocities).all():
         raise ValueError("expected frames of molecular dynamics, that have 'velocities'")

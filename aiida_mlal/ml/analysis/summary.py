@@ -57,6 +57,7 @@ def _of(path: Path, cutoff: float, n_bins: int, longest: float) -> Analysis:
         "temperature_K": float(TEMPERATURE.of(frames).mean()),
         "diffusion_cm2_per_s": {element: known(one.coefficient) for element, one in moving.items()},
         "diffusion_error_cm2_per_s": {element: known(one.error) for element, one in moving.items()},
+        "diffusion_exponent": {element: known(one.exponent) for element, one in moving.items()},
     }
     if remarks := [_unseen(path, element) for element, one in moving.items() if not one.is_seen]:
         numbers["remarks"] = remarks
@@ -69,7 +70,8 @@ def _of(path: Path, cutoff: float, n_bins: int, longest: float) -> Analysis:
             for pair, one in found.items()
         }  # fmt: skip
         numbers["highest_peak_A"] = {
-            "-".join(pair): float(one.distances[one.g.argmax()]) for pair, one in found.items()
+            "-".join(pair): float(one.distances[one.g.argmax()]) if one.g.any() else None
+            for pair, one in found.items()
         }
     return Analysis(curves, numbers)
 

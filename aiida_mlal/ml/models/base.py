@@ -19,6 +19,7 @@ from aiida_mlal.ml.engines.base import Kernel
 from aiida_mlal.ml.graph import Graph
 from aiida_mlal.ml.models import references
 from aiida_mlal.ml.models.layers import LayerGradient
+from aiida_mlal.ml.options import within
 
 if TYPE_CHECKING:
     from aiida_mlal.ml.models.observed import Process
@@ -430,6 +431,17 @@ class Potential(nn.Module, ABC):
             problem += "; species of a file that does not name them count as H, He, ...: say which "
             problem += "elements they are"
         raise ValueError(problem)
+
+    def check_structures(self, structures: Configurations) -> None:
+        """Raise ``ValueError`` for the first structure that nothing can be predicted for.
+
+        That is one of an element that this potential does not know, or without a proper cell.
+        """
+        structures.check_cells()
+        strange = ~np.isin(structures.numbers, [atomic_numbers[one] for one in self.elements])
+        if strange.any():
+            with within(structures.called(int(structures.owner[strange.argmax()]))):
+                self.check_elements(structures.elements)
 
     def remarks(self, configurations: Configurations) -> str:
         """Say what makes predictions for some structures doubtful; empty if nothing does."""

@@ -53,6 +53,11 @@ def fit_morse(
     with BFGS(dimer, logfile=None) as optimizer:
         converged = optimizer.run(fmax=fmax, steps=max_steps)
     length = float(np.linalg.norm(dimer.positions[1] - dimer.positions[0]))
+    if box is not None and not box > 2 * max(SCAN) * length:
+        raise ValueError(
+            f"expected a box of {2 * max(SCAN) * length:.2f} Å or more around a dimer of "
+            f"{length:.2f} Å, which is else nearer to its images, got {box:g}"
+        )
     energies = np.array([_energy(element, x * length, box, calculator) for x in (1.0, *SCAN)])
     if not converged or not energies[0] < energies[1:].min():
         raise ValueError(

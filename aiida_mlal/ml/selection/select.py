@@ -11,7 +11,7 @@ from jaxtyping import Int
 from aiida_mlal.ml import plugins
 from aiida_mlal.ml.configurations import UNLABELLED, Configurations
 from aiida_mlal.ml.frames import CANDIDATE, FINGERPRINT, INDEX, REASON, RUN, STATUS
-from aiida_mlal.ml.options import as_dict
+from aiida_mlal.ml.options import as_dict, within
 from aiida_mlal.ml.selection.base import Choice, Query, Strategy, last_frames
 from aiida_mlal.ml.selection.filters import Filters, Rejection
 
@@ -191,10 +191,8 @@ def select(
 
 def _check_elements(potential: "Potential", given: Mapping[str, Configurations]) -> None:
     for name, structures in given.items():
-        try:
+        with within(name):
             potential.check_elements(structures.elements)
-        except ValueError as error:
-            raise ValueError(f"{name}: {error}") from error
 
 
 def _free(n: int, taken: Iterable[int]) -> Int[np.ndarray, " free"]:

@@ -274,9 +274,7 @@ class Simulation(Plan, ABC):
             for a constraint that would not be kept, and a checkpoint of other structures.
         """
         store = store or Store()
-        potential.check_elements(structures.elements)
-        if not (np.isfinite(structures.positions).all() and np.isfinite(structures.cells).all()):
-            raise ValueError("the structures to begin with have positions or cells not finite")
+        potential.check_structures(structures)
         structures.check_movable()
         from aiida_mlal.ml.models.checkpoint import mark_of
 

@@ -105,9 +105,7 @@ def _check_order(
         )
 
 
-def _check_drift(
-    one: Configurations, other: Configurations, i: int, minimum_image: bool
-) -> None:
+def _check_drift(one: Configurations, other: Configurations, i: int, minimum_image: bool) -> None:
     """Refuse that most atoms are displaced together where nothing keeps them from going back."""
     apart = displacements(one, other, minimum_image)
     drift = np.where(one.fixed.any(axis=0), 0.0, np.median(apart, axis=0))

@@ -11,6 +11,7 @@ from aiida_mlal.ml.configurations import Configurations
 from aiida_mlal.ml.formats.files import check_target, load, write
 from aiida_mlal.ml.formats.labels import LabelKeys
 from aiida_mlal.ml.metrics import correlations, errors, structure_errors
+from aiida_mlal.ml.options import within
 from aiida_mlal.ml.tasks.base import Task
 
 if TYPE_CHECKING:
@@ -66,6 +67,8 @@ class Evaluate(Task):
         potential = load_potential(self.potential, self.elements)
         found = load(self.dataset, self.elements, types(potential), self.keys)
         dataset, said = found.configurations, list(found.remarks)
+        with within(self.dataset):
+            potential.check_structures(dataset)
         predicted = potential.predict(dataset)
         apart = errors(dataset, predicted.energies, predicted.forces, predicted.stresses)
         told: dict[str, Any] = {}

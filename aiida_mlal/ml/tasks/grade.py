@@ -8,6 +8,7 @@ from aiida_mlal.ml.formats.files import check_target, load_together, write
 from aiida_mlal.ml.formats.labels import LabelKeys
 from aiida_mlal.ml.formats.place import check_place
 from aiida_mlal.ml.frames import GRADE, GRADES, OUTSIDE
+from aiida_mlal.ml.options import within
 from aiida_mlal.ml.tasks.base import Task
 
 WITH_ACTIVE_SET = (".almtp", ".safetensors")
@@ -80,6 +81,9 @@ class Grade(Task):
         contents = load_together(names, self.elements, types, self.keys)
         said = [remark for one in contents for remark in one.remarks]
         dataset, *others = (one.configurations for one in contents)
+        for name, structures in zip(names, (dataset, *others)):
+            with within(name):
+                potential.check_structures(structures)
         if self.train is None:
             active = ActiveSet.stored(potential)
             if self.mode not in (None, active.mode):

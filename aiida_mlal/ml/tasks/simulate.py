@@ -76,6 +76,7 @@ class Simulate(Task):
         structures = contents.configurations
         with within(self.dataset):
             structures.check_movable()
+            potential.check_structures(structures)
         if self.keep_state and len(simulation.groups(structures)) != 1:
             raise ValueError(
                 f"keep_state: a state is that of one run, and {self.dataset} has structures for "

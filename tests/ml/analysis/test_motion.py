@@ -1,10 +1,12 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from ase import Atoms
 from ase.build import bulk
 
-from aiida_mlal.ml.analysis.summary import analyse
 from aiida_mlal.ml.analysis.motion import diffusion, paths, vibrations
+from aiida_mlal.ml.analysis.summary import analyse
 from aiida_mlal.ml.configurations import Configurations
 from aiida_mlal.ml.models.factory import ModelOptions
 from aiida_mlal.ml.simulation.md import MolecularDynamics
@@ -34,6 +36,7 @@ def test_a_random_walk_has_the_diffusion_coefficient_of_its_steps():
     walk = np.random.default_rng(1).normal(0, 0.1, size=(2000, 200, 3)).cumsum(axis=0)
     found = diffusion(paths(trajectory(walk))[0])["Cu"]
     assert found.coefficient == pytest.approx(2.5e-4, rel=0.05)
+    assert found.exponent == pytest.approx(1, abs=0.1)
     assert found.is_seen
 
 
@@ -54,6 +57,22 @@ def test_where_atoms_only_vibrate_it_says_that_no_diffusion_is_seen():
     alone = diffusion(paths(trajectory(still[:, :1]))[0])["Cu"]
     assert np.isnan(alone.error)
     assert not alone.is_seen
+
+
+def test_the_exponent_tells_vibrations_and_flights_from_diffusion():
+    flight = np.outer(np.arange(100.0), [1, -1]).reshape(100, 2, 1) * [0.01, 0, 0]
+    assert diffusion(paths(trajectory(flight))[0])["Cu"].exponent == pytest.approx(2, abs=1e-6)
+    shaking = np.random.default_rng(0).normal(0, 0.1, (1000, 20, 3))
+    assert diffusion(paths(trajectory(shaking))[0])["Cu"].exponent == pytest.approx(0, abs=0.05)
+
+
+def test_positions_put_back_into_the_cell_are_refused():
+    walk = np.random.default_rng(0).normal(0, 0.3, (50, 4, 3)).cumsum(axis=0)
+    made = trajectory(walk)
+    made = replace(made, cells=np.tile(3.0 * np.eye(3), (50, 1, 1)), pbc=np.ones((50, 3), bool))
+    assert diffusion(paths(made)[0])
+    with pytest.raises(ValueError, match="jumps by a lattice vector from frame"):
+        diffusion(paths(replace(made, positions=made.positions % 3.0))[0])
 
 
 def test_elements_have_their_own():
@@ -109,5 +128,13 @@ def test_what_has_no_time_or_velocities_is_refused():
         paths(Configurations.from_ase([bulk("Cu")] * 3))
     with pytest.raises(ValueError, match="fewer than three"):
         paths(made[:1])
+    with pytest.raises(ValueError, match="a time of 0 fs or more to skip, got nan"):
+        paths(made, skip=np.nan)
+    others = replace(made, numbers=[29, 29, 28, 29, 29])
+    with pytest.raises(ValueError, match="run 0 has frames of other atoms"):
+        paths(others)
+    for longest in (np.nan, -5.0):
+        with pytest.raises(ValueError, match="a longest time above 0 fs"):
+            vibrations(paths(made)[0], longest)
     with pytest.raises(ValueError, match="have 'velocities'"):
         vibrations(paths(made)[0])

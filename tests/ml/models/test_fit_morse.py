@@ -27,6 +27,11 @@ class PairCalculator(Calculator):
         self.results = {"energy": energy, "forces": forces}
 
 
+def test_a_box_in_which_the_dimer_is_not_alone_is_refused():
+    with pytest.raises(ValueError, match=r"a box of .* Å or more around a dimer of .* got 2"):
+        fit_morse("Cu", EMT(), box=2.0)
+
+
 @pytest.mark.parametrize(("depth", "length", "stiffness"), [(2.7, 2.2, 1.4), (0.5, 3.0, 1.0)])
 def test_recovers_the_parameters_of_a_morse_potential(depth, length, stiffness):
     reference = MorsePotential(

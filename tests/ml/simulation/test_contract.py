@@ -163,7 +163,7 @@ def test_moments_and_tags_stay_with_the_atoms(simulation, potential):
 
 
 def test_a_run_in_which_nothing_can_move_says_so(simulation, potential, begins):
-    """All atoms are fixed; for dynamics a single atom is enough, whose centre of mass is at rest."""
+    """All atoms are fixed; for dynamics one atom is enough, whose centre of mass is at rest."""
     slab = begins[0].copy()
     slab.set_constraint()
     structures = beginnings(simulation, [slab])

@@ -145,7 +145,9 @@ def test_ends_that_drifted_apart_are_refused_where_nothing_is_fixed(pbc):
     structures = Configurations.from_ase([begin, end])
     path.check(structures)
     end.positions += [0, 0.3, 1.0]
-    with pytest.raises(ValueError, match=r"most atoms of number 1 are displaced by \[0\.0, 0\.3, 1"):
+    with pytest.raises(
+        ValueError, match=r"most atoms of number 1 are displaced by \[0\.0, 0\.3, 1"
+    ):
         path.check(Configurations.from_ase([begin, end]))
     assert check_with(begin, end, FixCartesian([3], [False, True, False]))[:2] == ["0.0", "0.0"]
 

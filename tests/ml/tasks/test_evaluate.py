@@ -52,6 +52,20 @@ def test_positions_that_are_not_finite_are_refused(start, potential):
     assert "structure 1 (Cu4): the position of atom 1 is not finite" in result["message"]
 
 
+def test_what_cannot_be_predicted_is_named_with_file_and_structure(start, potential):
+    cells = start.cells.copy()
+    cells[1, 2] = cells[1, 0] + cells[1, 1]
+    replace(start, cells=cells).save("flat.safetensors")
+    result = execute({"task": "evaluate", "dataset": "flat.safetensors"})
+    assert result["status"] == "invalid_input"
+    assert result["message"].startswith("flat.safetensors: structure 1 (Cu4): the lattice vectors")
+    numbers = start.numbers.copy()
+    numbers[5] = 46
+    replace(start, numbers=numbers).save("others.safetensors")
+    message = execute({"task": "evaluate", "dataset": "others.safetensors"})["message"]
+    assert message.startswith("others.safetensors: structure 1 (Cu3Pd): the potential knows")
+
+
 @pytest.mark.parametrize("keep_labels", [True, False])
 @pytest.mark.parametrize("output", ["predictions.safetensors", "predictions.extxyz"])
 def test_what_was_measured_is_written_with_the_predictions(dataset, potential, output, keep_labels):
