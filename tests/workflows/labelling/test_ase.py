@@ -1,5 +1,6 @@
 """Labels by ASE calculators, run for real."""
 
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -144,8 +145,10 @@ def test_nothing_to_label_is_no_error(builder):
     ],
 )
 def test_a_calculator_that_cannot_be_built_is_refused_before_any_job(
-    builder, calculator, message, monkeypatch
+    builder, calculator, message, monkeypatch, aiida_code_installed
 ):
+    mlal = Path(sys.executable).with_name("mlal")  # that of this very environment
+    builder.ase.code = aiida_code_installed(label="here", filepath_executable=str(mlal))
     monkeypatch.setenv("MLAL_ALLOWED_FACTORIES", "json,no_such_module")
     builder.ase.calculator = orm.Dict({"name": "mine", **calculator})
     with pytest.raises(ValueError, match=message):
