@@ -38,10 +38,9 @@ class LabelParser(TaskParser):
     def left(self) -> Mapping[str, Any] | None:
         """Return what made the labels, if there are any."""
         names = self.retrieved.base.repository.list_object_names()
-        if JOURNAL in names:
-            made_by = about(self.bytes(JOURNAL))
-        elif Label.OUTPUT in names:  # it was killed between its labels and its result
-            made_by = build(CalculatorOptions, self.node.inputs.calculator.get_dict()).made_by
-        else:
+        if not {JOURNAL, Label.OUTPUT} & set(names):
             return None
+        made_by = about(self.bytes(JOURNAL)) if JOURNAL in names else {}
+        if not made_by:  # it was killed before the first record, or between labels and result
+            made_by = build(CalculatorOptions, self.node.inputs.calculator.get_dict()).made_by
         return {**made_by, "task": "label", "status": INTERRUPTED}

@@ -242,6 +242,15 @@ def test_labels_are_kept_where_only_the_result_could_not_be_written(parse, writt
     assert outputs["description"]["description"]["calculator"] == "emt"
 
 
+def test_a_disk_that_is_full_from_the_beginning_is_no_fault_of_structures(parse):
+    files = {"labelled.safetensors.journal": b"", "result.json": result("label", "internal_error")}
+    outputs, code = parse("mlal.label.ase", files)
+    assert code.status == 311
+    assert outputs["dataset"].configurations.status.tolist() == ["unlabelled"] * 2
+    assert "attempts" not in outputs["dataset"].configurations.info
+    assert outputs["description"]["description"]["calculator"] == "emt"
+
+
 def test_an_error_at_the_end_costs_no_label(parse, journal):
     files = {**journal, "result.json": result("label", "internal_error")}
     outputs, code = parse("mlal.label.ase", files)

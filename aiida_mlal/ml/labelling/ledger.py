@@ -101,11 +101,11 @@ class Ledger:
 
     def begin(self, i: int) -> None:
         """Note that a structure is computed; ``OSError`` where there is no room for a label."""
-        self._begun = i
         if self._journal is not None:
-            self._append({"begun": i})
             one = self.structures[i]
             self._journal.reserve(2 * (len(one.to_bytes()) + 64 * len(one.numbers)))
+            self._append({"begun": i})
+        self._begun = i
 
     def end(self, i: int, outcome: Configurations) -> None:
         """Note what became of a structure."""

@@ -1,3 +1,5 @@
+import resource
+
 import pytest
 from ase.build import bulk
 
@@ -110,3 +112,18 @@ def test_labels_with_and_without_a_ledger_are_the_same(tmp_path, structures):
     emt = CalculatorOptions("emt")
     found = label(structures, emt, ledger=Ledger(structures, journal, emt.made_by))
     assert found.to_bytes() == label(structures, emt).to_bytes()
+
+
+def test_where_there_is_no_room_for_a_label_nothing_is_begun(tmp_path, structures):
+    """The limit of a file's size stands for that of the disk."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    journal = Journal(tmp_path / "a.journal")
+    emt = CalculatorOptions("emt")
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, before[1]))
+    try:
+        with pytest.raises(OSError, match="File too large") as caught:
+            label(structures, emt, ledger=Ledger(structures, journal, emt.made_by))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert caught.value.computed.status.tolist() == ["unlabelled"] * 4
+    assert "attempts" not in caught.value.computed.info
