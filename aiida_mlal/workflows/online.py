@@ -152,13 +152,6 @@ def _check_runs(inputs: Mapping[str, Any]) -> None:
         if name in inputs.get("simulate", {}):
             raise ValueError(f"simulate.{name}: what is simulated is chosen by the campaign")
     plan = plan_of(engine, inputs["simulation"].get_dict())
-    beginnings = steps.beginnings(inputs["structures"], inputs.get("fixed"))
-    groups = ["-".join(group.keys) for group in plan.groups(beginnings)]
-    if len(set(groups)) < len(groups):
-        raise ValueError(
-            "structures: two runs begin from the same structure, as scenarios do, and each run "
-            "that goes on must be told apart by where it began: give each a campaign of its own"
-        )
     guard = getattr(plan, "guard", None)
     if guard is None or (guard.break_ is None and guard.pause is None):
         raise ValueError(

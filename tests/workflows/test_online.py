@@ -15,8 +15,11 @@ from ase.optimize import BFGS
 from campaign_fixtures import ancestors, example
 
 from aiida_mlal.data.dataset import DatasetData
+from aiida_mlal.ml import plugins
 from aiida_mlal.ml.frames import STEP
+from aiida_mlal.ml.models.factory import ModelOptions
 from aiida_mlal.workflows.ports import check_inputs
+from aiida_mlal.workflows.runs import begin_runs
 
 LABEL = "aiida.calculations:mlal.label.ase"
 
@@ -179,13 +182,26 @@ def test_what_runs_begin_with_is_chosen_by_the_campaign(aiida_profile, mlal_code
         check_inputs(*inputs_of(builder))
 
 
-def test_runs_that_would_be_the_same_are_refused(aiida_profile, mlal_code):
-    md = {"name": "md", "guard": {"break": 0.5}, "scenarios": [{"seed": 1}, {"seed": 2}]}
+def test_scenarios_and_copies_of_a_structure_are_runs_of_their_own(aiida_profile, mlal_code):
+    md = {"name": "md", "steps": 3, "guard": {"break": 0.5}}
+    scenarios = [{"temperature": 200.0}, {"temperature": 400.0}]
     stop = [{"name": "uninterrupted"}, {"name": "iterations", "n": 2}]
-    for simulation, atoms in (
-        (md, [adsorbate()]),
-        ({**md, "scenarios": []}, [adsorbate(), adsorbate()]),
-    ):
-        builder = make(mlal_code, DatasetData.from_ase(atoms), simulation=simulation, stop=stop)
-        with pytest.raises(ValueError, match="two runs begin from the same structure"):
-            check_inputs(*inputs_of(builder))
+    simulation = {**md, "scenarios": scenarios}
+    builder = make(
+        mlal_code,
+        DatasetData.from_ase([adsorbate(), adsorbate()]),
+        simulation=simulation,
+        stop=stop,
+    )
+    check_inputs(*inputs_of(builder))
+    found = begin_runs(builder.structures, orm.Str("mlal.simulate.base"), orm.Dict(simulation))
+    assert sorted(found) == ["keep_state", "run_000", "run_001", "run_002", "run_003"]
+    model = {"architecture": "ase", "calculator": {"name": "emt"}}
+    potential = ModelOptions.parse(model).build(["C", "Cu"], 0)
+    every = plugins.make("simulations", {**simulation, "guard": {}})
+    whole = every.run(potential, builder.structures.configurations)
+    for number in range(4):
+        (run,) = every.run(potential, found[f"run_{number:03d}"].configurations).runs
+        assert run.results == whole.runs[number].results
+    ends = [run.results["temperature_K"]["last"] for run in whole.runs]
+    assert len(set(ends)) == 4

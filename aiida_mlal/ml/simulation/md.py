@@ -170,7 +170,12 @@ class MolecularDynamics(Simulation):
         return MovingCell(self.cell, _ends(self.pressure_GPa)[1])
 
     def groups(self, structures: Configurations) -> list[Configurations]:
-        """Return what each run begins from: each structure once for each scenario."""
+        """Return what each run begins from: each structure once for each scenario.
+
+        Structures that were grouped before, one by one, are the same runs again.
+        """
+        if {REPLICA, SCENARIO} <= structures.info.keys():
+            return list(structures)
         met: Counter[str] = Counter()
         found = []
         for one, key in zip(structures, structures.keys):

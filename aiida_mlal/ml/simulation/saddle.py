@@ -1,7 +1,7 @@
 """A saddle point from one structure, without knowledge of the minima that it is between."""
 
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 from jaxtyping import Float
@@ -54,6 +54,8 @@ class Saddle(Simulation):
     guard
         What ends a run early.
     """
+
+    IDENTITY: ClassVar[tuple[str, ...]] = ("mode",)
 
     mode: Literal["softest", "random", "towards"] = "softest"
     fmax: float = 0.05

@@ -1,0 +1,185 @@
+"""Bootstrapping in molecular dynamics, with labels of EMT, without AiiDA.
+
+    python benchmarks/science/md/run.py NAME ...
+
+``al``: 108 atoms of fcc Al at 900 K, with a moment tensor potential of level 8 that knows ten
+rattled cells, until a run of 10 ps meets no grade of 10 (I. S. Novikov et al., Mach. Learn.: Sci.
+Technol. 2, 025002 (2021), section 5.2). ``co_gp`` and ``co_mtp``: CO on Cu(100), 3x3x3 with the
+lowest layer fixed, at 300 K, which begin from one structure (M. Shuaibi et al., Mach. Learn.: Sci.
+Technol. 2, 025007 (2021), figures 4 and 5), up to a budget of labels.
+
+The steps are those of the recipe ``md``: train on all labels, begin the runs again, label what the
+query chooses of what they met. Errors are of frames of a direct run of EMT, 2 ps, which nothing has
+learned from. A table for each name is written beside this file.
+"""
+
+import sys
+import time
+import warnings
+from pathlib import Path
+
+import numpy as np
+import torch
+from ase import Atoms, units
+from ase.build import bulk, fcc100, molecule
+from ase.calculators.emt import EMT
+from ase.calculators.singlepoint import SinglePointCalculator
+from ase.constraints import FixAtoms
+from ase.md.langevin import Langevin
+from ase.md.velocitydistribution import MaxwellBoltzmannDistribution
+
+from aiida_mlal import protocols
+from aiida_mlal.ml import plugins
+from aiida_mlal.ml.configurations import Configurations
+from aiida_mlal.ml.frames import UNCERTAINTY
+from aiida_mlal.ml.metrics import errors
+from aiida_mlal.ml.models.factory import ModelOptions
+from aiida_mlal.ml.selection.select import select
+from aiida_mlal.ml.training.fit import fit
+from aiida_mlal.ml.uncertainty.carried import carry
+
+MD = protocols.inputs("md", "fast")
+GP = protocols.inputs("gp")
+
+
+def aluminium() -> list[Atoms]:
+    """Return ten cells of 108 atoms, rattled by 0.1 Å."""
+    found = []
+    for seed in range(10):
+        atoms = bulk("Al", cubic=True) * 3
+        atoms.rattle(0.1, seed=seed)
+        found.append(atoms)
+    return found
+
+
+def co_on_copper() -> list[Atoms]:
+    """Return CO above a hollow site, upright."""
+    atoms = fcc100("Cu", (3, 3, 3), vacuum=6.0)
+    co = molecule("CO")
+    co.rotate(180, "x")
+    lowest = co.positions[:, 2].argmin()
+    co.translate(atoms.positions[22] + [1.28, 1.28, 1.5] - co.positions[lowest])
+    atoms += co
+    atoms.pbc = (True, True, False)
+    atoms.set_constraint(FixAtoms(np.flatnonzero(atoms.get_tags() == 3)))
+    return [atoms]
+
+
+NAMES = {
+    "al": {
+        "structures": aluminium,
+        "model": MD["model"],
+        "given": MD,
+        "uncertainty": MD["uncertainty"],
+        "simulation": {"temperature": 900.0, "steps": 5000, "timestep": 2.0, "every": 20,
+                       "guard": {"select": 3.0, "break": 10.0, "every": 2}},
+        "query": {"name": "maxvol", "n": 10},
+        "most": 300,
+    },
+    "co_gp": {
+        "structures": co_on_copper,
+        "model": GP["model"],
+        "given": GP,
+        "uncertainty": None,
+        "simulation": {"temperature": 300.0, "steps": 500, "timestep": 2.0, "every": 10,
+                       "guard": {"break": 1.0, "every": 10}},
+        "query": {"name": "random", "n": 5},
+        "most": 30,
+    },
+    "co_mtp": {
+        "structures": co_on_copper,
+        "model": MD["model"],
+        "given": MD,
+        "uncertainty": MD["uncertainty"],
+        "simulation": {"temperature": 300.0, "steps": 1000, "timestep": 2.0, "every": 10,
+                       "guard": {"break": 10.0, "every": 10}},
+        "query": {"name": "random", "n": 10},
+        "most": 60,
+    },
+}  # fmt: skip
+
+
+def labelled(wanted: Configurations | list[Atoms]) -> Configurations:
+    """Return structures with their labels."""
+    found = []
+    for atoms in wanted if isinstance(wanted, list) else wanted.bare.to_ase():
+        atoms = atoms.copy()
+        atoms.calc = EMT()
+        energy, forces = atoms.get_potential_energy(), atoms.get_forces(apply_constraint=False)
+        stress = {"stress": atoms.get_stress()} if atoms.pbc.all() else {}
+        atoms.calc = SinglePointCalculator(atoms, energy=energy, forces=forces, **stress)
+        found.append(atoms)
+    return Configurations.from_ase(found)
+
+
+def direct(atoms: Atoms, temperature: float) -> Configurations:
+    """Return 100 frames of a run of EMT, 2 ps after 0.5 ps."""
+    atoms = atoms.copy()
+    atoms.calc = EMT()
+    rng = np.random.default_rng(7)
+    MaxwellBoltzmannDistribution(atoms, temperature_K=temperature, rng=rng)
+    motion = Langevin(
+        atoms, 2 * units.fs, temperature_K=temperature, friction=0.01 / units.fs, rng=rng
+    )
+    motion.run(250)
+    found = []
+    for _ in range(100):
+        motion.run(10)
+        found.append(atoms.copy())
+    return labelled(found)
+
+
+def campaign(name: str) -> list[str]:
+    """Return the rows of a table, one for each iteration."""
+    how = NAMES[name]
+    given, structures = how["given"], how["structures"]()
+    options = ModelOptions.parse(how["model"])
+    training = options.training(given["training"])
+    simulation = plugins.make("simulations", {"name": "md", **how["simulation"]})
+    test = direct(structures[0], simulation.temperature)
+    frames = labelled(structures)
+    begin = Configurations.from_ase(structures[:1]).bare
+    rows = [
+        "| labels | steps | ended | largest uncertainty | energy MAE, meV/atom | force MAE, eV/Å "
+        "| force RMSE, eV/Å | CPU s |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    print(*rows, sep="\n", flush=True)
+    potential, began = None, time.process_time()
+    while True:
+        before, potential = potential, options.build(list(frames.elements), 0)
+        warm = given.get("warm_start", False) and before is not None
+        if warm:
+            potential.adopt(before)
+        fit(potential, frames, training, 0, not warm)
+        measure = how["uncertainty"] or (options.uncertainty and {"name": options.uncertainty})
+        if measure:
+            carry(potential, measure, frames)
+        result = simulation.run(potential, begin)
+        run = result.runs[0]
+        predicted = potential.predict(test)
+        wrong = errors(test, predicted.energies, predicted.forces)
+        most = float(np.nanmax(UNCERTAINTY.of(result.trajectory)))
+        rows.append(
+            f"| {len(frames)} | {run.steps} | {run.reason} | {most:.3g} | "
+            f"{1000 * wrong['energy_mae']:.2f} | {wrong['force_mae']:.3f} | "
+            f"{wrong['force_rmse']:.3f} | {time.process_time() - began:.0f} |"
+        )
+        print(rows[-1], flush=True)
+        ended = how["query"]["name"] == "maxvol" and run.reason == "completed"
+        if ended or len(frames) >= how["most"]:
+            return rows
+        n = min(how["query"]["n"], how["most"] - len(frames))
+        query = {**how["query"], "n": n}
+        wanted = select(result.trajectory, frames, query, potential=potential)
+        if not len(wanted.indices):
+            return rows
+        frames = Configurations.concatenate([frames, labelled(wanted.of(result.trajectory))])
+
+
+if __name__ == "__main__":
+    warnings.simplefilter("ignore")
+    torch.set_num_threads(1)
+    for name in sys.argv[1:]:
+        table = campaign(name)
+        (Path(__file__).parent / f"{name}.md").write_text("\n".join(table) + "\n")
