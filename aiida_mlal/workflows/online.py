@@ -12,7 +12,7 @@ from aiida_mlal.ml import plugins, stops
 from aiida_mlal.ml.simulation.base import MAX_STEPS
 from aiida_mlal.ml.simulation.guard import UNPHYSICAL
 from aiida_mlal.ml.simulation.stopped import of_run
-from aiida_mlal.workflows import runs, steps
+from aiida_mlal.workflows import runs
 from aiida_mlal.workflows.offline import OfflineWorkChain, validate
 from aiida_mlal.workflows.simulation.base import SIMULATION, plan_of
 
