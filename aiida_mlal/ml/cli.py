@@ -362,9 +362,14 @@ def grade(**options: Any) -> None:
     help='A calculator of ASE: emt, \'{"name": "lj", "options": {"sigma": 2.3}}\' ...',
 )
 @click.option("--limits", type=Options(), default="{}", help="What a good label must satisfy.")
+@click.option("--timeout", type=float, help="Time in s that a label may take.")
 @output("labelled.safetensors")
 def label(**options: Any) -> None:
-    """Label the structures of DATASET with a calculator of ASE."""
+    """Label the structures of DATASET with a calculator of ASE.
+
+    Each label is kept in OUTPUT.journal as soon as it is there: if this comes to no end, the same
+    command goes on from there.
+    """
     result = _do("label", options)
     if result["n_structures"] and not result["statuses"].get("ok"):
         raise click.ClickException(f"no structure has a good label: {result['message']}")

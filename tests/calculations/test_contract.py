@@ -97,3 +97,10 @@ def test_training_can_begin_with_a_potential(generate_calc_job, inputs):
     path, info = generate_calc_job("mlal.train", initial=potential)
     assert json.loads((path / "task.json").read_text())["initial"] == "initial.safetensors"
     assert (potential.uuid, "potential.safetensors", "initial.safetensors") in info.local_copy_list
+
+
+def test_a_label_may_have_a_limit_of_time(generate_calc_job):
+    path, _ = generate_calc_job("mlal.label.ase", timeout=60.0)
+    assert parse_task(json.loads((path / "task.json").read_text())).timeout == 60.0
+    with pytest.raises(ValueError, match="expected a timeout above 0 s, got 0"):
+        generate_calc_job("mlal.label.ase", timeout=0.0)

@@ -14,6 +14,9 @@ from aiida_mlal.ml.labelling.outcome import NotConverged
 CONV_THR = 1e-6
 """Default of ``ELECTRONS.conv_thr`` in Ry."""
 
+ROUNDING = 0.05
+"""By how much a sum of partial charges may differ from the charge of a cell."""
+
 MAX_KINDS = 10
 """Most kinds of atoms that pw.x is built for."""
 
@@ -114,6 +117,7 @@ def prepare(
             "SYSTEM.assume_isolated '2D' wants the vacuum along the third lattice vector, and the "
             f"structure is periodic along {np.flatnonzero(one.pbc[0]).tolist()}"
         )
+    _set_charge(system, float(one.arrays.get("initial_charges", np.zeros(1)).sum()))
     named = set(valences).union(*(v for v in system.values() if isinstance(v, Mapping)))
     kinds = _named_kinds(one, named)
     origins: dict[str, str] = {}
@@ -262,6 +266,21 @@ def _moments(one: Configurations) -> list[tuple[float, ...]] | None:
         return None
     values = one.arrays["initial_magmoms"].reshape(len(one.numbers), -1)
     return [tuple(row) for row in (values.round(2) + 0.0).tolist()]
+
+
+def _set_charge(system: dict[str, Any], charge: float) -> None:
+    """Take the sum of the initial charges of atoms, in elementary charges, as that of the cell."""
+    asked, whole = system.get("tot_charge"), round(charge)
+    if asked is None and abs(charge - whole) < ROUNDING:
+        if whole:
+            system["tot_charge"] = whole
+        return
+    if asked is None or (abs(charge) > ROUNDING and abs(asked - charge) > ROUNDING):
+        raise ValueError(
+            f"the initial charges of the atoms are {charge:g} together, and SYSTEM.tot_charge is "
+            f"{'not given' if asked is None else f'{asked:g}'}: give the charge of the cell there, "
+            "or leave those of the atoms out"
+        )
 
 
 def _split(

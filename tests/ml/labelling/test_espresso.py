@@ -59,6 +59,28 @@ def test_periodicity_decides_what_nobody_else_does(pbc, found):
     assert given(atoms, asked, periodicity=rules).parameters["SYSTEM"] == {"assume_isolated": "esm"}
 
 
+def test_charges_of_atoms_are_the_charge_of_the_cell():
+    atoms = iron()
+    atoms.set_initial_charges([1.0, 0.5, -0.5, 0.0])
+    assert given(atoms).parameters["SYSTEM"]["tot_charge"] == 1
+    asked = {**PARAMETERS, "SYSTEM": {"tot_charge": 1.0}}
+    assert given(atoms, asked).parameters["SYSTEM"]["tot_charge"] == 1.0
+    with pytest.raises(ValueError, match=r"are 1 together, and SYSTEM\.tot_charge is -1: give"):
+        given(atoms, {**PARAMETERS, "SYSTEM": {"tot_charge": -1}})
+
+
+def test_partial_charges_of_a_neutral_cell_are_no_charge_but_a_fraction_is_refused():
+    atoms = iron()
+    atoms.set_initial_charges([0.1, -0.1, 0.3, -0.31])
+    assert "tot_charge" not in given(atoms).parameters["SYSTEM"]
+    assert given(atoms, {**PARAMETERS, "SYSTEM": {"tot_charge": 2}}).parameters["SYSTEM"] == {
+        "tot_charge": 2
+    }
+    atoms.set_initial_charges([0.1, -0.1, 0.3, 0.0])
+    with pytest.raises(ValueError, match=r"0\.3 together, and SYSTEM\.tot_charge is not given"):
+        given(atoms)
+
+
 def test_moments_make_kinds():
     found = given(iron([2.0, -2.0, 2.0, 0.0]), SPINS)
     assert found.kinds == ["Fe1", "Fe2", "Fe1", "Fe3"]
