@@ -1,8 +1,9 @@
 """ASE calculators by name, or from a user's function."""
 
 import inspect
-from collections.abc import Callable, Iterable, Mapping
-from contextlib import suppress
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import cache
 from importlib import import_module, metadata
@@ -217,6 +218,17 @@ class Computed:
     moments: Float[np.ndarray, " atoms"] | None = None
 
 
+@contextmanager
+def _folder_kept() -> Iterator[None]:
+    """Return to the working directory, wherever a calculator goes."""
+    here = os.getcwd()
+    try:
+        yield
+    finally:
+        os.chdir(here)
+
+
+@_folder_kept()
 def compute(atoms: Atoms) -> Computed:
     """Let the calculator of ``atoms`` compute them; whatever it raises passes through.
 

@@ -1,10 +1,8 @@
 """Structures labelled by an ASE calculator."""
 
 import errno
-import os
 import signal
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 
 import numpy as np
 from ase import Atoms
@@ -104,8 +102,7 @@ def _calculated(structure: Configurations, code: BaseCalculator, limits: Limits)
     atoms.calc = code
     if hasattr(code, "reset"):
         code.reset()
-    with _folder_kept():
-        found = compute(atoms)
+    found = compute(atoms)
     for held in (atoms, getattr(code, "atoms", None)):
         if isinstance(held, Atoms):
             problem = mismatch(structure, _geometry(held), limits.tolerance)
@@ -122,13 +119,3 @@ def _geometry(atoms: Atoms) -> Configurations:
     return Configurations.from_geometry(
         atoms.numbers, atoms.positions, [len(atoms)], atoms.cell.array, atoms.pbc
     )
-
-
-@contextmanager
-def _folder_kept() -> Iterator[None]:
-    """Return to the working directory, wherever a calculator went."""
-    here = os.getcwd()
-    try:
-        yield
-    finally:
-        os.chdir(here)

@@ -1,11 +1,13 @@
 import json
+from pathlib import Path
 
 import pytest
+from ase.build import bulk
 from ase.calculators.emt import EMT
 from ase.calculators.lj import LennardJones
 from ase.calculators.morse import MorsePotential
 
-from aiida_mlal.ml.labelling.calculators import CalculatorOptions
+from aiida_mlal.ml.labelling.calculators import CalculatorOptions, compute
 from aiida_mlal.ml.labelling.fingerprint import fit_together
 from aiida_mlal.ml.options import build
 
@@ -118,3 +120,17 @@ def test_description_is_json_and_names_versions():
     description = CalculatorOptions("mine", factory="ase.calculators.emt:EMT").describe()
     assert json.loads(json.dumps(description)) == description
     assert description["version"] == description["ase"]
+
+
+def test_a_calculator_that_goes_elsewhere_leaves_the_others_where_they_are(
+    importable, tmp_path, monkeypatch
+):
+    """So that files of a simulation with it do not end up there."""
+    monkeypatch.chdir(tmp_path)
+    factory = "broken_calculators:Wrong"
+    atoms = bulk("Cu") * (2, 1, 1)
+    atoms.calc = CalculatorOptions("x", {"mode": "goes_elsewhere"}, factory).build()
+    for _ in range(2):
+        compute(atoms)
+        assert Path.cwd() == tmp_path
+        atoms.rattle(0.01)
