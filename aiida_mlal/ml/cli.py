@@ -268,7 +268,13 @@ def train(**options: Any) -> None:
     "--begun",
     type=FILE,
     help="The state.safetensors that the same simulations left when they were interrupted: they go "
-    "on, and what is written are the later frames.",
+    "on, and what is written are the later frames, from that of the state on.",
+)
+@click.option(
+    "--earlier",
+    type=FILE,
+    help="The frames that they left: what is written are all together. Those in trajectory.frames, "
+    "of simulations that were killed, are found without.",
 )
 @ELEMENTS
 @output("trajectory.safetensors")

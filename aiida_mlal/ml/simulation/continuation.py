@@ -20,6 +20,10 @@ def join(
     checkpoint
         Where the continuation began.
     """
+    return Configurations.concatenate([before(trajectory, checkpoint), continuation])
+
+
+def before(trajectory: Configurations, checkpoint: Checkpoint) -> Configurations:
+    """Return the frames before the step of a checkpoint."""
     run, step = RUN.of(trajectory), STEP.of(trajectory)
-    before = (run < checkpoint.run) | ((run == checkpoint.run) & (step < checkpoint.step))
-    return Configurations.concatenate([trajectory[before], continuation])
+    return trajectory[(run < checkpoint.run) | ((run == checkpoint.run) & (step < checkpoint.step))]

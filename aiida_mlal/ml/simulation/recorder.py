@@ -73,15 +73,21 @@ class Store:
     folder
         Where files go; a temporary folder, made when it is needed, without one. What is there
         already is taken away.
+    first
+        Structures to begin with.
     """
 
     SUFFIX = ".safetensors"
 
-    def __init__(self, folder: Path | None = None) -> None:
+    def __init__(self, folder: Path | None = None, first: Configurations | None = None) -> None:
         self._folder = folder
         self._held: list[Configurations] = []
-        self._written = 0
-        self.clear()
+        there = self._files()
+        self._written = len(there)
+        if first is not None:  # on disk before what is there is taken away
+            self._held.append(first)
+            self.write()
+        self.clear(there)
 
     def add(self, frames: Configurations) -> None:
         """Take more structures."""
@@ -105,13 +111,15 @@ class Store:
 
     def read(self) -> Configurations:
         """Return all structures."""
-        files = [] if self._folder is None else sorted(self._folder.glob(f"*{self.SUFFIX}"))
-        return Configurations.concatenate([*map(Configurations.load, files), *self._held])
+        return Configurations.concatenate([*map(Configurations.load, self._files()), *self._held])
 
-    def clear(self) -> None:
-        """Take away all files of structures."""
+    def _files(self) -> list[Path]:
+        return [] if self._folder is None else sorted(self._folder.glob(f"*{self.SUFFIX}"))
+
+    def clear(self, files: Sequence[Path] | None = None) -> None:
+        """Take away these files of structures, or all."""
         if self._folder is not None and self._folder.is_dir():
-            for path in self._folder.glob(f"*{self.SUFFIX}"):
+            for path in self._files() if files is None else files:
                 path.unlink()
             with suppress(OSError):  # where there is something else in it
                 self._folder.rmdir()

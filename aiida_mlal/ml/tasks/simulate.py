@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from aiida_mlal.ml import load_potential, plugins
+from aiida_mlal.ml.configurations import Configurations
 from aiida_mlal.ml.formats.files import check_target, load, write
 from aiida_mlal.ml.options import as_dict, within
 from aiida_mlal.ml.stopping import Interrupted
@@ -34,6 +35,9 @@ class Simulate(Task):
         Of the types 0, 1, ... in files that only number them.
     begun
         File of the state of the same simulations, to go on from there.
+    earlier
+        File of the frames until then, which are written before the later ones. Those that a job
+        which was killed left in ``trajectory.frames`` are found without.
     checkpoint_seconds
         How often the state and all frames before it are written, so that a job can go on that was
         killed.
@@ -53,6 +57,7 @@ class Simulate(Task):
     elements: tuple[str, ...] | None = None
     output: str = OUTPUT
     begun: str | None = None
+    earlier: str | None = None
     checkpoint_seconds: float = 60.0
     keep_state: bool = False
 
@@ -63,6 +68,8 @@ class Simulate(Task):
                 f"expected checkpoint_seconds of 0 or more, got {self.checkpoint_seconds}"
             )
         plugins.make("simulations", self.simulation, "simulation")
+        if self.earlier is not None and self.begun is None:
+            raise ValueError("earlier: frames before a state, which 'begun' has to name")
 
     def run(self) -> dict[str, Any]:
         """Simulate, and write all frames of all runs."""
@@ -85,12 +92,13 @@ class Simulate(Task):
         from aiida_mlal.ml.simulation.recorder import Store
         from aiida_mlal.ml.simulation.state import Checkpoint
 
-        begun = None
+        begun = first = None
         if self.begun is not None:
             begun = Checkpoint.load(self.begun)
             with within(self.begun):
                 begun.check(structures, simulation.identity)
-        store = Store(Path(self.FRAMES))
+            first = self._before(begun)
+        store = Store(Path(self.FRAMES), first)
         try:
             result = simulation.run(
                 potential,
@@ -119,6 +127,24 @@ class Simulate(Task):
             Path(self.STATE).unlink(missing_ok=True)
         said = [*contents.remarks, found["message"]]
         return {**found, "message": "; ".join(filter(None, said))}
+
+    def _before(self, begun: "Checkpoint") -> Configurations | None:
+        """Return the frames before a state, where they are given or a killed job left them here."""
+        from aiida_mlal.ml.simulation.continuation import before
+
+        parts = [] if self.earlier else sorted(Path(self.FRAMES).glob("*.safetensors"))
+        if self.earlier is not None:
+            found = load(self.earlier).configurations
+        elif parts:
+            found = Configurations.concatenate([Configurations.load(part) for part in parts])
+        elif Path(self.output).exists():
+            raise ValueError(
+                f"{self.output} is there, maybe with the frames before {self.begun}: name it as "
+                "'earlier' to have all frames together, or give another output"
+            )
+        else:
+            return None
+        return before(found, begun)
 
     def _save(self, checkpoint: "Checkpoint") -> None:
         write_whole(self.STATE, checkpoint.to_bytes())

@@ -82,7 +82,7 @@ NAMES = {
         "given": GP,
         "uncertainty": None,
         "simulation": {"temperature": 300.0, "steps": 500, "timestep": 2.0, "every": 10,
-                       "guard": {"break": 1.0, "every": 10}},
+                       "guard": {"break": 0.3, "every": 5}},
         "query": {"name": "random", "n": 5},
         "most": 30,
     },
@@ -150,7 +150,7 @@ def campaign(name: str) -> list[str]:
         before, potential = potential, options.build(list(frames.elements), 0)
         warm = given.get("warm_start", False) and before is not None
         if warm:
-            potential.adopt(before)
+            potential.warm_start(before)
         fit(potential, frames, training, 0, not warm)
         measure = how["uncertainty"] or (options.uncertainty and {"name": options.uncertainty})
         if measure:

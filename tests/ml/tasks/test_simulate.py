@@ -100,9 +100,15 @@ def test_what_was_simulated_before_an_interrupt_is_kept(start, potential, folder
 
 
 @pytest.mark.parametrize("sent", [signal.SIGTERM, signal.SIGKILL])
-def test_a_job_that_was_stopped_or_killed_goes_on(start, potential, folder, sent):
+@pytest.mark.parametrize(
+    "simulation",
+    [
+        {"name": "relax", "fmax": 1e-30, "max_steps": 300, "optimizer": "fire"},
+        {"name": "md", "steps": 300, "every": 3, "temperature": 300.0, "thermostat": "bussi"},
+    ],
+)
+def test_a_job_that_was_stopped_or_killed_goes_on(start, potential, folder, sent, simulation):
     """Its frames and the later ones are those of a job that was left in peace."""
-    simulation = {"name": "relax", "fmax": 1e-30, "max_steps": 300, "optimizer": "fire"}
     task = {**TASK, "simulation": simulation, "checkpoint_seconds": 0.2}
     whole = execute(task)
     assert whole["status"] == "ok", whole
@@ -126,19 +132,27 @@ def test_a_job_that_was_stopped_or_killed_goes_on(start, potential, folder, sent
         process.communicate()
     checkpoint = Checkpoint.load("state.safetensors")
     assert 0 < checkpoint.step < 300
-    if sent == signal.SIGKILL:
+    (folder / "state.safetensors").rename("begun.safetensors")
+    task["begun"] = "begun.safetensors"
+    if sent == signal.SIGKILL:  # its frames are in the folder of parts
         assert not (folder / "result.json").exists()
-        parts = sorted((folder / "trajectory.frames").glob("*.safetensors"))
-        frames = Configurations.concatenate([Configurations.load(part) for part in parts])
     else:
         assert json.loads((folder / "result.json").read_text())["status"] == "interrupted"
-        frames = Configurations.load("trajectory.safetensors")
-    (folder / "state.safetensors").rename("begun.safetensors")
-    rest = execute({**task, "begun": "begun.safetensors"})
+        refused = execute(task)
+        assert "trajectory.safetensors is there, maybe with the frames before" in refused["message"]
+        later = execute({**task, "output": "later.safetensors"})
+        assert later["runs"] == whole["runs"]
+        frames = [Configurations.load(f"{name}.safetensors") for name in ("trajectory", "later")]
+        joined = join(frames[0], checkpoint, frames[1])
+        assert joined.to_bytes() == (folder / "whole.safetensors").read_bytes()
+        task["earlier"] = "trajectory.safetensors"
+    rest = execute(task)
     assert rest["status"] == "ok"
-    joined = join(frames, checkpoint, Configurations.load("trajectory.safetensors"))
-    assert joined.to_bytes() == (folder / "whole.safetensors").read_bytes()
     assert rest["runs"] == whole["runs"]
+    assert (folder / "trajectory.safetensors").read_bytes() == (
+        folder / "whole.safetensors"
+    ).read_bytes()
+    assert not (folder / "trajectory.frames").exists()
 
 
 def test_a_state_of_other_simulations_is_refused(start, potential, folder):
