@@ -123,7 +123,6 @@ def label_keys(command: Any) -> Any:
     return with_keys
 
 
-COUNTED = "{} does not say which elements its types are: they count as H, He, ..., see --elements"
 TRAINING_SET = click.option(
     "--train", type=FILE, help="The training set: what the potential has learned from."
 )
@@ -519,8 +518,6 @@ def convert(source: str, target: str, elements: list[str] | None, keys: dict[str
             click.echo(f"{len(configurations)} structures written to {target}")
             for remark in [*found.remarks, *lost]:
                 click.echo(remark)
-            if elements is None and files.only_numbers(source):
-                click.echo(COUNTED.format(source))
 
 
 @mlal.command("fit-morse")

@@ -160,7 +160,7 @@ def test_types_without_names_keep_their_numbers_too(folder):
     text = (folder / "a.cfg").read_text()
     (folder / "a.cfg").write_text(text.replace(" Feature   elements\tAg Zn Cu\n", ""))
     said = run("convert", "a.cfg", "b.cfg").output
-    assert "a.cfg does not say which elements its types are: they count as H, He" in said
+    assert "a.cfg: it does not say which elements its types are: they count as H, He" in said
     assert "\n     1   2 " in (folder / "b.cfg").read_text()
     run("convert", "b.cfg", "c.extxyz", "--elements", "Ag,Zn,Cu")
     assert answer("show", "c.extxyz")["elements"] == ["Cu"]
@@ -172,7 +172,10 @@ def test_types_without_names_keep_their_numbers_too(folder):
         "-t",
         '{"epochs": 1, "unexplained": 1, "patience": null}',
     )
-    assert "a.cfg does not say which elements its types are" in answer(*training)["message"]
+    hint = "a.cfg: it does not say which elements its types are"
+    assert hint in answer(*training)["message"]
+    assert hint in " ".join(answer("show", "a.cfg")["remarks"])
+    assert not answer("show", "a.cfg", "--elements", "Ag,Zn,Cu")["remarks"]
     assert answer(*training, "--elements", "Ag,Zn,Cu")["message"] == ""
 
 

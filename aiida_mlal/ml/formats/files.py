@@ -111,6 +111,8 @@ def load(
             lacking |= labels.lacking(configurations, keys)
         configurations, said = labels.apply(configurations, keys.without(lacking))
         remarks = [*found.remarks, *said, *_remarks(configurations)]
+        if elements is None and default is None and only_numbers(path):
+            remarks.append(COUNTED)
         return Contents(configurations, tuple(f"{path}: {one}" for one in remarks), lacking)
 
 
@@ -194,6 +196,9 @@ def _write_with_ase(configurations: Configurations, path: Path, name: str) -> li
     except ValueError:  # such as formats whose content does not say what they are
         return []
 
+
+COUNTED = "it does not say which elements its types are: they count as H, He, ..., see --elements"
+"""Remark on a file that only numbers types, read by somebody who does not say what they are."""
 
 _SCALED = {"vasp"}
 """Formats that fix atoms along lattice vectors, rather than along x, y and z."""

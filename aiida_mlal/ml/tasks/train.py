@@ -188,11 +188,6 @@ class Train(Task):
     def _remark(self, dataset: Configurations) -> str:
         """Say what of the dataset may not be as it was meant."""
         said = []
-        if self.elements is None and self.initial is None and only_numbers(self.dataset):
-            said.append(
-                f"{self.dataset} does not say which elements its types are, and none were given: "
-                "they count as H, He, ..."
-            )
         left_out = len(dataset) - len(dataset.learnable)
         if left_out:
             said.append(
