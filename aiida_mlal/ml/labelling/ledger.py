@@ -59,7 +59,7 @@ class Ledger:
         self._begun: int | None = None
         self._is_first = True
         if journal is not None and journal.records:
-            if journal.records[0].get("labelling") != self._about:
+            if _made_by(journal.records) != self._about:
                 raise ValueError(
                     f"{journal.path} has the labels of another labelling that came to no end, of "
                     "other structures or by another method: go on with that one, write to another "
@@ -153,6 +153,8 @@ class Ledger:
                 self._begun = None
             else:
                 i = record["ended"]
+                if not 0 <= i < len(self.structures):
+                    raise ValueError(f"expected {len(self.structures)} structures, got number {i}")
                 outcome = Configurations.from_bytes(base64.b64decode(record["outcome"]))
                 if outcome.keys != self.structures[i].keys:
                     raise ValueError("its structures are not those that were to be labelled")
@@ -164,8 +166,12 @@ class Ledger:
 
 def about(content: bytes) -> dict[str, Any]:
     """Return what makes the labels of a journal."""
-    first = next(read(content), {})
-    return dict(first.get("labelling", {}))
+    return _made_by(read(content))
+
+
+def _made_by(records: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+    """Return what the first process of a journal noted that it makes, if that can be read."""
+    return next((record["labelling"] for record in records if "labelling" in record), {})
 
 
 def _hash(structures: Configurations) -> str:

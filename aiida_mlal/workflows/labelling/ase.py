@@ -154,8 +154,9 @@ class ASELabelWorkChain(LabellingWorkChain):
         told = f"{job.process_label}<{job.pk}> ended after {done} of {len(batch)} structures"
         told += f" ({job.exit_message or failure(job)})"
         begun = "dataset" in outputs and _attempts(outputs.dataset) > _attempts(batch)
-        again = [other for other in self.ctx.batches.values() if other.uuid == batch.uuid]
-        if (job.exit_status == WALLTIME and not done) or not (done or begun or len(again) == 1):
+        same = [n for n in self.ctx.batches if n.partition(AGAIN)[0] == name.partition(AGAIN)[0]]
+        idle = sum(len(self.ctx.batches[n]) == len(batch) for n in same) > 1
+        if (job.exit_status == WALLTIME and not done) or (idle and not (done or begun)):
             self.report(f"{told}, and another job would come no further: the rest is not tried")
             return None
         self.report(f"{told}: the rest goes to another job")

@@ -127,3 +127,11 @@ def test_where_there_is_no_room_for_a_label_nothing_is_begun(tmp_path, structure
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
     assert caught.value.computed.status.tolist() == ["unlabelled"] * 4
     assert "attempts" not in caught.value.computed.info
+
+
+def test_a_damaged_first_record_costs_no_label(tmp_path, structures):
+    path = tmp_path / "a.journal"
+    process(path, structures, (0, True))
+    process(path, structures, (1, True))
+    path.write_bytes(b"00" + path.read_bytes()[2:])
+    assert Ledger(structures, Journal(path), METHOD).left == [2, 3]

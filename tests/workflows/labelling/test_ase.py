@@ -217,6 +217,21 @@ def test_a_structure_that_kills_its_jobs_costs_no_other_label(builder, frames, t
     assert "the rest goes to another job" in said[0]
 
 
+def test_structures_that_no_job_can_come_to_are_not_tried(builder):
+    """The limit of a file's size stands for that of a disk which is full from the beginning."""
+    builder.ase.metadata.options.prepend_text = "export PYTHONPATH=/\nulimit -f 8"
+    results, node = run_get_node(builder)
+    jobs = [child for child in node.called if isinstance(child, orm.CalcJobNode)]
+    assert [job.exit_status for job in jobs] == [311, 311]
+    assert "File too large" in jobs[0].exit_message
+    assert node.exit_status == 412
+    assert "6 of 6 structures were not tried" in node.exit_message
+    assert set(results["dataset"].configurations.status) == {"unlabelled"}
+    assert not any(results["dataset"].sources)
+    said = [log.message for log in orm.Log.collection.get_logs_for(node)]
+    assert "another job would come no further: the rest is not tried" in said[1]
+
+
 def test_jobs_that_went_on_are_joined_in_their_places(aiida_profile_clean, configurations):
     """Of batches of two the first was labelled by two jobs, the third not at all."""
     mine = [f"{i}1234567-89ab-cdef-0123-456789abcdef" for i in range(4)]
