@@ -63,6 +63,11 @@ def test_bootstrap_md(aiida_profile_clean, mlal_code, capsys):
     assert "3 of 3 runs survived, the shortest 300 steps" in printed
 
 
+def test_md_co_cu100_is_ready_to_run(aiida_profile_clean, mlal_code, stop_before_running):
+    with pytest.raises(Built, match=r"^$"):
+        runpy.run_path(str(EXAMPLES / "06_md_co_cu100.py"))
+
+
 def test_pool(aiida_profile_clean, mlal_code, capsys):
     found = runpy.run_path(str(EXAMPLES / "04_pool.py"))
     assert found["node"].is_finished_ok, found["node"].exit_message

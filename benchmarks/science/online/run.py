@@ -6,7 +6,7 @@ Table 2 there has 30 calls with the Morse prior and 22, with a wrong energy, wit
 are those of ``mlal.online``, without AiiDA: train on all labels, let the relaxation go on until its
 guard ends it, label that very step, until the label at a converged end is below the tolerance. The
 labelling code is EMT. All counts include the first label and the last one. Rows are written to
-``table.md`` beside this file unless only some are wanted.
+``table.md`` beside this file, or to one with the names that are wanted.
 """
 
 import argparse
@@ -143,5 +143,5 @@ if __name__ == "__main__":
             f"{apart:.3f} | {seconds:.0f} |"
         )
         print(rows[-1], flush=True)
-    if not asked.only:
-        (Path(__file__).parent / "table.md").write_text("\n".join(rows) + "\n")
+    name = "_".join(asked.only) if asked.only else "table"
+    (Path(__file__).parent / f"{name}.md").write_text("\n".join(rows) + "\n")

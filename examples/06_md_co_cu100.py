@@ -1,0 +1,50 @@
+"""Teach a Gaussian process the molecular dynamics of CO on Cu(100), with labels from ASE's EMT.
+
+Each run stops where the potential is not sure; five of its frames are labelled, and it begins
+again, until a run of half a picosecond meets nothing unknown or 30 structures are labelled.
+
+Run with ``verdi run 06_md_co_cu100.py``, after ``aiida-mlal setup`` made the code
+``mlal@localhost``.
+"""
+
+import numpy as np
+from aiida.engine import run_get_node
+from aiida.orm import StructureData, load_code
+from aiida.plugins import WorkflowFactory
+from ase.build import fcc100, molecule
+
+OfflineWorkChain = WorkflowFactory("mlal.offline")
+
+atoms = fcc100("Cu", (3, 3, 3), vacuum=6.0)
+bottom = np.flatnonzero(atoms.get_tags() == 3).tolist()
+carbon_monoxide = molecule("CO")
+hollow = atoms.positions[22] + [1.28, 1.28, 1.5]
+carbon_monoxide.translate(hollow - carbon_monoxide.positions[1])
+atoms += carbon_monoxide
+atoms.pbc = (True, True, False)
+
+builder = OfflineWorkChain.get_builder_from_protocol(
+    load_code("mlal@localhost"),
+    StructureData(ase=atoms),
+    recipe="gp",
+    labels="emt",
+    fixed=bottom,
+    overrides={
+        "simulation": {
+            "name": "md",
+            "temperature": 300.0,
+            "steps": 250,
+            "timestep": 2.0,
+            "every": 5,
+            "guard": {"break": 0.5, "every": 5},
+        },
+        "start": {"name": "given"},
+        "query": {"name": "random", "n": 5},
+        "stop": [{"name": "uninterrupted"}, {"name": "labels", "n": 30}],
+    },
+)
+results, node = run_get_node(builder)
+
+for row in results["curve"]["rows"]:
+    print(f"{row['labels']:3d} labels, {row['steps_min']} steps, errors {row['errors']}")
+print(f"campaign {node.pk}: {'converged' if node.is_finished_ok else node.exit_message}")
