@@ -16,13 +16,17 @@ def write_folder(calculation: Node, folder: Path) -> list[str]:
     Raises
     ------
     ValueError
-        If the node is not a calculation of a task of ``mlal``.
+        If the node is not a calculation of a task of ``mlal``, or names a file that would be
+        elsewhere, as only one that somebody has made up does.
     """
     repository = calculation.base.repository
     if not isinstance(calculation, CalcJobNode) or TASK not in repository.list_object_names():
         raise ValueError(f"expected a calculation that runs a task of mlal, got {calculation}")
     with repository.open(".aiida/calcinfo.json", "rb") as handle:
         copied = json.load(handle)["local_copy_list"]
+    for _, _, name in copied:
+        if name in ("", "..") or name != Path(name).name:
+            raise ValueError(f"the calculation would write the file {name!r} outside of its folder")
     folder.mkdir(parents=True, exist_ok=True)
     sources: list[tuple[Node, str, str]] = [(calculation, TASK, TASK)]
     sources += [(load_node(uuid), source, name) for uuid, source, name in copied]
