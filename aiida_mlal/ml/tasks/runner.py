@@ -31,6 +31,9 @@ from aiida_mlal.ml.text import LONG, printable
 from aiida_mlal.ml.text import message as words_of
 from aiida_mlal.ml.threads import said_threads
 
+WRITTEN = ("output", "save_potential")
+"""Options of tasks that name files which they write."""
+
 PACKAGES = ("aiida-mlal", "ase", "numpy", "safetensors", "torch", "vesin")
 
 
@@ -75,12 +78,26 @@ def run_file(path: str | Path) -> int:
             problem = f"{path.name} cannot be read: {error}"
             result: dict[str, Any] = {"status": INVALID_INPUT, "message": problem}
         else:
-            result = execute(values)
+            elsewhere = _written_elsewhere(values)
+            refused = {"status": INVALID_INPUT, "message": elsewhere}
+            result = refused if elsewhere else execute(values)
         write_json(path.with_name(RESULT), {"task": name, "versions": versions(), **result})
     if result["status"] != OK:
         with contextlib.suppress(OSError, ValueError):  # of a terminal that was closed
             print(f"{result['status']}: {result['message']}", file=sys.stderr)
     return 0 if result["status"] == OK else 1
+
+
+def _written_elsewhere(values: Any) -> str:
+    """Say which file would be written elsewhere, if one would: a task may be somebody else's."""
+    for option in WRITTEN:
+        file = values.get(option) if isinstance(values, Mapping) else None
+        if isinstance(file, str) and (file in ("", "..") or file != Path(file).name):
+            return (
+                f"{option}: a task in a file writes beside it, expected a name without a folder, "
+                f"got {file!r}"
+            )
+    return ""
 
 
 def execute(values: Any) -> dict[str, Any]:

@@ -111,6 +111,15 @@ def test_wrong_tasks_are_explained(tmp_path, content, words):
     assert words in result["message"]
 
 
+@pytest.mark.parametrize("file", ["../victim", "/tmp/mlal-victim", "a/b", ".."])
+@pytest.mark.parametrize("option", ["output", "save_potential"])
+def test_a_task_of_somebody_else_writes_nothing_elsewhere(tmp_path, option, file):
+    status, result = run(tmp_path, {"task": "trouble", option: file})
+    assert status == 1
+    assert result["status"] == "invalid_input"
+    assert f"expected a name without a folder, got '{file}'" in result["message"]
+
+
 def test_a_missing_file_is_explained(tmp_path):
     assert run_file(tmp_path / "task.json") == 1
     result = json.loads((tmp_path / "result.json").read_text())
