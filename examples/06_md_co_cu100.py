@@ -11,16 +11,15 @@ import numpy as np
 from aiida.engine import run_get_node
 from aiida.orm import StructureData, load_code
 from aiida.plugins import WorkflowFactory
-from ase.build import fcc100, molecule
+from ase import Atoms
+from ase.build import fcc100
 
 OfflineWorkChain = WorkflowFactory("mlal.offline")
 
 atoms = fcc100("Cu", (3, 3, 3), vacuum=6.0)
 bottom = np.flatnonzero(atoms.get_tags() == 3).tolist()
-carbon_monoxide = molecule("CO")
-hollow = atoms.positions[22] + [1.28, 1.28, 1.5]
-carbon_monoxide.translate(hollow - carbon_monoxide.positions[1])
-atoms += carbon_monoxide
+# EMT splits the molecule: C and O in hollow sites beside each other
+atoms += Atoms("CO", atoms.positions[22] + np.array([[1.28, 1.28, 0.9], [1.28, 3.83, 1.2]]))
 atoms.pbc = (True, True, False)
 
 builder = OfflineWorkChain.get_builder_from_protocol(

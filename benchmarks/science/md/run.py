@@ -5,9 +5,8 @@
 ``al``: 108 atoms of fcc Al at 900 K, with a moment tensor potential of level 8 that knows ten
 rattled cells, until a run of 10 ps meets no grade of 10 (I. S. Novikov et al., Mach. Learn.: Sci.
 Technol. 2, 025002 (2021), section 5.2). ``co_gp`` and ``co_mtp``: CO on Cu(100), 3x3x3 with the
-lowest layer fixed, at 300 K, which begin from one structure, and from ten that are rattled
-(M. Shuaibi et al., Mach. Learn.: Sci. Technol. 2, 025007 (2021), figures 4 and 5), up to a budget
-of labels.
+lowest layer fixed, at 300 K, which know ten rattled structures (M. Shuaibi et al., Mach. Learn.:
+Sci. Technol. 2, 025007 (2021), figures 4 and 5), up to a budget of labels.
 
 The steps are those of the recipe ``md``: train on all labels, begin the runs again, label what the
 query chooses of what they met. Errors are of frames of a direct run of EMT, 2 ps, which nothing has
@@ -22,7 +21,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from ase import Atoms, units
-from ase.build import bulk, fcc100, molecule
+from ase.build import bulk, fcc100
 from ase.calculators.emt import EMT
 from ase.calculators.singlepoint import SinglePointCalculator
 from ase.constraints import FixAtoms
@@ -54,12 +53,9 @@ def aluminium() -> list[Atoms]:
 
 
 def co_on_copper() -> list[Atoms]:
-    """Return CO above a hollow site, upright, with the carbon atom below."""
+    """Return CO on copper as EMT has it: C and O in hollow sites beside each other."""
     atoms = fcc100("Cu", (3, 3, 3), vacuum=6.0)
-    co = molecule("CO")
-    lowest = co.positions[:, 2].argmin()
-    co.translate(atoms.positions[22] + [1.28, 1.28, 1.5] - co.positions[lowest])
-    atoms += co
+    atoms += Atoms("CO", atoms.positions[22] + np.array([[1.28, 1.28, 0.9], [1.28, 3.83, 1.2]]))
     atoms.pbc = (True, True, False)
     atoms.set_constraint(FixAtoms(np.flatnonzero(atoms.get_tags() == 3)))
     return [atoms]
@@ -87,7 +83,7 @@ NAMES = {
         "most": 300,
     },
     "co_gp": {
-        "structures": co_on_copper,
+        "structures": rattled_co,
         "model": GP["model"],
         "given": GP,
         "uncertainty": None,
