@@ -93,7 +93,7 @@ class DatasetData(ContentData):
         Parameters
         ----------
         elements
-            Chemical symbols of the types of a file of MLIP, where it does not name them.
+            Chemical symbols of the types of a file of MLIP or LAMMPS, where it does not name them.
         keys
             What the file calls its labels, such as ``{"energy": "REF_energy"}``; see
             ``aiida_mlal.ml.formats.labels.LabelKeys``.
@@ -104,13 +104,14 @@ class DatasetData(ContentData):
         Raises
         ------
         ValueError
-            If the file cannot be read, or lacks a key.
+            If the file cannot be read, lacks a key, or only numbers types whose elements are not
+            given.
         """
         from aiida_mlal.ml.formats.files import load
         from aiida_mlal.ml.formats.labels import LabelKeys
         from aiida_mlal.ml.options import build
 
-        found = load(path, elements, keys=build(LabelKeys, keys or {}, "keys"))
+        found = load(path, elements, keys=build(LabelKeys, keys or {}, "keys"), named=True)
         for remark in found.remarks:
             (tell or _LOGGER.warning)(remark)
         return cls(found.configurations)

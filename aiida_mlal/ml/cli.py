@@ -97,7 +97,7 @@ TYPES = click.option(
     "--elements",
     type=Elements(),
     help="Of the types in .mtp and .cfg files and dumps of LAMMPS, such as Ag,Pd. By default what "
-    "the files say, and H, He, ... where they do not.",
+    "the files say, and mere numbers where they do not.",
 )
 KEYS = {
     "energy": "The energy's key in files of structures, such as REF_energy (eV); energy or "
@@ -368,6 +368,11 @@ def grade(**options: Any) -> None:
 )
 @click.option("--limits", type=Options(), default="{}", help="What a good label must satisfy.")
 @click.option("--timeout", type=float, help="Time in s that a label may take.")
+@click.option(
+    "--elements",
+    type=Elements(),
+    help="Of the types in .cfg files and dumps of LAMMPS that only number them, such as Cu,O.",
+)
 @output("labelled.safetensors")
 def label(**options: Any) -> None:
     """Label the structures of DATASET with a calculator of ASE.
@@ -433,9 +438,20 @@ def mindist(structures: str, elements: list[str] | None) -> None:
 @click.option(
     "--longest", default=1000.0, show_default=True, help="Time that velocities are correlated, fs."
 )
+@click.option(
+    "--elements",
+    type=Elements(),
+    help="Of the types in dumps of LAMMPS and .cfg files that only number them, such as Cu,O.",
+)
 @output("analysis.json")
 def analyse(
-    trajectory: str, cutoff: float, bins: int, skip: float, longest: float, output: str
+    trajectory: str,
+    cutoff: float,
+    bins: int,
+    skip: float,
+    longest: float,
+    elements: list[str] | None,
+    output: str,
 ) -> None:
     """Analyse a TRAJECTORY of molecular dynamics, as `mlal simulate` writes it.
 
@@ -449,7 +465,7 @@ def analyse(
     from aiida_mlal.ml.tasks.base import write_json
 
     with _plainly():
-        contents = files.load(trajectory)
+        contents = files.load(trajectory, elements, named=True)
         with within(trajectory):
             found = curves_of(contents.configurations, cutoff, bins, skip, longest)
     write_json(output, {"runs": [run.curves for run in found]})
@@ -479,7 +495,8 @@ def cut(
         contents = files.load(structures, elements)
         found = contents.configurations
         clusters = cut_neighbourhoods(found, radius, threshold)
-        lost = files.write(clusters, output, elements or files.types(structures, found))
+        types = elements or files.types(structures, found)
+        lost = files.write(clusters, output, types, contents.nameless)
     click.echo(f"{len(clusters)} clusters written to {output}")
     for remark in [*contents.remarks, *lost]:
         click.echo(remark)
@@ -514,7 +531,7 @@ def convert(source: str, target: str, elements: list[str] | None, keys: dict[str
             found = files.load(source, elements, keys=LabelKeys(**keys))
             configurations = found.configurations
             types = elements or files.types(source, configurations)
-            lost = files.write(configurations, target, types)
+            lost = files.write(configurations, target, types, found.nameless)
             click.echo(f"{len(configurations)} structures written to {target}")
             for remark in [*found.remarks, *lost]:
                 click.echo(remark)

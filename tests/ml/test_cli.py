@@ -172,10 +172,21 @@ def test_types_without_names_keep_their_numbers_too(folder):
         "-t",
         '{"epochs": 1, "unexplained": 1, "patience": null}',
     )
-    hint = "a.cfg: it does not say which elements its types are"
-    assert hint in answer(*training)["message"]
-    assert hint in " ".join(answer("show", "a.cfg")["remarks"])
+    shown = answer("show", "a.cfg")
+    assert "a.cfg: it does not say which elements its types are" in " ".join(shown["remarks"])
+    assert shown["elements"] == ["type 2"]
+    assert "formulas" not in shown
+    assert "elements" not in (folder / "b.cfg").read_text()
     assert not answer("show", "a.cfg", "--elements", "Ag,Zn,Cu")["remarks"]
+    refused = "a.cfg: the structures only number the types of their atoms: say which"
+    assert refused in run(*training, status=1).output
+    for command in ("label a.cfg -c emt", "select a.cfg -s random", "analyse b.cfg"):
+        assert "only number the types" in run(*command.split(), status=1).output
+    for target in ("d.extxyz", "d.safetensors"):
+        assert "--elements" in run("convert", "a.cfg", target, status=1).output
+        assert not (folder / target).exists()
+    labelled = answer("label", "a.cfg", "-c", "emt", "--elements", "Ag,Zn,Cu")
+    assert labelled["statuses"] == {"ok": shown["n_structures"]}
     assert answer(*training, "--elements", "Ag,Zn,Cu")["message"] == ""
 
 

@@ -85,16 +85,22 @@ def parse(
 
 
 def write(
-    configurations: Configurations, path: str | Path, elements: Sequence[str] | None = None
+    configurations: Configurations,
+    path: str | Path,
+    elements: Sequence[str] | None = None,
+    named: bool = True,
 ) -> None:
     """Write structures to a file, compressed if its name ends in ``.xz`` or the like."""
-    write_whole(path, compress(to_text(configurations, elements).encode(), path))
+    write_whole(path, compress(to_text(configurations, elements, named).encode(), path))
 
 
-def to_text(configurations: Configurations, elements: Sequence[str] | None = None) -> str:
+def to_text(
+    configurations: Configurations, elements: Sequence[str] | None = None, named: bool = True
+) -> str:
     """Return structures with their labels as a text, with all digits.
 
-    ``elements`` are those of the types 0, 1, ..., by default all that there are by atomic number.
+    ``elements`` are those of the types 0, 1, ..., by default all that there are by atomic number;
+    the text says so if they are ``named``.
     Features are the numbers and texts of ``info``; its vectors and matrices have no place here.
     Of ``arrays`` the columns that MLIP knows have one, and ``grade``, which is its ``nbh_grades``.
     """
@@ -103,7 +109,7 @@ def to_text(configurations: Configurations, elements: Sequence[str] | None = Non
     if missing:
         raise ValueError(f"there is no type for {missing}, only for {elements}")
     types = {atomic_numbers[element]: t for t, element in enumerate(elements)}
-    return "".join(_text(one, types, elements) for one in configurations)
+    return "".join(_text(one, types, elements if named else ()) for one in configurations)
 
 
 def left_out(configurations: Configurations) -> list[str]:
@@ -403,7 +409,8 @@ def _text(one: Configurations, types: Mapping[int, int], elements: Sequence[str]
     for key, value in one.info.items():
         if not np.ndim(value[0]) and str(value[0]) not in ("", "nan"):
             lines += [f" Feature   {key}\t{line}" for line in str(value[0]).split("\n")]
-    lines.append(f" Feature   {ELEMENTS}\t{' '.join(elements)}")
+    if elements:
+        lines.append(f" Feature   {ELEMENTS}\t{' '.join(elements)}")
     return "\n".join([*lines, "END_CFG", "", ""])
 
 

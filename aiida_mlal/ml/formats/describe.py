@@ -9,7 +9,7 @@ import numpy as np
 
 from aiida_mlal.ml.configurations import Configurations
 from aiida_mlal.ml.formats.content import read_bytes
-from aiida_mlal.ml.formats.files import load
+from aiida_mlal.ml.formats.files import load, named_as_numbered
 from aiida_mlal.ml.formats.labels import LabelKeys
 from aiida_mlal.ml.formats.table import CHECKPOINT, KIND_OF_CHECKPOINTS, known
 from aiida_mlal.ml.options import within
@@ -42,12 +42,11 @@ def describe(
         form = known(path)
     if form.holds == "structures":
         found = load(path, elements, keys=keys)
-        return {
-            "kind": "structures",
-            "format": form.name,
-            **summary(found.configurations),
-            "remarks": list(found.remarks),
-        }
+        about = {"kind": "structures", "format": form.name, **summary(found.configurations)}
+        if found.nameless:
+            about["elements"] = [*named_as_numbered(path, found.configurations).values()]
+            del about["formulas"]
+        return {**about, "remarks": list(found.remarks)}
     if form.name == CHECKPOINT:
         return {"kind": "potential", "format": form.name, **_checkpoint(path)}
     from aiida_mlal.ml.formats import mtp

@@ -20,13 +20,13 @@ from aiida_mlal.ml.configurations import (
     Configurations,
     kind_of_energy,
 )
-from aiida_mlal.ml.formats import cfg, convergence, extxyz, labels, lammps_dump
+from aiida_mlal.ml.formats import cfg, convergence, extxyz, labels, lammps
 from aiida_mlal.ml.formats.ase_errors import in_words
 from aiida_mlal.ml.formats.ase_sizes import check_sizes
 from aiida_mlal.ml.formats.content import as_text, compression, read_bytes, stem
 from aiida_mlal.ml.formats.labels import LabelKeys
 from aiida_mlal.ml.formats.place import check_place
-from aiida_mlal.ml.formats.table import ASE, CFG, CONFIGURATIONS, DUMP, EXTXYZ, by_name, known
+from aiida_mlal.ml.formats.table import ASE, CFG, CONFIGURATIONS, DATA, DUMP, EXTXYZ, by_name, known
 from aiida_mlal.ml.frames import STATUS, VELOCITIES
 from aiida_mlal.ml.options import within
 
@@ -39,11 +39,15 @@ class Contents:
     ----------
     lacking
         Kinds of labels (see ``LabelKeys``) whose key was named, and that the file does not have.
+    nameless
+        Whether nobody said which elements the types are that the file numbers: the atomic numbers
+        then only tell them apart.
     """
 
     configurations: Configurations
     remarks: tuple[str, ...] = ()
     lacking: frozenset[str] = frozenset()
+    nameless: bool = False
 
 
 def read(
@@ -62,6 +66,7 @@ def load(
     default: Sequence[str] | None = None,
     keys: LabelKeys | None = None,
     partial: bool = False,
+    named: bool = False,
 ) -> Contents:
     """Read all structures of a file, with their labels where there are any, and say how.
 
@@ -71,8 +76,8 @@ def load(
         A file of this package, a ``.cfg`` file of the MLIP codes, extended XYZ, or whatever ASE can
         read; perhaps compressed (gzip, bzip2, xz). It is known by its content before its name.
     elements
-        Chemical symbols of the types 0, 1, ... in ``.cfg`` files, or 1, 2, ... in dumps of LAMMPS,
-        that only number them; a ``.cfg`` that names them may have no others.
+        Chemical symbols of the types 0, 1, ... in ``.cfg`` files, or 1, 2, ... in dumps and data
+        files of LAMMPS, that only number them; a ``.cfg`` that names them may have no others.
     default
         The same, for a file that does not say; such as the types of a potential.
     keys
@@ -80,6 +85,9 @@ def load(
         ``virial`` where there are no stresses.
     partial
         Whether a file may lack labels of these names.
+    named
+        Whether a file is refused that only numbers its types, where nobody says which elements
+        these are.
 
     Raises
     ------
@@ -99,9 +107,9 @@ def load(
             raise ValueError(f"the file {path} is empty")
         else:
             frames, said, converged = _frames(path)
-            if form.name == DUMP:
-                named = lammps_dump.names_elements(path)
-                frames = lammps_dump.corrected(frames, None if named else elements or default)
+            if form.name in _OF_LAMMPS:
+                known_ones = elements or default if only_numbers(path) else None
+                frames = lammps.corrected(frames, known_ones)
             found = _from_frames(frames, said, converged, keys, partial)
         configurations = found.configurations
         if form.name != CONFIGURATIONS:
@@ -111,9 +119,18 @@ def load(
             lacking |= labels.lacking(configurations, keys)
         configurations, said = labels.apply(configurations, keys.without(lacking))
         remarks = [*found.remarks, *said, *_remarks(configurations)]
-        if elements is None and default is None and only_numbers(path):
+        numbers_count = elements is None and len(configurations) > 0 and only_numbers(path)
+        nameless = numbers_count and (default is None or _are_counted(default))
+        if nameless and named:
+            raise ValueError(NAMELESS)
+        if nameless:
             remarks.append(COUNTED)
-        return Contents(configurations, tuple(f"{path}: {one}" for one in remarks), lacking)
+        elif numbers_count:
+            remarks.append(
+                f"its types count as {', '.join(default or ())}, as in what it goes with"
+            )
+        about = tuple(f"{path}: {one}" for one in remarks)
+        return Contents(configurations, about, lacking, nameless)
 
 
 def load_together(
@@ -124,9 +141,11 @@ def load_together(
 ) -> list[Contents]:
     """Read several files as ``load`` does, of which one at least has each label that is named.
 
-    The others, such as a pool without labels, are read as they are.
+    The others, such as a pool without labels, are read as they are. The elements of all have to be
+    known.
     """
-    found = [load(path, elements, default, keys, partial=len(paths) > 1) for path in paths]
+    partial = len(paths) > 1
+    found = [load(path, elements, default, keys, partial, named=True) for path in paths]
     for kind in sorted(frozenset.intersection(*(one.lacking for one in found))):
         raise ValueError(
             f"none of {[str(path) for path in paths]} has {getattr(keys, kind)!r}, which was to be "
@@ -136,11 +155,15 @@ def load_together(
 
 
 def write(
-    configurations: Configurations, path: str | Path, elements: Sequence[str] | None = None
+    configurations: Configurations,
+    path: str | Path,
+    elements: Sequence[str] | None = None,
+    nameless: bool = False,
 ) -> list[str]:
     """Write structures in the format that the end of the name stands for; see ``read``.
 
-    Return a sentence, or none, about what the format has no place for.
+    Return a sentence, or none, about what the format has no place for. Structures that are
+    ``nameless`` (see ``Contents``) are written by formats that only number types, as ``.cfg``.
 
     Raises
     ------
@@ -150,13 +173,15 @@ def write(
     """
     path = Path(path)
     check_target(path)
+    if nameless and by_name(path).name != CFG:
+        raise ValueError(f"{path} names the elements of its atoms; {NAMELESS}")
     lost: list[str] = []
     try:
         name = by_name(path).name
         if name == CONFIGURATIONS:
             configurations.save(path)
         elif name == CFG:
-            cfg.write(configurations, path, elements)
+            cfg.write(configurations, path, elements, named=not nameless)
             lost = cfg.left_out(configurations)
         elif name == EXTXYZ or _format(path) == "extxyz":
             extxyz.write(configurations, path)
@@ -199,6 +224,18 @@ def _write_with_ase(configurations: Configurations, path: Path, name: str) -> li
 
 COUNTED = "it does not say which elements its types are: they count as H, He, ..., see --elements"
 """Remark on a file that only numbers types, read by somebody who does not say what they are."""
+
+NAMELESS = (
+    "the structures only number the types of their atoms: say which elements these are with "
+    "--elements, such as Cu,O (where a command has no such option, `mlal convert` has it)"
+)
+"""Why such a file is refused where elements matter."""
+
+_OF_LAMMPS: dict[str, Callable[[Path], bool]] = {
+    DUMP: lammps.dump_names_elements,
+    DATA: lammps.data_names_elements,
+}
+"""What says whether a file of LAMMPS names elements beside the numbers of types."""
 
 _SCALED = {"vasp"}
 """Formats that fix atoms along lattice vectors, rather than along x, y and z."""
@@ -253,10 +290,23 @@ def types(path: str | Path, configurations: Configurations) -> list[str] | None:
 
 def only_numbers(path: str | Path) -> bool:
     """Return whether a file numbers the types of its atoms, and does not name them."""
+    path = Path(path)
     name = known(path).name
     if name == CFG:
         return cfg.named_types(path) == []
-    return name == DUMP and not lammps_dump.names_elements(path)
+    return name in _OF_LAMMPS and not _OF_LAMMPS[name](path)
+
+
+def named_as_numbered(path: str | Path, configurations: Configurations) -> dict[str, str]:
+    """Return what each element stands for that was made up for a file that ``only_numbers``."""
+    first = 0 if known(path).name == CFG else 1
+    numbers = sorted(set(configurations.numbers.tolist()))
+    return {chemical_symbols[z]: f"type {z - 1 + first}" for z in numbers}
+
+
+def _are_counted(elements: Sequence[str]) -> bool:
+    """Return whether elements are those that types get which nobody has named."""
+    return list(elements) == chemical_symbols[1 : len(elements) + 1]
 
 
 def _format(path: Path) -> str:

@@ -41,8 +41,9 @@ class Format:
         return bool(re.search(self.names, stem(path)))
 
 
-CONFIGURATIONS, CHECKPOINT, CFG, MTP, ALMTP, EXTXYZ, TRAJ, DUMP, ASE = (
-    "safetensors", "checkpoint", "cfg", "mtp", "almtp", "extxyz", "traj", "lammps-dump-text", "ase"
+CONFIGURATIONS, CHECKPOINT, CFG, MTP, ALMTP, EXTXYZ, TRAJ, DUMP, DATA, ASE = (
+    "safetensors", "checkpoint", "cfg", "mtp", "almtp", "extxyz", "traj", "lammps-dump-text",
+    "lammps-data", "ase",
 )  # fmt: skip
 
 KIND_OF_CHECKPOINTS = "aiida-mlal/potential"
@@ -71,6 +72,10 @@ def _is_extxyz(head: bytes) -> bool:
     return lines[0].strip().isdigit() and any(w in head for w in (b"Properties=", b"Lattice="))
 
 
+def _is_lammps_data(head: bytes) -> bool:
+    return all(re.search(rb"^\s*\d+\s+%s\b" % w, head, re.M) for w in (b"atoms", b"atom types"))
+
+
 FORMATS: tuple[Format, ...] = (
     Format(
         CHECKPOINT, "potential", r"(?!)",
@@ -86,6 +91,7 @@ FORMATS: tuple[Format, ...] = (
     Format(TRAJ, "structures", r"\.traj$", lambda head: head.startswith(b"- of UlmASE-Traj")),
     Format(EXTXYZ, "structures", r"\.(ext)?xyz$", _is_extxyz),
     Format(DUMP, "structures", r"(?!)", lambda head: b"ITEM: TIMESTEP" in head[:1000], False),
+    Format(DATA, "structures", r"(?!)", _is_lammps_data, False),
     Format(ASE, "structures", "", lambda head: True),
 )  # fmt: skip
 """The table, in the order in which a file is tried: by its content, then by its name."""

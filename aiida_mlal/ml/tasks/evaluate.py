@@ -65,7 +65,7 @@ class Evaluate(Task):
         if self.output is not None:
             check_target(self.output)
         potential = load_potential(self.potential, self.elements)
-        found = load(self.dataset, self.elements, types(potential), self.keys)
+        found = load(self.dataset, self.elements, types(potential), self.keys, named=True)
         dataset, said = found.configurations, list(found.remarks)
         with within(self.dataset):
             potential.check_structures(dataset)

@@ -31,6 +31,8 @@ class Label(Task):
         Name and options of the calculator, such as ``{"name": "emt"}``.
     dataset
         File of the structures.
+    elements
+        Of the types in a file that only numbers them.
     limits
         What a label must satisfy to be learned from.
     timeout
@@ -47,6 +49,7 @@ class Label(Task):
     limits: Mapping[str, Any] = field(default_factory=dict)
     output: str = OUTPUT
     timeout: float | None = None
+    elements: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
         """Let calculator and limits judge their options."""
@@ -63,7 +66,7 @@ class Label(Task):
         check_target(self.output)
         calculator, limits = self._parts()
         output = Path(self.output).absolute()
-        contents = load(self.dataset)
+        contents = load(self.dataset, self.elements, named=True)
         journal = Journal(f"{output}{self.SUFFIX}")
         made_by = {**calculator.made_by, "limits": as_dict(limits)}
         try:

@@ -79,7 +79,7 @@ class Simulate(Task):
         check_target(self.output, several=True)
         potential = load_potential(self.potential, self.elements)
         types = potentials.types(potential)
-        contents = load(self.dataset, self.elements, types)
+        contents = load(self.dataset, self.elements, types, named=True)
         structures = contents.configurations
         with within(self.dataset):
             structures.check_movable()

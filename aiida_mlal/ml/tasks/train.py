@@ -119,7 +119,7 @@ class Train(Task):
         check_place(self.output)
         start = None if self.initial is None else self._start(self.initial)
         known = None if start is None else _types(start)
-        found = load(self.dataset, self.elements, known, self.keys)
+        found = load(self.dataset, self.elements, known, self.keys, named=True)
         dataset, notes = found.configurations, list(found.remarks)
         if not len(dataset):
             raise ValueError(f"{self.dataset} has no structures to learn from")
@@ -129,7 +129,7 @@ class Train(Task):
             types = known
         validation = None
         if self.validation is not None:
-            found = load(self.validation, self.elements, types or known, self.keys)
+            found = load(self.validation, self.elements, types or known, self.keys, named=True)
             validation = found.configurations
             notes += found.remarks
             self._check_elements(validation, self.validation)

@@ -215,6 +215,22 @@ ITEM: ATOMS id type {columns}x y z fx fy fz
 """
 
 
+DATA = """# a cell
+
+2 atoms
+2 atom types
+
+0 10 xlo xhi
+0 10 ylo yhi
+0 10 zlo zhi
+
+{masses}Atoms # atomic
+
+1 1 0 0 0
+2 2 2 2 2
+"""
+
+
 class TestDumpsOfLAMMPS:
     """ASE gives them an energy of 0, and takes numbers of types for atomic numbers."""
 
@@ -242,6 +258,26 @@ class TestDumpsOfLAMMPS:
         dump.write_text(DUMP.format(columns="element ", first="O ", second="Mg "))
         assert files.load(dump, default=["Ni", "Al"]).configurations.numbers.tolist() == [8, 12]
         assert not files.only_numbers(dump)
+        assert not files.load(dump, named=True).nameless
+
+    def test_they_are_refused_where_elements_matter(self, dump):
+        assert files.load(dump).nameless
+        for default in (None, ["H", "He"]):  # which are those that nobody named
+            with pytest.raises(ValueError, match="only number the types of their atoms"):
+                files.load(dump, default=default, named=True)
+        assert not files.load(dump, ["H", "He"], named=True).nameless
+        found = files.load(dump, default=["Ni", "Al"], named=True)
+        assert "its types count as Ni, Al, as in what it goes with" in " ".join(found.remarks)
+
+    def test_data_files_number_types_as_well(self, tmp_path):
+        path = tmp_path / "lmp.data"
+        path.write_text(DATA.format(masses=""))
+        assert files.load(path).nameless
+        with pytest.raises(ValueError, match="only number the types"):
+            files.load(path, named=True)
+        assert files.load(path, ["Ni", "Al"]).configurations.numbers.tolist() == [28, 13]
+        path.write_text(DATA.format(masses="Masses\n\n1 58.69\n2 26.98\n\n"))
+        assert files.load(path, named=True).configurations.numbers.tolist() == [28, 13]
 
     @pytest.mark.parametrize("atoms", ["3", "1", "2147483648"])
     def test_a_frame_has_the_atoms_that_it_announces(self, dump, atoms):

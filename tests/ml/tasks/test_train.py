@@ -307,7 +307,8 @@ def test_types_are_those_of_the_files(copper, folder):
     assert load_potential("first.mtp").types == ("Cu", "Al")
     again = {**task, "dataset": "nameless.cfg", "initial": "first.mtp"}
     result = execute({**again, "output": "second.mtp"})
-    assert (result["status"], result["message"]) == ("ok", "")
+    said = "nameless.cfg: its types count as Cu, Al, as in what it goes with"
+    assert (result["status"], result["message"]) == ("ok", said)
     assert load_potential("second.mtp").types == ("Cu", "Al")
     more = replace(copper, numbers=np.where(copper.owner > 1, 28, copper.numbers))
     more.save("dataset.safetensors")

@@ -1,4 +1,7 @@
-"""Text dumps of LAMMPS, as ASE reads them: in the units ``metal``, without energies."""
+"""Text dumps and data files of LAMMPS, as ASE reads them: in the units ``metal``.
+
+Both number types, which ASE takes for atomic numbers where nothing else is said.
+"""
 
 import re
 from collections.abc import Sequence
@@ -8,13 +11,19 @@ import numpy as np
 from ase import Atoms
 from ase.data import atomic_numbers
 
-from aiida_mlal.ml.formats.content import read_head
+from aiida_mlal.ml.formats.content import read_bytes, read_head
 
 
-def names_elements(path: str | Path) -> bool:
+def dump_names_elements(path: str | Path) -> bool:
     """Return whether a dump says which elements its atoms are, beside the numbers of types."""
     columns = re.search(rb"^ITEM: ATOMS(.*)$", read_head(path), re.MULTILINE)
     return columns is not None and b"element" in columns[1].split()
+
+
+def data_names_elements(path: str | Path) -> bool:
+    """Return whether a data file has labels of its types, or the masses that ASE knows them by."""
+    sections = rb"^\s*(Masses|Atom Type Labels)\s*(#.*)?$"
+    return re.search(sections, read_bytes(path), re.MULTILINE) is not None
 
 
 def corrected(frames: list[Atoms], elements: Sequence[str] | None) -> list[Atoms]:
