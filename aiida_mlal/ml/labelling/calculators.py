@@ -178,6 +178,11 @@ class CalculatorOptions:
             home = import_module(module)
         except Exception as error:  # a module of a user's may fail in all ways there are
             words = str(error) if isinstance(error, ImportError) else repr(error)
+            if isinstance(error, ModuleNotFoundError) and error.name in _parents(module):
+                words += (
+                    "; install it, or name the folder that it is in by PYTHONPATH, as in "
+                    "'PYTHONPATH=. mlal label ...': the current folder is not searched"
+                )
             raise ValueError(
                 f"the module of the factory {self.factory!r} cannot be imported: {words}"
             ) from error
@@ -257,6 +262,12 @@ def compute(atoms: Atoms) -> Computed:
     else:
         moments = None
     return Computed(float(_real("energy", energy, ())), forces, stress, moments)
+
+
+def _parents(module: str) -> list[str]:
+    """Return the names of a module and of the packages that it is in."""
+    parts = module.split(".")
+    return [".".join(parts[: i + 1]) for i in range(len(parts))]
 
 
 def _real(name: str, value: Any, shape: tuple[int, ...]) -> np.ndarray:

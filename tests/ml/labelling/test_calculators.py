@@ -53,6 +53,7 @@ def test_wrong_options_are_refused_at_once(options, message):
     ("options", "message"),
     [
         ({"factory": "no_such_module:f"}, "cannot be imported: No module named 'no_such_module'"),
+        ({"factory": "no_such_module:f"}, "PYTHONPATH=. mlal label .*: the current folder is not"),
         ({"factory": "broken_calculators:emd"}, "no function 'emd', did you mean 'emt'"),
         ({"factory": "broken_calculators:nonsense"}, "expected an ASE calculator"),
         (
