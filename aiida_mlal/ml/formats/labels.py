@@ -9,7 +9,13 @@ import numpy as np
 
 from aiida_mlal.ml.configurations import Configurations
 
-KINDS = ("energy", "forces", "stress", "virial")
+UNITS = {
+    "energy": "eV (of all atoms together)",
+    "forces": "eV/Å",
+    "stress": "eV/Å³",
+    "virial": "eV",
+}
+KINDS = tuple(UNITS)
 
 
 @dataclass(frozen=True)
@@ -36,7 +42,15 @@ class LabelKeys:
     virial: str | None = None
 
     def __post_init__(self) -> None:
-        """Refuse two sources of the stress."""
+        """Refuse names that tell another unit, and two sources of the stress."""
+        for kind in KINDS:
+            key = getattr(self, kind)
+            unit = None if key is None else other_unit(key)
+            if unit is not None:
+                raise ValueError(
+                    f"{kind}: the name {key!r} says {unit}, expected a column in {UNITS[kind]}: "
+                    "convert its values, and write them under another name"
+                )
         if self.stress is not None and self.virial is not None:
             raise ValueError(
                 f"stress: expected the key of a stress or of a virial, got {self.stress!r} and "
@@ -50,6 +64,19 @@ class LabelKeys:
     def of_ase(self) -> str | None:
         """Return which result of a calculator of ASE is the energy, if it was said."""
         return self.energy if self.energy in ("energy", "free_energy") else None
+
+
+def other_unit(key: str) -> str | None:
+    """Return which unit or quantity a name tells that is none of ours; None if it tells none."""
+    if re.search("per_?atom|/ ?atom", key, re.IGNORECASE):
+        return "per atom"
+    if re.search("kinetic", key, re.IGNORECASE):
+        return "kinetic"
+    for word in re.findall("[A-Za-z]+", key):
+        unit = _OTHER_UNITS.get(word.lower())
+        if unit is not None and word not in _ELEMENTS_TOO:
+            return unit
+    return None
 
 
 def lacking(found: Configurations, keys: LabelKeys) -> frozenset[str]:
@@ -96,7 +123,10 @@ def apply(found: Configurations, keys: LabelKeys) -> tuple[Configurations, list[
 
 
 def unread(found: Configurations) -> list[str]:
-    """Return the sentences, none or one, about what looks like labels and was not read."""
+    """Return the sentences about what looks like labels and was not read; none if nothing does.
+
+    How to read it is said of what may have our units only.
+    """
     like: list[tuple[str, str]] = []
     for key, values in found.info.items():
         if values.dtype.kind not in "iuf" or _NO_LABEL.search(key):
@@ -109,11 +139,19 @@ def unread(found: Configurations) -> list[str]:
         is_vector = values.shape[1:] == (3,) and values.dtype.kind == "f"
         if is_vector and re.search("forc", key, re.IGNORECASE) and not _NO_LABEL.search(key):
             like.append(("forces", key))
-    if not like:
-        return []
-    options = " ".join(f"--{kind}-key {key}" for kind, key in like)
-    names = ", ".join(key for _, key in like)
-    return [f"not read, though it looks like labels: {names} (to be read with {options})"]
+    ours = [(kind, key) for kind, key in like if other_unit(key) is None]
+    said = []
+    if ours:
+        options = " ".join(f"--{kind}-key {key}" for kind, key in ours)
+        names = ", ".join(key for _, key in ours)
+        said.append(f"not read, though it looks like labels: {names} (to be read with {options})")
+    for kind, key in like:
+        if (kind, key) not in ours:
+            said.append(
+                f"not read, though it looks like labels: {key}, whose name says {other_unit(key)} "
+                f"(the {kind} would have to be in {UNITS[kind]})"
+            )
+    return said
 
 
 def without_energy(found: Configurations) -> list[str]:
@@ -129,6 +167,15 @@ def without_energy(found: Configurations) -> list[str]:
         f"{int(alone.argmax())}: they count as unlabelled"
     ]
 
+
+_OTHER_UNITS = {
+    "kbar": "kbar", "bar": "bar", "gpa": "GPa", "mpa": "MPa", "pa": "Pa", "atm": "atm",
+    "ha": "Hartree", "hartree": "Hartree", "hartrees": "Hartree", "eh": "Hartree",
+    "au": "atomic units", "ry": "Rydberg", "rydberg": "Rydberg", "bohr": "Bohr",
+    "kcal": "kcal/mol", "kj": "kJ/mol", "mev": "meV", "nm": "nm", "kelvin": "K",
+}  # fmt: skip
+_ELEMENTS_TOO = {"Au", "Pa"}
+"""What may be an element in a name, such as the energy of gold."""
 
 _TENSORS = ((3, 3), (9,), (6,))
 _ENERGY = re.compile(r"energ|(^|_)(e|e0|etot|toten|u0)$", re.IGNORECASE)

@@ -179,6 +179,30 @@ def test_keys_that_are_no_labels_are_refused(tmp_path, frames, keys, message):
         files.load(tmp_path / "a.extxyz", keys=LabelKeys(**keys))
 
 
+@pytest.mark.parametrize(
+    ("label", "name", "said"),
+    [
+        ("stress", "stress_kbar", "kbar (the stress would have to be in eV/Å³)"),
+        ("stress", "REF_stress_GPa", "GPa (the stress would have to be in eV/Å³)"),
+        ("energy", "energy_per_atom", "per atom (the energy would have to be in eV (of all"),
+        ("energy", "energy_Ha", "Hartree (the energy would have to be in eV (of all"),
+        ("energy", "kinetic_energy", "kinetic (the energy would have to be in eV (of all"),
+        ("forces", "forces-Ry/bohr", "Rydberg (the forces would have to be in eV/Å)"),
+    ],
+)
+def test_no_column_in_another_unit_is_taken(tmp_path, frames, label, name, said):
+    found = files.load(renamed(tmp_path, frames, **{label: name}))
+    assert f"looks like labels: {name}, whose name says {said}" in " ".join(found.remarks)
+    assert "-key" not in " ".join(found.remarks)
+    with pytest.raises(ValueError, match=f"{label}: the name '{name}' says .*, expected a column"):
+        LabelKeys(**{label: name})
+
+
+@pytest.mark.parametrize("name", ["energy_Au", "energy_eV", "barrier_energy", "e_formation"])
+def test_names_that_tell_no_other_unit(name):
+    assert LabelKeys(energy=name).energy == name
+
+
 def test_one_source_of_the_stress():
     with pytest.raises(ValueError, match="expected the key of a stress or of a virial"):
         LabelKeys(stress="a", virial="b")
