@@ -55,6 +55,26 @@ def without_outliers(
     return labelled.with_columns({STATUS: status, REASON: reasons})
 
 
+def outlying(labelled: Configurations) -> list[str]:
+    """Say, in one sentence or none, which labels ``without_outliers`` would doubt.
+
+    Whoever learns from labels of others has no limits for them: more than 1 eV per atom is doubted.
+    """
+    known = np.flatnonzero(np.isfinite(labelled.energies))
+    deviations = np.full(len(labelled), np.nan)
+    deviations[known], allowed = _deviations(labelled[known], 1.0)
+    found = known[np.abs(deviations[known]) > allowed]
+    if not len(found):
+        return []
+    found = found[np.argsort(-np.abs(deviations[found]), kind="stable")]
+    which = ", ".join(f"{i} ({deviations[i]:+.3g})" for i in found[:5])
+    return [
+        f"the energies of {len(found)} of {len(labelled)} structures are far from what the others "
+        f"let expect of their compositions, in eV per atom: number {which}"
+        f"{', ...' if len(found) > 5 else ''}; are these labels right?"
+    ]
+
+
 def _deviations(
     good: Configurations, floor: float
 ) -> tuple[Float[np.ndarray, " structures"], Float[np.ndarray, " structures"]]:

@@ -13,6 +13,7 @@ import torch
 from jaxtyping import Float, Int
 
 from aiida_mlal.ml.configurations import Configurations
+from aiida_mlal.ml.labelling.outliers import outlying
 from aiida_mlal.ml.metrics import errors
 from aiida_mlal.ml.models.base import Potential, Prediction, Prepared
 from aiida_mlal.ml.models.ensemble import member_seed
@@ -131,7 +132,7 @@ def fit(
         for name, part in (("train", train), ("validation", judges))
     }
     said = remarks(curves, options, prepared.take(train).graph, first.cutoff)
-    said += unseen(learnable[train])
+    said += unseen(learnable[train]) + outlying(learnable[train])
     if options.validation and not len(judges):
         said.append(
             f"no structure is left for validation: a share of {options.validation:g} of "

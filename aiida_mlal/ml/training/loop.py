@@ -56,6 +56,8 @@ class Start:
     unexplained
         The share of the variance of the labels that is left at the end, of ``Verdict``; None for a
         start that did not come to an end.
+    unexplained_of
+        Which labels those are: all ``labels``, or the kind that was not learned.
     kept
         Whether the potential has the weights that came of it.
     """
@@ -65,6 +67,7 @@ class Start:
     epochs: int
     unexplained: float | None
     kept: bool
+    unexplained_of: str = "labels"
 
 
 @dataclass(frozen=True)
@@ -125,17 +128,16 @@ class Tried:
 
     def is_good(self, unexplained: float) -> bool:
         """Whether the labels are explained."""
-        return self.verdict is not None and self.verdict.unexplained <= unexplained
+        return self.verdict is not None and self.verdict.unexplained.left <= unexplained
 
     def start(self, kept: bool) -> Start:
         """Return what is recorded."""
-        return Start(
-            self.seed,
-            self.loss if self.error is None else None,
-            len(self.curve.train),
-            None if self.verdict is None else self.verdict.unexplained,
-            kept,
-        )
+        loss = self.loss if self.error is None else None
+        known = self.seed, loss, len(self.curve.train)
+        if self.verdict is None:
+            return Start(*known, None, kept)
+        share = self.verdict.unexplained
+        return Start(*known, share.left, kept, share.kind)
 
 
 @dataclass(frozen=True, eq=False)
@@ -275,12 +277,18 @@ def remarks(
         who = f"member {k} of the committee" if len(curves) > 1 else "the potential"
         kept, left, n = curve.kept, curve.unexplained, len(curve.starts)
         if left > options.unexplained:
+            what = kept.unexplained_of
+            advice = "more epochs, another optimizer, a larger model or another seed may help"
+            if what != "labels":
+                advice = (
+                    "energies, forces and stresses may contradict each other (by units or signs), "
+                    f"or {what} count too little in the loss"
+                )
             said.append(
                 f"{who} has learned "
                 + ("nothing" if left > 0.99 else "badly")
-                + f": {left:.2g} of the variance of the labels is left unexplained, the best of "
-                f"{n} start{'s' if n > 1 else ''}; more epochs, another optimizer, a larger model "
-                "or another seed may help"
+                + f": {left:.2g} of the variance of the {what} is left unexplained, the best of "
+                f"{n} start{'s' if n > 1 else ''}; {advice}"
             )
         elif kept is not curve.starts[0]:
             first = curve.starts[0]

@@ -1,7 +1,9 @@
 """What is minimised: weighted squares of the errors of energies, forces and stresses."""
 
 from dataclasses import dataclass
+from itertools import pairwise
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -18,6 +20,9 @@ POWERS = {
 }
 """Of the number of atoms, that squared errors are divided by: those of energies and virials, those
 of forces; and what the latter are divided by besides."""
+
+KINDS = ("energies", "forces", "stresses")
+"""In the order of the residuals."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,6 +78,12 @@ class Loss:
         """Whether neither forces nor stresses count."""
         return not bool(self.known.forces.any() or self.known.stresses.any())
 
+    @property
+    def kinds(self) -> dict[str, slice]:
+        """Which of the residuals are those of energies, forces and stresses."""
+        ends = np.cumsum([0, *(int(getattr(self.known, name).sum()) for name in KINDS)])
+        return {name: slice(*pair) for name, pair in zip(KINDS, pairwise(ends.tolist()))}
+
     def residuals(self, prediction: Prediction) -> Float[Tensor, "*members residuals"]:
         """Return the weighted errors of all labels that are known."""
         return self.weighted(prediction) - self.targets
@@ -83,7 +94,7 @@ class Loss:
             [
                 getattr(prediction, name)[..., getattr(self.known, name)]
                 * getattr(self.weights, name)[getattr(self.known, name)]
-                for name in ("energies", "forces", "stresses")
+                for name in KINDS
             ],
             dim=-1,
         )

@@ -1,6 +1,8 @@
 """Whether a training failed: how much of what there was to learn a potential explains."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -14,6 +16,28 @@ from aiida_mlal.ml.training.problem import Problem
 NOISE = {"energy": 1e-3, "force": 1e-2, "stress": 1e-3}
 """Errors in eV/atom, eV/Å and eV/Å³ within which labels count as reproduced, however little they
 vary among themselves."""
+
+SMALL = {"energy": 0.1, "force": 0.1, "stress": 0.01}
+"""Labels of one kind that vary by less, in the same units, are judged as if they varied by so
+much: a few labels of nearly the same structure are all alike."""
+
+MISSED = 0.5
+"""The share of the variance of one kind of labels from which on that kind was not learned."""
+
+
+class Share(NamedTuple):
+    """How much of the variance of some labels is left.
+
+    Attributes
+    ----------
+    left
+        The share, from 0; above 1 where the elements alone do better.
+    kind
+        Of which labels: ``labels`` for all together.
+    """
+
+    left: float
+    kind: str
 
 
 @dataclass(frozen=True)
@@ -30,34 +54,63 @@ class Verdict:
         labels that is explained, in the weights of the loss.
     noise
         If each label was missed by ``NOISE``.
+    kinds
+        The same of energies, forces and stresses alone, where there are any.
     """
 
     loss: float
     constant: float
     noise: float
+    kinds: Mapping[str, "Verdict"] = field(default_factory=dict)
 
     @classmethod
     def of(cls, problem: Problem) -> "Verdict":
         """Judge a potential by its structures; what it costs is a prediction."""
-        with torch.no_grad():
-            loss = float(problem.loss())
-        graph, targets = problem.prepared.graph, problem.targets
-        constant = float(problem.measure(_constant(problem)))
-        counts = graph.counts.to(targets.energies.dtype)
-        errors = Prediction(
-            NOISE["energy"] * counts,
-            torch.full_like(targets.forces, NOISE["force"]),
-            torch.full_like(targets.stresses, NOISE["stress"]),
+        measure, counts = problem.measure, problem.prepared.graph.counts
+        errors = problem.residuals()
+        constant = measure.residuals(_constant(problem))
+        noise, small = (
+            measure.weighted(
+                Prediction(
+                    sizes["energy"] * counts.to(errors.dtype),
+                    torch.full_like(problem.targets.forces, sizes["force"]),
+                    torch.full_like(problem.targets.stresses, sizes["stress"]),
+                )
+            )
+            for sizes in (NOISE, SMALL)
         )
-        noise = float(problem.measure.weighted(errors).square().sum() / 2)
-        return cls(loss, constant, noise)
+        kinds = {
+            kind: cls(
+                _half(errors[part]),
+                max(_half(constant[part]), _half(small[part])),
+                _half(noise[part]),
+            )
+            for kind, part in measure.kinds.items()
+            if part.stop > part.start
+        }
+        return cls(_half(errors), _half(constant), _half(noise), kinds)
 
     @property
-    def unexplained(self) -> float:
-        """The share of the variance of the labels that is not explained; 0 if it is noise."""
+    def unexplained(self) -> Share:
+        """What is left of the variance of all labels, or of the kind that was not learned.
+
+        A kind that counts little in the loss may be missed while the others are learned, so that
+        each is looked at: of one of which more than ``MISSED`` is left nothing was learned.
+        """
+        worst = max((Share(v._left, kind) for kind, v in self.kinds.items()), default=None)
+        everything = Share(self._left, "labels")
+        return worst if worst and worst.left > max(MISSED, everything.left) else everything
+
+    @property
+    def _left(self) -> float:
+        """The share of the variance that is not explained; 0 if it is noise."""
         if self.loss <= self.noise:
             return 0.0
         return self.loss / self.constant if self.constant > 0 else 1.0
+
+
+def _half(residuals: Float[Tensor, " residuals"]) -> float:
+    return float(residuals.square().sum() / 2)
 
 
 def _constant(problem: Problem) -> Prediction:

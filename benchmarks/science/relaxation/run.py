@@ -41,6 +41,16 @@ BALANCED = yaml.safe_load(PROTOCOLS.read_text())["default_inputs"]
 
 SINGLE = {**BALANCED["model"], "ensemble": 1}
 BARE = {key: value for key, value in SINGLE.items() if key != "prior"}
+LENNARD_JONES = {
+    "architecture": "ase",
+    "calculator": {
+        "name": "lj",
+        "factory": "ase.calculators.lj:LennardJones",
+        "options": {"sigma": 2.27, "epsilon": 0.4, "rc": 6.0, "smooth": True},
+    },
+    "cutoff": 6.0,
+}
+"""Copper's distance and about its bond energy, for carbon too: a prior that is wrong in numbers."""
 PAPER = {"architecture": "bpnn", "prior": {"architecture": "morse", "smoothing": "hard"}}
 PAPER_TRAINING = {
     "epochs": 200,
@@ -74,6 +84,7 @@ CAMPAIGNS = {
     "final, 0.05": variant(SINGLE, FINAL, 0.05),
     "final, committee of 3, 0.03": variant(BALANCED["model"], FINAL),
     "final, no prior, 0.05": variant(BARE, FINAL, 0.05, iterations=15),
+    "final, Lennard-Jones prior, 0.05": variant({**BARE, "prior": LENNARD_JONES}, FINAL, 0.05),
     "final + random, 0.03": variant(SINGLE, {"name": "final", "n": 2}),
     "final + uncertainty, 0.03": variant(BALANCED["model"], {"name": "final_uncertainty", "n": 2}),
     "random, 10 x 2": variant(SINGLE, {"name": "random", "n": 2}, iterations=10),

@@ -6,7 +6,7 @@ from ase.calculators.emt import EMT
 
 from aiida_mlal.ml.configurations import Configurations
 from aiida_mlal.ml.labelling.checks import Limits
-from aiida_mlal.ml.labelling.outliers import without_outliers
+from aiida_mlal.ml.labelling.outliers import outlying, without_outliers
 
 DFT = {"Cu": -1305.0, "C": -152.0, "O": -432.0}
 """Energies of atoms in eV as pseudopotentials give them."""
@@ -77,6 +77,15 @@ def test_a_wide_spread_is_its_own_measure():
 def test_without_a_limit_nothing_is_judged():
     batch = labelled([-3.5, -3.4, 1e4, -3.6], ["Cu2"] * 4)
     assert without_outliers(batch, Limits(max_deviation=None)) is batch
+
+
+def test_who_learns_from_labels_is_told_which_to_doubt():
+    energies = [-3.5, -3.4, np.nan, 9.0, -3.6, -3.5, 40.0]
+    (said,) = outlying(labelled(energies, ["Cu"] * 7))
+    assert "energies of 2 of 7 structures" in said
+    assert "number 6 (+43.5), 3 (+12.5)" in said
+    assert outlying(labelled(energies[:3], ["Cu"] * 3)) == []
+    assert outlying(Configurations.empty()) == []
 
 
 def test_nothing_is_judged_by_nothing():

@@ -9,6 +9,7 @@ import torch
 from ase import Atoms
 from ase.build import bulk
 from ase.calculators.emt import EMT
+from ase.units import GPa
 
 from aiida_mlal.ml import plugins
 from aiida_mlal.ml.configurations import Configurations
@@ -101,6 +102,18 @@ def test_equal_seeds_give_equal_bytes(structures, optimizer):
         found.append(Checkpoint(potential).to_bytes())
     assert found[0] == found[1]
     assert found[0] != found[2]
+
+
+def test_stresses_of_another_unit_are_no_success():
+    """A Gaussian process believes all labels, so that energies and forces suffer."""
+    good = labelled(6)
+    wrong = good.with_labels(good.energies, good.forces, good.stresses / GPa)
+    model = ModelOptions.parse({"architecture": "gp", "cutoff": 4.0})
+    learned = [
+        fit(model.build(good.elements, 0), labels, model.training({"starts": 1}), 0).learned
+        for labels in (good, wrong)
+    ]
+    assert learned == [True, False]
 
 
 def test_only_good_labels_are_learned_from(structures):

@@ -60,8 +60,26 @@ def test_noise_is_not_to_be_explained():
     loud = judged(alloys(np.zeros(4), 0.5), LossOptions(0.0, 1.0, 0.0))
     assert quiet.noise == loud.noise == pytest.approx(4 * 0.01**2 / 2)
     mute = Verdict(quiet.constant, quiet.constant, quiet.noise)
-    assert mute.unexplained == 0.0
-    assert Verdict(loud.constant / 2, loud.constant, loud.noise).unexplained == 0.5
+    assert mute.unexplained == (0.0, "labels")
+    half = Verdict(loud.constant / 2, loud.constant, loud.noise)
+    assert half.unexplained == (0.5, "labels")
+
+
+def test_a_kind_of_labels_that_was_missed_is_named():
+    """Forces of 5 eV/Å are half of all there is, so that energies are easily overlooked."""
+    good = Verdict(0.1, 10.0, 0.0)
+    missed = Verdict(0.11, 10.1, 0.0, {"energies": Verdict(0.06, 0.1, 0.0), "forces": good})
+    assert missed.unexplained == (pytest.approx(0.6), "energies")
+    enough = Verdict(0.11, 10.1, 0.0, {"energies": Verdict(0.04, 0.1, 0.0), "forces": good})
+    assert enough.unexplained == (pytest.approx(0.11 / 10.1), "labels")
+
+
+def test_a_few_labels_that_are_alike_are_judged_as_if_they_varied():
+    """A level of 2 without coefficients predicts nothing: 10 meV/atom off is no failure."""
+    near = alloys([0.02, 0.04, 0.04, 0.04])
+    found = judged(near, LossOptions(1.0, 0.0, 0.0)).kinds["energies"]
+    assert found.loss == pytest.approx(4 * 0.01**2 / 2, rel=0.2)
+    assert found.constant == pytest.approx(4 * 0.1**2 / 2)
 
 
 def test_labels_that_are_missing_do_not_count():
