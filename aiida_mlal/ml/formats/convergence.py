@@ -4,6 +4,8 @@ import re
 from collections.abc import Callable, Sequence
 from itertools import pairwise
 
+from aiida_mlal.ml.formats.table import PW
+
 NELM = 60
 """Electronic steps of VASP, unless its input says otherwise."""
 
@@ -46,7 +48,7 @@ def of_pw(text: str) -> list[bool]:
                 threshold = _real(line.partition("=")[2], threshold)
             elif "estimated scf accuracy" in line:
                 accuracy = _real(line.partition("<")[2].replace("Ry", ""), accuracy)
-            elif "convergence NOT achieved" in line:
+            elif PW_STOPPED in line:
                 converged = False
             results = results or any(word in line for word in _PW_RESULTS)
         if results:
@@ -54,16 +56,29 @@ def of_pw(text: str) -> list[bool]:
     return found
 
 
+def readable_pw(text: str) -> str:
+    """Return an output of pw.x in which ASE looks for no bands where the SCF ended without them."""
+    return _PW_NO_BANDS.sub(
+        r"\1     Number of k-points >= 100: set verbosity='high' to print the bands.", text
+    )
+
+
+PW_STOPPED = "convergence NOT achieved"
+"""What pw.x says of an SCF that used all its steps."""
+
 OF_FORMAT: dict[str, Callable[[str], Sequence[bool]]] = {
     "vasp-xml": of_vasprun,
     "vasp-out": of_outcar,
-    "espresso-out": of_pw,
+    PW: of_pw,
 }
 """What judges an output, by ASE's name of its format."""
 
 SILENT = {"extxyz", "traj", "json", "db", "mlip-cfg"}
 """Formats of ASE that hold labels of any code, and say nothing of convergence."""
 
+_PW_NO_BANDS = re.compile(
+    rf"^(.*End of self-consistent calculation.*\n\s*\n).*{PW_STOPPED}.*$", re.MULTILINE
+)
 _PW_STRUCTURES = ("Program PWSCF", "ATOMIC_POSITIONS")
 _PW_RESULTS = (
     "!    total energy", "Forces acting on atoms", "total   stress", "Magnetic moment per site",

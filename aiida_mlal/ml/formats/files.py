@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from io import StringIO
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -26,7 +27,17 @@ from aiida_mlal.ml.formats.ase_sizes import check_sizes
 from aiida_mlal.ml.formats.content import as_text, compression, read_bytes, stem
 from aiida_mlal.ml.formats.labels import LabelKeys
 from aiida_mlal.ml.formats.place import check_place
-from aiida_mlal.ml.formats.table import ASE, CFG, CONFIGURATIONS, DATA, DUMP, EXTXYZ, by_name, known
+from aiida_mlal.ml.formats.table import (
+    ASE,
+    CFG,
+    CONFIGURATIONS,
+    DATA,
+    DUMP,
+    EXTXYZ,
+    PW,
+    by_name,
+    known,
+)
 from aiida_mlal.ml.frames import STATUS, VELOCITIES
 from aiida_mlal.ml.options import within
 
@@ -358,15 +369,22 @@ def _frames(path: Path) -> tuple[list[Atoms], list[str], list[bool] | None]:
         return *extxyz.parse(as_text(read_bytes(path))), None
     frames: list[Atoms] = []
     check_sizes(path, name)
+    source: str | StringIO = str(path)
+    text = as_text(read_bytes(path)) if name in convergence.OF_FORMAT else ""
+    if name == PW:
+        source = StringIO(convergence.readable_pw(text))
     try:
-        for atoms in ase.io.iread(str(path), ":", format=name):
+        for atoms in ase.io.iread(source, ":", format=name):
             frames.append(atoms)
         converged = None
         if name in convergence.OF_FORMAT:
-            converged = list(convergence.OF_FORMAT[name](as_text(read_bytes(path))))
+            converged = list(convergence.OF_FORMAT[name](text))
     except Exception as error:  # readers of ASE fail in all ways there are
+        why = in_words(error)
+        if name == PW and convergence.PW_STOPPED in text:
+            why += "; the electrons did not converge"
         raise ValueError(
-            f"ASE could not read it as {name!r}, structure {len(frames)}: {in_words(error)}"
+            f"ASE could not read it as {name!r}, structure {len(frames)}: {why}"
         ) from error
     said = []
     if converged is None and name not in convergence.SILENT and any(a.calc for a in frames):

@@ -46,6 +46,9 @@ CONFIGURATIONS, CHECKPOINT, CFG, MTP, ALMTP, EXTXYZ, TRAJ, DUMP, DATA, ASE = (
     "lammps-data", "ase",
 )  # fmt: skip
 
+PW = "espresso-out"
+"""What ASE calls the outputs of pw.x."""
+
 KIND_OF_CHECKPOINTS = "aiida-mlal/potential"
 """As in ``ml.models.checkpoint``, which imports torch."""
 

@@ -53,3 +53,17 @@ def test_pw_is_judged_by_its_accuracy():
     assert of_pw(text.replace("convergence has been achieved", "convergence NOT achieved")) == [
         False
     ]
+
+
+def test_an_scf_that_used_all_its_steps_has_a_structure_and_no_label(tmp_path):
+    """As pw.x stops without energy, forces and bands then."""
+    found = files.load(OUTPUTS / "pw_stopped.out")
+    assert found.configurations.status.tolist() == ["unconverged"]
+    assert found.configurations.formulas == ["H2"]
+    np.testing.assert_allclose(found.configurations.positions[1], [0, 0, 0.8], atol=1e-6)
+    assert np.isnan(found.configurations.energies).all()
+    assert any("did not converge" in remark for remark in found.remarks)
+    text = (OUTPUTS / "pw_stopped.out").read_text()
+    (tmp_path / "pw.out").write_text(text.replace("number of atoms/cell", "atoms"))
+    with pytest.raises(ValueError, match="; the electrons did not converge"):
+        files.load(tmp_path / "pw.out")
