@@ -3,7 +3,7 @@
     python benchmarks/determinism/kill.py
 
 A job is what a compute node runs, ``mlal run task.json``: 108 atoms of copper (Morse), 500 K by
-Langevin, 6000 steps, a frame every 10 steps, a checkpoint every second. It is killed twice, each
+Langevin, 30000 steps, a frame every 50 steps, a checkpoint every second. It is killed twice, each
 time so many seconds after its first checkpoint, goes on in the same folder, and is left to end at
 last. ``walltime`` is what schedulers do: SIGTERM, and SIGKILL a moment later. Numbers are written
 to kill.md.
@@ -27,10 +27,10 @@ from aiida_mlal.ml.models import checkpoint
 from aiida_mlal.ml.models.factory import single
 from aiida_mlal.ml.simulation.state import Checkpoint
 
-STEPS, SECONDS = 6000, 3.0
+STEPS, SECONDS = 30000, 2.0
 TASK = {
     "task": "simulate",
-    "simulation": {"name": "md", "steps": STEPS, "every": 10, "temperature": 500.0,
+    "simulation": {"name": "md", "steps": STEPS, "every": 50, "temperature": 500.0,
                    "thermostat": "langevin"},
     "checkpoint_seconds": 1.0,
 }  # fmt: skip

@@ -83,7 +83,7 @@ class Store:
         self._folder = folder
         self._held: list[Configurations] = []
         there = self._files()
-        self._written = len(there)
+        self._next = 1 + int(there[-1].name.partition(".")[0]) if there else 0
         if first is not None:  # on disk before what is there is taken away
             self._held.append(first)
             self.write()
@@ -105,9 +105,9 @@ class Store:
                 self._folder = Path(mkdtemp(prefix="frames-"))
                 weakref.finalize(self, rmtree, self._folder, ignore_errors=True)
             self._folder.mkdir(exist_ok=True)
-            path = self._folder / f"{self._written:06d}{self.SUFFIX}"
+            path = self._folder / f"{self._next:06d}{self.SUFFIX}"
             Configurations.concatenate(self._held).save(path)
-            self._held, self._written = [], self._written + 1
+            self._held, self._next = [], self._next + 1
 
     def read(self) -> Configurations:
         """Return all structures."""

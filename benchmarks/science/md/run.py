@@ -94,7 +94,7 @@ NAMES = {
     },
     "co_mtp": {
         "structures": rattled_co,
-        "model": MD["model"],
+        "model": {**MD["model"], "min_dist": 1.0},
         "given": MD,
         "uncertainty": MD["uncertainty"],
         "simulation": {"temperature": 300.0, "steps": 1000, "timestep": 2.0, "every": 10,

@@ -212,3 +212,16 @@ def test_images_go_on_after_an_interruption(pairs):
     joined = join(left.trajectory, left.checkpoint, rest.trajectory)
     assert joined.to_bytes() == whole.trajectory.to_bytes()
     assert rest.runs == whole.runs
+
+
+def test_a_store_begins_with_what_was_there_again_and_again(tmp_path):
+    """As jobs do that are killed and go on in the same folder more than once."""
+    one = Configurations.from_ase(Atoms("Cu"))
+    first = None
+    for turn in range(4):
+        store = Store(tmp_path / "frames", first)
+        for _ in range(2):
+            store.add(one)
+            store.write()
+        first = store.read()
+        assert len(first) == 2 * (turn + 1)
