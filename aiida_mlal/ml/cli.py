@@ -516,6 +516,7 @@ def convert(source: str, target: str, elements: list[str] | None, keys: dict[str
     from aiida_mlal.ml.formats import files, table
     from aiida_mlal.ml.formats.describe import is_potential
     from aiida_mlal.ml.formats.labels import LabelKeys
+    from aiida_mlal.ml.frames import PREDICTIONS
 
     with _plainly():
         if is_potential(source):
@@ -532,6 +533,10 @@ def convert(source: str, target: str, elements: list[str] | None, keys: dict[str
             configurations = found.configurations
             types = elements or files.types(source, configurations)
             lost = files.write(configurations, target, types, found.nameless)
+            predictions = [c.name for c in PREDICTIONS if c.is_in(configurations)]
+            kept = [name for name in predictions if name not in "".join(lost)]
+            if kept:
+                lost += [f"predictions, which are no labels: {', '.join(kept)}"]
             click.echo(f"{len(configurations)} structures written to {target}")
             for remark in [*found.remarks, *lost]:
                 click.echo(remark)

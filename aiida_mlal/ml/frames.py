@@ -111,6 +111,9 @@ PREDICTED_FORCES = Column(
 PREDICTED_STRESS = Column(
     "predicted_stress", float, np.nan, "Predicted stress, positive in tension.", "eV/Å³", (3, 3)
 )
+PREDICTIONS = (PREDICTED_ENERGY, PREDICTED_FORCES, PREDICTED_STRESS)
+"""What a potential says of a structure, beside labels."""
+
 MOMENTS = Column(
     "moments",
     float,

@@ -15,8 +15,8 @@ from aiida_mlal.ml import plugins
 from aiida_mlal.ml.configurations import OK, Configurations
 from aiida_mlal.ml.frames import (
     PREDICTED_ENERGY,
-    PREDICTED_FORCES,
     PREDICTED_STRESS,
+    PREDICTIONS,
     RUN,
     UNCERTAINTY,
 )
@@ -822,8 +822,7 @@ def row(state: State) -> dict[str, Any]:
 
 def prediction_errors(predicted: Configurations, labelled: Configurations) -> dict[str, float]:
     """Return the errors of attached predictions; empty where none are attached."""
-    columns = (PREDICTED_ENERGY, PREDICTED_FORCES, PREDICTED_STRESS)
-    return errors(labelled, *(column.of(predicted) for column in columns))
+    return errors(labelled, *(column.of(predicted) for column in PREDICTIONS))
 
 
 def _worst(values: Sequence[float]) -> float | None:

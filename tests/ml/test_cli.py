@@ -5,6 +5,7 @@ import ase.io
 import ase.units
 import numpy as np
 import pytest
+from ase import Atoms
 from ase.build import bulk
 from ase.calculators.emt import EMT
 from ase.constraints import FixAtoms
@@ -170,7 +171,7 @@ def test_types_without_names_keep_their_numbers_too(folder):
         "-m",
         '{"architecture": "mtp", "level": 2}',
         "-t",
-        '{"epochs": 1, "unexplained": 1, "patience": null}',
+        '{"epochs": 1, "unexplained": 10, "patience": null}',
     )
     shown = answer("show", "a.cfg")
     assert "a.cfg: it does not say which elements its types are" in " ".join(shown["remarks"])
@@ -507,3 +508,17 @@ def test_velocities_in_files_are_kept(folder):
     found = Configurations.load("trajectory.safetensors").arrays["velocities"]
     wanted = atoms.get_velocities() * ase.units.fs
     np.testing.assert_allclose(found, wanted - wanted.mean(axis=0), atol=1e-9)
+
+
+def test_predictions_are_said_to_be_no_labels(folder):
+    known = Configurations.from_ase(ase.io.read("cu.extxyz", ":"))
+    bare = [Atoms(a.symbols, a.positions, cell=a.cell, pbc=True) for a in known.to_ase()]
+    Configurations.from_ase(bare).with_predictions(known).save("frames.safetensors")
+    said = run("convert", "frames.safetensors", "frames.extxyz").output
+    wanted = (
+        "predictions, which are no labels: predicted_energy, predicted_forces, predicted_stress"
+    )
+    assert said.splitlines()[1:] == [wanted]
+    said = run("convert", "frames.safetensors", "frames.cfg").output
+    assert "no labels: predicted_energy\n" in said
+    assert "labels" not in run("convert", "cu.extxyz", "cu.traj").output
