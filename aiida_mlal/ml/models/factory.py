@@ -104,7 +104,7 @@ class ModelOptions:
     @property
     def uncertainty(self) -> str | None:
         """The measure that such potentials are trained for, unless another one is asked for."""
-        if self.ensemble > 1 or self.prior is not None:
+        if self.ensemble > 1:
             return None
         found: str | None = _options(self.architecture, "model")[0].uncertainty
         return found

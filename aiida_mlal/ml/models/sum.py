@@ -82,6 +82,11 @@ class Sum(Potential):
         return torch.cat([term.features(_within(graph, term)) for term in self._learning], dim=1)
 
     @property
+    def uncertainty(self) -> str | None:  # type: ignore[override]
+        """That of the only term that is trained: a prior has none to add."""
+        return self._learning[0].uncertainty if len(self._learning) == 1 else None
+
+    @property
     def process(self) -> "Process":
         """That of the only term that is trained."""
         if len(self._learning) != 1:

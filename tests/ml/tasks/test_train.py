@@ -330,6 +330,20 @@ def test_any_potential_carries_what_its_uncertainty_needs(dataset, folder):
     assert measure.measure(potential, dataset).values.max() == pytest.approx(1, abs=1e-3)
 
 
+@pytest.mark.parametrize("prior", [None, {"architecture": "zbl"}])
+@pytest.mark.parametrize(
+    ("model", "measure"),
+    [({"architecture": "gp", "cutoff": 4.0}, "gp_std"), (MTP, "grade")],
+)
+def test_the_usual_measure_of_a_model_is_carried_on_a_prior_too(
+    dataset, folder, model, measure, prior
+):
+    result = execute({**TASK, "model": {**model, "prior": prior}, "training": {"epochs": 1}})
+    assert result["uncertainty"]["name"] == measure
+    found = Guard(select=2.0).measure(load_potential("potential.safetensors"), dataset)
+    assert found.kind == measure
+
+
 def test_an_uncertainty_that_there_is_not_is_refused():
     with pytest.raises(ValueError, match="uncertainty: unknown uncertainty 'grades', did you"):
         parse({**TASK, "uncertainty": {"name": "grades"}})
