@@ -8,6 +8,7 @@ from aiida.common.exceptions import ValidationError
 
 from aiida_mlal.data.dataset import DatasetData
 from aiida_mlal.ml.configurations import Configurations
+from aiida_mlal.ml.formats import cfg
 
 
 def test_gives_back_what_it_was_made_of(configurations):
@@ -135,3 +136,12 @@ def test_clone_is_equal(configurations):
     clone = node.clone().store()
     assert clone.content == node.content
     assert clone.sources == node.sources
+
+
+def test_a_file_that_only_numbers_types_is_no_dataset(configurations, tmp_path):
+    path = tmp_path / "nameless.cfg"
+    cfg.write(configurations, path, named=False)
+    with pytest.raises(ValueError, match=r"nameless\.cfg: .* only number the types"):
+        DatasetData.from_file(path)
+    node = DatasetData.from_file(path, list(configurations.elements))
+    assert node.configurations.elements == configurations.elements

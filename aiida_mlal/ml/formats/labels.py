@@ -142,7 +142,7 @@ def unread(found: Configurations) -> list[str]:
     ours = [(kind, key) for kind, key in like if other_unit(key) is None]
     said = []
     if ours:
-        options = " ".join(f"--{kind}-key {key}" for kind, key in ours)
+        options = " ".join(_option(kind, key) for kind, key in ours)
         names = ", ".join(key for _, key in ours)
         said.append(f"not read, though it looks like labels: {names} (to be read with {options})")
     for kind, key in like:
@@ -152,6 +152,13 @@ def unread(found: Configurations) -> list[str]:
                 f"(the {kind} would have to be in {UNITS[kind]})"
             )
     return said
+
+
+def _option(kind: str, key: str) -> str:
+    """Return the option that reads a column: two where its name may mean a stress and a virial."""
+    if kind == "virial" and "stress" in key.lower():
+        return f"--stress-key {key} (if in eV/Å³) or --virial-key {key} (if in eV)"
+    return f"--{kind}-key {key}"
 
 
 def without_energy(found: Configurations) -> list[str]:

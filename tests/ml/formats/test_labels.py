@@ -198,6 +198,12 @@ def test_no_column_in_another_unit_is_taken(tmp_path, frames, label, name, said)
         LabelKeys(**{label: name})
 
 
+def test_a_name_of_stress_and_virial_may_be_either(tmp_path, frames):
+    found = files.load(renamed(tmp_path, frames, stress="virial_stress"))
+    wanted = "--stress-key virial_stress (if in eV/Å³) or --virial-key virial_stress (if in eV)"
+    assert wanted in found.remarks[0]
+
+
 @pytest.mark.parametrize("name", ["energy_Au", "energy_eV", "barrier_energy", "e_formation"])
 def test_names_that_tell_no_other_unit(name):
     assert LabelKeys(energy=name).energy == name
