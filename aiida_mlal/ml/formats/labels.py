@@ -45,7 +45,7 @@ class LabelKeys:
         """Refuse names that tell another unit, and two sources of the stress."""
         for kind in KINDS:
             key = getattr(self, kind)
-            unit = None if key is None else other_unit(key)
+            unit = None if key is None else other_unit(kind, key)
             if unit is not None:
                 raise ValueError(
                     f"{kind}: the name {key!r} says {unit}, expected a column in {UNITS[kind]}: "
@@ -66,14 +66,15 @@ class LabelKeys:
         return self.energy if self.energy in ("energy", "free_energy") else None
 
 
-def other_unit(key: str) -> str | None:
-    """Return which unit or quantity a name tells that is none of ours; None if it tells none."""
-    if re.search("per_?atom|/ ?atom", key, re.IGNORECASE):
+def other_unit(kind: str, key: str) -> str | None:
+    """Return which unit or quantity the name of a label tells that is not ours; None if none."""
+    if kind != "forces" and _PER_ATOM.search(key):
         return "per atom"
-    if re.search("kinetic", key, re.IGNORECASE):
+    if "kinetic" in key.lower():
         return "kinetic"
     for word in re.findall("[A-Za-z]+", key):
-        unit = _OTHER_UNITS.get(word.lower())
+        end = _UNIT_AT_END.search(word)
+        unit = _OTHER_UNITS.get((end[1] if end else word).lower())
         if unit is not None and word not in _ELEMENTS_TOO:
             return unit
     return None
@@ -139,7 +140,7 @@ def unread(found: Configurations) -> list[str]:
         is_vector = values.shape[1:] == (3,) and values.dtype.kind == "f"
         if is_vector and re.search("forc", key, re.IGNORECASE) and not _NO_LABEL.search(key):
             like.append(("forces", key))
-    ours = [(kind, key) for kind, key in like if other_unit(key) is None]
+    ours = [(kind, key) for kind, key in like if other_unit(kind, key) is None]
     said = []
     if ours:
         options = " ".join(_option(kind, key) for kind, key in ours)
@@ -148,8 +149,8 @@ def unread(found: Configurations) -> list[str]:
     for kind, key in like:
         if (kind, key) not in ours:
             said.append(
-                f"not read, though it looks like labels: {key}, whose name says {other_unit(key)} "
-                f"(the {kind} would have to be in {UNITS[kind]})"
+                f"not read, though it looks like labels: {key}, whose name says "
+                f"{other_unit(kind, key)} (the {kind} would have to be in {UNITS[kind]})"
             )
     return said
 
@@ -181,6 +182,8 @@ _OTHER_UNITS = {
     "au": "atomic units", "ry": "Rydberg", "rydberg": "Rydberg", "bohr": "Bohr",
     "kcal": "kcal/mol", "kj": "kJ/mol", "mev": "meV", "nm": "nm", "kelvin": "K",
 }  # fmt: skip
+_UNIT_AT_END = re.compile("[a-z](kbar|[GM]Pa|Ha|Hartree|Ry|Bohr|kcal|kJ|meV)$")
+_PER_ATOM = re.compile("per_?at(oms?)?(?![a-z])|/ ?at|_atom$", re.IGNORECASE)
 _ELEMENTS_TOO = {"Au", "Pa"}
 """What may be an element in a name, such as the energy of gold."""
 

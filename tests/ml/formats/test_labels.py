@@ -186,6 +186,8 @@ def test_keys_that_are_no_labels_are_refused(tmp_path, frames, keys, message):
         ("stress", "REF_stress_GPa", "GPa (the stress would have to be in eV/Å³)"),
         ("energy", "energy_per_atom", "per atom (the energy would have to be in eV (of all"),
         ("energy", "energy_Ha", "Hartree (the energy would have to be in eV (of all"),
+        ("energy", "energy_eV_atom", "per atom (the energy would have to be in eV (of all"),
+        ("stress", "stressGPa", "GPa (the stress would have to be in eV/Å³)"),
         ("energy", "kinetic_energy", "kinetic (the energy would have to be in eV (of all"),
         ("forces", "forces-Ry/bohr", "Rydberg (the forces would have to be in eV/Å)"),
     ],
@@ -207,6 +209,10 @@ def test_a_name_of_stress_and_virial_may_be_either(tmp_path, frames):
 @pytest.mark.parametrize("name", ["energy_Au", "energy_eV", "barrier_energy", "e_formation"])
 def test_names_that_tell_no_other_unit(name):
     assert LabelKeys(energy=name).energy == name
+
+
+def test_forces_are_of_atoms():
+    assert LabelKeys(forces="force_per_atom").forces == "force_per_atom"
 
 
 def test_one_source_of_the_stress():
