@@ -117,7 +117,8 @@ def test_a_path_leads_from_the_potential_to_every_label_and_its_selection(campai
         assert campaign.inputs.structures in ancestors(chosen)
 
 
-def test_relaxed_cells_are_those_of_the_calculator(campaign, alloys):
+def test_relaxed_cells_are_those_of_the_calculator(campaign):
+    alloys = campaign.inputs.structures.configurations.to_ase()
     relaxed = campaign.outputs.relaxed.configurations
     assert relaxed.formulas == [atoms.get_chemical_formula() for atoms in alloys]
     predicted = relaxed.info["predicted_energy"] / relaxed.counts

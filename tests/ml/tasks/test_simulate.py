@@ -16,16 +16,16 @@ TASK = {"task": "simulate", "simulation": {"name": "relax", "fmax": 0.01, "max_s
 
 SLOW = """
 import time
-from aiida_mlal.ml.simulation.relax import Relax
+from aiida_mlal.ml.simulation.recorder import Recorder
 from aiida_mlal.ml.tasks.runner import run_file
 
-found = Relax._is_relaxed
+keep = Recorder.__call__
 
-def slowly(self, atoms):
+def slowly(self, frame):
     time.sleep(0.02)
-    return found(self, atoms)
+    keep(self, frame)
 
-Relax._is_relaxed = slowly
+Recorder.__call__ = slowly
 run_file("task.json")
 """
 
