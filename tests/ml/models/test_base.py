@@ -27,11 +27,11 @@ class Springs(Potential):
         strengths = self.strength[self.species(graph.numbers)]
         return strengths * graph.sum_over_neighbours((graph.distances - self.cutoff) ** 3)
 
-    def describe(self):
+    def config(self):
         raise NotImplementedError
 
     @classmethod
-    def restore(cls, description):
+    def from_config(cls, config):
         raise NotImplementedError
 
 

@@ -40,11 +40,11 @@ class Quadratic(DescriptorPotential):
     def readout(self, features, element):
         return features @ self.weights[element] + self.common * features.square().sum(-1)
 
-    def describe(self):
+    def config(self):
         raise NotImplementedError
 
     @classmethod
-    def restore(cls, description):
+    def from_config(cls, config):
         raise NotImplementedError
 
 

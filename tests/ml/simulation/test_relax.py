@@ -53,11 +53,11 @@ class Strange(Potential):
             return self.act(energies)
         return energies
 
-    def describe(self):
+    def config(self):
         return {}
 
     @classmethod
-    def restore(cls, description):
+    def from_config(cls, config):
         raise NotImplementedError
 
 

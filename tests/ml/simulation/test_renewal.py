@@ -222,11 +222,13 @@ def test_a_job_leaves_the_state_of_its_run_if_it_is_to(start, tmp_path, monkeypa
     assert Checkpoint.load(Simulate.STATE).step == 3
 
     potentials.save(committee(0.3), "potential.safetensors")
+    (tmp_path / Simulate.OUTPUT).unlink()  # another job has a folder of its own
     found = Simulate(simulation, begun=Simulate.STATE, keep_state=True).run()
     assert (found["runs"][0]["reason"], found["runs"][0]["steps"]) == (DUE, 6)
     assert json.dumps(found)
     Configurations.concatenate([start, start]).save("structures.safetensors")
     with pytest.raises(ValueError, match="keep_state: a state is that of one run"):
         Simulate(simulation, keep_state=True).run()
+    (tmp_path / Simulate.OUTPUT).unlink()
     with pytest.raises(ValueError, match="the state is that of simulations from other structures"):
         Simulate(simulation, begun=Simulate.STATE).run()
