@@ -387,7 +387,7 @@ class CampaignWorkChain(WorkChain):
 
     def _label(self, step: str) -> None:
         workflow = WorkflowFactory(self.inputs.labelling.value)
-        inputs = {**self.inputs.label, "dataset": self.ctx.unlabelled}
+        inputs = {**self.inputs.get("label", {}), "dataset": self.ctx.unlabelled}
         self._submit("labels", step, workflow, inputs)
 
     def _submit(self, what: str, step: str, process: Any, inputs: Any) -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from difflib import get_close_matches
 from typing import Any, ClassVar
 
 from aiida.common.exceptions import EntryPointError
@@ -92,7 +93,9 @@ class Interface:
         known = get_entry_point_names("aiida.workflows")
         what = f"{self.noun} workflow {entry_point!r}"
         if entry_point not in known:
-            near = suggest(entry_point, [name for name in known if self.root in name])
+            alike = get_close_matches(entry_point, known, 1)
+            ours = {name for name in known if self.root in name} | {*alike}
+            near = suggest(entry_point, ours)
             raise ValueError(f"unknown {what}{near}")
         try:
             point: Any = get_entry_point("aiida.workflows", entry_point)

@@ -51,6 +51,7 @@ class TaskBaseWorkChain(BaseRestartWorkChain):
             step.results,
         )
         spec.exit_code(310, "ERROR_INVALID_INPUT", message="{message}")
+        spec.exit_code(311, "ERROR_INTERNAL", message="{message}")
         spec.exit_code(320, "ERROR_OUT_OF_MEMORY", message="{message}")
         spec.exit_code(410, "ERROR_DIVERGED", message="{message}")
         spec.exit_code(
@@ -77,6 +78,11 @@ class TaskBaseWorkChain(BaseRestartWorkChain):
     def handle_invalid_input(self, node: CalcJobNode) -> ProcessHandlerReport:
         """Stop: the same options and files will not fit next time."""
         return self.give_up("ERROR_INVALID_INPUT", node)
+
+    @process_handler(priority=595, exit_codes=[TaskCalculation.exit_codes.ERROR_INTERNAL])
+    def handle_internal_error(self, node: CalcJobNode) -> ProcessHandlerReport:
+        """Stop: the same error comes again, in a plugin or in the task itself."""
+        return self.give_up("ERROR_INTERNAL", node)
 
     @process_handler(
         priority=590,

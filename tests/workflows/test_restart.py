@@ -129,7 +129,9 @@ def test_training_interrupted_before_its_first_epoch_begins_again(build_base):
     assert second.base.caching.compute_hash() == first.base.caching.compute_hash()
 
 
-@pytest.mark.parametrize(("status", "code"), [("invalid_input", 310), ("out_of_memory", 320)])
+@pytest.mark.parametrize(
+    ("status", "code"), [("invalid_input", 310), ("internal_error", 311), ("out_of_memory", 320)]
+)
 def test_what_a_restart_cannot_change_ends_the_work(build_base, status, code):
     _, node = run_get_node(build_base("mlal.train", ending("train", status)))
     assert node.exit_status == code

@@ -172,8 +172,9 @@ def test_a_campaign_with_an_engine_of_a_users(aiida_profile, mlal_code, slab, pa
     """Without a job: the frames lead to the potential and to where the campaign began."""
     workflow = WorkflowFactory("mlal.offline")
     built = workflow.get_builder_from_protocol(
-        mlal_code, StructureData(ase=slab), "fast", DAMPED, fixed=[0], recipe="gp"
+        mlal_code, StructureData(ase=slab), "fast", DAMPED, "my.label", fixed=[0], recipe="gp"
     )
+    assert "label" not in built._inputs(prune=True)  # all that it takes has a default
     assert "simulate" not in built.simulate
     outputs, node = run_get_node(built)
     assert node.exit_status == 410, node.exit_message
@@ -195,6 +196,7 @@ def test_a_campaign_with_an_engine_of_a_users(aiida_profile, mlal_code, slab, pa
     ("overrides", "message"),
     [
         ({"simulating": "my.simulat"}, "unknown simulation workflow 'my.simulat', did you mean"),
+        ({"simulating": "my.simul"}, "did you mean 'my.simulate'"),
         ({"simulating": "my.label"}, "MyLabelWorkChain cannot run simulations: its inputs lack"),
         (
             {"simulation": {"name": "damped", "fmacks": 1.0}},

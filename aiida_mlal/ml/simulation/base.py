@@ -309,6 +309,11 @@ class Simulation(Plan, ABC):
             try:
                 with plugins.named("simulations", self, *plugins.NUMERICAL):
                     ending = mine.simulate(potential, start, measure, record)
+                    if not isinstance(ending, Ending):
+                        raise TypeError(
+                            f"'simulate' returned {ending!r}, expected an Ending, such as 'follow' "
+                            "returns"
+                        )
                 if not mine.can_move(start):
                     ending = replace(ending, message="nothing moves: no degree of freedom is free")
             except BaseException as error:

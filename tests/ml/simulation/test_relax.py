@@ -108,6 +108,15 @@ def test_takes_the_path_that_ase_takes():
     np.testing.assert_allclose(result.trajectory.positions, np.concatenate(path), atol=1e-9)
 
 
+def test_a_simulation_that_does_not_say_how_it_ended_is_named():
+    class Mute(Relax):
+        def simulate(self, *_):
+            return None
+
+    with pytest.raises(plugins.PluginError, match="'simulate' returned None, expected an Ending"):
+        Mute().run(morse(["Cu"]), Configurations.from_ase(dimer(2.5)))
+
+
 def test_fixed_components_stay_and_do_not_count():
     atoms = slab()
     atoms.set_constraint([FixAtoms(range(4)), FixCartesian([5, 6], [True, False, True])])
