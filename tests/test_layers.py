@@ -19,7 +19,7 @@ TORCH_FREE = {
     "tasks", "selection", "labelling", "simulation", "training", "uncertainty", "models", "formats",
     "formats.files", "formats.cfg", "formats.describe", "training.options",
     "formats.ase_errors", "formats.ase_sizes", "formats.content", "formats.convergence",
-    "formats.extxyz", "formats.labels", "formats.numbers", "formats.table",
+    "formats.extxyz", "formats.labels", "formats.numbers", "formats.place", "formats.table",
     "starts", "paths", "analysis.motion", "analysis.rdf", "simulation.md", "simulation.neb",
     "simulation.base", "simulation.cell", "simulation.continuation", "simulation.follow",
     "simulation.guard", "simulation.path", "simulation.stopped", "simulation.vibrations",

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from aiida.orm import CalcJobNode, Node, load_node
 
+from aiida_mlal.ml.formats.place import is_beside
 from aiida_mlal.ml.tasks.base import TASK
 
 
@@ -25,7 +26,7 @@ def write_folder(calculation: Node, folder: Path) -> list[str]:
     with repository.open(".aiida/calcinfo.json", "rb") as handle:
         copied = json.load(handle)["local_copy_list"]
     for _, _, name in copied:
-        if name in ("", "..") or name != Path(name).name:
+        if not is_beside(name):
             raise ValueError(f"the calculation would write the file {name!r} outside of its folder")
     folder.mkdir(parents=True, exist_ok=True)
     sources: list[tuple[Node, str, str]] = [(calculation, TASK, TASK)]

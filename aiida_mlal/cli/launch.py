@@ -422,7 +422,7 @@ def _with_limit(
         return overrides
     simulation = protocols.inputs(recipe, wishes.protocol, overrides)["simulation"]
     guard = {**simulation.get("guard", {}), "break": limit}
-    return _with(wishes, recipe, overrides, {"guard": guard})
+    return {**overrides, "simulation": {**simulation, "guard": guard}}
 
 
 def _with_options(wishes: Wishes, recipe: str, options: dict[str, Any]) -> dict[str, Any]:

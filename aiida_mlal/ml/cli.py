@@ -99,6 +99,11 @@ TYPES = click.option(
     help="Of the types in .mtp and .cfg files and dumps of LAMMPS, such as Ag,Pd. By default what "
     "the files say, and mere numbers where they do not.",
 )
+NUMBERED = click.option(
+    "--elements",
+    type=Elements(),
+    help="Of the types in .cfg files and dumps of LAMMPS that only number them, such as Cu,O.",
+)
 KEYS = {
     "energy": "The energy's key in files of structures, such as REF_energy (eV); energy or "
     "free_energy, where a file has both.",
@@ -368,11 +373,7 @@ def grade(**options: Any) -> None:
 )
 @click.option("--limits", type=Options(), default="{}", help="What a good label must satisfy.")
 @click.option("--timeout", type=float, help="Time in s that a label may take.")
-@click.option(
-    "--elements",
-    type=Elements(),
-    help="Of the types in .cfg files and dumps of LAMMPS that only number them, such as Cu,O.",
-)
+@NUMBERED
 @output("labelled.safetensors")
 def label(**options: Any) -> None:
     """Label the structures of DATASET with a calculator of ASE.
@@ -438,11 +439,7 @@ def mindist(structures: str, elements: list[str] | None) -> None:
 @click.option(
     "--longest", default=1000.0, show_default=True, help="Time that velocities are correlated, fs."
 )
-@click.option(
-    "--elements",
-    type=Elements(),
-    help="Of the types in dumps of LAMMPS and .cfg files that only number them, such as Cu,O.",
-)
+@NUMBERED
 @output("analysis.json")
 def analyse(
     trajectory: str,

@@ -3,16 +3,12 @@
 import traceback
 from pathlib import Path
 
-from aiida_mlal.ml.text import UNHOLDABLE, holdable
+from aiida_mlal.ml.text import UNHOLDABLE, holdable, said
 
 
 def in_words(error: BaseException) -> str:
     """Return type and text of an error and, where it has no text, the line that raised it."""
-    name = type(error).__name__
-    try:
-        text = str(error)
-    except Exception:
-        text = "its message cannot be shown"
+    name, text = type(error).__name__, said(error)
     if text.strip():
         return holdable(f"{name}: {text}")
     frames = traceback.extract_tb(error.__traceback__)

@@ -84,8 +84,8 @@ class Observations:
         """Slopes of one structure, in the order in which atoms of others meet them."""
         return self.slopes.permute(1, 2, 0).flatten(1).contiguous()
 
-    def take(self, structures: slice) -> "Observations":
-        """Return some of several structures."""
+    def take(self, structures: int | slice) -> "Observations":
+        """Return one or some of several structures."""
         return Observations(
             self.features[structures], self.species, self.heights, self.slopes[structures]
         )
@@ -312,7 +312,7 @@ class Posterior(Conditioned):
         start = 0
         for some in self.observed:
             for k in range(len(some.features)):
-                one = Observations(some.features[k], some.species, some.heights, some.slopes[k])
+                one = some.take(k)
                 for rows, pair in self.beside(one, start):
                     yield slice(start, start + len(one)), rows, pair
                 start += len(one)

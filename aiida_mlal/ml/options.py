@@ -46,6 +46,20 @@ def build(cls: type[T], values: Mapping[str, Any], where: str = "") -> T:
         return cls(**converted)
 
 
+def check_positive(options: Any, *names: str) -> None:
+    """Raise ``ValueError`` unless these options are above 0."""
+    for name in names:
+        if not getattr(options, name) > 0:
+            raise ValueError(f"expected {name} above 0, got {getattr(options, name)}")
+
+
+def check_not_negative(options: Any, *names: str) -> None:
+    """Raise ``ValueError`` unless these options are 0 or more."""
+    for name in names:
+        if not getattr(options, name) >= 0:
+            raise ValueError(f"expected {name} of 0 or more, got {getattr(options, name)}")
+
+
 @contextlib.contextmanager
 def within(where: str) -> Iterator[None]:
     """Say in the message of a ``ValueError`` which part of a larger document is meant."""

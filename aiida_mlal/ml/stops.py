@@ -21,6 +21,7 @@ from aiida_mlal.ml.frames import (
     UNCERTAINTY,
 )
 from aiida_mlal.ml.metrics import errors
+from aiida_mlal.ml.options import check_positive
 from aiida_mlal.ml.selection.base import last_frames
 from aiida_mlal.ml.selection.filters import SAME, Twins
 from aiida_mlal.ml.simulation.cell import FIXED, MovingCell
@@ -302,8 +303,7 @@ class OracleForce(Stop):
 
     def __post_init__(self) -> None:
         """Refuse a limit that nothing can meet."""
-        _positive("fmax", self.fmax)
-        _positive("smax_GPa", self.smax_GPa)
+        check_positive(self, "fmax", "smax_GPa")
 
     def check_simulation(self, simulation: "Plan | None") -> None:
         """Want simulations that end at equilibrium."""
@@ -380,9 +380,7 @@ class Agreement(Stop):
 
     def __post_init__(self) -> None:
         """Refuse limits that nothing can meet."""
-        _positive("energy", self.energy)
-        _positive("force", self.force)
-        _positive("stress_GPa", self.stress_GPa)
+        check_positive(self, "energy", "force", "stress_GPa")
 
     def judge(self, state: State) -> Verdict:
         """Compare the differences at the last frame of each run."""
@@ -422,7 +420,7 @@ class Barrier(Stop):
 
     def __post_init__(self) -> None:
         """Refuse a limit that nothing can meet."""
-        _positive("energy", self.energy)
+        check_positive(self, "energy")
 
     def judge(self, state: State) -> Verdict:
         """Compare energies at minima and saddle points."""
@@ -519,10 +517,9 @@ class Accuracy(Stop):
 
     def __post_init__(self) -> None:
         """Refuse limits that nothing can meet."""
-        _positive("force", self.force)
-        _positive("least", self.least)
+        check_positive(self, "force", "least")
         if self.energy is not None:
-            _positive("energy", self.energy)
+            check_positive(self, "energy")
 
     def judge(self, state: State) -> Verdict:
         """Compare the errors of the last predictions with the limits."""
@@ -562,7 +559,7 @@ class Uninterrupted(Stop):
     def __post_init__(self) -> None:
         """Refuse a limit that nothing can meet."""
         if self.threshold is not None:
-            _positive("threshold", self.threshold)
+            check_positive(self, "threshold")
 
     def check_simulation(self, simulation: "Plan | None") -> None:
         """Want simulations that something interrupts, or a threshold instead."""
@@ -612,7 +609,7 @@ class Iterations(Stop):
 
     def __post_init__(self) -> None:
         """Refuse a limit that nothing can meet."""
-        _positive("n", self.n)
+        check_positive(self, "n")
 
     def judge(self, state: State) -> Verdict:
         """Count iterations."""
@@ -633,7 +630,7 @@ class Labels(Stop):
 
     def __post_init__(self) -> None:
         """Refuse a limit that nothing can meet."""
-        _positive("n", self.n)
+        check_positive(self, "n")
 
     def judge(self, state: State) -> Verdict:
         """Count labels."""
@@ -652,7 +649,7 @@ class Size(Stop):
 
     def __post_init__(self) -> None:
         """Refuse a limit that nothing can meet."""
-        _positive("n", self.n)
+        check_positive(self, "n")
 
     def judge(self, state: State) -> Verdict:
         """Count good labels."""
@@ -679,7 +676,7 @@ class Informativeness(Stop):
 
     def __post_init__(self) -> None:
         """Refuse a limit that nothing can meet."""
-        _positive("below", self.below)
+        check_positive(self, "below")
 
     def judge(self, state: State) -> Verdict:
         """Compare the mean score with the limit."""
@@ -827,8 +824,3 @@ def prediction_errors(predicted: Configurations, labelled: Configurations) -> di
 
 def _worst(values: Sequence[float]) -> float | None:
     return float(max(values)) if len(values) and np.isfinite(values).all() else None
-
-
-def _positive(name: str, value: float) -> None:
-    if not value > 0:
-        raise ValueError(f"expected {name} above 0, got {value}")

@@ -21,10 +21,14 @@ def holdable(text: str) -> str:
     return UNHOLDABLE.sub(lambda found: repr(found[0])[1:-1], text)
 
 
-def message(error: BaseException, longest: int = LONGEST) -> str:
-    """Return what an error says, on one line; also where the error cannot say it."""
+def said(error: BaseException) -> str:
+    """Return what an error says; also where the error cannot say it."""
     try:
-        text = str(error)
+        return str(error)
     except Exception:
-        text = "its message cannot be shown"
-    return printable(text, longest)
+        return "its message cannot be shown"
+
+
+def message(error: BaseException, longest: int = LONGEST) -> str:
+    """Return what an error says on one line."""
+    return printable(said(error), longest)

@@ -84,7 +84,8 @@ class TaskParser(Parser):
             return scheduler or self._exit("ERROR_INVALID_OUTPUT", file=RESULT, message=f"{error}")
 
         status, message = result["status"], result.get("message", "")
-        problem = self._attach({**((status != OK and self._left()) or {}), **result})
+        left = None if status == OK else self._left()
+        problem = self._attach({**(left or {}), **result})
         if status in SPECIFIC:
             return self._exit(EXIT_CODES[status], message=message)
         if status != OK:
@@ -108,6 +109,11 @@ class TaskParser(Parser):
         except ValueError as error:  # a damaged file
             self.logger.warning(f"what the task left cannot be read: {error}")
             return None
+
+    @property
+    def names(self) -> set[str]:
+        """Those of the files and folders that were retrieved."""
+        return set(self.retrieved.base.repository.list_object_names())
 
     def bytes(self, name: str) -> bytes:
         """Return the content of a retrieved file."""

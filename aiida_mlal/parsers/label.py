@@ -25,8 +25,7 @@ class LabelParser(TaskParser):
     def read(self, result: Mapping[str, Any], file: str) -> Iterator[tuple[str, Data]]:
         """Yield the structures with labels, of a job that was killed those until then."""
         structures = self.node.inputs.dataset.configurations
-        names = self.retrieved.base.repository.list_object_names()
-        if JOURNAL in names:
+        if JOURNAL in self.names:
             labelled = Ledger.left_in(self.bytes(JOURNAL), structures).configurations
         else:
             labelled = Configurations.from_bytes(self.bytes(file))
@@ -37,8 +36,8 @@ class LabelParser(TaskParser):
 
     def left(self) -> Mapping[str, Any] | None:
         """Return what made the labels, if there are any."""
-        names = self.retrieved.base.repository.list_object_names()
-        if not {JOURNAL, Label.OUTPUT} & set(names):
+        names = self.names
+        if not {JOURNAL, Label.OUTPUT} & names:
             return None
         made_by = about(self.bytes(JOURNAL)) if JOURNAL in names else {}
         if not made_by:  # it was killed before the first record, or between labels and result

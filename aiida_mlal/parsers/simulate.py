@@ -20,7 +20,7 @@ class SimulateParser(TaskParser):
 
     def read(self, result: Mapping[str, Any], file: str) -> Iterator[tuple[str, Data]]:
         """Yield frames and state."""
-        names = self.retrieved.base.repository.list_object_names()
+        names = self.names
         if Simulate.STATE in names:
             yield "state", StateData(self.bytes(Simulate.STATE))
         if file in names or Simulate.STATE not in names:
@@ -35,7 +35,7 @@ class SimulateParser(TaskParser):
 
     def left(self) -> Mapping[str, Any] | None:
         """Return the runs that were over at the last checkpoint, if there was one."""
-        if Simulate.STATE not in self.retrieved.base.repository.list_object_names():
+        if Simulate.STATE not in self.names:
             return None
         runs = list(Checkpoint.from_bytes(self.bytes(Simulate.STATE)).runs)
         return {"task": "simulate", "status": INTERRUPTED, "runs": storable(runs)}

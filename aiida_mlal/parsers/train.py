@@ -18,12 +18,11 @@ class TrainParser(TaskParser):
 
     def read(self, result: Mapping[str, Any], file: str) -> Iterator[tuple[str, Data]]:
         """Yield the potential."""
-        names = self.retrieved.base.repository.list_object_names()
-        yield "potential", PotentialData(self.bytes(BEGUN if BEGUN in names else file))
+        yield "potential", PotentialData(self.bytes(BEGUN if BEGUN in self.names else file))
 
     def left(self) -> Mapping[str, Any] | None:
         """Return how far a training came that was killed, if it had written its weights."""
-        names = self.retrieved.base.repository.list_object_names()
+        names = self.names
         there = [name for name in (BEGUN, Train.OUTPUT) if name in names]
         if not there:
             return None

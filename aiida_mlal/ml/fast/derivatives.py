@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
+from aiida_mlal.ml.fast.gather import gather
 from aiida_mlal.ml.fast.jit import inlined, jit
 from aiida_mlal.ml.fast.simd import W
 from aiida_mlal.ml.fast.symmetry_functions import GROUP, Functions, describe, room
@@ -47,6 +48,10 @@ def derivatives(
     n_species = len(functions.couple)
     segments = centre * n_species + species[neighbour]
     order = np.argsort(segments, kind="stable")
+    # each centre at the origin, and behind all of them what its edges lead to
+    n_atoms = len(species)
+    positions = np.concatenate([np.zeros((n_atoms, 3)), vectors[order]])
+    neighbours = np.arange(n_atoms, len(positions))
     counts = np.bincount(segments, minlength=len(species) * n_species)
     begin = np.concatenate([[0], np.cumsum(counts)])
     place = np.where(real, np.cumsum(real) - 1, -1)
@@ -55,36 +60,12 @@ def derivatives(
     by_pair = np.zeros((n_pairs, n_features, 3))
     by_strain = np.zeros((len(species), n_features, 3, 3))
     _derivatives(
-        np.ascontiguousarray(vectors[order], float), pair[order], begin, functions, place,
-        features, by_pair, by_strain,
+        positions, neighbours, pair[order], begin, functions, place, features, by_pair, by_strain,
     )  # fmt: skip
     return features, by_pair, by_strain
 
 
 _inlined: Any = inlined(fastmath=True)
-
-
-@_inlined
-def _gather(
-    i: int, vectors: np.ndarray, begin: np.ndarray, cutoff: float, flat: np.ndarray, stride: int,
-    who: np.ndarray, ends: np.ndarray,
-) -> None:  # fmt: skip
-    """Pack the edges of an atom as ``gather.gather`` does."""
-    n, n_species, far = 0, ends.shape[0] - 1, 3.0 * cutoff
-    for s in range(n_species):
-        ends[s, 0] = n
-        for e in range(begin[i * n_species + s], begin[i * n_species + s + 1]):
-            x, y, z = vectors[e, 0], vectors[e, 1], vectors[e, 2]
-            flat[n], flat[stride + n], flat[2 * stride + n] = x, y, z
-            flat[3 * stride + n] = x * x + y * y + z * z
-            who[n] = e
-            n += 1
-        ends[s, 1] = n
-        while n % W:
-            flat[n], flat[stride + n] = far, 0.0
-            flat[2 * stride + n], flat[3 * stride + n] = 0.0, far * far
-            n += 1
-    ends[n_species, 0] = n
 
 
 @_inlined
@@ -110,8 +91,9 @@ def _add(
 
 @jit(fastmath=True, nogil=True)
 def _derivatives(
-    vectors: np.ndarray, pair: np.ndarray, begin: np.ndarray, functions: Functions,
-    place: np.ndarray, features: np.ndarray, by_pair: np.ndarray, by_strain: np.ndarray,
+    positions: np.ndarray, neighbours: np.ndarray, pair: np.ndarray, begin: np.ndarray,
+    functions: Functions, place: np.ndarray, features: np.ndarray, by_pair: np.ndarray,
+    by_strain: np.ndarray,
 ) -> None:  # fmt: skip
     cutoff, couple, norms = functions.cutoffs[0], functions.couple, functions.norms
     n_species, n_radial = couple.shape[0], functions.radial.shape[0]
@@ -120,7 +102,7 @@ def _derivatives(
     stride, flat, who, ends, G, D2, D4, values = room(functions, n_atoms, begin)
     work = np.empty(max(4 * GROUP, 3 * W))
     for i in range(n_atoms):
-        _gather(i, vectors, begin, cutoff, flat, stride, who, ends)
+        gather(i, positions, neighbours, begin, cutoff, flat, stride, who, ends)
         describe(functions, stride, flat, ends, G, D2, D4, work, values)
         for k in range(values.size):
             if place[k] >= 0:
@@ -128,7 +110,7 @@ def _derivatives(
         for s in range(n_species):
             for p in range(ends[s, 0], ends[s, 1]):
                 x, y, z = flat[p], flat[stride + p], flat[2 * stride + p]
-                square, own = flat[3 * stride + p], pair[who[p]]
+                square, own = flat[3 * stride + p], pair[who[p] - n_atoms]
                 for g in range(n_radial):
                     k, a = s * n_radial + g, D2[g * stride + p]
                     _add(

@@ -1,6 +1,8 @@
-"""Where files are to be written."""
+"""Where one works, and where files are to be written."""
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 
@@ -20,3 +22,19 @@ def check_place(path: str | Path) -> None:
     target = path if path.exists() else path.parent
     if not os.access(target, os.W_OK):
         raise ValueError(f"{path}: {target} is not writable")
+
+
+def is_beside(name: str) -> bool:
+    """Return whether a name is that of a file in the folder at hand, and leads nowhere else."""
+    return name not in ("", "..") and name == Path(name).name
+
+
+@contextmanager
+def working_in(folder: str | Path = ".") -> Iterator[None]:
+    """Work in a folder, and return to the one before, wherever others went meanwhile."""
+    before = Path.cwd()
+    os.chdir(folder)
+    try:
+        yield
+    finally:
+        os.chdir(before)

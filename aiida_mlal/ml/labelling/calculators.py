@@ -1,9 +1,8 @@
 """ASE calculators by name, or from a user's function."""
 
 import inspect
-import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cache
 from importlib import import_module, metadata
@@ -22,6 +21,7 @@ from ase.calculators.calculator import names as ase_names
 from jaxtyping import Float
 
 from aiida_mlal.ml.errors import in_words
+from aiida_mlal.ml.formats.place import working_in
 from aiida_mlal.ml.labelling.allowed import check_commands, check_factory, is_always_allowed
 from aiida_mlal.ml.labelling.fingerprint import Method
 from aiida_mlal.ml.options import suggest
@@ -223,17 +223,7 @@ class Computed:
     moments: Float[np.ndarray, " atoms"] | None = None
 
 
-@contextmanager
-def _folder_kept() -> Iterator[None]:
-    """Return to the working directory, wherever a calculator goes."""
-    here = os.getcwd()
-    try:
-        yield
-    finally:
-        os.chdir(here)
-
-
-@_folder_kept()
+@working_in()
 def compute(atoms: Atoms) -> Computed:
     """Let the calculator of ``atoms`` compute them; whatever it raises passes through.
 

@@ -12,7 +12,7 @@ from ase.units import GPa, fs, kB
 from aiida_mlal.ml.configurations import Configurations
 from aiida_mlal.ml.engines.base import EngineName
 from aiida_mlal.ml.frames import TEMPERATURE, TIME, VELOCITIES, Column
-from aiida_mlal.ml.options import as_dict, build, suggest
+from aiida_mlal.ml.options import as_dict, build, check_not_negative, suggest
 from aiida_mlal.ml.simulation.averages import Averages
 from aiida_mlal.ml.simulation.base import COMPLETED, CONVERGED, Ending, Simulation, check_pace
 from aiida_mlal.ml.simulation.bias import Bias
@@ -128,8 +128,7 @@ class MolecularDynamics(Simulation):
                     f"expected {name} of the timestep ({self.timestep:g} fs) or more, got "
                     f"{getattr(self, name):g} fs"
                 )
-        if self.steps < 0:
-            raise ValueError(f"expected steps of 0 or more, got {self.steps}")
+        check_not_negative(self, "steps")
         if self.seed < 0:
             raise ValueError(f"expected a seed of 0 or more, got {self.seed}")
         check_pace(self.every, self.threads)

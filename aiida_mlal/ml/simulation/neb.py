@@ -12,7 +12,7 @@ from jaxtyping import Float
 from aiida_mlal.ml.configurations import Configurations
 from aiida_mlal.ml.engines.base import EngineName
 from aiida_mlal.ml.frames import KEPT
-from aiida_mlal.ml.options import within
+from aiida_mlal.ml.options import check_not_negative, check_positive
 from aiida_mlal.ml.simulation import path
 from aiida_mlal.ml.simulation.base import CONVERGED, Ending, Image, Simulation, check_pace
 from aiida_mlal.ml.simulation.follow import follow
@@ -117,9 +117,7 @@ class Neb(Simulation):
                 f"expected 'given' structures from 2, the ends, to {self.images}, all images, got "
                 f"{self.given}"
             )
-        for name in ("fmax", "climb_below", "spring", "maxstep"):
-            if not getattr(self, name) > 0:
-                raise ValueError(f"expected {name} above 0, got {getattr(self, name)}")
+        check_positive(self, "fmax", "climb_below", "spring", "maxstep")
         if self.fmax_ends is not None and not self.fmax_ends > 0:
             raise ValueError(f"expected fmax_ends above 0 or null, got {self.fmax_ends}")
         if self.weakest_spring is not None and not 0 < self.weakest_spring <= self.spring:
@@ -127,8 +125,7 @@ class Neb(Simulation):
                 f"expected weakest_spring above 0 and up to spring, {self.spring}, or null, got "
                 f"{self.weakest_spring}"
             )
-        if self.max_steps < 0:
-            raise ValueError(f"expected max_steps of 0 or more, got {self.max_steps}")
+        check_not_negative(self, "max_steps")
         check_pace(self.every, self.threads)
 
     def groups(self, structures: Configurations) -> list[Configurations]:
@@ -139,11 +136,7 @@ class Neb(Simulation):
                 f"a path takes {n} structures (option 'given'), its ends"
                 f"{'' if n == 2 else ' among them'}, and there are {len(structures)}"
             )
-        found = [structures[i : i + n] for i in range(0, len(structures), n)]
-        for i, group in enumerate(found):
-            with within(f"path {i}" if len(found) > 1 else ""):
-                path.check(group, self.minimum_image, self.any_order)
-        return found
+        return path.groups(structures, n, "path", self.minimum_image, self.any_order)
 
     def minimised(self, structures: Configurations) -> list[Image | None]:
         """Return the ends, unless these stay as they are given."""

@@ -11,6 +11,7 @@ from jaxtyping import Float, Int
 from scipy.optimize import linear_sum_assignment
 
 from aiida_mlal.ml.configurations import Configurations
+from aiida_mlal.ml.options import within
 
 Interpolation = Literal["linear", "idpp"]
 
@@ -75,6 +76,27 @@ def _check_alike(begin: Configurations, one: Configurations, i: int) -> None:
             "the structures of a path have the same cell: vectors of number "
             f"{i} differ from those of the first one by up to {apart.max():.3g} Å"
         )
+
+
+def groups(
+    structures: Configurations,
+    n: int,
+    what: str,
+    minimum_image: bool = True,
+    any_order: bool = False,
+) -> list[Configurations]:
+    """Return every n structures together, each group as ``check`` wants it.
+
+    Parameters
+    ----------
+    what
+        What a group is called in messages, with its number where there are several.
+    """
+    found = [structures[i : i + n] for i in range(0, len(structures), n)]
+    for i, group in enumerate(found):
+        with within(f"{what} {i}" if len(found) > 1 else ""):
+            check(group, minimum_image, any_order)
+    return found
 
 
 def _check_order(

@@ -113,8 +113,13 @@ class Store:
         """Return all structures."""
         return Configurations.concatenate([*map(Configurations.load, self._files()), *self._held])
 
+    @classmethod
+    def files_in(cls, folder: Path) -> list[Path]:
+        """Return the files of structures in a folder, in their order."""
+        return sorted(folder.glob(f"*{cls.SUFFIX}"))
+
     def _files(self) -> list[Path]:
-        return [] if self._folder is None else sorted(self._folder.glob(f"*{self.SUFFIX}"))
+        return [] if self._folder is None else self.files_in(self._folder)
 
     def clear(self, files: Sequence[Path] | None = None) -> None:
         """Take away these files of structures, or all."""

@@ -9,6 +9,7 @@ from ase import Atoms
 
 from aiida_mlal.ml.configurations import Configurations
 from aiida_mlal.ml.engines.base import EngineName
+from aiida_mlal.ml.options import check_not_negative, check_positive
 from aiida_mlal.ml.simulation.base import Ending, Simulation, check_pace
 from aiida_mlal.ml.simulation.cell import MovingCell
 from aiida_mlal.ml.simulation.follow import follow
@@ -74,11 +75,8 @@ class Relax(Simulation):
 
     def __post_init__(self) -> None:
         """Refuse limits that cannot be reached."""
-        for name in ("fmax", "smax_GPa", "maxstep"):
-            if not getattr(self, name) > 0:
-                raise ValueError(f"expected {name} above 0, got {getattr(self, name)}")
-        if self.max_steps < 0:
-            raise ValueError(f"expected max_steps of 0 or more, got {self.max_steps}")
+        check_positive(self, "fmax", "smax_GPa", "maxstep")
+        check_not_negative(self, "max_steps")
         check_pace(self.every, self.threads)
         MovingCell(self.cell, self.pressure_GPa)
 

@@ -8,7 +8,7 @@ from jaxtyping import Float
 
 from aiida_mlal.ml.configurations import Configurations
 from aiida_mlal.ml.engines.base import EngineName
-from aiida_mlal.ml.options import within
+from aiida_mlal.ml.options import check_not_negative, check_positive
 from aiida_mlal.ml.simulation import path
 from aiida_mlal.ml.simulation.base import CONVERGED, Ending, Image, Simulation, check_pace
 from aiida_mlal.ml.simulation.follow import follow
@@ -70,12 +70,8 @@ class Saddle(Simulation):
 
     def __post_init__(self) -> None:
         """Refuse limits that cannot be reached."""
-        for name in ("fmax", "maxstep"):
-            if not getattr(self, name) > 0:
-                raise ValueError(f"expected {name} above 0, got {getattr(self, name)}")
-        for name in ("max_steps", "seed"):
-            if getattr(self, name) < 0:
-                raise ValueError(f"expected {name} of 0 or more, got {getattr(self, name)}")
+        check_positive(self, "fmax", "maxstep")
+        check_not_negative(self, "max_steps", "seed")
         check_pace(self.every, self.threads)
 
     @property
@@ -92,11 +88,7 @@ class Saddle(Simulation):
                 "with mode 'towards' a run takes 2 structures, where it begins and one in the "
                 f"direction to go, and there are {len(structures)}"
             )
-        found = [structures[i : i + 2] for i in range(0, len(structures), 2)]
-        for i, group in enumerate(found):
-            with within(f"run {i}" if len(found) > 1 else ""):
-                path.check(group)
-        return found
+        return path.groups(structures, 2, "run")
 
     def minimised(self, structures: Configurations) -> list[Image | None]:
         """Return none: no structure goes to a minimum."""

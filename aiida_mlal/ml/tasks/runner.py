@@ -2,17 +2,17 @@
 
 import contextlib
 import json
-import os
 import sys
 import time
 import traceback
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 from aiida_mlal.ml import plugins
 from aiida_mlal.ml.errors import in_words
+from aiida_mlal.ml.formats.place import is_beside, working_in
 from aiida_mlal.ml.options import as_dict, build
 from aiida_mlal.ml.stopping import Interrupted, stoppable
 from aiida_mlal.ml.tasks.base import (
@@ -70,7 +70,7 @@ def run_file(path: str | Path) -> int:
     """
     path = Path(path).absolute()
     name = None
-    with _folder(path.parent):
+    with working_in(path.parent):
         try:
             values = json.loads(path.read_text())
             name = values.get("task") if isinstance(values, Mapping) else None
@@ -92,7 +92,7 @@ def _written_elsewhere(values: Any) -> str:
     """Say which file would be written elsewhere, if one would: a task may be somebody else's."""
     for option in WRITTEN:
         file = values.get(option) if isinstance(values, Mapping) else None
-        if isinstance(file, str) and (file in ("", "..") or file != Path(file).name):
+        if isinstance(file, str) and not is_beside(file):
             return (
                 f"{option}: a task in a file writes beside it, expected a name without a folder, "
                 f"got {file!r}"
@@ -141,16 +141,6 @@ def versions() -> dict[str, str]:
         with contextlib.suppress(PackageNotFoundError):
             found[package] = version(package)
     return found
-
-
-@contextlib.contextmanager
-def _folder(path: Path) -> Iterator[None]:
-    before = Path.cwd()
-    os.chdir(path)
-    try:
-        yield
-    finally:
-        os.chdir(before)
 
 
 def _print_traceback() -> None:

@@ -131,8 +131,9 @@ class Simulate(Task):
     def _before(self, begun: "Checkpoint") -> Configurations | None:
         """Return the frames before a state, where they are given or a killed job left them here."""
         from aiida_mlal.ml.simulation.continuation import before
+        from aiida_mlal.ml.simulation.recorder import Store
 
-        parts = [] if self.earlier else sorted(Path(self.FRAMES).glob("*.safetensors"))
+        parts = [] if self.earlier else Store.files_in(Path(self.FRAMES))
         if self.earlier is not None:
             found = load(self.earlier).configurations
         elif parts:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from math import log, nan
 from typing import TYPE_CHECKING
 
+from aiida_mlal.ml.options import check_positive
 from aiida_mlal.ml.training.optimizers import Optimizer
 
 if TYPE_CHECKING:
@@ -55,9 +56,8 @@ class MarginalLikelihood(Optimizer):
 
     def __post_init__(self) -> None:
         """Refuse what is no scale."""
-        for name in ("energy_noise", "force_noise", "stress_noise", "offset", "length", "width"):
-            if not getattr(self, name) > 0:
-                raise ValueError(f"expected {name} above 0, got {getattr(self, name)}")
+        names = "energy_noise", "force_noise", "stress_noise", "offset", "length", "width"
+        check_positive(self, *names)
 
     def run(self, problem: Problem, epochs: int, seed: int) -> Iterator[float]:
         """Yield the loss of the mean of the posterior, once."""

@@ -1,6 +1,7 @@
 import re
 from dataclasses import replace
 
+import continuing
 import numpy as np
 import pytest
 from ase.build import bulk
@@ -36,15 +37,7 @@ def structures():
 
 
 def interrupted(potential, structures, at, simulation=RELAX, begun=None):
-    """Return what is left of a simulation that is stopped at a run and step."""
-
-    def stop(**values):
-        if (values["run"], values["step"]) == at:
-            raise Interrupted("enough")
-
-    with pytest.raises(Interrupted) as caught:
-        simulation.run(potential, structures, stop, begun)
-    return caught.value.computed
+    return continuing.interrupted(simulation, potential, structures, at, begun)
 
 
 def gone_on(potential, structures, left, simulation=RELAX):

@@ -8,6 +8,7 @@ from ase import Atoms
 from ase.build import bulk, fcc100, molecule
 from ase.constraints import FixAtoms, FixCartesian
 from ase.units import fs, kB
+from continuing import interrupted
 
 from aiida_mlal.ml.configurations import Configurations
 from aiida_mlal.ml.models.factory import ModelOptions
@@ -15,7 +16,6 @@ from aiida_mlal.ml.simulation.continuation import join
 from aiida_mlal.ml.simulation.guard import Guard
 from aiida_mlal.ml.simulation.md import MolecularDynamics
 from aiida_mlal.ml.simulation.state import Checkpoint
-from aiida_mlal.ml.stopping import Interrupted
 
 MORSE = {"architecture": "morse", "cutoff": 4.5}
 SOFT = {**MORSE, "parameters": {"Cu": {"De": 0.3, "re": 2.7, "a": 1.4}}}
@@ -56,18 +56,6 @@ def run(potential, structures=None, **options):
     return md(**options).run(potential, crystal() if structures is None else structures)
 
 
-def stopped(simulation, potential, structures, at):
-    """Return what is left of simulations that are stopped at a run and step."""
-
-    def stop(**values):
-        if (values["run"], values["step"]) == at:
-            raise Interrupted("enough")
-
-    with pytest.raises(Interrupted) as caught:
-        simulation.run(potential, structures, stop)
-    return caught.value.computed
-
-
 @pytest.mark.parametrize("engine", ["numba", "torch"])
 @pytest.mark.parametrize("name", ENSEMBLES)
 def test_a_run_that_went_on_is_that_without_interruption(potential, name, engine):
@@ -77,7 +65,7 @@ def test_a_run_that_went_on_is_that_without_interruption(potential, name, engine
     whole = simulation.run(potential, start)
     assert [one.reason for one in whole.runs] == ["completed"] * 2
     for at in ((0, 0), (0, 10), (1, 6), (1, 24)):
-        left = stopped(simulation, potential, start, at)
+        left = interrupted(simulation, potential, start, at)
         begun = Checkpoint.from_bytes(left.checkpoint.to_bytes())
         rest = simulation.run(potential, start, checkpoint=begun)
         joined = join(left.trajectory, begun, rest.trajectory)
@@ -399,7 +387,7 @@ def test_a_biased_run_that_went_on_is_that_without_interruption():
     committee, simulation = build(COMMITTEE), md(steps=130, every=10, bias=0.5)
     whole = simulation.run(committee, crystal(1))
     for step in (50, 120):
-        left = stopped(simulation, committee, crystal(1), (0, step))
+        left = interrupted(simulation, committee, crystal(1), (0, step))
         begun = Checkpoint.from_bytes(left.checkpoint.to_bytes())
         rest = simulation.run(committee, crystal(1), checkpoint=begun)
         assert join(left.trajectory, begun, rest.trajectory).to_bytes() == (
@@ -455,6 +443,6 @@ def test_structures_that_do_not_fit_are_refused(potential, structure, options, m
 
 def test_the_state_of_another_system_is_refused(potential):
     simulation = md(steps=10)
-    left = stopped(simulation, potential, crystal(1), (0, 5))
+    left = interrupted(simulation, potential, crystal(1), (0, 5))
     with pytest.raises(ValueError, match="simulations from other structures"):
         simulation.run(potential, crystal(2), checkpoint=left.checkpoint)

@@ -8,17 +8,15 @@ from ase.calculators.emt import EMT
 from ase.constraints import FixAtoms
 from ase.mep import NEB
 from ase.optimize import BFGS
+from continuing import check_goes_on
 
 from aiida_mlal.ml import plugins
 from aiida_mlal.ml.configurations import Configurations
 from aiida_mlal.ml.frames import IMAGE, KEPT, PREDICTED_ENERGY, STEP
 from aiida_mlal.ml.models.factory import ModelOptions
 from aiida_mlal.ml.options import build
-from aiida_mlal.ml.simulation.continuation import join
 from aiida_mlal.ml.simulation.guard import Guard
 from aiida_mlal.ml.simulation.neb import Band, Neb
-from aiida_mlal.ml.simulation.state import Checkpoint
-from aiida_mlal.ml.stopping import Interrupted
 
 
 def adatom(layers=2):
@@ -180,19 +178,7 @@ def test_a_path_that_went_on_is_that_without_interruption(simulation):
     images, steps = IMAGE.of(whole.trajectory), STEP.of(whole.trajectory)
     second, band = int(steps[images == 4].min()), int(steps[images == 2].min())
     for at in {0, 1, second - 1, second, second + 1, band - 1, band, band + 1, n - 2, n}:
-
-        def stop(at=at, **values):
-            if values["step"] == at:
-                raise Interrupted("enough")
-
-        with pytest.raises(Interrupted) as caught:
-            simulation.run(potential, structures, stop)
-        left = caught.value.computed
-        begun = Checkpoint.from_bytes(left.checkpoint.to_bytes())
-        rest = simulation.run(potential, structures, checkpoint=begun)
-        joined = join(left.trajectory, begun, rest.trajectory)
-        assert joined.to_bytes() == whole.trajectory.to_bytes(), at
-        assert rest.runs == whole.runs
+        check_goes_on(simulation, potential, structures, whole, at)
 
 
 def test_last_frames_of_ends_are_kept_whatever_the_stride(potential):

@@ -5,18 +5,16 @@ import pytest
 from ase import Atoms
 from ase.build import add_adsorbate, fcc100
 from ase.constraints import FixAtoms, FixCartesian
+from continuing import check_goes_on
 
 from aiida_mlal.ml import plugins
 from aiida_mlal.ml.configurations import Configurations
 from aiida_mlal.ml.frames import IMAGE
 from aiida_mlal.ml.models.factory import ModelOptions
 from aiida_mlal.ml.options import as_dict
-from aiida_mlal.ml.simulation.continuation import join
 from aiida_mlal.ml.simulation.guard import Guard
 from aiida_mlal.ml.simulation.neb import Neb
 from aiida_mlal.ml.simulation.saddle import Saddle
-from aiida_mlal.ml.simulation.state import Checkpoint
-from aiida_mlal.ml.stopping import Interrupted
 from aiida_mlal.ml.stops import OracleForce, State
 
 
@@ -128,19 +126,7 @@ def test_a_search_that_went_on_is_that_without_interruption(options):
     assert whole.runs[0].converged
     n = whole.runs[0].steps
     for at in {0, 1, 5, 6, n - 1, n}:
-
-        def stop(at=at, **values):
-            if values["step"] == at:
-                raise Interrupted("enough")
-
-        with pytest.raises(Interrupted) as caught:
-            simulation.run(potential, structures, stop)
-        left = caught.value.computed
-        begun = Checkpoint.from_bytes(left.checkpoint.to_bytes())
-        rest = simulation.run(potential, structures, checkpoint=begun)
-        joined = join(left.trajectory, begun, rest.trajectory)
-        assert joined.to_bytes() == whole.trajectory.to_bytes(), at
-        assert rest.runs == whole.runs
+        check_goes_on(simulation, potential, structures, whole, at)
 
 
 def test_another_potential_goes_on_with_curvatures_of_its_own():
