@@ -30,7 +30,7 @@ class DatasetData(ContentData):
     Parameters
     ----------
     configurations
-        The structures.
+        The structures, or the bytes of a file of them, which are kept as they are.
     sources
         For each structure the UUID of the node that labelled it, or an empty string.
     """
@@ -61,16 +61,17 @@ class DatasetData(ContentData):
 
     def __init__(
         self,
-        configurations: Configurations,
+        configurations: Configurations | bytes,
         sources: Sequence[str] | None = None,
         **kwargs: Any,
     ) -> None:
-        if not isinstance(configurations, Configurations):
+        if not isinstance(configurations, (Configurations, bytes)):
             raise ValueError(f"expected Configurations, got {type(configurations).__name__}")
-        configurations.check_labels()
-        super().__init__(configurations.to_bytes(), **kwargs)
+        if isinstance(configurations, Configurations):
+            configurations = configurations.to_bytes()
+        super().__init__(configurations, **kwargs)
         if sources is not None and any(sources):
-            checked = _checked_sources(sources, len(configurations))
+            checked = _checked_sources(sources, len(self))
             self.base.repository.put_object_from_bytes(
                 (json.dumps(checked, indent=0) + "\n").encode(), self.SOURCES
             )
@@ -171,6 +172,7 @@ class DatasetData(ContentData):
     @classmethod
     def _summarise(cls, content: bytes) -> Mapping[str, Any]:
         found = Configurations.from_bytes(content)
+        found.check_labels()
         fingerprints = [f for f in FINGERPRINT.of(found) if f]
         return {
             "n_structures": len(found),

@@ -1,6 +1,6 @@
 """Many structures and their labels as one immutable set of flat arrays."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from hashlib import sha256
@@ -26,9 +26,8 @@ from aiida_mlal.ml.frames import (
 )
 from aiida_mlal.ml.neighbours import complete_cell
 from aiida_mlal.ml.options import within
-from aiida_mlal.ml.tensorfile import pack, unpack
+from aiida_mlal.ml.tensorfile import Outline, pack, read, unpack, write
 from aiida_mlal.ml.text import UNHOLDABLE, holdable
-from aiida_mlal.ml.wholefile import write_whole
 
 FORMAT = "aiida-mlal/configurations"
 VERSION = 2
@@ -110,10 +109,10 @@ class Configurations:
             "stresses": (np.float64, (n, 3, 3)),
         }
         for name, (dtype, shape) in shapes.items():
-            array: np.ndarray = np.array(getattr(self, name), dtype=dtype)
+            array = _frozen(getattr(self, name), dtype)
             if array.shape != shape:
                 raise ValueError(f"{name} must have shape {shape}, got {array.shape}")
-            object.__setattr__(self, name, _frozen(array))
+            object.__setattr__(self, name, array)
         _check_counts(self.counts, self.numbers)
         for name, length in (("info", n), ("arrays", n_atoms)):
             extra = {key: _plain(value, key) for key, value in sorted(getattr(self, name).items())}
@@ -225,12 +224,12 @@ class Configurations:
         atoms = np.concatenate(
             [np.arange(self.offsets[i], self.offsets[i + 1]) for i in index] or [np.zeros(0, int)]
         )
-        chosen: dict[str, Any] = {
-            name: getattr(self, name)[atoms if name in _PER_ATOM else index] for name in _ARRAYS
-        }
-        chosen["info"] = {key: value[index] for key, value in self.info.items()}
-        chosen["arrays"] = {key: value[atoms] for key, value in self.arrays.items()}
-        return Configurations(**chosen)
+        return Configurations._from_named(
+            {
+                name: array[atoms if _is_per_atom(name) else index]
+                for name, array in self.named.items()
+            }
+        )
 
     @staticmethod
     def concatenate(batches: Sequence["Configurations"]) -> "Configurations":
@@ -243,19 +242,65 @@ class Configurations:
         batches = [batch for batch in batches if len(batch)]
         if not batches:
             return Configurations.empty()
-        joined: dict[str, Any] = {
-            name: np.concatenate([getattr(batch, name) for batch in batches]) for name in _ARRAYS
-        }
-        for key, values in ((k, v) for batch in batches for k, v in batch.info.items()):
-            if values.dtype.kind == "U":
-                _check_width(values.dtype.itemsize // 4, len(joined["counts"]), key)
-        for group in ("info", "arrays"):
-            keys = sorted({key for batch in batches for key in getattr(batch, group)})
-            joined[group] = {
-                key: np.concatenate([_present(batch, group, key, batches) for batch in batches])
-                for key in keys
+        examples = {k: v for batch in reversed(batches) for k, v in batch.named.items()}
+        n = sum(map(len, batches))
+        for name, array in ((k, v) for batch in batches for k, v in batch.named.items()):
+            if _is_text(array):
+                _check_width(array.dtype.itemsize // 4, n, name)
+        return Configurations._from_named(
+            {
+                name: np.concatenate([batch.filled(name, example) for batch in batches])
+                for name, example in examples.items()
             }
-        return Configurations(**joined)
+        )
+
+    @property
+    def named(self) -> dict[str, np.ndarray]:
+        """All arrays by their names in files: those of the class, ``info.KEY``, ``arrays.KEY``."""
+        found = {name: getattr(self, name) for name in _ARRAYS}
+        found |= {f"info.{key}": value for key, value in self.info.items()}
+        return found | {f"arrays.{key}": value for key, value in self.arrays.items()}
+
+    @property
+    def telling(self) -> dict[str, np.ndarray]:
+        """Those of the ``named`` arrays that ``from_geometry`` would not fill in by itself."""
+        found, blank = self.named, _blank(len(self), len(self.numbers))
+        for name, values in blank.items():
+            if np.array_equal(found[name], values, equal_nan=values.dtype.kind == "f"):
+                del found[name]
+        return found
+
+    def filled(self, name: str, example: np.ndarray) -> np.ndarray:
+        """Return one of the ``named`` arrays; where there is none, what stands for unknown.
+
+        Parameters
+        ----------
+        example
+            The array of this name that other structures have.
+        """
+        named = self.named
+        if name in named:
+            return named[name]
+        group, _, key = name.partition(".")
+        column = find(key, per_atom=group == "arrays")
+        if column is not None:
+            return self.status if column is STATUS else column.of(self)
+        if group == "arrays" and key in SITES:
+            return _usual(key, self.numbers)
+        length = len(self) if group == "info" else len(self.numbers)
+        unknown = "" if example.dtype.kind == "U" else np.nan
+        return np.full((length, *example.shape[1:]), unknown)
+
+    @classmethod
+    def _from_named(cls, named: Mapping[str, np.ndarray]) -> "Configurations":
+        """Return the structures of ``named`` arrays that nobody else has: none is copied."""
+        values: dict[str, Any] = {"info": {}, "arrays": {}}
+        for name, array in named.items():
+            for one in _with_bases(array):
+                one.setflags(write=False)
+            group, _, key = name.partition(".")
+            (values[group] if key else values)[key or group] = array
+        return cls(**values)
 
     def with_own_status(self) -> "Configurations":
         """Return the same structures, a ``status`` that is none of ours called ``file_status``.
@@ -531,52 +576,43 @@ class Configurations:
 
         What ``from_geometry`` would fill in, such as labels where there are none, is left out.
         """
-        tensors = {name: getattr(self, name) for name in _ARRAYS}
-        blank = _blank(len(self), len(self.numbers))
-        for name, values in blank.items():
-            if np.array_equal(tensors[name], values, equal_nan=tensors[name].dtype.kind == "f"):
-                del tensors[name]
-        strings = {}
-        for group in ("info", "arrays"):
-            for key, value in getattr(self, group).items():
-                if value.dtype.kind == "U":
-                    strings[key] = value.tolist()
-                else:
-                    tensors[f"{group}.{key}"] = value
-        return pack(FORMAT, {"version": VERSION, "strings": strings}, tensors)
+        named = self.telling
+        strings = {k.removeprefix("info."): v.tolist() for k, v in named.items() if _is_text(v)}
+        numbers = {k: v for k, v in named.items() if not _is_text(v)}
+        return pack(FORMAT, {"version": VERSION, "strings": strings}, numbers)
 
     @classmethod
     def from_bytes(cls, content: bytes) -> "Configurations":
         """Read what ``to_bytes`` wrote; anything else raises ``ValueError``."""
-        header, tensors = unpack(content, FORMAT, VERSION)
+        return cls._from_file(*unpack(content, FORMAT, VERSION))
+
+    @classmethod
+    def _from_file(
+        cls, header: Mapping[str, Any], tensors: Mapping[str, np.ndarray]
+    ) -> "Configurations":
         missing = sorted({"numbers", "positions", "counts", "pbc"} - set(tensors))
         if missing:
             raise ValueError(f"the file of configurations lacks {missing}")
-        blank = _blank(len(tensors["counts"]), len(tensors["numbers"]))
-        values: dict[str, Any] = {name: {**blank, **tensors}[name] for name in _ARRAYS}
-        for group in ("info", "arrays"):
-            prefix = f"{group}."
-            values[group] = {
-                k[len(prefix) :]: v for k, v in tensors.items() if k.startswith(prefix)
-            }
         for name in ("numbers", "counts"):
             if tensors[name].dtype.kind not in "iu":
                 raise ValueError(f"{name}: expected whole numbers, got {tensors[name].dtype}")
         words = header.get("strings", {})
         if not isinstance(words, dict) or not all(isinstance(v, list) for v in words.values()):
             raise ValueError("strings: expected a list of texts for each key of info")
-        values["info"] |= {key: texts(v, key) for key, v in words.items()}
-        return cls(**values)
+        blank = _blank(len(tensors["counts"]), len(tensors["numbers"]))
+        known = {k: v for k, v in tensors.items() if k in _ARRAYS or k.startswith(_GROUPS)}
+        said = {f"info.{key}": texts(v, key) for key, v in words.items()}
+        return cls._from_named({**blank, **known, **said})
 
     def save(self, path: str | Path) -> None:
         """Write the configurations to a file."""
-        write_whole(path, self.to_bytes())
+        save_together(path, [lambda: self])
 
     @classmethod
     def load(cls, path: str | Path) -> "Configurations":
         """Read a file written by ``save``; ``ValueError`` where it is something else."""
         with within(str(path)):
-            return cls.from_bytes(Path(path).read_bytes())
+            return cls._from_file(*read(path, FORMAT, VERSION))
 
     def _atoms(self, i: int) -> Atoms:
         a, b = self.offsets[i], self.offsets[i + 1]
@@ -607,6 +643,56 @@ class Configurations:
 
 _ARRAYS = tuple(f.name for f in fields(Configurations) if f.name not in ("info", "arrays"))
 _PER_ATOM = ("numbers", "positions", "fixed", "forces")
+_GROUPS = ("info.", "arrays.")
+
+
+def _is_per_atom(name: str) -> bool:
+    return name in _PER_ATOM or name.startswith("arrays.")
+
+
+def save_together(path: str | Path, parts: Sequence[Callable[[], Configurations]]) -> None:
+    """Write the file of ``Configurations.concatenate``, with one part in memory at a time.
+
+    Parameters
+    ----------
+    parts
+        Each returns its structures whenever it is called, which is three times.
+    """
+    sizes: list[int] = []
+    examples: dict[str, np.ndarray] = {}
+    for part in parts:
+        found = part()
+        sizes.append(len(found))
+        if sizes[-1]:
+            new = {name: np.array(array[:1]) for name, array in found.telling.items()}
+            examples = {**new, **examples}
+    kept = [part for part, size in zip(parts, sizes) if size]
+    if not kept:
+        kept = [*parts[:1]] or [Configurations.empty]
+        examples = kept[0]().telling
+
+    def completed() -> Iterator[dict[str, np.ndarray]]:
+        for part in kept:
+            found = part()
+            yield {name: found.filled(name, example) for name, example in examples.items()}
+
+    outlines: dict[str, Outline] = {}
+    strings: dict[str, list[str]] = {}
+    for arrays in completed():
+        for name, array in arrays.items():
+            if _is_text(array):
+                _check_width(array.dtype.itemsize // 4, sum(sizes), name)
+                strings.setdefault(name.removeprefix("info."), []).extend(array.tolist())
+                continue
+            before = outlines.get(name, Outline(array.dtype, (0, *array.shape[1:])))
+            shape = (before.shape[0] + len(array), *array.shape[1:])
+            outlines[name] = Outline(np.result_type(before.dtype, array.dtype), shape)
+    write(path, FORMAT, {"version": VERSION, "strings": strings}, outlines, completed())
+
+
+def _is_text(array: np.ndarray) -> bool:
+    """Return whether an array has texts, which files keep in their header."""
+    return array.dtype.kind == "U"
 
 
 def kind_of_energy(results: Sequence[Mapping[str, Any]]) -> str:
@@ -642,6 +728,7 @@ def texts(values: Sequence[Any], name: str) -> np.ndarray:
 
 
 def _check_width(longest: int, n: int, name: str) -> None:
+    name = name.removeprefix("info.")
     if longest * n > LONGEST_TEXTS:
         raise ValueError(
             f"info[{name!r}] has a text of {longest} characters, {n} structures can have texts of "
@@ -674,9 +761,25 @@ def _blank(n: int, n_atoms: int) -> dict[str, np.ndarray]:
     }
 
 
-def _frozen(array: np.ndarray) -> np.ndarray:
-    array.setflags(write=False)
+def _frozen(values: Any, dtype: type | None = None) -> np.ndarray:
+    """Return an array that nobody can change: the same one if that is so already."""
+    array = np.asarray(values, dtype)
+    if array is not values or not _is_frozen(array):
+        array = np.array(array)
+        array.setflags(write=False)
     return array
+
+
+def _is_frozen(array: np.ndarray) -> bool:
+    return not any(one.flags.writeable for one in _with_bases(array))
+
+
+def _with_bases(array: np.ndarray) -> Iterator[np.ndarray]:
+    """Yield an array and those that it is a view of."""
+    one: Any = array
+    while isinstance(one, np.ndarray):
+        yield one
+        one = one.base
 
 
 def _torn(values: np.ndarray, owner: np.ndarray, n: int) -> Bool[np.ndarray, " n"]:
@@ -695,7 +798,7 @@ def _first_row(values: np.ndarray) -> int:
 
 
 def _plain(values: Any, name: str = "") -> np.ndarray:
-    array = np.array(_array(values, name))
+    array = _array(values, name)
     if array.dtype.kind not in "biufU":
         raise ValueError(f"expected numbers or strings, got {array.dtype}")
     if array.dtype.kind == "U" and UNHOLDABLE.search("".join(array.ravel().tolist())):
@@ -812,21 +915,3 @@ def _is_plain(value: Any) -> bool:
         return isinstance(value, (np.ndarray, list)) and np.asarray(value).dtype.kind in "biuf"
     except ValueError:  # rows of different lengths
         return False
-
-
-def _present(
-    batch: Configurations, group: str, key: str, batches: Sequence[Configurations]
-) -> np.ndarray:
-    values = getattr(batch, group)
-    if key in values:
-        return np.asarray(values[key])
-    column = find(key, per_atom=group == "arrays")
-    if column is not None:
-        return batch.status if column is STATUS else column.of(batch)
-    if group == "arrays" and key in SITES:
-        return _usual(key, batch.numbers)
-    example = next(getattr(b, group)[key] for b in batches if key in getattr(b, group))
-    length = len(batch) if group == "info" else len(batch.numbers)
-    if example.dtype.kind == "U":
-        return np.full((length, *example.shape[1:]), "")
-    return np.full((length, *example.shape[1:]), np.nan)

@@ -1,17 +1,38 @@
 """Files of arrays with a description and a checksum: safetensors, which run no code when read."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from hashlib import sha256
-from typing import Any
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
-from safetensors import SafetensorError
-from safetensors.numpy import load, save
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import load
+
+from aiida_mlal.ml.wholefile import whole
 
 CHECKSUM = "sha256"
 _METADATA = "__metadata__"
 _PICKLES = (b"PK", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
+_BLOCK = 2**20
+"""Bytes of a file that are read at once for its checksum."""
+
+_DTYPES = {
+    np.dtype(name.lower() if name == "BOOL" else f"{_kind}{int(name[1:]) // 8}"): name
+    for name, _kind in (
+        ("BOOL", "?"), ("U8", "u"), ("I8", "i"), ("I16", "i"), ("U16", "u"), ("F16", "f"),
+        ("I32", "i"), ("U32", "u"), ("F32", "f"), ("F64", "f"), ("I64", "i"), ("U64", "u"),
+    )
+}  # fmt: skip
+"""Names of types of numbers in safetensors, in the order of its library, which sorts by them."""
+
+
+class Outline(NamedTuple):
+    """What is known of an array before its values: its type and shape."""
+
+    dtype: np.dtype
+    shape: tuple[int, ...]
 
 
 def pack(kind: str, header: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> bytes:
@@ -19,12 +40,44 @@ def pack(kind: str, header: Mapping[str, Any], arrays: Mapping[str, np.ndarray])
 
     ``header`` are JSON values, among them the ``version`` of the format of this kind.
     """
-    contiguous = {name: np.asarray(array, order="C") for name, array in arrays.items()}
-    index, data = _split(save(contiguous, {kind: json.dumps(header, sort_keys=True)}))
-    index[_METADATA][CHECKSUM] = _checksum(index, data)
-    head = json.dumps(index, sort_keys=True).encode()
-    head += b" " * (-len(head) % 8)
-    return len(head).to_bytes(8, "little") + head + data
+    outlines = {name: Outline(array.dtype, array.shape) for name, array in arrays.items()}
+    index = _index(kind, header, outlines)
+    data = [_bytes(arrays[name]) for name in index if name != _METADATA]
+    return b"".join([_head(index, data), *data])
+
+
+def write(
+    path: str | Path,
+    kind: str,
+    header: Mapping[str, Any],
+    outlines: Mapping[str, Outline],
+    parts: Iterable[Mapping[str, np.ndarray]],
+) -> None:
+    """Write the file that ``pack`` returns, of arrays that come in parts.
+
+    Parameters
+    ----------
+    outlines
+        Of the arrays in the file.
+    parts
+        Each has the next rows of all arrays. Only one is in memory at a time.
+    """
+    index = _index(kind, header, outlines)
+    with whole(path) as file:
+        start = len(_head(index))
+        places = {
+            name: start + entry["data_offsets"][0]
+            for name, entry in index.items()
+            if name != _METADATA
+        }
+        for part in parts:
+            for name, place in places.items():
+                file.seek(place)
+                places[name] += file.write(_bytes(part[name].astype(outlines[name].dtype)))
+        file.seek(start)
+        head = _head(index, iter(lambda: file.read(_BLOCK), b""))
+        file.seek(0)
+        file.write(head)
 
 
 def unpack(content: bytes, kind: str, version: int) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
@@ -38,14 +91,78 @@ def unpack(content: bytes, kind: str, version: int) -> tuple[dict[str, Any], dic
     """
     try:
         arrays = load(content)
-        index, data = _split(content)
+        end = _end(content)
+        index = json.loads(content[8:end])
     except (SafetensorError, ValueError, KeyError) as error:
-        # a length at the head of a safetensors file may look like a pickle, but is before a brace
-        if content.startswith(_PICKLES) and content[8:9] != b"{":
-            raise ValueError(
-                "this is a pickle, which could run code when read; it is not opened"
-            ) from error
-        raise ValueError(f"this is not an intact safetensors file ({error})") from error
+        raise _not_intact(content, error) from error
+    header = _checked(index, [memoryview(content)[end:]], kind, version)
+    return header, arrays
+
+
+def read(path: str | Path, kind: str, version: int) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """Return what ``unpack`` does of a file, whose bytes are not in memory beside the arrays."""
+    with Path(path).open("rb") as file:
+        try:
+            with safe_open(path, "numpy") as opened:
+                arrays = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
+            end = _end(file.read(8))
+            index = json.loads(file.read(end - 8))
+        except (SafetensorError, ValueError, KeyError) as error:
+            file.seek(0)
+            raise _not_intact(file.read(16), error) from error
+        header = _checked(index, iter(lambda: file.read(_BLOCK), b""), kind, version)
+    return header, arrays
+
+
+def read_header(content: bytes, kind: str, version: int) -> dict[str, Any]:
+    """Return only the header of a file that ``pack`` made; raises what ``unpack`` raises."""
+    return unpack(content, kind, version)[0]
+
+
+def _index(kind: str, header: Mapping[str, Any], outlines: Mapping[str, Outline]) -> dict[str, Any]:
+    """Return where the data of each array begins and ends, in their order, and the metadata."""
+    order = list(_DTYPES)
+    index: dict[str, Any] = {_METADATA: {kind: json.dumps(header, sort_keys=True)}}
+    end = 0
+    for name in sorted(outlines, key=lambda name: (-order.index(outlines[name].dtype), name)):
+        dtype, shape = outlines[name]
+        begin, end = end, end + dtype.itemsize * int(np.prod(shape, dtype=int))
+        entry = {"dtype": _DTYPES[dtype], "shape": list(shape), "data_offsets": [begin, end]}
+        index[name] = entry
+    return index
+
+
+def _head(index: Mapping[str, Any], data: Iterable[Any] = ()) -> bytes:
+    """Return all that is before the data in a file; it has the same length with any data."""
+    metadata = {**index[_METADATA], CHECKSUM: _checksum(index, data)}
+    head = json.dumps({**index, _METADATA: metadata}, sort_keys=True).encode()
+    head += b" " * (-len(head) % 8)
+    return len(head).to_bytes(8, "little") + head
+
+
+def _bytes(array: np.ndarray) -> memoryview:
+    """Return the values as they are in files, row by row and the smallest byte first."""
+    ordered = np.ascontiguousarray(array, array.dtype.newbyteorder("<"))
+    return ordered.reshape(-1).view(np.uint8).data
+
+
+def _end(content: bytes) -> int:
+    """Return where the data begins in a file that begins so."""
+    return 8 + int.from_bytes(content[:8], "little")
+
+
+def _not_intact(content: bytes, error: Exception) -> ValueError:
+    """Return the error of what cannot be read as safetensors, and begins with this content."""
+    # a length at the head of a safetensors file may look like a pickle, but is before a brace
+    if content.startswith(_PICKLES) and content[8:9] != b"{":
+        return ValueError("this is a pickle, which could run code when read; it is not opened")
+    return ValueError(f"this is not an intact safetensors file ({error})")
+
+
+def _checked(
+    index: Mapping[str, Any], data: Iterable[Any], kind: str, version: int
+) -> dict[str, Any]:
+    """Return the header of a file, if it is of the kind and its content that which was written."""
     metadata = index.get(_METADATA, {})
     if kind not in metadata:
         raise ValueError(f"expected a file of {kind}, got a safetensors file of {sorted(metadata)}")
@@ -58,12 +175,7 @@ def unpack(content: bytes, kind: str, version: int) -> tuple[dict[str, Any], dic
     found = metadata.pop(CHECKSUM, None)  # the first files had none
     if set(metadata) != {kind} or found not in (None, _checksum(index, data)):
         raise ValueError("the file was damaged or changed: its content does not fit its checksum")
-    return header, arrays
-
-
-def read_header(content: bytes, kind: str, version: int) -> dict[str, Any]:
-    """Return only the header of a file that ``pack`` made; raises what ``unpack`` raises."""
-    return unpack(content, kind, version)[0]
+    return header
 
 
 def _header(text: str) -> dict[str, Any]:
@@ -76,13 +188,8 @@ def _header(text: str) -> dict[str, Any]:
     return header
 
 
-def _split(content: bytes) -> tuple[dict[str, Any], bytes]:
-    """Return where each array is, with the metadata, and the data of all arrays."""
-    end = 8 + int.from_bytes(content[:8], "little")
-    return json.loads(content[8:end]), content[end:]
-
-
-def _checksum(index: Mapping[str, Any], data: bytes) -> str:
+def _checksum(index: Mapping[str, Any], data: Iterable[Any]) -> str:
     digest = sha256(json.dumps(index, sort_keys=True, separators=(",", ":")).encode())
-    digest.update(data)
+    for block in data:
+        digest.update(block)
     return digest.hexdigest()

@@ -1,6 +1,9 @@
 """Parser of simulations."""
 
 from collections.abc import Iterator, Mapping
+from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from aiida.orm import Data
@@ -8,7 +11,7 @@ from aiida.orm import Data
 from aiida_mlal.data.content import storable
 from aiida_mlal.data.dataset import DatasetData
 from aiida_mlal.data.state import StateData
-from aiida_mlal.ml.configurations import Configurations
+from aiida_mlal.ml.configurations import Configurations, save_together
 from aiida_mlal.ml.simulation.state import Checkpoint
 from aiida_mlal.ml.tasks.base import INTERRUPTED
 from aiida_mlal.ml.tasks.simulate import Simulate
@@ -24,14 +27,22 @@ class SimulateParser(TaskParser):
         if Simulate.STATE in names:
             yield "state", StateData(self.bytes(Simulate.STATE))
         if file in names or Simulate.STATE not in names:
-            yield "trajectory", DatasetData(Configurations.from_bytes(self.bytes(file)))
-            return
-        folder = Simulate.FRAMES
+            yield "trajectory", DatasetData(self.bytes(file))
+        else:
+            yield "trajectory", DatasetData(self._joined(Simulate.FRAMES))
+
+    def _joined(self, folder: str) -> bytes:
+        """Return a file of the frames in all files of a folder that a killed job left."""
         parts = []
-        if folder in names:
+        if folder in self.names:
             parts = sorted(self.retrieved.base.repository.list_object_names(folder))
-        frames = [Configurations.from_bytes(self.bytes(f"{folder}/{part}")) for part in parts]
-        yield "trajectory", DatasetData(Configurations.concatenate(frames))
+        with TemporaryDirectory() as there:
+            path = Path(there) / Simulate.OUTPUT
+            save_together(path, [partial(self._frames, f"{folder}/{part}") for part in parts])
+            return path.read_bytes()
+
+    def _frames(self, name: str) -> Configurations:
+        return Configurations.from_bytes(self.bytes(name))
 
     def left(self) -> Mapping[str, Any] | None:
         """Return the runs that were over at the last checkpoint, if there was one."""

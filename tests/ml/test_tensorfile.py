@@ -1,13 +1,14 @@
 import io
 import json
 import pickle
+from itertools import pairwise
 
 import numpy as np
 import pytest
 import torch
 from safetensors.numpy import load, save
 
-from aiida_mlal.ml.tensorfile import pack, read_header, unpack
+from aiida_mlal.ml.tensorfile import Outline, pack, read, read_header, unpack, write
 
 KIND = "aiida-mlal/example"
 HEADER = {"version": 1, "words": ["a", "ä"], "number": 0.1}
@@ -44,6 +45,35 @@ def test_what_is_packed_is_unpacked(content):
 def test_the_file_is_safetensors_for_everyone(content):
     np.testing.assert_array_equal(load(content)["x"], ARRAYS["x"])
     assert len(content) % 8 == sum(a.nbytes for a in ARRAYS.values()) % 8
+
+
+def test_arrays_are_where_the_library_of_safetensors_puts_them(content):
+    every = {str(t): np.zeros(2, t) for t in "?bhilBHILefd"}
+    for arrays in (ARRAYS, every):
+        ours, theirs = pack(KIND, HEADER, arrays), save(arrays, {})
+        index, expected = (
+            json.loads(c[8 : 8 + int.from_bytes(c[:8], "little")]) for c in (ours, theirs)
+        )
+        assert {n: index[n] for n in arrays} == {n: expected[n] for n in arrays}
+
+
+def test_a_file_is_the_same_written_in_parts_and_read_alone(content, tmp_path):
+    rows = {"x": np.arange(30.0).reshape(10, 3), "small": np.arange(10, dtype=np.float32)}
+    outlines = {name: Outline(array.dtype, array.shape) for name, array in rows.items()}
+    ends = (0, 3, 3, 9, 10)
+    parts = [{n: a[i:j].astype(float) for n, a in rows.items()} for i, j in pairwise(ends)]
+    write(tmp_path / "file", KIND, HEADER, outlines, parts)
+    assert (tmp_path / "file").read_bytes() == pack(KIND, HEADER, rows)
+    header, arrays = read(tmp_path / "file", KIND, 1)
+    assert header == HEADER
+    assert all(np.array_equal(arrays[name], rows[name]) for name in rows)
+    altered = bytearray(content)
+    for place in (3, 40, -1):
+        altered[place] ^= 1
+        (tmp_path / "file").write_bytes(altered)
+        with pytest.raises(ValueError, match=r"damaged|not an intact|expected a file|no JSON|ver"):
+            read(tmp_path / "file", KIND, 1)
+        altered[place] ^= 1
 
 
 def test_order_and_layout_do_not_matter(content):

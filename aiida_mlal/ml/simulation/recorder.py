@@ -6,6 +6,7 @@ import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from shutil import rmtree
 from tempfile import mkdtemp
@@ -14,7 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float
 
-from aiida_mlal.ml.configurations import UNLABELLED, Configurations
+from aiida_mlal.ml.configurations import UNLABELLED, Configurations, save_together
 from aiida_mlal.ml.frames import (
     CANDIDATE,
     IMAGE,
@@ -71,23 +72,22 @@ class Store:
     Parameters
     ----------
     folder
-        Where files go; a temporary folder, made when it is needed, without one. What is there
-        already is taken away.
-    first
-        Structures to begin with.
+        Where files go, after those that are there; a temporary folder, made when it is needed,
+        without one.
     """
 
     SUFFIX = ".safetensors"
 
-    def __init__(self, folder: Path | None = None, first: Configurations | None = None) -> None:
+    def __init__(self, folder: Path | None = None) -> None:
         self._folder = folder
         self._held: list[Configurations] = []
         there = self._files()
         self._next = 1 + int(there[-1].name.partition(".")[0]) if there else 0
-        if first is not None:  # on disk before what is there is taken away
-            self._held.append(first)
-            self.write()
-        self.clear(there)
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether there are no structures."""
+        return not (self._held or self._files())
 
     def add(self, frames: Configurations) -> None:
         """Take more structures."""
@@ -111,23 +111,38 @@ class Store:
 
     def read(self) -> Configurations:
         """Return all structures."""
-        return Configurations.concatenate([*map(Configurations.load, self._files()), *self._held])
+        return Configurations.concatenate([part() for part in self._parts()])
 
-    @classmethod
-    def files_in(cls, folder: Path) -> list[Path]:
-        """Return the files of structures in a folder, in their order."""
-        return sorted(folder.glob(f"*{cls.SUFFIX}"))
+    def save(self, path: str | Path) -> None:
+        """Write all structures to a file of this package, one of the files at a time."""
+        save_together(path, self._parts())
+
+    def _parts(self) -> list[Callable[[], Configurations]]:
+        """Return what reads each file and, as the last one, what is in memory."""
+        files = [partial(Configurations.load, path) for path in self._files()]
+        return [*files, partial(Configurations.concatenate, self._held)]
+
+    def restrict(self, choose: Callable[[Configurations], Configurations]) -> None:
+        """Leave of the structures in each file those that are chosen; a file is always whole."""
+        for path in self._files():
+            found = Configurations.load(path)
+            left = choose(found)
+            if not len(left):
+                path.unlink()
+            elif len(left) < len(found):
+                left.save(path)
+
+    def clear(self) -> None:
+        """Take away all structures, and the folder where there is nothing else in it."""
+        self._held = []
+        if self._folder is not None and self._folder.is_dir():
+            for path in self._files():
+                path.unlink()
+            with suppress(OSError):
+                self._folder.rmdir()
 
     def _files(self) -> list[Path]:
-        return [] if self._folder is None else self.files_in(self._folder)
-
-    def clear(self, files: Sequence[Path] | None = None) -> None:
-        """Take away these files of structures, or all."""
-        if self._folder is not None and self._folder.is_dir():
-            for path in self._files() if files is None else files:
-                path.unlink()
-            with suppress(OSError):  # where there is something else in it
-                self._folder.rmdir()
+        return [] if self._folder is None else sorted(self._folder.glob(f"*{self.SUFFIX}"))
 
 
 class Leg(NamedTuple):

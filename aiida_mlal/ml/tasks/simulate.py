@@ -3,12 +3,13 @@
 import contextlib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from aiida_mlal.ml import load_potential, plugins
-from aiida_mlal.ml.configurations import Configurations
 from aiida_mlal.ml.formats.files import check_target, load, write
+from aiida_mlal.ml.formats.table import CONFIGURATIONS, by_name
 from aiida_mlal.ml.options import as_dict, within
 from aiida_mlal.ml.stopping import Interrupted
 from aiida_mlal.ml.tasks.base import Progress, Task
@@ -16,6 +17,7 @@ from aiida_mlal.ml.wholefile import write_whole
 
 if TYPE_CHECKING:
     from aiida_mlal.ml.simulation.base import SimulationResult
+    from aiida_mlal.ml.simulation.recorder import Store
     from aiida_mlal.ml.simulation.state import Checkpoint
 
 
@@ -92,13 +94,13 @@ class Simulate(Task):
         from aiida_mlal.ml.simulation.recorder import Store
         from aiida_mlal.ml.simulation.state import Checkpoint
 
-        begun = first = None
+        begun = None
         if self.begun is not None:
             begun = Checkpoint.load(self.begun)
             with within(self.begun):
                 begun.check(structures, simulation.identity)
-            first = self._before(begun)
-        store = Store(Path(self.FRAMES), first)
+        store = Store(Path(self.FRAMES))
+        self._restore(store, begun)
         try:
             result = simulation.run(
                 potential,
@@ -128,29 +130,30 @@ class Simulate(Task):
         said = [*contents.remarks, found["message"]]
         return {**found, "message": "; ".join(filter(None, said))}
 
-    def _before(self, begun: "Checkpoint") -> Configurations | None:
-        """Return the frames before a state, where they are given or a killed job left them here."""
+    def _restore(self, store: "Store", begun: "Checkpoint | None") -> None:
+        """Leave in the store the frames before a state: those given, or that a killed job left."""
         from aiida_mlal.ml.simulation.continuation import before
-        from aiida_mlal.ml.simulation.recorder import Store
 
-        parts = [] if self.earlier else Store.files_in(Path(self.FRAMES))
-        if self.earlier is not None:
-            found = load(self.earlier).configurations
-        elif parts:
-            found = Configurations.concatenate([Configurations.load(part) for part in parts])
-        elif Path(self.output).exists():
+        if begun is not None and self.earlier is None and not store.is_empty:
+            store.restrict(partial(before, checkpoint=begun))
+            return
+        if begun is not None and self.earlier is None and Path(self.output).exists():
             raise ValueError(
                 f"{self.output} is there, maybe with the frames before {self.begun}: name it as "
                 "'earlier' to have all frames together, or give another output"
             )
-        else:
-            return None
-        return before(found, begun)
+        store.clear()
+        if begun is not None and self.earlier is not None:
+            store.add(before(load(self.earlier).configurations, begun))
 
     def _save(self, checkpoint: "Checkpoint") -> None:
         write_whole(self.STATE, checkpoint.to_bytes())
 
     def _keep(self, result: "SimulationResult", types: tuple[str, ...]) -> dict[str, Any]:
-        lost = write(result.trajectory, self.output, types)
+        lost: list[str] = []
+        if by_name(self.output).name == CONFIGURATIONS:
+            result.store.save(self.output)
+        else:
+            lost = write(result.trajectory, self.output, types)
         result.store.clear()  # whose parts are there until all is written
         return {"message": "; ".join(lost), "runs": [as_dict(run) for run in result.runs]}

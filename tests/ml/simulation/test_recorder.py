@@ -8,6 +8,7 @@ from ase.build import bulk
 
 from aiida_mlal.ml.calculator import MLCalculator
 from aiida_mlal.ml.configurations import Configurations
+from aiida_mlal.ml.frames import RUN, UNCERTAINTIES
 from aiida_mlal.ml.models.ensemble import Ensemble
 from aiida_mlal.ml.models.factory import single
 from aiida_mlal.ml.plugins import PluginError
@@ -214,14 +215,68 @@ def test_images_go_on_after_an_interruption(pairs):
     assert rest.runs == whole.runs
 
 
-def test_a_store_begins_with_what_was_there_again_and_again(tmp_path):
+def test_a_store_goes_on_with_what_was_there_again_and_again(tmp_path):
     """As jobs do that are killed and go on in the same folder more than once."""
     one = Configurations.from_ase(Atoms("Cu"))
-    first = None
     for turn in range(4):
-        store = Store(tmp_path / "frames", first)
+        store = Store(tmp_path / "frames")
         for _ in range(2):
             store.add(one)
             store.write()
-        first = store.read()
-        assert len(first) == 2 * (turn + 1)
+        assert len(store.read()) == 2 * (turn + 1)
+
+
+def test_a_store_is_restricted_file_by_file(tmp_path):
+    store = Store(tmp_path / "frames")
+    for number in range(4):
+        store.add(start(2).with_columns({RUN: number}))
+        store.add(start(2).with_columns({RUN: 10 + number}))
+        store.write()
+    files = sorted((tmp_path / "frames").iterdir())
+    whole = [path.read_bytes() for path in files]
+    store.restrict(lambda frames: frames[~np.isin(RUN.of(frames), [1, 12, 3, 13])])
+    assert RUN.of(store.read()).tolist() == [0, 10, 11, 2]
+    assert sorted((tmp_path / "frames").iterdir()) == files[:3]
+    assert files[0].read_bytes() == whole[0]
+
+
+def test_what_a_store_saves_is_what_it_reads(tmp_path, monkeypatch):
+    """Whatever columns each of its parts has, of numbers or texts."""
+    monkeypatch.setattr(recorder, "MOST_ATOMS", 1000)
+    store = Store()
+    rng = np.random.default_rng(0)
+    for number in range(12):
+        part = start(2 + number)[[0] * 100]
+        if number % 2:
+            part = part.with_columns({RUN: number, UNCERTAINTIES: rng.random(len(part.numbers))})
+        if number % 3:
+            part = part.with_info(
+                word=["one"] * 100, vector=rng.random((100, 3)), whole=[number] * 100
+            )
+        if number == 5:
+            part = part.with_labels(np.arange(100), rng.random((len(part.numbers), 3)))
+        if number == 7:
+            part = part.with_arrays(masses=np.full(len(part.numbers), 2.0), mine=part.numbers)
+        store.add(part)
+    whole = store.read().to_bytes()
+    store.save(tmp_path / "all.safetensors")
+    assert (tmp_path / "all.safetensors").read_bytes() == whole
+
+
+def test_saving_a_store_takes_the_memory_of_a_part(tmp_path, monkeypatch):
+    monkeypatch.setattr(recorder, "MOST_ATOMS", 10_000)
+    store = Store()
+    for _ in range(40):
+        store.add(start(10_001))
+    tracemalloc.start()
+    store.save(tmp_path / "all.safetensors")
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < (tmp_path / "all.safetensors").stat().st_size / 4
+
+
+def test_an_empty_store_saves_no_structures(tmp_path):
+    Store().save(tmp_path / "none.safetensors")
+    assert Configurations.load(tmp_path / "none.safetensors").to_bytes() == (
+        Configurations.empty().to_bytes()
+    )
