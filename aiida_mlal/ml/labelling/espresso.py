@@ -8,14 +8,12 @@ import numpy as np
 from ase.data import chemical_symbols
 
 from aiida_mlal.ml.configurations import Configurations
+from aiida_mlal.ml.labelling.electrons import ROUNDING, charge_of, has_moments
 from aiida_mlal.ml.labelling.fingerprint import Method
 from aiida_mlal.ml.labelling.outcome import NotConverged
 
 CONV_THR = 1e-6
 """Default of ``ELECTRONS.conv_thr`` in Ry."""
-
-ROUNDING = 0.05
-"""By how much a sum of partial charges may differ from the charge of a cell."""
 
 MAX_KINDS = 10
 """Most kinds of atoms that pw.x is built for."""
@@ -117,7 +115,7 @@ def prepare(
             "SYSTEM.assume_isolated '2D' wants the vacuum along the third lattice vector, and the "
             f"structure is periodic along {np.flatnonzero(one.pbc[0]).tolist()}"
         )
-    _set_charge(system, float(one.arrays.get("initial_charges", np.zeros(1)).sum()))
+    _set_charge(system, charge_of(one))
     named = set(valences).union(*(v for v in system.values() if isinstance(v, Mapping)))
     kinds = _named_kinds(one, named)
     origins: dict[str, str] = {}
@@ -241,11 +239,6 @@ def is_magnetic(parameters: Mapping[str, Any]) -> bool:
     """Return whether parameters ask for spins."""
     system = namelist(parameters, "SYSTEM")
     return system.get("nspin", 1) != 1 or bool(system.get("noncolin"))
-
-
-def has_moments(structures: Configurations) -> bool:
-    """Return whether atoms have initial magnetic moments."""
-    return bool(structures.arrays.get("initial_magmoms", np.zeros(0)).any())
 
 
 def element_of(kind: str) -> str:

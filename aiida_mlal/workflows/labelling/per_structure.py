@@ -5,7 +5,7 @@ from typing import Any, ClassVar
 from uuid import UUID
 
 from aiida.engine import ExitCode, while_
-from aiida.orm import Data, Dict, Int
+from aiida.orm import Data, Dict, Int, ProcessNode
 
 from aiida_mlal.data.dataset import DatasetData
 from aiida_mlal.data.structures import to_structure
@@ -113,6 +113,11 @@ class PerStructureLabelWorkChain(LabellingWorkChain):
         raise NotImplementedError
 
     @classmethod
+    def failure(cls, process: ProcessNode) -> str:
+        """Return how a process ended that gave no label, as a word that link labels can hold."""
+        return failure(process)
+
+    @classmethod
     def version(cls, outputs: Mapping[str, Any]) -> str | None:
         """Return the version of the code, where the outputs tell it."""
         return None
@@ -180,7 +185,7 @@ class PerStructureLabelWorkChain(LabellingWorkChain):
             if child.is_finished_ok and not missing:
                 computed[name] = {key: child.outputs[key] for key in self.OUTPUTS}
             else:
-                word = f"without_{missing[0]}" if child.is_finished_ok else failure(child)
+                word = f"without_{missing[0]}" if child.is_finished_ok else self.failure(child)
                 structure = self.ctx.prepared[name]["structure"]
                 unfinished[name] = {word: {UUID(child.uuid).hex: structure}}
         _, gather = self.calcfunctions()

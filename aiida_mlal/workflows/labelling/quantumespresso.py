@@ -11,7 +11,6 @@ from aiida.orm import (
     Data,
     Dict,
     Float,
-    KpointsData,
     StructureData,
     TrajectoryData,
     load_code,
@@ -28,12 +27,12 @@ from aiida_mlal.data.dataset import DatasetData
 from aiida_mlal.data.structures import to_configurations, to_structure
 from aiida_mlal.ml.configurations import Configurations
 from aiida_mlal.ml.frames import MOMENTS
+from aiida_mlal.ml.labelling.electrons import has_moments
 from aiida_mlal.ml.labelling.espresso import (
     CONV_THR,
     Input,
     check_convergence,
     element_of,
-    has_moments,
     is_magnetic,
     method,
     namelist,
@@ -42,11 +41,15 @@ from aiida_mlal.ml.labelling.espresso import (
 )
 from aiida_mlal.ml.labelling.fingerprint import Method
 from aiida_mlal.ml.options import suggest
+from aiida_mlal.workflows.labelling.inputs import (
+    above_zero,
+    box_problem,
+    describe_kpoints,
+    kpoints_problem,
+    plain,
+)
 from aiida_mlal.workflows.labelling.per_structure import PerStructureLabelWorkChain
 from aiida_mlal.workflows.ports import check_names, fill, names, validate_names
-
-MIN_BOX = 3.0
-"""Shortest lattice vector in Å that can be meant to hold something that is not periodic."""
 
 MAGNETIC = "atomic_magnetic_moments"
 """Name of the moments, in Bohr magnetons, where the spins are collinear."""
@@ -208,8 +211,8 @@ class QuantumEspressoLabelWorkChain(PerStructureLabelWorkChain):
             "code": nodes["code"].full_label,
             "executable": str(nodes["code"].get_executable()),
             "parameters": nodes["parameters"].get_dict(),
-            "conv_thr_per_atom": _plain(nodes.get("conv_thr_per_atom")),
-            "periodicity": _plain(nodes.get("periodicity")),
+            "conv_thr_per_atom": plain(nodes.get("conv_thr_per_atom")),
+            "periodicity": plain(nodes.get("periodicity")),
             "pseudos": pseudos,
             "kpoints": _describe_kpoints(nodes),
             "settings": nodes["settings"].get_dict() if "settings" in nodes else {},
@@ -332,29 +335,14 @@ def _input(one: Configurations, nodes: Mapping[str, Any]) -> Input:
         one,
         nodes["parameters"].get_dict(),
         {kind: pseudo.z_valence for kind, pseudo in nodes["pseudos"].items()},
-        _plain(nodes.get("conv_thr_per_atom")),
-        _plain(nodes.get("periodicity")),
+        plain(nodes.get("conv_thr_per_atom")),
+        plain(nodes.get("periodicity")),
     )
-
-
-def _plain(node: Any) -> Any:
-    """Return the value of a node, if there is one."""
-    if node is None:
-        return None
-    return node.get_dict() if isinstance(node, Dict) else node.value
 
 
 def validate_cells(dataset: DatasetData, _: Any) -> str | None:
     """Refuse structures that pw.x could not know the box of."""
-    for i, one in enumerate(dataset.configurations):
-        lengths = np.linalg.norm(one.cells[0], axis=1)
-        flat = not abs(np.linalg.det(one.cells[0])) > 1e-3
-        if flat or (lengths[~one.pbc[0]] < MIN_BOX).any():
-            return (
-                f"structure {i} has the cell {one.cells[0].tolist()}: pw.x needs three lattice "
-                f"vectors, of {MIN_BOX:g} Å or more where the structure is not periodic"
-            )
-    return None
+    return box_problem(dataset, "pw.x")
 
 
 def validate_parameters(node: Dict, _: Any) -> str | None:
@@ -389,19 +377,10 @@ DIRECTIONS = ("0D", "1D", "2D", "3D")
 """In how many directions a structure may be periodic."""
 
 
-def above_zero(node: Float | None, _: Any) -> str | None:
-    """Validate a threshold."""
-    if node is not None and not node.value > 0:
-        return f"expected a number above 0, got {node.value:g}"
-    return None
-
-
 def validate(inputs: Mapping[str, Any], ports: PortNamespace) -> str | None:
     """Want one way of choosing k-points, parameters of all elements, and no unknown input."""
-    given = [key for key in ("kpoints", "kpoints_distance") if key in inputs]
-    if len(given) != 1:
-        return f"expected one of 'kpoints' and 'kpoints_distance', got {given or 'neither'}"
-    problem = validate_names(inputs, ports)
+    problem = kpoints_problem(inputs, ("kpoints", "kpoints_distance"))
+    problem = problem or validate_names(inputs, ports)
     if problem is None and "dataset" in inputs and "pw" in inputs:
         return _lacking(inputs)
     return problem
@@ -476,13 +455,7 @@ def _without_example(
 
 def _describe_kpoints(nodes: Mapping[str, Any]) -> dict[str, Any]:
     if "kpoints" in nodes:
-        kpoints: KpointsData = nodes["kpoints"]
-        try:
-            mesh, offset = kpoints.get_kpoints_mesh()
-        except AttributeError:
-            points, weights = kpoints.get_kpoints(also_weights=True)
-            return {"points": points.tolist(), "weights": np.asarray(weights).tolist()}
-        return {"mesh": list(mesh), "offset": list(offset)}
+        return describe_kpoints(nodes["kpoints"])
     distance: Float = nodes["kpoints_distance"]
     parity = nodes.get("kpoints_force_parity")
     return {"distance": distance.value, "force_parity": bool(parity and parity.value)}

@@ -1,0 +1,57 @@
+"""Inputs that plane-wave codes have in common: k-points, boxes, thresholds."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from aiida.orm import Dict, Float, KpointsData
+
+from aiida_mlal.data.dataset import DatasetData
+
+MIN_BOX = 3.0
+"""Shortest lattice vector in Å that can be meant to hold something that is not periodic."""
+
+
+def plain(node: Any) -> Any:
+    """Value of a node, if there is one."""
+    if node is None:
+        return None
+    return node.get_dict() if isinstance(node, Dict) else node.value
+
+
+def above_zero(node: Float | None, _: Any) -> str | None:
+    """Validate a threshold."""
+    if node is not None and not node.value > 0:
+        return f"expected a number above 0, got {node.value:g}"
+    return None
+
+
+def box_problem(dataset: DatasetData, code: str) -> str | None:
+    """Why a plane-wave code could not know the box of a structure; None if it can."""
+    for i, one in enumerate(dataset.configurations):
+        lengths = np.linalg.norm(one.cells[0], axis=1)
+        flat = not abs(np.linalg.det(one.cells[0])) > 1e-3
+        if flat or (lengths[~one.pbc[0]] < MIN_BOX).any():
+            return (
+                f"structure {i} has the cell {one.cells[0].tolist()}: {code} needs three lattice "
+                f"vectors, of {MIN_BOX:g} Å or more where the structure is not periodic"
+            )
+    return None
+
+
+def kpoints_problem(inputs: Mapping[str, Any], names: Sequence[str]) -> str | None:
+    """Why k-points are not given in exactly one way of ``names``; None if they are."""
+    given = [name for name in names if name in inputs]
+    if len(given) != 1:
+        return f"expected one of {' and '.join(map(repr, names))}, got {given or 'neither'}"
+    return None
+
+
+def describe_kpoints(kpoints: KpointsData) -> dict[str, Any]:
+    """K-points of a node in numbers: a mesh, or points and weights."""
+    try:
+        mesh, offset = kpoints.get_kpoints_mesh()
+    except AttributeError:
+        points, weights = kpoints.get_kpoints(also_weights=True)
+        return {"points": points.tolist(), "weights": np.asarray(weights).tolist()}
+    return {"mesh": list(mesh), "offset": list(offset)}

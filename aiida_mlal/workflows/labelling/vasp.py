@@ -1,0 +1,375 @@
+"""Labels from VASP: a self-consistent calculation of each structure."""
+
+from collections.abc import Mapping
+from io import StringIO
+from typing import Any, ClassVar
+
+import numpy as np
+from aiida.common.exceptions import InputValidationError, NotExistent
+from aiida.engine import ProcessBuilder, calcfunction
+from aiida.engine.processes.ports import PortNamespace
+from aiida.orm import (
+    AbstractCode,
+    Data,
+    Dict,
+    Float,
+    ProcessNode,
+    StructureData,
+    load_code,
+    to_aiida_type,
+)
+from aiida_vasp.calcs.vasp import VaspCalculation
+from aiida_vasp.common import parameters_validator
+from aiida_vasp.data.potcar import PotcarData
+from aiida_vasp.parsers.content_parsers.potcar import PotcarParser
+from aiida_vasp.utils.workchains import site_magnetization_to_magmom
+from aiida_vasp.workchains.v2.vasp import VaspWorkChain
+
+from aiida_mlal.calculations.codes import code_validator
+from aiida_mlal.data.dataset import DatasetData
+from aiida_mlal.data.structures import to_configurations, to_structure
+from aiida_mlal.ml.configurations import Configurations
+from aiida_mlal.ml.labelling.electrons import has_moments
+from aiida_mlal.ml.labelling.fingerprint import Method
+from aiida_mlal.ml.labelling.vasp import (
+    VASPRUN,
+    Input,
+    check_incar,
+    gives_stress,
+    method,
+    prepare,
+    read,
+    tags,
+)
+from aiida_mlal.workflows.labelling.inputs import (
+    above_zero,
+    box_problem,
+    describe_kpoints,
+    kpoints_problem,
+    plain,
+)
+from aiida_mlal.workflows.labelling.per_structure import PerStructureLabelWorkChain
+from aiida_mlal.workflows.ports import check_names, fill, names, validate_names
+
+NOT_CONVERGED = 503
+"""Exit status of ``VaspWorkChain`` where the electrons did not converge."""
+
+KPOINTS = ("kpoints", "kpoints_spacing")
+"""The ways of giving k-points: as they are, or their spacing in 2π/Å."""
+
+MAPPINGS = ("magmom_mapping", "ldau_mapping")
+"""Inputs with values by element."""
+
+META = {
+    "meta_parameters": {"ediff_per_atom": None},
+    "incar_overrides": None,
+    "pmg_kwargs": None,
+}
+"""What the protocols of ``VaspWorkChain`` have beside its inputs."""
+
+OWN = ("batch_size", "limits", "max_failed_share", "ediff_per_atom")
+
+
+class VaspLabelWorkChain(PerStructureLabelWorkChain):
+    """Label structures with VASP, one ``VaspWorkChain`` each.
+
+    The label is read from the ``vasprun.xml`` that a ``VaspWorkChain`` of exit status 0 retrieved,
+    and only if its atoms are those of the structure. POTCARs stay where they are: provenance has
+    their hashes only.
+    """
+
+    CODE: ClassVar[str] = "code"
+    PROCESS: ClassVar[Any] = VaspWorkChain
+    OUTPUTS: ClassVar[tuple[str, ...]] = ("misc", "retrieved")
+    NOT_CONVERGED: ClassVar[tuple[int, ...]] = (NOT_CONVERGED,)
+    EXPLAINED_BY: ClassVar[tuple[Any, ...]] = (VaspCalculation,)
+
+    @classmethod
+    def calcfunctions(cls) -> tuple[Any, Any]:
+        """Give those of this module."""
+        return to_structures, collect_labels
+
+    @classmethod
+    def gives_stress(cls, inputs: Mapping[str, Any]) -> bool | None:
+        """Look whether VASP is asked for the stress."""
+        parameters = inputs.get("parameters")
+        return None if parameters is None else gives_stress(_incar(parameters))
+
+    @classmethod
+    def define(cls, spec: Any) -> None:
+        """Declare inputs and the outline."""
+        super().define(spec)
+        spec.inputs["dataset"].validator = validate_cells
+        spec.expose_inputs(
+            VaspWorkChain,
+            exclude=("structure", "dynamics", "restart_folder", "potential", "options"),
+        )
+        spec.inputs["code"].validator = code_validator("vasp.vasp")
+        spec.inputs["parameters"].validator = validate_parameters
+        spec.inputs["potential_family"].validator = None  # POTCARs are looked for by `validate`
+        spec.inputs["settings"].default = lambda: Dict({})  # the plugin stumbles without
+        spec.input(
+            "ediff_per_atom",
+            valid_type=Float,
+            serializer=to_aiida_type,
+            required=False,
+            validator=above_zero,
+            help="`EDIFF` in eV of each structure for each of its atoms, where `parameters.incar` "
+            "has none.",
+        )
+        spec.inputs.validator = validate
+
+    @classmethod
+    def get_builder_from_protocol(
+        cls,
+        code: AbstractCode | str,
+        structure: StructureData | DatasetData,
+        protocol: str | None = None,
+        overrides: Mapping[str, Any] | None = None,
+        options: Mapping[str, Any] | None = None,
+        **others: Any,
+    ) -> ProcessBuilder:
+        """Return a builder with the inputs that ``VaspWorkChain`` has by protocol.
+
+        What depends on a structure, its number of atoms, charge and moments, is decided for each
+        when it is labelled: no structure has a say in the input of others.
+
+        Parameters
+        ----------
+        structure
+            Decides elements; if it is a data set, its structures are those to be labelled.
+        protocol
+            One of ``VaspWorkChain``; its default, where there is none of this name.
+        overrides
+            Of the inputs of this WorkChain, and of the keys of the protocol, such as
+            ``potential_family``, ``kpoints_spacing`` or ``parameters.incar``.
+
+        Raises
+        ------
+        ValueError
+            For unknown overrides and options.
+        """
+        if others:
+            raise ValueError(f"{cls.__name__} has no use for {sorted(others)}")
+        values = dict(overrides or {})
+        check_names(values, names(cls.spec().inputs) | META, "overrides")
+        own = {key: values.pop(key) for key in OWN if key in values}
+        asked = tags(values.get("parameters", {}).get("incar", {}))
+        dataset = structure if isinstance(structure, DatasetData) else None
+        given = to_configurations(structure) if dataset is None else dataset.configurations
+        known = VaspWorkChain.get_available_protocols()
+        try:
+            inner = VaspWorkChain.get_builder_from_protocol(
+                load_code(code) if isinstance(code, str) else code,
+                _example(given),
+                protocol=protocol if protocol in known else None,
+                overrides=values,
+                options=dict(options or {}),
+            )
+        except InputValidationError as error:
+            raise ValueError(f"{error}{_families()}") from error
+        inputs = {key: one for key, one in inner._inputs(prune=True).items() if one is not None}
+        del inputs["structure"]
+        incar = _incar(inputs["parameters"])
+        if "ediff" not in asked:
+            own.setdefault("ediff_per_atom", incar.pop("ediff") / len(given.elements))
+        if has_moments(given) and "ispin" not in asked:
+            incar["ispin"] = 2
+        inputs["parameters"] = Dict({"incar": incar})
+        builder = cls.get_builder()
+        fill(builder, {**inputs, **own})
+        if dataset is not None:
+            builder["dataset"] = dataset
+        return builder
+
+    @classmethod
+    def deciding(cls, inputs: Mapping[str, Any]) -> dict[str, Any]:
+        """Give code, parameters, POTCARs by hash, k-points and what goes by structure."""
+        mapping = plain(inputs["potential_mapping"])
+        found = {
+            "code": inputs["code"],
+            "parameters": inputs["parameters"],
+            "potentials": _potentials(inputs["potential_family"].value, mapping),
+        }
+        keys = (*KPOINTS, *MAPPINGS, "ediff_per_atom")
+        return found | {key: inputs[key] for key in keys if key in inputs}
+
+    @classmethod
+    def method(cls, nodes: Mapping[str, Any]) -> Method:
+        """Leave out of the description what does not decide labels."""
+        return method(cls.describe(nodes))
+
+    @classmethod
+    def describe(cls, nodes: Mapping[str, Any]) -> dict[str, Any]:
+        """Say what made the labels, in words and numbers."""
+        potentials = {
+            element: {"name": potential.full_name, "sha512": potential.sha512}
+            for element, potential in sorted(nodes["potentials"].items())
+        }
+        spacing = plain(nodes.get("kpoints_spacing"))
+        return {
+            "process": "vasp.vasp",
+            "code": nodes["code"].full_label,
+            "executable": str(nodes["code"].get_executable()),
+            "incar": _incar(nodes["parameters"]),
+            "ediff_per_atom": plain(nodes.get("ediff_per_atom")),
+            "potentials": potentials,
+            "kpoints": (
+                describe_kpoints(nodes["kpoints"]) if "kpoints" in nodes else {"spacing": spacing}
+            ),
+            **{key: plain(nodes.get(key)) for key in MAPPINGS},
+        }
+
+    @classmethod
+    def prepare(cls, structure: Configurations, nodes: Mapping[str, Any]) -> dict[str, Data]:
+        """Make the structure with its elements together, and its parameters."""
+        given = _input(structure, nodes)
+        together = Configurations.from_geometry(
+            structure.numbers[given.order],
+            structure.positions[given.order],
+            [len(given.order)],
+            structure.cells,
+            structure.pbc,
+        )
+        return {
+            "structure": to_structure(together),
+            "parameters": Dict({"incar": given.incar}),
+        }
+
+    def process_inputs(self, structure: Configurations, prepared: Mapping[str, Data]) -> Any:
+        """Give inputs in which moments of the structure itself go before those by element."""
+        inputs = super().process_inputs(structure, prepared)
+        if "magmom" in _incar(inputs["parameters"]):
+            inputs.pop("magmom_mapping", None)
+        return inputs
+
+    @classmethod
+    def read(
+        cls, structure: Configurations, nodes: Mapping[str, Any], outputs: Mapping[str, Any]
+    ) -> Configurations:
+        """Read the label from the ``vasprun.xml``, and moments where VASP projected them."""
+        order = _input(structure, nodes).order
+        vasprun = outputs["retrieved"].base.repository.get_object_content(VASPRUN)
+        return read(structure, order, vasprun, _moments(outputs["misc"], len(order)))
+
+    @classmethod
+    def failure(cls, process: ProcessNode) -> str:
+        """Tell that electrons did not converge also where the WorkChain had no attempts left."""
+        last = max(process.called, key=lambda node: node.ctime, default=process)
+        if last.exit_status == VaspCalculation.exit_codes.ERROR_ELECTRONIC_NOT_CONVERGED.status:
+            return f"exit_{NOT_CONVERGED}"
+        return super().failure(process)
+
+    @classmethod
+    def version(cls, outputs: Mapping[str, Any]) -> str | None:
+        """Give that of VASP."""
+        found: str | None = outputs["misc"].get_dict().get("version")
+        return found
+
+
+@calcfunction
+def to_structures(**nodes: Any) -> dict[str, Any]:
+    """Return a node of each structure that is worth a calculation, and one of its parameters."""
+    return VaspLabelWorkChain.prepare_all(**nodes)
+
+
+@calcfunction
+def collect_labels(**nodes: Any) -> dict[str, Data]:
+    """Return the structures with labels, and a description of what made them."""
+    return VaspLabelWorkChain.collect_all(**nodes)
+
+
+def validate_cells(dataset: DatasetData, _: Any) -> str | None:
+    """Refuse structures that VASP could not know the box of."""
+    return box_problem(dataset, "VASP")
+
+
+def validate_parameters(node: Dict, _: Any) -> str | None:
+    """Refuse tags that VASP does not have, and those that would not give a label."""
+    try:
+        parameters_validator(node)
+        check_incar(_incar(node))
+    except (InputValidationError, ValueError) as error:
+        return f"incar: {error}"
+    return None
+
+
+def validate(inputs: Mapping[str, Any], ports: PortNamespace) -> str | None:
+    """Want one way of choosing k-points, POTCARs of all elements, and no unknown input."""
+    problem = kpoints_problem(inputs, KPOINTS) or validate_names(inputs, ports)
+    if problem is not None or "dataset" not in inputs:
+        return problem
+    dataset, mapping = inputs["dataset"], plain(inputs["potential_mapping"])
+    if missing := sorted(set(dataset.base.attributes.get("elements")) - set(mapping)):
+        return f"potential_mapping: there is none for {missing}, which the structures have"
+    incar = _incar(inputs["parameters"])
+    if has_moments(dataset.configurations) and "ispin" not in incar:
+        return (
+            "the structures have initial magnetic moments, and parameters.incar has no ispin: give "
+            "2, or 1 to leave the moments out"
+        )
+    try:
+        nodes = VaspLabelWorkChain.deciding(inputs)
+    except ValueError as error:
+        return str(error)
+    for i, one in enumerate(dataset.configurations):
+        try:
+            _input(one, nodes)
+        except ValueError as error:
+            return f"structure {i}: {error}"
+    return None
+
+
+def _incar(parameters: Dict) -> dict[str, Any]:
+    return tags(parameters.get_dict().get("incar", {}))
+
+
+def _input(one: Configurations, nodes: Mapping[str, Any]) -> Input:
+    return prepare(
+        one,
+        _incar(nodes["parameters"]),
+        lambda element: _valence(nodes["potentials"][element]),
+        plain(nodes.get("ediff_per_atom")),
+    )
+
+
+def _potentials(family: str, mapping: Mapping[str, str]) -> dict[str, PotcarData]:
+    """Find the POTCARs of a family by element."""
+    try:
+        found: dict[str, PotcarData] = PotcarData.get_potcars_dict(list(mapping), family, mapping)
+    except NotExistent as error:
+        raise ValueError(f"potential_family {family!r}: {error}{_families()}") from error
+    return found
+
+
+def _families() -> str:
+    """Tell which families of POTCARs there are."""
+    labels = sorted(group.label for group in PotcarData.get_potcar_groups())
+    return (
+        f"; the families of POTCARs here are {labels}, and `aiida-vasp potcar uploadfamily` makes "
+        "others"
+    )
+
+
+def _valence(potential: PotcarData) -> float:
+    """Return the number of valence electrons of a POTCAR, which has to be in this profile."""
+    text = StringIO(potential.get_content().decode())
+    return float(PotcarParser(handler=text).metadata.ZVAL)
+
+
+def _moments(misc: Dict, n_atoms: int) -> np.ndarray | None:
+    """Return the projected magnetic moments in the order of the POSCAR, where there are any."""
+    found = misc.get_dict().get("site_magnetization")
+    try:
+        moments = np.array(site_magnetization_to_magmom(found), float)
+    except (TypeError, KeyError, ValueError):
+        return None
+    return moments if moments.shape == (n_atoms,) else None
+
+
+def _example(given: Configurations) -> StructureData:
+    """Return a cell with one atom of each element, by which alone potentials are chosen."""
+    node = StructureData(cell=np.eye(3) * 10.0)
+    for i, element in enumerate(given.elements):
+        node.append_atom(symbols=element, position=[i, 0.0, 0.0])
+    return node
