@@ -10,15 +10,14 @@ from typing import TYPE_CHECKING, Any
 import click
 from aiida.cmdline.utils import echo
 
-from aiida_mlal.cli.profile import MLAL, PW
+from aiida_mlal.cli.label_codes import LabelCode, label_code
+from aiida_mlal.cli.profile import MLAL
 
 if TYPE_CHECKING:
     from asyncio import AbstractEventLoop
 
     from aiida.engine import ProcessBuilder
     from aiida.orm import ProcessNode
-
-QE = "quantumespresso"
 
 
 @dataclass(frozen=True)
@@ -31,21 +30,21 @@ class Wishes:
     seed: int | None
     overrides: str | None
     code: str
-    pw: str
+    label_code: str | None
     family: str | None
     cutoffs: tuple[float, float] | None
     mpi: int | None
 
     @property
-    def has_pw(self) -> bool:
-        """Whether pw.x makes the labels."""
-        return self.labels in ("qe", QE)
+    def labelling(self) -> LabelCode | None:
+        """The code whose jobs make the labels; None where a calculator of ASE does."""
+        return label_code(self.labels)
 
     @property
     def calculator(self) -> Any:
         """What makes the labels, as builders want it."""
-        if self.has_pw:
-            return QE
+        if self.labelling is not None:
+            return self.labelling.name
         if not self.labels.lstrip().startswith("{"):
             return self.labels
         try:
@@ -56,15 +55,16 @@ class Wishes:
     @property
     def codes(self) -> dict[str, str]:
         """Codes by role."""
-        return {"mlal": self.code, "label": self.pw} if self.has_pw else {"mlal": self.code}
+        if self.labelling is None:
+            return {"mlal": self.code}
+        return {"mlal": self.code, "label": self.label_code or self.labelling.usual_code}
 
     def inputs(self) -> dict[str, Any]:
         """Return the overrides, those that follow from other options included."""
-        from aiida_mlal.protocols import merge
-
         found = read_overrides(self.overrides)
-        if self.has_pw:
-            found = merge(found, {"label": qe_overrides(self.family, self.cutoffs, self.mpi)})
+        if self.labelling is not None:
+            given = (self.family, self.cutoffs, self.mpi)
+            found["label"] = self.labelling.overrides(found.get("label", {}), *given)
         return found if self.seed is None else {**found, "seed": self.seed}
 
 
@@ -83,8 +83,11 @@ def campaign_options(labels: str, about: str) -> Callable[[Any], Any]:
             help="Inputs in place of those of the protocol: JSON, or a file of JSON or YAML.",
         ),
         click.option("--code", default=MLAL, show_default=True, help="The code that runs mlal."),
-        click.option("--pw", default=PW, show_default=True, help="The code that runs pw.x."),
-        click.option("--family", help="Pseudopotential family, for qe."),
+        click.option(
+            "--label-code",
+            help="The code that labels. [default: pw for qe, vasp for vasp]",
+        ),
+        click.option("--family", help="Family of pseudopotentials, for qe, or POTCARs, for vasp."),
         click.option(
             "--cutoffs",
             type=(float, float),
@@ -92,7 +95,9 @@ def campaign_options(labels: str, about: str) -> Callable[[Any], Any]:
             help="Of plane waves and density in Ry, for qe with a family that recommends none.",
         ),
         click.option(
-            "--mpi", type=click.IntRange(1), help="MPI processes of pw.x. [default: no MPI]"
+            "--mpi",
+            type=click.IntRange(1),
+            help="MPI processes of the code that labels. [default: no MPI]",
         ),
         click.option("--daemon", is_flag=True, help="Submit to the daemon and return at once."),
     ]
@@ -239,22 +244,6 @@ def replace_stops(stops: list[dict[str, Any]], *wanted: dict[str, Any]) -> list[
     new, known = {stop["name"]: stop for stop in wanted}, [stop["name"] for stop in stops]
     added = [stop for stop in wanted if stop["name"] not in known]
     return [*(new.get(stop["name"], stop) for stop in stops), *added]
-
-
-def qe_overrides(
-    family: str | None, cutoffs: tuple[float, float] | None, mpi: int | None
-) -> dict[str, Any]:
-    """Return the overrides of the labelling WorkChain of Quantum ESPRESSO."""
-    pw: dict[str, Any] = {"metadata": {"options": {"withmpi": mpi is not None}}}
-    if mpi is not None:
-        resources = {"num_machines": 1, "num_mpiprocs_per_machine": mpi}
-        pw["metadata"]["options"]["resources"] = resources
-    if cutoffs is not None:
-        pw["parameters"] = {"SYSTEM": {"ecutwfc": cutoffs[0], "ecutrho": cutoffs[1]}}
-    found: dict[str, Any] = {"pw": pw}
-    if family is not None:
-        found["pseudo_family"] = family
-    return found
 
 
 def read_overrides(text: str | None) -> dict[str, Any]:

@@ -14,6 +14,7 @@ EMAIL = "aiida@localhost"
 COMPUTER = "localhost"
 MLAL = "mlal"
 PW = "pw"
+VASP = "vasp"
 
 
 def create_profile(name: str, broker: str | None = None, default: bool = False) -> bool:

@@ -10,6 +10,7 @@ from aiida_mlal.cli import profile
 from aiida_mlal.cli.root import root
 
 QE_PLUGIN = "quantumespresso.pw"
+VASP_PLUGIN = "vasp.vasp"
 
 
 @root.command()
@@ -33,6 +34,11 @@ QE_PLUGIN = "quantumespresso.pw"
     help="The pw.x of Quantum ESPRESSO. [default: the one on the PATH, if there is one]",
 )
 @click.option(
+    "--vasp",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path, resolve_path=True),
+    help="The executable of VASP, such as vasp_std.",
+)
+@click.option(
     "--pseudos",
     type=click.Path(exists=True, file_okay=False, path_type=Path),
     help="Folder of UPF files, one for each element, to make a pseudopotential family from.",
@@ -46,6 +52,7 @@ def setup(
     default: bool,
     workdir: Path | None,
     pw: Path | None,
+    vasp: Path | None,
     pseudos: Path | None,
     family: str,
 ) -> None:
@@ -65,6 +72,8 @@ def setup(
         echo.echo_critical(str(error))
     _tell(created, f"code {code.full_label}, {code.get_executable()}")
     set_up_pw(pw)
+    if vasp is not None:
+        set_up_vasp(vasp)
     if pseudos is not None:
         set_up_family(family, pseudos)
 
@@ -83,6 +92,14 @@ def set_up_pw(executable: Path | None) -> None:
             profile.PW, executable, QE_PLUGIN, profile.pw_environment(), mpi=None
         )
         _tell(created, f"code {code.full_label}, {code.get_executable()}")
+
+
+def set_up_vasp(executable: Path) -> None:
+    """Create the code ``vasp@localhost``."""
+    if find_spec("aiida_vasp") is None:
+        echo.echo_critical("labels from VASP need: pip install 'aiida-mlal[vasp]'")
+    code, created = profile.get_code(profile.VASP, executable, VASP_PLUGIN, mpi=None)
+    _tell(created, f"code {code.full_label}, {code.get_executable()}")
 
 
 def set_up_family(label: str, folder: Path) -> None:

@@ -20,7 +20,8 @@ from click.testing import CliRunner
 from aiida_mlal.calculations.label import LabelCalculation
 from aiida_mlal.calculations.train import TrainCalculation
 from aiida_mlal.cli import root
-from aiida_mlal.cli.campaign import qe_overrides, replace_stops
+from aiida_mlal.cli.campaign import replace_stops
+from aiida_mlal.cli.label_codes import label_code
 
 
 @pytest.fixture
@@ -302,13 +303,30 @@ def test_a_stop_replaces_that_of_its_name():
 
 
 def test_cutoffs_family_and_processes_go_to_pw():
-    found = qe_overrides("pbe", (30.0, 240.0), 2)
+    found = label_code("qe").overrides({"kpoints_distance": 0.3}, "pbe", (30.0, 240.0), 2)
     assert found["pseudo_family"] == "pbe"
+    assert found["kpoints_distance"] == 0.3
     assert found["pw"]["parameters"] == {"SYSTEM": {"ecutwfc": 30.0, "ecutrho": 240.0}}
     options = found["pw"]["metadata"]["options"]
     assert options["withmpi"]
     assert options["resources"]["num_mpiprocs_per_machine"] == 2
-    assert not qe_overrides(None, None, None)["pw"]["metadata"]["options"]["withmpi"]
+
+
+def test_jobs_that_label_run_without_mpi_unless_asked_for():
+    for name, job in (("qe", "pw"), ("vasp", "calc")):
+        code = label_code(name)
+        usual = code.overrides({}, None, None, None)
+        assert usual[job]["metadata"]["options"] == {"withmpi": False}
+        asked = {job: {"metadata": {"options": {"withmpi": True}}}}
+        assert code.overrides(asked, None, None, None) == asked
+
+
+def test_a_family_goes_to_vasp_and_cutoffs_are_refused():
+    code = label_code("vasp")
+    assert code.overrides({}, "PBE.54", None, None)["potential_family"] == "PBE.54"
+    with pytest.raises(ValueError, match="ENCUT of VASP is an override"):
+        code.overrides({}, None, (30.0, 240.0), None)
+    assert label_code("emt") is None
 
 
 def test_neb_takes_ends_from_files(run, mlal_code, slab, tmp_path, launched):

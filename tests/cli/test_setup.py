@@ -71,6 +71,15 @@ def test_another_pw_takes_the_label_and_the_old_one_is_kept(first, run, tmp_path
     assert run("aiida-mlal", "setup", "--name", "one", "--pw", str(executable)).returncode == 0
 
 
+def test_vasp_becomes_a_code(first, run, tmp_path):
+    executable = tmp_path / "vasp_std"
+    executable.write_text("#!/bin/sh\n")
+    executable.chmod(0o755)
+    pytest.importorskip("aiida_vasp")
+    answer = run("aiida-mlal", "setup", "--name", "one", "--vasp", str(executable))
+    assert f"created code vasp@localhost, {executable}" in answer.stdout
+
+
 def test_leaves_the_home_alone(first, run, folder, tmp_path):
     assert run("aiida-mlal", "setup", "--name", "one", home=tmp_path).returncode == 0
     assert not (tmp_path / ".aiida").exists()
