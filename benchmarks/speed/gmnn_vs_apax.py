@@ -29,8 +29,8 @@ from ase.build import add_adsorbate, bulk, fcc100
 
 from aiida_mlal.ml.configurations import Configurations
 from aiida_mlal.ml.engines.numba import kernels_of
-from aiida_mlal.ml.models.base import Prediction
 from aiida_mlal.ml.models.factory import single
+from aiida_mlal.ml.models.prediction import Prediction
 from aiida_mlal.ml.neighbours import neighbours
 from aiida_mlal.ml.training.optimizers import Adam
 from aiida_mlal.ml.training.options import LossOptions

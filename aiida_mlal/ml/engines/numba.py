@@ -9,6 +9,7 @@ from ase import Atoms
 from aiida_mlal.ml.engines.base import Evaluation
 from aiida_mlal.ml.engines.torch import Neighbourhood
 from aiida_mlal.ml.models.base import Potential
+from aiida_mlal.ml.models.capabilities import HasKernels
 
 if TYPE_CHECKING:
     from aiida_mlal.ml.fast.sum import KernelSum
@@ -72,7 +73,9 @@ def kernels_of(potential: Potential, skin: float, threads: int = 1) -> "KernelSu
     threads
         Among how many threads the atoms are divided.
     """
-    kernels = potential.kernels([potential]) if potential.device.type == "cpu" else None
+    if potential.device.type != "cpu" or not isinstance(potential, HasKernels):
+        return None
+    kernels = potential.kernels([potential])
     if kernels is None:
         return None
     from aiida_mlal.ml.fast.sum import KernelSum  # numba is slow to import

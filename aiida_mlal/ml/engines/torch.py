@@ -55,7 +55,7 @@ class TorchEngine:
             Members(_array(committee.energies[:, 0]), _array(committee.forces)),
             contacts=partial(_edges, graph),
             surroundings=partial(_surroundings, graph, species, size, potential.cutoff),
-            gradients=_array(potential.energy_rows(graph)) if gradients else None,
+            gradients=_array(potential.parameter_gradients(graph)) if gradients else None,
             graph=lambda: graph,
         )
 

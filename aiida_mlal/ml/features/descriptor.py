@@ -27,14 +27,18 @@ class Descriptor(FeatureMap):
 
     def check_model(self, model: "ModelOptions") -> None:
         """Want descriptors of atoms."""
-        model.check_able("features")
+        from aiida_mlal.ml.models.capabilities import HasDescriptors  # torch is slow to import
+
+        model.require(HasDescriptors)
 
     def sums(self, potential: "Potential", graph: "Graph") -> "Tensor":
         """Return the row of each structure; ``ValueError`` if there are no descriptors."""
         import torch
 
+        from aiida_mlal.ml.models.capabilities import HasDescriptors, require
+
         with torch.inference_mode():
-            features = potential.features(graph)
+            features = require(potential, HasDescriptors).features(graph)
             if self.by_element:
                 kinds = torch.nn.functional.one_hot(
                     potential.species(graph.numbers), len(potential.elements)

@@ -44,12 +44,15 @@ class Gradient(FeatureMap):
         """Return the row of each structure."""
         import torch
 
+        from aiida_mlal.ml.models.capabilities import HasLayers
+
         n_weights = sum(w.numel() for w in potential.parameters() if w.requires_grad)
         exact = self.size is None or n_weights <= self.size
-        layers = [] if exact else potential.layer_gradients(graph)
+        network = potential if isinstance(potential, HasLayers) and not exact else None
+        layers = [] if network is None else network.layer_gradients(graph)
         if layers and self.size is not None:
             return graph.sum_over_atoms(self._sketch(layers, len(graph.numbers), self.size))
-        rows = potential.energy_rows(graph).detach()
+        rows = potential.parameter_gradients(graph).detach()
         if self.size is not None and n_weights > self.size:
             projection = torch.randn(
                 n_weights, self.size, generator=self._generator(0), dtype=torch.float64

@@ -19,11 +19,15 @@ class LastLayer(FeatureMap):
 
     def check_model(self, model: "ModelOptions") -> None:
         """Want a network."""
-        model.check_able("last_layer")
+        from aiida_mlal.ml.models.capabilities import HasLastLayer  # torch is slow to import
+
+        model.require(HasLastLayer)
 
     def sums(self, potential: "Potential", graph: "Graph") -> "Tensor":
         """Return the row of each structure; ``ValueError`` if there is no last layer."""
         import torch
 
+        from aiida_mlal.ml.models.capabilities import HasLastLayer, require
+
         with torch.inference_mode():
-            return graph.sum_over_atoms(potential.last_layer(graph))
+            return graph.sum_over_atoms(require(potential, HasLastLayer).last_layer(graph))

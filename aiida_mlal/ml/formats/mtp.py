@@ -35,7 +35,7 @@ class SelectionState:
     Attributes
     ----------
     matrix
-        The rows, derivatives by the parameters in the order of ``MTP.energy_rows``.
+        The rows, derivatives by the parameters in the order of ``MTP.parameter_gradients``.
     inverse
         Its inverse.
     weights

@@ -14,7 +14,8 @@ from torch import Tensor
 
 from aiida_mlal.ml.graph import Graph
 from aiida_mlal.ml.labelling.calculators import CalculatorOptions, compute
-from aiida_mlal.ml.models.base import Potential, Prediction
+from aiida_mlal.ml.models.base import Potential
+from aiida_mlal.ml.models.prediction import Prediction
 from aiida_mlal.ml.options import as_dict, build
 
 

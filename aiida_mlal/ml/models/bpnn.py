@@ -15,9 +15,12 @@ from torch import Tensor, nn
 from aiida_mlal.ml.descriptors.symmetry_functions import SymmetryFunctionOptions, SymmetryFunctions
 from aiida_mlal.ml.engines.base import Kernel
 from aiida_mlal.ml.graph import Graph
-from aiida_mlal.ml.models.base import Potential, Prediction, Prepared
+from aiida_mlal.ml.models.base import Potential
+from aiida_mlal.ml.models.capabilities import HasKernels, HasLastLayer, HasLayers
 from aiida_mlal.ml.models.descriptor import Described, DescriptorPotential
 from aiida_mlal.ml.models.layers import LayerGradient, outer_products
+from aiida_mlal.ml.models.prediction import Prediction
+from aiida_mlal.ml.models.prepared import Prepared
 from aiida_mlal.ml.models.references import SMALLEST
 from aiida_mlal.ml.options import as_dict, build
 
@@ -56,7 +59,7 @@ the mean over the atoms of an element.
 """
 
 
-class BPNN(DescriptorPotential):
+class BPNN(DescriptorPotential, HasLastLayer, HasLayers, HasKernels):
     """Symmetry functions and a feed-forward network for each element.
 
     J. Behler and M. Parrinello, Phys. Rev. Lett. 98, 146401 (2007). The output is linear; the
@@ -121,9 +124,8 @@ class BPNN(DescriptorPotential):
             blocks.append(block.index_copy(0, mine, self.scale * hidden))
         return torch.cat(blocks, dim=1)
 
-    @property
     def last_weights(self) -> Float[Tensor, " weights"]:
-        """The weights of the last layer of each network."""
+        """Return the weights of the last layer of each network."""
         networks = cast(list[nn.Sequential], list(self.networks))
         return torch.cat([cast(nn.Linear, network[-1]).weight[0] for network in networks])
 

@@ -11,19 +11,16 @@ from torch import Tensor, nn
 from torch.func import functional_call, grad, vmap
 
 from aiida_mlal.ml.graph import Graph
-from aiida_mlal.ml.models.base import (
-    Potential,
-    Prediction,
-    Prepared,
-    forces_and_stresses,
-    stresses_of,
-)
+from aiida_mlal.ml.models.base import Potential
+from aiida_mlal.ml.models.capabilities import HasDescriptors
+from aiida_mlal.ml.models.prediction import Prediction, forces_and_stresses, stresses_of
+from aiida_mlal.ml.models.prepared import Prepared
 
 LARGEST = 2**24
 """How many numbers a map from slopes to forces may have (128 MiB in float64)."""
 
 
-class DescriptorPotential(Potential):
+class DescriptorPotential(Potential, HasDescriptors):
     """A description without weights, then a readout with weights for each element.
 
     Descriptions and their derivatives do not change while weights are fitted, so training on

@@ -10,12 +10,21 @@ from torch import Tensor, nn
 
 from aiida_mlal.ml.engines.base import Kernel
 from aiida_mlal.ml.graph import Graph
-from aiida_mlal.ml.models.base import Potential, Prediction, common_elements
+from aiida_mlal.ml.models.base import Potential
+from aiida_mlal.ml.models.capabilities import (
+    HasDescriptors,
+    HasKernels,
+    HasLastLayer,
+    HasLayers,
+    require,
+)
+from aiida_mlal.ml.models.elements import common_elements
 from aiida_mlal.ml.models.layers import LayerGradient
+from aiida_mlal.ml.models.prediction import Prediction
 from aiida_mlal.ml.models.registry import from_config
 
 
-class Ensemble(Potential):
+class Ensemble(Potential, HasLastLayer, HasLayers, HasDescriptors, HasKernels):
     """The mean of several potentials; their spread is the uncertainty."""
 
     Options: ClassVar[Any] = None
@@ -47,30 +56,33 @@ class Ensemble(Potential):
         members = self.members
         return members[0].together(members, graph)
 
-    def energy_rows(self, graph: Graph) -> Float[Tensor, "atoms parameters"]:
-        """Return the derivatives of the mean by the weights of all members."""
-        rows = [m.energy_rows(graph.within(m.cutoff)) for m in self.members]
-        return torch.cat(rows, dim=1) / len(rows)
+    def parameter_gradients(self, graph: Graph) -> Float[Tensor, "atoms parameters"]:
+        """Differentiate the mean by the weights of all members."""
+        gradients = [m.parameter_gradients(graph.within(m.cutoff)) for m in self.members]
+        return torch.cat(gradients, dim=1) / len(gradients)
 
     def last_layer(self, graph: Graph) -> Float[Tensor, "atoms weights"]:
-        """Return the derivatives of the mean by the last layers of all members."""
-        rows = [m.last_layer(graph.within(m.cutoff)) for m in self.members]
-        return torch.cat(rows, dim=1) / len(rows)
+        """Differentiate the mean by the weights of the last layers of all members."""
+        layers = [require(m, HasLastLayer).last_layer(graph.within(m.cutoff)) for m in self.members]
+        return torch.cat(layers, dim=1) / len(layers)
 
-    @property
     def last_weights(self) -> Float[Tensor, " weights"]:
-        """The weights of the last layers of all members."""
-        return torch.cat([m.last_weights for m in self.members])
+        """Return the weights of the last layers of all members."""
+        return torch.cat([require(m, HasLastLayer).last_weights() for m in self.members])
 
     def features(self, graph: Graph) -> Float[Tensor, "atoms features"]:
         """Return the descriptors of all members, side by side."""
-        return torch.cat([m.features(graph.within(m.cutoff)) for m in self.members], dim=1)
+        features = [
+            require(m, HasDescriptors).features(graph.within(m.cutoff)) for m in self.members
+        ]
+        return torch.cat(features, dim=1)
 
     def layer_gradients(self, graph: Graph) -> list[LayerGradient]:
         """Return the layers of all members; the energy is their mean."""
         return [
             layer._replace(slopes=layer.slopes / len(self.members))
             for m in self.members
+            if isinstance(m, HasLayers)
             for layer in m.layer_gradients(graph.within(m.cutoff))
         ]
 
@@ -96,7 +108,8 @@ class Ensemble(Potential):
         if len(members) != 1 or not isinstance(members[0], Ensemble):
             return None
         committee = members[0].members
-        return committee[0].kernels(committee)
+        first = committee[0]
+        return first.kernels(committee) if isinstance(first, HasKernels) else None
 
     def config(self) -> dict[str, Any]:
         """Return the descriptions of the members."""

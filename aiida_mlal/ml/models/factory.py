@@ -8,7 +8,8 @@ import torch
 
 from aiida_mlal.ml import plugins
 from aiida_mlal.ml.configurations import Configurations
-from aiida_mlal.ml.models.base import Potential, is_able, missing
+from aiida_mlal.ml.models.base import Potential
+from aiida_mlal.ml.models.capabilities import missing
 from aiida_mlal.ml.models.ensemble import Ensemble, member_seed
 from aiida_mlal.ml.models.references import check
 from aiida_mlal.ml.models.sum import Sum
@@ -95,11 +96,11 @@ class ModelOptions:
             )
         return found[0]
 
-    def check_able(self, ability: str) -> None:
-        """Raise ``ValueError`` if what is trained has not one of ``ABILITIES``."""
+    def require(self, capability: type) -> None:
+        """Raise ``ValueError`` if what is trained lacks one of ``models.capabilities``."""
         learner = self.learner()
-        if not is_able(plugins.find("models", learner), ability):
-            raise missing(learner, ability)
+        if not issubclass(plugins.find("models", learner), capability):
+            raise missing(learner, capability)
 
     @property
     def uncertainty(self) -> str | None:

@@ -16,8 +16,11 @@ from torch import Tensor, nn
 from aiida_mlal.ml.descriptors.gaussian_moments import GaussianMomentOptions, GaussianMoments
 from aiida_mlal.ml.engines.base import Kernel
 from aiida_mlal.ml.graph import Graph
-from aiida_mlal.ml.models.base import Potential, Prediction, Prepared, forces_and_stresses
+from aiida_mlal.ml.models.base import Potential
+from aiida_mlal.ml.models.capabilities import HasDescriptors, HasKernels, HasLastLayer, HasLayers
 from aiida_mlal.ml.models.layers import LayerGradient, outer_products
+from aiida_mlal.ml.models.prediction import Prediction, forces_and_stresses
+from aiida_mlal.ml.models.prepared import Prepared
 from aiida_mlal.ml.models.references import regress
 from aiida_mlal.ml.options import as_dict, build
 
@@ -59,7 +62,7 @@ class GMNNOptions:
             )
 
 
-class GMNN(Potential):
+class GMNN(Potential, HasLastLayer, HasLayers, HasDescriptors, HasKernels):
     """Gaussian moments and one feed-forward network for all elements.
 
     V. Zaverkin and J. Kästner, J. Chem. Theory Comput. 16, 5410 (2020) and Mach. Learn.: Sci.
@@ -140,9 +143,8 @@ class GMNN(Potential):
         scale = self.scale[self.species(graph.numbers), None]
         return scale * self.layers[-1].gain * self.latent(self.features(graph))
 
-    @property
     def last_weights(self) -> Float[Tensor, " weights"]:
-        """The weights of the last layer."""
+        """Return the weights of the last layer."""
         return self.layers[-1].weight[0]
 
     def last_layer_tangents(

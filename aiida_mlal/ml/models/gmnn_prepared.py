@@ -17,7 +17,8 @@ from torch import Tensor, nn
 from aiida_mlal.ml.fast.gaussian_moments import Program, Radial, program
 from aiida_mlal.ml.fast.gmnn_training import Described, Edges
 from aiida_mlal.ml.graph import Graph
-from aiida_mlal.ml.models.base import Prediction, Prepared, forces_and_stresses
+from aiida_mlal.ml.models.prediction import Prediction, forces_and_stresses
+from aiida_mlal.ml.models.prepared import Prepared
 
 if TYPE_CHECKING:
     from aiida_mlal.ml.models.gmnn import GMNN

@@ -15,9 +15,11 @@ from aiida_mlal.ml.descriptors.symmetry_functions import SymmetryFunctionOptions
 from aiida_mlal.ml.engines.base import Kernel
 from aiida_mlal.ml.gaussian_process import Hyperparameters, Posterior
 from aiida_mlal.ml.graph import Graph
-from aiida_mlal.ml.models.base import Potential, difference
+from aiida_mlal.ml.models.base import Potential
+from aiida_mlal.ml.models.capabilities import HasKernels, HasProcess
 from aiida_mlal.ml.models.descriptor import Described, DescriptorPotential, without_images
 from aiida_mlal.ml.models.observed import Process
+from aiida_mlal.ml.models.registry import difference
 from aiida_mlal.ml.options import as_dict, build
 
 if TYPE_CHECKING:
@@ -54,7 +56,7 @@ class GPOptions:
     descriptor: SymmetryFunctionOptions = field(default_factory=_default_descriptor)
 
 
-class GP(DescriptorPotential):
+class GP(DescriptorPotential, HasProcess, HasKernels):
     r"""Sum over atoms of a Gaussian process of their symmetry functions, one for each element.
 
     Energies, forces and stresses are labels of equal rank. The mean of the posterior is
@@ -123,9 +125,8 @@ class GP(DescriptorPotential):
         """Of the process, before any label."""
         return Hyperparameters(self.scales.detach(), self.variance, float(self.offset))
 
-    @property
     def process(self) -> Process:
-        """The potential itself."""
+        """Return the potential itself."""
         return self
 
     def features(self, graph: Graph) -> Float[Tensor, "atoms features"]:

@@ -15,6 +15,7 @@ from torch import Tensor
 from aiida_mlal.ml.engines.base import Kernel
 from aiida_mlal.ml.graph import Graph
 from aiida_mlal.ml.models.base import Potential
+from aiida_mlal.ml.models.capabilities import HasKernels
 from aiida_mlal.ml.options import as_dict, build
 
 SWITCH = 1.0
@@ -84,7 +85,7 @@ class MorseOptions:
             build(MorseParameters, values, f"parameters.{element}")
 
 
-class Morse(Potential):
+class Morse(Potential, HasKernels):
     r"""Morse potential between every pair of elements.
 
     .. math::  V_{ab}(r) = D_{ab} \left[ e^{-2 a_{ab} (r - r_{ab})}

@@ -18,8 +18,12 @@ from aiida_mlal.ml.descriptors.radial_polynomials import Kind, RadialBasis
 from aiida_mlal.ml.distances import shortest_distance
 from aiida_mlal.ml.engines.base import Kernel
 from aiida_mlal.ml.graph import Graph
-from aiida_mlal.ml.models.base import Potential, Prediction, Prepared, difference
+from aiida_mlal.ml.models.base import Potential
+from aiida_mlal.ml.models.capabilities import HasKernels
+from aiida_mlal.ml.models.prediction import Prediction
+from aiida_mlal.ml.models.prepared import Prepared
 from aiida_mlal.ml.models.references import regress
+from aiida_mlal.ml.models.registry import difference
 from aiida_mlal.ml.neighbours import neighbours
 from aiida_mlal.ml.options import as_dict, build
 
@@ -115,7 +119,7 @@ class Contraction:
     types: tuple[str, ...] | None = None
 
 
-class MTP(Potential):
+class MTP(Potential, HasKernels):
     r"""Moment tensor potential: an energy linear in invariants of moments of the neighbourhood.
 
     .. math::  V_i = \xi_{z_i} + \sum_\alpha \xi_\alpha B_\alpha(i), \qquad
@@ -195,7 +199,7 @@ class MTP(Potential):
         """Return the invariants that the moment coefficients multiply."""
         return self._site_energies(self._basic_moments(graph, *self._edges(graph)))[1].T
 
-    def energy_rows(self, graph: Graph) -> Float[Tensor, "atoms parameters"]:
+    def parameter_gradients(self, graph: Graph) -> Float[Tensor, "atoms parameters"]:
         """Return the derivative of the energy of each atom by all parameters, in MLIP's order.
 
         Sums over the atoms of a structure (``graph.sum_over_atoms``) are the rows of the
@@ -357,26 +361,22 @@ class MTP(Potential):
             self.moment_coeffs[scalars] = other.moment_coeffs
         return None
 
-    def remarks(self, configurations: Configurations) -> str:
-        """Say where atoms are nearer than the radial functions are made for, too."""
-        said = [self._too_near(configurations), super().remarks(configurations)]
-        return "; ".join(filter(None, said))
-
-    def _too_near(self, configurations: Configurations) -> str:
+    def warnings(self, structures: Configurations) -> str:
+        """Name the structures whose atoms are nearer than the radial functions are made for."""
         near, limit = [], self.radial.min_dist
-        for i, one in enumerate(configurations):
+        for i, one in enumerate(structures):
             if neighbours(one.positions, one.cells[0], one.pbc[0], limit)[0].size:
                 near.append(i)
         if not near:
             return ""
         return (
-            f"{len(near)} of {len(configurations)} structures, the first is {near[0]}, have atoms "
+            f"{len(near)} of {len(structures)} structures, the first is {near[0]}, have atoms "
             f"nearer than min_dist, {limit:g} Å: below it the radial functions grow without bounds"
         )
 
     @property
     def n_parameters(self) -> int:
-        """The number of coefficients, and the length of ``energy_rows``."""
+        """The number of coefficients, and the length of ``parameter_gradients``."""
         return sum(p.numel() for p in self.parameters())
 
     @property

@@ -10,7 +10,8 @@ from torch import Tensor, nn
 
 from aiida_mlal.ml.fast.mtp_training import Coefficients, Found, MTPKernels, Structures
 from aiida_mlal.ml.graph import Graph
-from aiida_mlal.ml.models.base import Prediction, Prepared, stresses_of
+from aiida_mlal.ml.models.prediction import Prediction, stresses_of
+from aiida_mlal.ml.models.prepared import Prepared
 
 if TYPE_CHECKING:
     from aiida_mlal.ml.models.mtp import MTP

@@ -10,8 +10,8 @@ from torch import Tensor
 from aiida_mlal.ml.configurations import Configurations
 from aiida_mlal.ml.gaussian_process import Hyperparameters, Observations, Posterior
 from aiida_mlal.ml.graph import Graph
-from aiida_mlal.ml.models.base import Prediction
 from aiida_mlal.ml.models.descriptor import Described
+from aiida_mlal.ml.models.prediction import Prediction
 
 UPPER = [0, 1, 2, 4, 5, 8]
 """Components of a symmetric matrix that are independent, counted row by row."""

@@ -24,3 +24,17 @@ def from_config(config: Mapping[str, Any]) -> "Potential":
     except (KeyError, TypeError) as error:
         raise ValueError(f"the configuration of a {architecture!r} lacks {error}") from error
     return potential
+
+
+def difference(wanted: Any, found: Any, where: str = "model") -> str:
+    """Return where two descriptions differ first, in words; nothing if they are equal."""
+    if isinstance(wanted, Mapping) and isinstance(found, Mapping):
+        keys = sorted({*wanted, *found})
+        pairs = [(wanted.get(key), found.get(key), f"{where}.{key}") for key in keys]
+    elif isinstance(wanted, (list, tuple)) and isinstance(found, (list, tuple)):
+        if len(wanted) != len(found):
+            return f"{where} has {len(wanted)} parts, in the file {len(found)}"
+        pairs = [(w, f, f"{where}[{i}]") for i, (w, f) in enumerate(zip(wanted, found))]
+    else:
+        return "" if wanted == found else f"{where} is {wanted!r}, in the file {found!r}"
+    return next(filter(None, (difference(*pair) for pair in pairs)), "")

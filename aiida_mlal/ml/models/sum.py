@@ -12,15 +12,26 @@ from torch import Tensor, nn
 
 from aiida_mlal.ml.engines.base import Kernel
 from aiida_mlal.ml.graph import Graph
-from aiida_mlal.ml.models.base import Potential, Prediction, common_elements
+from aiida_mlal.ml.models.base import Potential
+from aiida_mlal.ml.models.capabilities import (
+    HasDescriptors,
+    HasKernels,
+    HasLastLayer,
+    HasLayers,
+    HasProcess,
+    missing,
+    require,
+)
+from aiida_mlal.ml.models.elements import common_elements
 from aiida_mlal.ml.models.layers import LayerGradient
+from aiida_mlal.ml.models.prediction import Prediction
 from aiida_mlal.ml.models.registry import from_config
 
 if TYPE_CHECKING:
     from aiida_mlal.ml.models.observed import Process
 
 
-class Sum(Potential):
+class Sum(Potential, HasLastLayer, HasLayers, HasDescriptors, HasProcess, HasKernels):
     """The sum of several potentials of the same elements.
 
     The difference learned by a network on a prior is equation 3 of Shuaibi et al.,
@@ -55,52 +66,64 @@ class Sum(Potential):
         """Predict with each member of the terms; a single term is added to all members."""
         return reduce(add, (term.committee(_within(graph, term)) for term in self.terms))
 
-    def energy_rows(self, graph: Graph) -> Float[Tensor, "atoms parameters"]:
-        """Return the derivatives by the weights of the terms that are trained."""
+    def parameter_gradients(self, graph: Graph) -> Float[Tensor, "atoms parameters"]:
+        """Differentiate by the weights of the terms that are trained."""
         if not self._learning:
-            return super().energy_rows(graph)
-        return torch.cat([term.energy_rows(_within(graph, term)) for term in self._learning], 1)
+            return super().parameter_gradients(graph)
+        return torch.cat(
+            [term.parameter_gradients(_within(graph, term)) for term in self._learning], 1
+        )
 
     def last_layer(self, graph: Graph) -> Float[Tensor, "atoms weights"]:
-        """Return the derivatives by the last layers of the terms that are trained."""
-        if not self._learning:
-            return super().last_layer(graph)
-        rows = [term.last_layer(_within(graph, term)) for term in self._learning]
-        return torch.cat(rows, dim=1)
+        """Differentiate by the weights of the last layers of the terms that are trained."""
+        layers = [
+            require(term, HasLastLayer).last_layer(_within(graph, term))
+            for term in self._learners(HasLastLayer)
+        ]
+        return torch.cat(layers, dim=1)
 
-    @property
     def last_weights(self) -> Float[Tensor, " weights"]:
-        """The weights of the last layers of the terms that are trained."""
-        if not self._learning:
-            return super().last_weights
-        return torch.cat([term.last_weights for term in self._learning])
+        """Return the weights of the last layers of the terms that are trained."""
+        learners = self._learners(HasLastLayer)
+        return torch.cat([require(term, HasLastLayer).last_weights() for term in learners])
 
     def features(self, graph: Graph) -> Float[Tensor, "atoms features"]:
         """Return the descriptors of the terms that are trained, side by side."""
-        if not self._learning:
-            return super().features(graph)
-        return torch.cat([term.features(_within(graph, term)) for term in self._learning], dim=1)
+        features = [
+            require(term, HasDescriptors).features(_within(graph, term))
+            for term in self._learners(HasDescriptors)
+        ]
+        return torch.cat(features, dim=1)
 
     @property
     def uncertainty(self) -> str | None:  # type: ignore[override]
         """That of the only term that is trained: a prior has none to add."""
         return self._learning[0].uncertainty if len(self._learning) == 1 else None
 
-    @property
     def process(self) -> "Process":
-        """That of the only term that is trained."""
+        """Return that of the only term that is trained."""
         if len(self._learning) != 1:
-            return super().process
-        return self._learning[0].process
+            raise missing("sum", HasProcess)
+        return require(self._learning[0], HasProcess).process()
 
     def layer_gradients(self, graph: Graph) -> list[LayerGradient]:
         """Return the layers of all terms."""
-        found = [term.layer_gradients(_within(graph, term)) for term in self.terms]
-        return [layer for layers in found for layer in layers]
+        return [
+            layer
+            for term in self.terms
+            if isinstance(term, HasLayers)
+            for layer in term.layer_gradients(_within(graph, term))
+        ]
 
     @property
     def _learning(self) -> list[Potential]:
         return [term for term in self.terms if any(w.requires_grad for w in term.parameters())]
+
+    def _learners(self, capability: type) -> list[Potential]:
+        """Return the terms that are trained; ``ValueError`` if there are none."""
+        if not self._learning:
+            raise missing("sum", capability)
+        return self._learning
 
     def warm_start(self, other: Potential) -> None:
         """Begin with the weights of the terms of another sum; a prior may know more elements."""
@@ -124,13 +147,13 @@ class Sum(Potential):
         """Return the kernels of all terms."""
         if len(members) != 1 or not isinstance(members[0], Sum):
             return None
-        found: list[Kernel] = []
+        kernels: list[Kernel] = []
         for term in members[0].terms:
-            kernels = term.kernels([term])
-            if kernels is None:
+            own = term.kernels([term]) if isinstance(term, HasKernels) else None
+            if own is None:
                 return None
-            found += kernels
-        return found
+            kernels += own
+        return kernels
 
     def config(self) -> dict[str, Any]:
         """Return the descriptions of the terms."""

@@ -13,6 +13,7 @@ from torch import Tensor
 from aiida_mlal.ml.engines.base import Kernel
 from aiida_mlal.ml.graph import Graph
 from aiida_mlal.ml.models.base import Potential
+from aiida_mlal.ml.models.capabilities import HasKernels
 from aiida_mlal.ml.models.morse import switch_off
 from aiida_mlal.ml.options import as_dict, build
 
@@ -48,7 +49,7 @@ class ZBLOptions:
             )
 
 
-class ZBL(Potential):
+class ZBL(Potential, HasKernels):
     r"""Universal repulsion of Ziegler, Biersack and Littmark between every pair of elements.
 
     .. math::  V_{ab}(r) = \frac{e^2}{4 \pi \epsilon_0} \frac{Z_a Z_b}{r}

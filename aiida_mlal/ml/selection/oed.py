@@ -46,7 +46,9 @@ class OptimalDesign(Criterion, Strategy):
 
     def check_model(self, model: "ModelOptions") -> None:
         """Want a network."""
-        model.check_able("last_layer")
+        from aiida_mlal.ml.models.capabilities import HasLastLayer  # torch is slow to import
+
+        model.require(HasLastLayer)
 
     def _choose(self, query: Query, n: int) -> list[Choice]:
         if query.potential is None:

@@ -61,6 +61,7 @@ class Evaluate(Task):
     def run(self) -> dict[str, Any]:
         """Predict, compare, and write."""
         from aiida_mlal.ml.formats.potentials import types
+        from aiida_mlal.ml.uncertainty.doubts import doubts
 
         if self.output is not None:
             check_target(self.output)
@@ -80,7 +81,7 @@ class Evaluate(Task):
             kept = measured.attach(kept)
         if self.output is not None:
             said += write(kept, self.output, types(potential))
-        remarks = "; ".join(filter(None, [*said, _lost(predicted), potential.remarks(dataset)]))
+        remarks = "; ".join(filter(None, [*said, _lost(predicted), doubts(potential, dataset)]))
         if self.output is None and not apart:
             raise ValueError("; ".join([f"{self.dataset} has no labels to compare with", *said]))
         about = {"n_structures": len(dataset), "engines": potential.engines}

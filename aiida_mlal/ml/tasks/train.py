@@ -115,6 +115,7 @@ class Train(Task):
         from aiida_mlal.ml.models.factory import ModelOptions
         from aiida_mlal.ml.training.fit import fit, split
         from aiida_mlal.ml.training.loop import DivergedError
+        from aiida_mlal.ml.uncertainty.doubts import doubts
 
         check_place(self.output)
         start = None if self.initial is None else self._start(self.initial)
@@ -181,7 +182,7 @@ class Train(Task):
             *notes,
             self._remark(dataset),
             *record["remarks"],
-            potential.remarks(dataset.learnable),
+            doubts(potential, dataset.learnable),
         ]
         return {**record, "epochs": epochs, "message": "; ".join(filter(None, remarks))}
 

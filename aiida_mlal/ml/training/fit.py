@@ -15,8 +15,10 @@ from jaxtyping import Float, Int
 from aiida_mlal.ml.configurations import Configurations
 from aiida_mlal.ml.labelling.outliers import outlying
 from aiida_mlal.ml.metrics import errors
-from aiida_mlal.ml.models.base import Potential, Prediction, Prepared
+from aiida_mlal.ml.models.base import Potential
 from aiida_mlal.ml.models.ensemble import member_seed
+from aiida_mlal.ml.models.prediction import Prediction
+from aiida_mlal.ml.models.prepared import Prepared
 from aiida_mlal.ml.models.references import regress
 from aiida_mlal.ml.training.loop import Curve, Loop, Progress, remarks
 from aiida_mlal.ml.training.options import TrainingOptions

@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from aiida_mlal.ml.graph import Graph
-from aiida_mlal.ml.models.base import Prediction
+from aiida_mlal.ml.models.prediction import Prediction
 from aiida_mlal.ml.training.options import LossOptions
 
 POWERS = {

@@ -9,7 +9,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from aiida_mlal.ml.models.base import Potential, Prediction, Prepared
+from aiida_mlal.ml.models.base import Potential
+from aiida_mlal.ml.models.prediction import Prediction
+from aiida_mlal.ml.models.prepared import Prepared
 from aiida_mlal.ml.training.loss import Loss
 from aiida_mlal.ml.training.options import LossOptions
 

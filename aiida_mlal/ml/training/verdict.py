@@ -10,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from aiida_mlal.ml.graph import Graph
-from aiida_mlal.ml.models.base import Prediction
+from aiida_mlal.ml.models.prediction import Prediction
 from aiida_mlal.ml.training.problem import Problem
 
 NOISE = {"energy": 1e-3, "force": 1e-2, "stress": 1e-3}

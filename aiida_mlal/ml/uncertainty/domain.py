@@ -187,8 +187,8 @@ class Domain:
         values = np.where(before > 0, found.values * growth, found.values + after)
         return replace(found, values=values, per_atom=per_atom)
 
-    def remarks(self, structures: Configurations) -> str:
-        """Say which elements and pairs have no label, and which neighbours are outside."""
+    def warnings(self, structures: Configurations) -> str:
+        """Name elements and pairs without a label, and neighbours outside of what was labelled."""
         around, species = self.surroundings(structures), self._species(structures.numbers)
         names = self.elements
         new, strange, away, dense, thin = [], [], [], [], []

@@ -7,6 +7,7 @@ import numpy as np
 
 from aiida_mlal.ml.graph import Graph
 from aiida_mlal.ml.models.base import Potential
+from aiida_mlal.ml.models.capabilities import HasLastLayer, require
 from aiida_mlal.ml.uncertainty.base import Uncertainties, Uncertainty
 from aiida_mlal.ml.uncertainty.design import sensitivities
 from aiida_mlal.ml.uncertainty.reduction import largest
@@ -42,11 +43,11 @@ class _Dropout(Uncertainty):
 
     def check_model(self, model: "ModelOptions") -> None:
         """Want a network."""
-        model.check_able("last_layer")
+        model.require(HasLastLayer)
 
     def _variances(self, potential: Potential, graph: Graph) -> np.ndarray:
         rows = sensitivities(potential, graph, self.quantity)
-        weights = potential.last_weights.detach().cpu().double().numpy()
+        weights = require(potential, HasLastLayer).last_weights().detach().cpu().double().numpy()
         found: np.ndarray = self.rate / (1 - self.rate) * ((rows * weights) ** 2).sum(axis=-1)
         return found
 

@@ -13,8 +13,10 @@ from torch.utils.weak import WeakIdKeyDictionary
 from aiida_mlal.ml.configurations import Configurations
 from aiida_mlal.ml.gaussian_process import Conditioned, Posterior
 from aiida_mlal.ml.graph import Graph
-from aiida_mlal.ml.models.base import Potential, Prediction
+from aiida_mlal.ml.models.base import Potential
+from aiida_mlal.ml.models.capabilities import HasProcess, require
 from aiida_mlal.ml.models.observed import Observed, Process, energies_and_forces, observed
+from aiida_mlal.ml.models.prediction import Prediction
 from aiida_mlal.ml.uncertainty.active_set import fingerprint
 from aiida_mlal.ml.uncertainty.base import Fitted, Uncertainties, Uncertainty
 from aiida_mlal.ml.uncertainty.extras import to_bytes, to_tensor, to_text
@@ -44,7 +46,7 @@ class _ProcessStd(Uncertainty):
 
     def check_model(self, model: "ModelOptions") -> None:
         """Want a Gaussian process."""
-        model.check_able("process")
+        model.require(HasProcess)
 
     @property
     def carried(self) -> frozenset[str]:
@@ -61,7 +63,7 @@ class _ProcessStd(Uncertainty):
         if held_out is not None and len(held_out):
             aside = np.isin(configurations.keys, held_out.keys)
             configurations = configurations[np.flatnonzero(~aside)]
-        process = potential.process
+        process = require(potential, HasProcess).process()
         with torch.no_grad():
             posterior = Posterior(*_observed(process, configurations), process.prior)
         tensors = {
@@ -122,7 +124,7 @@ def _variances(
     potential: Potential, graph: Graph
 ) -> Iterator[tuple[int, Tensor, Float[np.ndarray, " queries"]]]:
     """Yield the place of each structure, its atoms, and variances of energy and forces."""
-    known, process = _stored(potential), potential.process
+    known, process = _stored(potential), require(potential, HasProcess).process()
     described = process.prepare(graph.within(process.cutoff))
     with torch.no_grad():
         for one, atoms, query in energies_and_forces(described):
@@ -146,7 +148,7 @@ def _stored(potential: Potential) -> Conditioned:
                 "again from the training set"
             )
         content = to_bytes(extras[f"{PREFIX}configurations"])
-        process = potential.process
+        process = require(potential, HasProcess).process()
         with torch.no_grad():
             known = _observed(process, Configurations.from_bytes(content)).structures
         _READ[factor] = Conditioned(known, process.prior, factor)

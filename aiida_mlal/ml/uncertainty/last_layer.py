@@ -8,6 +8,7 @@ import numpy as np
 from aiida_mlal.ml.configurations import Configurations
 from aiida_mlal.ml.graph import Graph
 from aiida_mlal.ml.models.base import Potential
+from aiida_mlal.ml.models.capabilities import HasLastLayer
 from aiida_mlal.ml.uncertainty.base import Fitted, Uncertainties, Uncertainty
 from aiida_mlal.ml.uncertainty.design import MATRIX, Design, sensitivities
 from aiida_mlal.ml.uncertainty.information import RIDGE
@@ -30,7 +31,7 @@ class _LastLayer(Uncertainty):
 
     def check_model(self, model: "ModelOptions") -> None:
         """Want a network."""
-        model.check_able("last_layer")
+        model.require(HasLastLayer)
 
     @property
     def carried(self) -> frozenset[str]:

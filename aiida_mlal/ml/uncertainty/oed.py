@@ -10,6 +10,7 @@ from jaxtyping import Float
 from aiida_mlal.ml.configurations import Configurations
 from aiida_mlal.ml.graph import Graph
 from aiida_mlal.ml.models.base import Potential
+from aiida_mlal.ml.models.capabilities import HasLastLayer
 from aiida_mlal.ml.uncertainty.base import Fitted, Uncertainties, Uncertainty
 from aiida_mlal.ml.uncertainty.criterion import Criterion, Quantity
 from aiida_mlal.ml.uncertainty.design import MATRIX, Design, over_structures, sensitivities
@@ -61,7 +62,7 @@ class OED(Criterion, Uncertainty):
 
     def check_model(self, model: "ModelOptions") -> None:
         """Want a network."""
-        model.check_able("last_layer")
+        model.require(HasLastLayer)
 
     @property
     def carried(self) -> frozenset[str]:

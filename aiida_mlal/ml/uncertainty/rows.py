@@ -90,7 +90,7 @@ def rows_of(potential: Potential, graph: Graph, weights: SelectionWeights) -> Ro
     counts = graph.counts.tolist()
     offsets = np.concatenate([[0], np.cumsum(counts)]).astype(int)
     with_sites = bool(weights.energy_weight or weights.site_en_weight)
-    sites = _numpy(potential.energy_rows(graph)) if with_sites else None
+    sites = _numpy(potential.parameter_gradients(graph)) if with_sites else None
     forces = virials = None
     if not weights.simple:
         found = potential.prepare(graph).derivatives(potential)

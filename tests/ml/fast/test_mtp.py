@@ -86,7 +86,7 @@ def assert_agrees(model, evaluator, atoms):
         virial = expected.stresses[0].numpy() * atoms.cell.volume
         symmetric = (found.virial + found.virial.T) / 2
         assert symmetric == pytest.approx(virial, abs=1e-11 * max(1.0, abs(virial).max()))
-    rows = model.energy_rows(graph).numpy()
+    rows = model.parameter_gradients(graph).numpy()
     assert found.gradients == pytest.approx(rows, abs=1e-12 * max(1.0, abs(rows).max(initial=0)))
 
 

@@ -89,7 +89,7 @@ def test_derivatives_by_the_parameters_pass_sums_and_committees(prior, ensemble,
     engine = kernels_of(potential, 0.5)
     assert engine.has_gradients
     graph = potential.graph(Configurations.from_ase(atoms))
-    expected = potential.energy_rows(graph).numpy()
+    expected = potential.parameter_gradients(graph).numpy()
     found = evaluate(engine, atoms, gradients=True)[0].gradients
     assert found.shape == expected.shape
     assert found == pytest.approx(expected, abs=1e-12 * abs(expected).max())
@@ -99,8 +99,8 @@ def test_derivatives_by_the_parameters_pass_sums_and_committees(prior, ensemble,
 def test_derivatives_by_the_parameters_are_those_of_autograd(model):
     potential = make(model)
     graph = potential.graph(Configurations.from_ase(alloy(1)[:20]))
-    plain = Potential.energy_rows(potential, graph)
-    torch.testing.assert_close(potential.energy_rows(graph), plain, rtol=1e-10, atol=1e-12)
+    plain = Potential.parameter_gradients(potential, graph)
+    torch.testing.assert_close(potential.parameter_gradients(graph), plain, rtol=1e-10, atol=1e-12)
 
 
 def test_fixed_coefficients_have_no_derivatives():

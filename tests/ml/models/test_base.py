@@ -10,8 +10,9 @@ from torch import nn
 
 from aiida_mlal.ml.configurations import Configurations
 from aiida_mlal.ml.models import base
-from aiida_mlal.ml.models.base import Potential, Prediction
+from aiida_mlal.ml.models.base import Potential
 from aiida_mlal.ml.models.factory import ModelOptions
+from aiida_mlal.ml.models.prediction import Prediction
 
 
 class Springs(Potential):
@@ -253,7 +254,7 @@ def test_many_structures_are_predicted_in_parts(monkeypatch):
         frames.append(atoms)
     structures = Configurations.from_ase(frames)
     whole = potential.predict(structures)
-    monkeypatch.setattr(base, "PREDICTED", 9)
+    monkeypatch.setattr(base, "AT_ONCE", 9)
     parts = potential.predict(structures)
     for name in ("energies", "forces", "stresses"):
         np.testing.assert_allclose(getattr(parts, name), getattr(whole, name), atol=1e-12)

@@ -5,9 +5,9 @@ from ase import Atoms
 from ase.build import bulk, molecule
 
 from aiida_mlal.ml.configurations import Configurations
-from aiida_mlal.ml.models.base import Prediction
 from aiida_mlal.ml.models.bpnn import BPNN, STRAIN, BPNNOptions
 from aiida_mlal.ml.models.factory import single
+from aiida_mlal.ml.models.prediction import Prediction
 
 
 def bpnn(elements=("C", "Cu"), seed=0, **options):

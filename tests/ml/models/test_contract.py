@@ -13,6 +13,7 @@ from scipy.spatial.transform import Rotation
 
 from aiida_mlal.ml import plugins
 from aiida_mlal.ml.configurations import Configurations
+from aiida_mlal.ml.models.capabilities import HasLastLayer, require
 from aiida_mlal.ml.models.checkpoint import Checkpoint
 from aiida_mlal.ml.models.factory import ModelOptions
 from aiida_mlal.ml.models.gp import GP as GaussianProcess
@@ -362,11 +363,11 @@ def test_the_last_layer_is_some_of_the_derivatives_by_weights(potential, frames)
     graph = potential.graph(of(*frames))
     graph.vectors.requires_grad_()
     try:
-        last = potential.last_layer(graph)
+        last = require(potential, HasLastLayer).last_layer(graph)
     except ValueError as error:
         assert "has no last layer, models that have are ['bpnn'" in str(error)  # noqa: PT017
         return
     assert last.requires_grad
-    found, rows = last.detach().numpy().T, potential.energy_rows(graph).numpy().T
+    found, rows = last.detach().numpy().T, potential.parameter_gradients(graph).numpy().T
     apart = abs(found[:, None] - rows[None]).max(axis=2).min(axis=1)
     np.testing.assert_allclose(apart, 0, atol=1e-12)

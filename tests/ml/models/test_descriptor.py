@@ -5,9 +5,9 @@ from ase import Atoms
 from ase.build import bulk
 
 from aiida_mlal.ml.configurations import Configurations
-from aiida_mlal.ml.models.base import Prepared
 from aiida_mlal.ml.models.descriptor import Described, DescriptorPotential
 from aiida_mlal.ml.models.factory import single
+from aiida_mlal.ml.models.prepared import Prepared
 
 STRUCTURES = {
     "an atom that is its own neighbour": lambda: Atoms(

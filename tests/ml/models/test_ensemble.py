@@ -4,10 +4,10 @@ import torch
 from ase.build import bulk, molecule
 
 from aiida_mlal.ml.configurations import Configurations
-from aiida_mlal.ml.models.base import Prediction
 from aiida_mlal.ml.models.bpnn import BPNN
 from aiida_mlal.ml.models.ensemble import Ensemble
 from aiida_mlal.ml.models.factory import single
+from aiida_mlal.ml.models.prediction import Prediction
 
 NARROW = {"g2_etas": [0.1, 4.0], "g4_zetas": [2.0]}
 

@@ -5,8 +5,8 @@ from ase.build import bulk, molecule
 from scipy.spatial.transform import Rotation
 
 from aiida_mlal.ml.configurations import Configurations
-from aiida_mlal.ml.models.base import Prediction
 from aiida_mlal.ml.models.factory import single
+from aiida_mlal.ml.models.prediction import Prediction
 
 SMALL = {"architecture": "gmnn", "hidden": [8, 5], "cutoff": 4.0, "descriptor": {"n_radial": 3}}
 

@@ -8,9 +8,10 @@ from ase.build import bulk, molecule
 
 from aiida_mlal.ml.configurations import Configurations
 from aiida_mlal.ml.models import gmnn_prepared as module
-from aiida_mlal.ml.models.base import Prediction, Prepared
 from aiida_mlal.ml.models.factory import single
 from aiida_mlal.ml.models.gmnn_prepared import PreparedGMNN
+from aiida_mlal.ml.models.prediction import Prediction
+from aiida_mlal.ml.models.prepared import Prepared
 from aiida_mlal.ml.training.options import LossOptions
 from aiida_mlal.ml.training.problem import Problem
 

@@ -127,7 +127,7 @@ def test_a_lone_atom_has_the_energy_of_its_species():
 @pytest.mark.parametrize("level", [2, 8, 14])
 def test_rows_are_derivatives_by_the_coefficients(level):
     model, structures = potential(level=level, radial_basis_size=4), of(alloy())
-    rows = model.energy_rows(model.graph(structures)).numpy()
+    rows = model.parameter_gradients(model.graph(structures)).numpy()
     start, step = model.coefficients, 1e-5
     for k in np.random.default_rng(0).choice(model.n_parameters, 12, replace=False):
         found = []
@@ -142,7 +142,7 @@ def test_rows_are_derivatives_by_the_coefficients(level):
 
 def test_energies_are_linear_in_all_but_the_radial_coefficients():
     model, structures = potential(level=10), of(alloy())
-    rows = model.energy_rows(model.graph(structures)).sum(0)
+    rows = model.parameter_gradients(model.graph(structures)).sum(0)
     linear = model.radial_coeffs.numel()
     energy = (rows[linear:] * model.coefficients[linear:]).sum()
     assert model.predict(structures).energies[0] == pytest.approx(energy.item(), rel=1e-12)
@@ -246,7 +246,7 @@ def test_the_shortest_distance_is_that_of_the_structures():
     settled = MTP.settled(options, structures)
     shortest = smallest_distances(structures)["mindist"]
     assert settled.min_dist <= shortest < settled.min_dist + 0.01
-    assert MTP(["Cu"], settled).remarks(structures) == ""
+    assert MTP(["Cu"], settled).warnings(structures) == ""
     given = MTPOptions(level=2, min_dist=2.2)
     assert MTP.settled(given, structures) == given
     far = Configurations.from_ase([Atoms("Cu")])

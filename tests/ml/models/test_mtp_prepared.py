@@ -12,10 +12,11 @@ from aiida_mlal.ml.configurations import Configurations
 from aiida_mlal.ml.descriptors.moment_tensors import MomentBasis
 from aiida_mlal.ml.descriptors.radial_polynomials import Kind, RadialBasis
 from aiida_mlal.ml.fast import mtp_training
-from aiida_mlal.ml.models.base import Prediction, Prepared
 from aiida_mlal.ml.models.factory import single
 from aiida_mlal.ml.models.mtp import MTP, Contraction
 from aiida_mlal.ml.models.mtp_prepared import PreparedMTP
+from aiida_mlal.ml.models.prediction import Prediction
+from aiida_mlal.ml.models.prepared import Prepared
 
 FIELDS = ("energies", "forces", "stresses")
 

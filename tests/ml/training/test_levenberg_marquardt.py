@@ -7,8 +7,8 @@ from ase.build import bulk
 from scipy.optimize import least_squares
 
 from aiida_mlal.ml.configurations import Configurations
-from aiida_mlal.ml.models.base import Prediction
 from aiida_mlal.ml.models.factory import single
+from aiida_mlal.ml.models.prediction import Prediction
 from aiida_mlal.ml.training import levenberg_marquardt
 from aiida_mlal.ml.training.levenberg_marquardt import LevenbergMarquardt
 from aiida_mlal.ml.training.options import LossOptions

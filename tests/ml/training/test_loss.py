@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from aiida_mlal.ml.graph import Graph
-from aiida_mlal.ml.models.base import Prediction
+from aiida_mlal.ml.models.prediction import Prediction
 from aiida_mlal.ml.training.loss import Loss
 from aiida_mlal.ml.training.options import LossOptions
 

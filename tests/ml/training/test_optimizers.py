@@ -10,8 +10,8 @@ from ase.calculators.emt import EMT
 
 from aiida_mlal.ml import plugins
 from aiida_mlal.ml.configurations import Configurations
-from aiida_mlal.ml.models.base import Prediction
 from aiida_mlal.ml.models.factory import single
+from aiida_mlal.ml.models.prediction import Prediction
 from aiida_mlal.ml.options import build
 from aiida_mlal.ml.training.optimizers import Schedule
 from aiida_mlal.ml.training.options import LossOptions, TrainingOptions

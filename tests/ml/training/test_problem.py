@@ -5,8 +5,8 @@ from ase import Atoms
 from ase.build import bulk
 
 from aiida_mlal.ml.configurations import Configurations
-from aiida_mlal.ml.models.base import Prediction
 from aiida_mlal.ml.models.factory import single
+from aiida_mlal.ml.models.prediction import Prediction
 from aiida_mlal.ml.training.options import LossOptions
 from aiida_mlal.ml.training.problem import Problem
 

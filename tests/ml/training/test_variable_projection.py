@@ -5,8 +5,8 @@ from ase.build import bulk
 
 from aiida_mlal.ml import plugins
 from aiida_mlal.ml.configurations import Configurations
-from aiida_mlal.ml.models.base import Prediction
 from aiida_mlal.ml.models.factory import ModelOptions, single
+from aiida_mlal.ml.models.prediction import Prediction
 from aiida_mlal.ml.training.fit import fit
 from aiida_mlal.ml.training.options import LossOptions, TrainingOptions
 from aiida_mlal.ml.training.problem import Problem

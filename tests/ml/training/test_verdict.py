@@ -4,8 +4,8 @@ import torch
 from ase import Atoms
 
 from aiida_mlal.ml.configurations import Configurations
-from aiida_mlal.ml.models.base import Prediction
 from aiida_mlal.ml.models.factory import single
+from aiida_mlal.ml.models.prediction import Prediction
 from aiida_mlal.ml.training.options import LossOptions
 from aiida_mlal.ml.training.problem import Problem
 from aiida_mlal.ml.training.verdict import Verdict

@@ -24,6 +24,7 @@ from aiida_mlal.ml.uncertainty.domain import (
     THINNED,
     Domain,
 )
+from aiida_mlal.ml.uncertainty.doubts import doubts
 
 FORCE_STD = plugins.make("uncertainties", {"name": "force_std"})
 
@@ -94,9 +95,9 @@ def test_more_crowded_neighbours_than_labelled_have_the_score_of_a_strain():
     assert 0.4 < scores(domain, thinner)[0] < 0.8
     two = Configurations.from_ase(Atoms("Cu", cell=crystal.cell * 0.9, pbc=True))
     domain.store(carrier)
-    assert "more crowded by neighbours than any that were labelled: Cu" in carrier.remarks(two)
+    assert "more crowded by neighbours than any that were labelled: Cu" in doubts(carrier, two)
     two = Configurations.from_ase(Atoms("Cu", cell=crystal.cell * 1.3, pbc=True))
-    assert "fewer or farther neighbours than any that were labelled: Cu" in carrier.remarks(two)
+    assert "fewer or farther neighbours than any that were labelled: Cu" in doubts(carrier, two)
 
 
 def test_an_element_that_takes_the_place_of_another_crowds_nothing():
@@ -133,10 +134,10 @@ def test_elements_and_pairs_without_a_label_have_a_high_score(domain):
 
 def test_what_is_outside_is_named(domain):
     carrier = potential()
-    assert carrier.remarks(Configurations.from_ase(water(2.0, "CHH"))) == ""
+    assert doubts(carrier, Configurations.from_ase(water(2.0, "CHH"))) == ""
     domain.store(carrier)
-    assert carrier.remarks(Configurations.from_ase([water(0.9), water(1.0)])) == ""
-    said = carrier.remarks(Configurations.from_ase([water(0.7, "OHO"), water(0.95, "CHH")]))
+    assert doubts(carrier, Configurations.from_ase([water(0.9), water(1.0)])) == ""
+    said = doubts(carrier, Configurations.from_ase([water(0.7, "OHO"), water(0.95, "CHH")]))
     assert "elements without a label: C" in said
     assert "neighbours never labelled within the cutoff: H-C, O-O" in said
     assert "O-H 0.70 Å (labelled from 0.90)" in said

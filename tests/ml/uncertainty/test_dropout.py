@@ -65,7 +65,7 @@ def test_the_last_weights_make_energies_of_the_last_layer():
         graph = potential.graph(structures())
         with torch.no_grad():
             before = potential.atomic_energies(graph)
-            part = potential.last_layer(graph) @ potential.last_weights
+            part = potential.last_layer(graph) @ potential.last_weights()
             for weight in last_layers(potential):
                 weight.zero_()
             after = potential.atomic_energies(graph)

@@ -61,7 +61,7 @@ def by_definition(potential, train, asked):
     A force is a difference of energies of displaced structures, whose covariances are sums of the
     kernel over pairs of atoms.
     """
-    process, step = potential.process, 1e-3
+    process, step = potential.process(), 1e-3
     lengths, variance = process.scales.detach(), float(process.variance)
 
     def rows(one):
@@ -125,7 +125,7 @@ def test_it_is_the_dense_definition_with_finite_differences(potential, frames):
 def test_kernels_say_what_torch_says(potential, monkeypatch):
     away = Configurations.from_ase([slab(9, size) for size in (0.1, 0.3)])
     found = ProcessForceStd().measure(potential, away).per_atom
-    monkeypatch.setattr(type(potential.process), "functions", None)
+    monkeypatch.setattr(type(potential.process()), "functions", None)
     expected = ProcessForceStd().measure(potential, away).per_atom
     np.testing.assert_allclose(found, expected, rtol=1e-8)
 
@@ -177,7 +177,7 @@ def test_it_survives_a_file_and_speaks_for_the_potential(potential, frames):
 def test_covariances_of_other_length_scales_are_refused(potential, frames):
     again = Checkpoint.from_bytes(Checkpoint(potential).to_bytes()).potential
     with torch.no_grad():
-        again.process.lengths *= 1.1
+        again.process().lengths *= 1.1
     with pytest.raises(ValueError, match="of other weights"):
         ProcessForceStd().measure(again, frames)
 
