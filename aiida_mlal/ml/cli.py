@@ -64,7 +64,7 @@ class Model(Options):
         if isinstance(value, str) and value.endswith((".mtp", ".almtp", ".mtp.xz", ".almtp.xz")):
             if not Path(value).is_file():
                 self.fail(f"there is no file {value}", param, ctx)
-            from aiida_mlal.ml.formats import mtp
+            from aiida_mlal.ml.formats.mlip import mtp
 
             with _plainly():
                 return mtp.model_options(value)
@@ -492,8 +492,7 @@ def cut(
         contents = files.load(structures, elements)
         found = contents.configurations
         clusters = cut_neighbourhoods(found, radius, threshold)
-        types = elements or files.types(structures, found)
-        lost = files.write(clusters, output, types, contents.nameless)
+        lost = contents.write(clusters, output)
     click.echo(f"{len(clusters)} clusters written to {output}")
     for remark in [*contents.remarks, *lost]:
         click.echo(remark)
@@ -528,8 +527,7 @@ def convert(source: str, target: str, elements: list[str] | None, keys: dict[str
         else:
             found = files.load(source, elements, keys=LabelKeys(**keys))
             configurations = found.configurations
-            types = elements or files.types(source, configurations)
-            lost = files.write(configurations, target, types, found.nameless)
+            lost = found.write(configurations, target)
             predictions = [c.name for c in PREDICTIONS if c.is_in(configurations)]
             kept = [name for name in predictions if name not in "".join(lost)]
             if kept:

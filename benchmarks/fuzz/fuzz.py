@@ -128,7 +128,7 @@ def _templates(*names: str) -> Callable[[Path], list[Path]]:
     """Write potentials without coefficients."""
 
     def write(folder: Path) -> list[Path]:
-        from aiida_mlal.ml.formats import mtp
+        from aiida_mlal.ml.formats.mlip import mtp
         from aiida_mlal.ml.models.factory import single
 
         architecture = {"architecture": "mtp", "level": 4, "radial_basis_size": 4}
@@ -218,7 +218,7 @@ def _load(path: Path) -> object:
 
 
 def _options(path: Path) -> object:
-    from aiida_mlal.ml.formats import mtp
+    from aiida_mlal.ml.formats.mlip import mtp
     from aiida_mlal.ml.models.factory import ModelOptions
 
     return ModelOptions.parse(mtp.model_options(path))

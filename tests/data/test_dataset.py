@@ -8,7 +8,7 @@ from aiida.common.exceptions import ValidationError
 
 from aiida_mlal.data.dataset import DatasetData
 from aiida_mlal.ml.configurations import Configurations
-from aiida_mlal.ml.formats import cfg
+from aiida_mlal.ml.formats.mlip import cfg
 
 
 def test_gives_back_what_it_was_made_of(configurations):

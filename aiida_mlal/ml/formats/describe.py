@@ -9,7 +9,7 @@ import numpy as np
 
 from aiida_mlal.ml.configurations import Configurations
 from aiida_mlal.ml.formats.content import read_bytes
-from aiida_mlal.ml.formats.files import load, named_as_numbered
+from aiida_mlal.ml.formats.files import load
 from aiida_mlal.ml.formats.labels import LabelKeys
 from aiida_mlal.ml.formats.table import CHECKPOINT, KIND_OF_CHECKPOINTS, known
 from aiida_mlal.ml.options import within
@@ -43,13 +43,13 @@ def describe(
     if form.holds == "structures":
         found = load(path, elements, keys=keys)
         about = {"kind": "structures", "format": form.name, **summary(found.configurations)}
-        if found.nameless:
-            about["elements"] = [*named_as_numbered(path, found.configurations).values()]
+        if found.types is not None and not found.types.named:
+            about["elements"] = found.types.labels(found.configurations.numbers.tolist())
             del about["formulas"]
         return {**about, "remarks": list(found.remarks)}
     if form.name == CHECKPOINT:
         return {"kind": "potential", "format": form.name, **_checkpoint(path)}
-    from aiida_mlal.ml.formats import mtp
+    from aiida_mlal.ml.formats.mlip import mtp
 
     file = mtp.load(path, elements)
     about = {"trained": file.trained, **_short(file.potential.config())}

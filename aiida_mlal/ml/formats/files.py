@@ -1,7 +1,7 @@
 """Structures from any file that ASE knows, and from those of this package."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from io import StringIO
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -10,7 +10,6 @@ from typing import Any
 import ase.io
 import numpy as np
 from ase import Atoms
-from ase.data import chemical_symbols
 from ase.io.formats import UnknownFileTypeError, extension2format, filetype, get_ioformat
 from ase.units import fs
 
@@ -21,11 +20,12 @@ from aiida_mlal.ml.configurations import (
     Configurations,
     kind_of_energy,
 )
-from aiida_mlal.ml.formats import cfg, convergence, extxyz, labels, lammps
+from aiida_mlal.ml.formats import convergence, extxyz, labels, lammps
 from aiida_mlal.ml.formats.ase_errors import in_words
 from aiida_mlal.ml.formats.ase_sizes import check_sizes
 from aiida_mlal.ml.formats.content import as_text, compression, read_bytes, stem
 from aiida_mlal.ml.formats.labels import LabelKeys
+from aiida_mlal.ml.formats.mlip import cfg
 from aiida_mlal.ml.formats.place import check_place
 from aiida_mlal.ml.formats.table import (
     ASE,
@@ -38,6 +38,7 @@ from aiida_mlal.ml.formats.table import (
     by_name,
     known,
 )
+from aiida_mlal.ml.formats.types import Types
 from aiida_mlal.ml.frames import STATUS, VELOCITIES
 from aiida_mlal.ml.options import within
 
@@ -48,17 +49,22 @@ class Contents:
 
     Attributes
     ----------
-    lacking
+    missing
         Kinds of labels (see ``LabelKeys``) whose key was named, and that the file does not have.
-    nameless
-        Whether nobody said which elements the types are that the file numbers: the atomic numbers
-        then only tell them apart.
+    types
+        Which element each type is, in a file that numbers types, or where the reader says so.
     """
 
     configurations: Configurations
     remarks: tuple[str, ...] = ()
-    lacking: frozenset[str] = frozenset()
-    nameless: bool = False
+    missing: frozenset[str] = frozenset()
+    types: Types | None = None
+
+    def write(self, structures: Configurations, path: str | Path) -> list[str]:
+        """Write structures that are made of these, with the same types; see the function."""
+        if self.types is None:
+            return write(structures, path)
+        return write(structures, path, self.types.elements, self.types.named)
 
 
 def read(
@@ -118,30 +124,30 @@ def load(
             raise ValueError(f"the file {path} is empty")
         else:
             frames, said, converged = _frames(path)
+            unnamed = form.name in _OF_LAMMPS and not _OF_LAMMPS[form.name](path)
             if form.name in _OF_LAMMPS:
-                known_ones = elements or default if only_numbers(path) else None
-                frames = lammps.corrected(frames, known_ones)
+                frames = lammps.corrected(frames, elements or default if unnamed else None)
             found = _from_frames(frames, said, converged, keys, partial)
-        configurations = found.configurations
+            if unnamed:
+                numbers = found.configurations.numbers.tolist()
+                found = replace(found, types=Types.of(elements, default, numbers, first=1))
+        configurations, types = found.configurations, found.types
         if form.name != CONFIGURATIONS:
             configurations.check_geometry()
-        lacking = found.lacking
+        missing = found.missing
         if partial:
-            lacking |= labels.lacking(configurations, keys)
-        configurations, said = labels.apply(configurations, keys.without(lacking))
+            missing |= labels.missing(configurations, keys)
+        configurations, said = labels.apply(configurations, keys.without(missing))
         remarks = [*found.remarks, *said, *_remarks(configurations)]
-        numbers_count = elements is None and len(configurations) > 0 and only_numbers(path)
-        nameless = numbers_count and (default is None or _are_counted(default))
-        if nameless and named:
+        if types is None and elements is not None:
+            types = Types(tuple(elements), "reader")
+        if types is not None and not types.named and not len(configurations):
+            types = None
+        if types is not None and not types.named and named:
             raise ValueError(NAMELESS)
-        if nameless:
-            remarks.append(COUNTED)
-        elif numbers_count:
-            remarks.append(
-                f"its types count as {', '.join(default or ())}, as in what it goes with"
-            )
+        remarks += [] if types is None else _about_types(types)
         about = tuple(f"{path}: {one}" for one in remarks)
-        return Contents(configurations, about, lacking, nameless)
+        return Contents(configurations, about, missing, types)
 
 
 def load_together(
@@ -157,7 +163,7 @@ def load_together(
     """
     partial = len(paths) > 1
     found = [load(path, elements, default, keys, partial, named=True) for path in paths]
-    for kind in sorted(frozenset.intersection(*(one.lacking for one in found))):
+    for kind in sorted(frozenset.intersection(*(one.missing for one in found))):
         raise ValueError(
             f"none of {[str(path) for path in paths]} has {getattr(keys, kind)!r}, which was to be "
             f"the {kind}"
@@ -169,12 +175,20 @@ def write(
     configurations: Configurations,
     path: str | Path,
     elements: Sequence[str] | None = None,
-    nameless: bool = False,
+    named: bool = True,
 ) -> list[str]:
     """Write structures in the format that the end of the name stands for; see ``read``.
 
-    Return a sentence, or none, about what the format has no place for. Structures that are
-    ``nameless`` (see ``Contents``) are written by formats that only number types, as ``.cfg``.
+    Return a sentence, or none, about what the format has no place for.
+
+    Parameters
+    ----------
+    elements
+        In the order of the types, for formats that number them, as ``.cfg``; by default that of
+        atomic numbers.
+    named
+        Whether the elements are those of the atoms; others only tell types apart, and other
+        formats refuse them.
 
     Raises
     ------
@@ -184,7 +198,7 @@ def write(
     """
     path = Path(path)
     check_target(path)
-    if nameless and by_name(path).name != CFG:
+    if not named and by_name(path).name != CFG:
         raise ValueError(f"{path} names the elements of its atoms; {NAMELESS}")
     lost: list[str] = []
     try:
@@ -192,7 +206,7 @@ def write(
         if name == CONFIGURATIONS:
             configurations.save(path)
         elif name == CFG:
-            cfg.write(configurations, path, elements, named=not nameless)
+            cfg.write(configurations, path, elements, named)
             lost = cfg.left_out(configurations)
         elif name == EXTXYZ or _format(path) == "extxyz":
             extxyz.write(configurations, path)
@@ -288,38 +302,6 @@ def check_target(path: str | Path, several: bool = False) -> None:
             raise ValueError(f"{path}: a file of the format {name!r} has one structure only")
 
 
-def types(path: str | Path, configurations: Configurations) -> list[str] | None:
-    """Return the elements of the types in a file, from which some configurations were read.
-
-    They are what the file says or, as for ``only_numbers``, H, He, ...; None for a file that has
-    no types, or whose structures say different things.
-    """
-    if only_numbers(path):
-        return chemical_symbols[1 : configurations.numbers.max(initial=0) + 1]
-    return cfg.named_types(path) if known(path).name == CFG else None
-
-
-def only_numbers(path: str | Path) -> bool:
-    """Return whether a file numbers the types of its atoms, and does not name them."""
-    path = Path(path)
-    name = known(path).name
-    if name == CFG:
-        return cfg.named_types(path) == []
-    return name in _OF_LAMMPS and not _OF_LAMMPS[name](path)
-
-
-def named_as_numbered(path: str | Path, configurations: Configurations) -> dict[str, str]:
-    """Return what each element stands for that was made up for a file that ``only_numbers``."""
-    first = 0 if known(path).name == CFG else 1
-    numbers = sorted(set(configurations.numbers.tolist()))
-    return {chemical_symbols[z]: f"type {z - 1 + first}" for z in numbers}
-
-
-def _are_counted(elements: Sequence[str]) -> bool:
-    """Return whether elements are those that types get which nobody has named."""
-    return list(elements) == chemical_symbols[1 : len(elements) + 1]
-
-
 def _format(path: Path) -> str:
     """Return ASE's name of the format that the end of a name stands for."""
     try:
@@ -342,7 +324,8 @@ def _read_configurations(
 def _read_cfg(
     path: Path, elements: Sequence[str] | None, default: Sequence[str] | None
 ) -> Contents:
-    return Contents(cfg.parse(as_text(read_bytes(path)), elements, default))
+    configurations, types = cfg.parse(as_text(read_bytes(path)), elements, default)
+    return Contents(configurations, types=types)
 
 
 _READERS: dict[str, Callable[..., Contents]] = {
@@ -400,11 +383,11 @@ def _from_frames(
     partial: bool,
 ) -> Contents:
     results = [{} if atoms.calc is None else atoms.calc.results for atoms in frames]
-    energy, lacking = keys.of_ase(), frozenset[str]()
+    energy, missing = keys.of_ase(), frozenset[str]()
     if energy is not None and not any(energy in found for found in results):
         if not partial:
             raise ValueError(f"no structure has the energy {energy!r}")
-        energy, lacking = None, frozenset({"energy"})
+        energy, missing = None, frozenset({"energy"})
     if energy is None:
         energy = kind_of_energy(results)
         said += _about_energies(results, energy)
@@ -430,7 +413,7 @@ def _from_frames(
     left_out = sorted({str(key) for atoms in frames for key in atoms.info} - kept)
     if left_out:
         said.append(f"not kept, as they are no numbers or texts of one shape: {left_out}")
-    return Contents(made, tuple(said), lacking)
+    return Contents(made, tuple(said), missing)
 
 
 def _about_energies(results: Sequence[Any], energy: str) -> list[str]:
@@ -453,6 +436,13 @@ def _remarks(found: Configurations) -> list[str]:
         names = sorted(set(filter(None, found.info[NOT_KEPT].tolist())))
         said.append(f"no simulation can keep the constraints {', '.join(names)}")
     return said
+
+
+def _about_types(types: Types) -> list[str]:
+    """Say what was taken for the elements of types that the file does not name."""
+    if types.source == "default":
+        return [f"its types count as {', '.join(types.elements)}, as in what it goes with"]
+    return [] if types.named else [COUNTED]
 
 
 def _arrays(frames: list[Atoms]) -> dict[str, np.ndarray]:

@@ -80,7 +80,7 @@ def other_unit(kind: str, key: str) -> str | None:
     return None
 
 
-def lacking(found: Configurations, keys: LabelKeys) -> frozenset[str]:
+def missing(found: Configurations, keys: LabelKeys) -> frozenset[str]:
     """Return the kinds of labels of which no structure has the key."""
     named = {kind: getattr(keys, kind) for kind in KINDS}
     read = {"energy": keys.of_ase(), "forces": "forces", "stress": "stress"}

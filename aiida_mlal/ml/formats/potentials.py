@@ -4,9 +4,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import cast
 
-import numpy as np
-
-from aiida_mlal.ml.formats import mtp
+from aiida_mlal.ml.formats.mlip import active_set, mtp
 from aiida_mlal.ml.formats.place import check_place
 from aiida_mlal.ml.formats.table import ALMTP, CHECKPOINT, CONFIGURATIONS, by_name, known
 from aiida_mlal.ml.formats.table import MTP as MTP_FILE
@@ -14,9 +12,6 @@ from aiida_mlal.ml.models.base import Potential
 from aiida_mlal.ml.models.checkpoint import Checkpoint
 from aiida_mlal.ml.models.mtp import MTP
 from aiida_mlal.ml.options import within
-from aiida_mlal.ml.uncertainty.active_set import ActiveSet, fingerprint
-from aiida_mlal.ml.uncertainty.maxvol import Volume
-from aiida_mlal.ml.uncertainty.rows import SelectionWeights
 
 
 def load(path: str | Path, elements: Sequence[str] | None = None) -> Potential:
@@ -57,7 +52,7 @@ def save(potential: Potential, path: str | Path) -> None:
                 f"{potential.config()['architecture']!r}"
             )
         held = cast(MTP, potential)
-        mtp.write(held, path, _state(held) if name == ALMTP else None)
+        mtp.write(held, path, active_set.to_file(held) if name == ALMTP else None)
     else:
         raise ValueError(
             f"{path}: the end of the name is of no format of potentials, "
@@ -84,64 +79,10 @@ def _load_mtp(path: Path, elements: Sequence[str] | None) -> Potential:
         raise ValueError(f"{path}: the file has no coefficients, so the potential must be trained")
     if file.selection is not None:
         try:
-            _active_set(file.potential, file.selection).store(file.potential)
+            active_set.from_file(file.potential, file.selection).store(file.potential)
         except ValueError as error:
             raise ValueError(f"{path}: {error}") from error
     return file.potential
-
-
-def _active_set(potential: MTP, state: mtp.SelectionState) -> ActiveSet:
-    """Return the active set of a file, which must be that of its potential.
-
-    The format has nothing that ties the one to the other but the structures that own rows: from
-    these the rows are computed again. An active set without structures is taken as it is.
-    """
-    n, counts = len(state.matrix), state.configurations.counts
-    links = np.full((n, 2), -1) if state.links is None else state.links.copy()
-    for row in np.flatnonzero(links[:, 0] >= 0):
-        owner, number = links[row]
-        if not owner < len(counts):
-            raise ValueError(f"a row of the active set is of structure {owner} of {len(counts)}")
-        numbers = _numbers(state.weights, counts[owner])
-        if number not in numbers:
-            raise ValueError(
-                f"a row of the active set is equation {number} of structure {owner}, which with "
-                "these weights has none of that number"
-            )
-        links[row, 1] = numbers.index(number)
-    volume = Volume(state.matrix, state.inverse, links[:, 0])
-    found = ActiveSet(
-        volume, links[:, 1], state.weights, state.configurations, fingerprint(potential)
-    )
-    found.verify(potential)
-    return found
-
-
-def _state(potential: MTP) -> mtp.SelectionState | None:
-    if not ActiveSet.is_in(potential):
-        return None
-    active = ActiveSet.stored(potential)
-    links = np.stack([active.volume.owners, active.equations], axis=1)
-    for row in np.flatnonzero(links[:, 0] >= 0):
-        owner, equation = links[row]
-        links[row, 1] = _numbers(active.weights, active.configurations.counts[owner])[equation]
-    matrix, inverse = active.volume.matrix, active.volume.inverse
-    return mtp.SelectionState(matrix, inverse, active.weights, links, active.configurations)
-
-
-def _numbers(weights: SelectionWeights, n_atoms: int) -> list[int]:
-    """Return the number that each row of a structure, as ``rows_of`` makes them, has in MLIP-3.
-
-    There the energy is the first equation, then come forces, the virial and at last the atoms.
-    """
-    virial = 1 + 3 * n_atoms
-    parts = (
-        (weights.energy_weight, range(1)),
-        (weights.site_en_weight, range(virial + 9, virial + 9 + n_atoms)),
-        (weights.force_weight, range(1, virial)),
-        (weights.stress_weight, range(virial, virial + 9)),
-    )
-    return [number for weight, numbers in parts if weight for number in numbers]
 
 
 READERS: dict[str, Callable[[Path, Sequence[str] | None], Potential]] = {

@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from aiida_mlal.ml import plugins
 from aiida_mlal.ml.configurations import Configurations
-from aiida_mlal.ml.formats.files import load, only_numbers
-from aiida_mlal.ml.formats.files import types as types_of
+from aiida_mlal.ml.formats.files import load
 from aiida_mlal.ml.formats.labels import LabelKeys
 from aiida_mlal.ml.formats.place import check_place
 from aiida_mlal.ml.options import as_dict, within
@@ -125,9 +124,7 @@ class Train(Task):
         if not len(dataset):
             raise ValueError(f"{self.dataset} has no structures to learn from")
         self._check_elements(dataset, self.dataset)
-        types = self.elements or types_of(self.dataset, dataset) or ()
-        if known is not None and not self.elements and only_numbers(self.dataset):
-            types = known
+        types = () if found.types is None else found.types.elements
         validation = None
         if self.validation is not None:
             found = load(self.validation, self.elements, types or known, self.keys, named=True)

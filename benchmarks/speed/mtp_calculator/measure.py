@@ -20,7 +20,7 @@ from motep.calculator import MTP as Motep
 from motep.io.mlip.mtp import read_mtp
 
 from aiida_mlal.ml.calculator import MLCalculator
-from aiida_mlal.ml.formats import mtp
+from aiida_mlal.ml.formats.mlip import mtp
 from aiida_mlal.ml.models.factory import single
 from aiida_mlal.ml.models.mtp import MTP
 

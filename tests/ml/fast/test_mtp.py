@@ -8,7 +8,7 @@ from aiida_mlal.ml.calculator import MLCalculator
 from aiida_mlal.ml.configurations import Configurations
 from aiida_mlal.ml.descriptors.moment_tensors import MomentBasis
 from aiida_mlal.ml.engines.numba import kernels_of
-from aiida_mlal.ml.formats import cfg, mtp
+from aiida_mlal.ml.formats.mlip import cfg, mtp
 from aiida_mlal.ml.models.factory import single
 from aiida_mlal.ml.models.mtp import MTP, Contraction, MTPOptions
 

@@ -10,6 +10,7 @@ from ase.constraints import FixAtoms, FixCartesian
 from aiida_mlal.ml.configurations import Configurations
 from aiida_mlal.ml.formats import files
 from aiida_mlal.ml.formats.describe import describe, is_potential, summary
+from aiida_mlal.ml.formats.types import Types
 
 
 @pytest.fixture
@@ -250,29 +251,28 @@ class TestDumpsOfLAMMPS:
     def test_elements_are_those_of_the_types(self, dump):
         assert files.load(dump, ["Ni", "Al"]).configurations.numbers.tolist() == [13, 28]
         assert files.load(dump, default=["Ni", "Al"]).configurations.numbers.tolist() == [13, 28]
-        assert files.only_numbers(dump)
+        assert files.load(dump).types == Types(("H", "He"), "nobody", first=1)
         with pytest.raises(ValueError, match=r"types 1 to 2, got \['Ni'\]"):
             files.load(dump, ["Ni"])
 
     def test_those_that_are_named_are_kept(self, dump):
         dump.write_text(DUMP.format(columns="element ", first="O ", second="Mg "))
         assert files.load(dump, default=["Ni", "Al"]).configurations.numbers.tolist() == [8, 12]
-        assert not files.only_numbers(dump)
-        assert not files.load(dump, named=True).nameless
+        assert files.load(dump, named=True).types is None
 
     def test_they_are_refused_where_elements_matter(self, dump):
-        assert files.load(dump).nameless
+        assert not files.load(dump).types.named
         for default in (None, ["H", "He"]):  # which are those that nobody named
             with pytest.raises(ValueError, match="only number the types of their atoms"):
                 files.load(dump, default=default, named=True)
-        assert not files.load(dump, ["H", "He"], named=True).nameless
+        assert files.load(dump, ["H", "He"], named=True).types.named
         found = files.load(dump, default=["Ni", "Al"], named=True)
         assert "its types count as Ni, Al, as in what it goes with" in " ".join(found.remarks)
 
     def test_data_files_number_types_as_well(self, tmp_path):
         path = tmp_path / "lmp.data"
         path.write_text(DATA.format(masses=""))
-        assert files.load(path).nameless
+        assert not files.load(path).types.named
         with pytest.raises(ValueError, match="only number the types"):
             files.load(path, named=True)
         assert files.load(path, ["Ni", "Al"]).configurations.numbers.tolist() == [28, 13]

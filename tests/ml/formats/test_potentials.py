@@ -4,8 +4,9 @@ from ase.build import bulk
 
 from aiida_mlal.ml import load_potential
 from aiida_mlal.ml.configurations import Configurations
-from aiida_mlal.ml.formats import mtp, potentials
+from aiida_mlal.ml.formats import potentials
 from aiida_mlal.ml.formats.describe import describe, is_potential
+from aiida_mlal.ml.formats.mlip import mtp
 from aiida_mlal.ml.models.factory import single
 from aiida_mlal.ml.uncertainty.active_set import ActiveSet
 from aiida_mlal.ml.uncertainty.rows import SelectionWeights

@@ -10,7 +10,7 @@ from ase.build import bulk
 from aiida_mlal.ml.configurations import Configurations
 from aiida_mlal.ml.descriptors.moment_tensors import MomentBasis
 from aiida_mlal.ml.distances import smallest_distances
-from aiida_mlal.ml.formats import cfg, mtp
+from aiida_mlal.ml.formats.mlip import cfg, mtp
 from aiida_mlal.ml.models.checkpoint import Checkpoint
 from aiida_mlal.ml.models.factory import ModelOptions, single
 from aiida_mlal.ml.models.mtp import MTP, Contraction, MTPOptions

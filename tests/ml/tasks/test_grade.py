@@ -6,7 +6,8 @@ from ase.build import bulk
 
 from aiida_mlal.ml import load_potential
 from aiida_mlal.ml.configurations import Configurations
-from aiida_mlal.ml.formats import cfg, files, potentials
+from aiida_mlal.ml.formats import files, potentials
+from aiida_mlal.ml.formats.mlip import cfg
 from aiida_mlal.ml.models.factory import single
 from aiida_mlal.ml.tasks.runner import execute
 from aiida_mlal.ml.uncertainty.active_set import ActiveSet

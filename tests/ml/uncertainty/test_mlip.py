@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from aiida_mlal.ml.formats import cfg, mtp
+from aiida_mlal.ml.formats.mlip import cfg, mtp
 from aiida_mlal.ml.selection.select import select
 from aiida_mlal.ml.uncertainty.active_set import ActiveSet
 

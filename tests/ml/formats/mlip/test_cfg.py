@@ -7,7 +7,9 @@ from ase.build import bulk, fcc100
 from ase.calculators.emt import EMT
 
 from aiida_mlal.ml.configurations import Configurations
-from aiida_mlal.ml.formats import cfg
+from aiida_mlal.ml.formats.content import as_text, read_bytes
+from aiida_mlal.ml.formats.mlip import cfg
+from aiida_mlal.ml.formats.types import Types
 
 TEXT = """BEGIN_CFG
  Size
@@ -29,6 +31,14 @@ END_CFG
 """
 
 
+def structures_of(*arguments):
+    return cfg.parse(*arguments)[0]
+
+
+def types_of(path):
+    return cfg.parse(as_text(read_bytes(path)))[1]
+
+
 def labelled():
     frames = [bulk("Cu", cubic=True), bulk("Au") * (2, 1, 1), fcc100("Cu", (1, 1, 2), vacuum=5)]
     frames += [Atoms("CuAu", [[0, 0, 0], [0, 0, 2.5]])]
@@ -42,7 +52,7 @@ def labelled():
 
 
 def test_reads_what_it_says():
-    found = cfg.parse(TEXT, ["Ag", "Cu"])
+    found = structures_of(TEXT, ["Ag", "Cu"])
     assert found.numbers.tolist() == [47, 29]
     assert found.positions[1].tolist() == [2.0, 2.0, 2.5]
     assert found.cells[0, 2].tolist() == [1.0, 0.0, 5.0]
@@ -55,37 +65,37 @@ def test_reads_what_it_says():
 
 
 def test_stress_is_positive_in_tension_and_per_volume():
-    stress = cfg.parse(TEXT, ["Ag", "Cu"]).stresses[0]
+    stress = structures_of(TEXT, ["Ag", "Cu"]).stresses[0]
     expected = -np.array([[8.0, 2.4, 1.6], [2.4, 16.0, 0.8], [1.6, 0.8, 24.0]]) / 80
     assert stress == pytest.approx(expected)
 
 
 def test_the_older_names_of_the_stress_have_their_signs():
-    plus = cfg.parse(TEXT).stresses
-    assert cfg.parse(TEXT.replace("PlusStress:", "Virial:")).stresses == pytest.approx(plus)
-    assert cfg.parse(TEXT.replace("PlusStress:", "Stress:")).stresses == pytest.approx(-plus)
+    plus = structures_of(TEXT).stresses
+    assert structures_of(TEXT.replace("PlusStress:", "Virial:")).stresses == pytest.approx(plus)
+    assert structures_of(TEXT.replace("PlusStress:", "Stress:")).stresses == pytest.approx(-plus)
 
 
 def test_types_may_be_atomic_numbers():
     absolute = TEXT.replace(" 1 0 ", " 1 47 ").replace(" 2 1 ", " 2 29 ")
-    assert cfg.parse(absolute, ["Cu", "Ag"]).numbers.tolist() == [47, 29]
+    assert structures_of(absolute, ["Cu", "Ag"]).numbers.tolist() == [47, 29]
 
 
 def test_types_mean_the_same_in_all_of_a_file():
     """Type 1 alone might be an index or hydrogen, but not beside a type 6."""
     one = "BEGIN_CFG\nSize\n1\nAtomData: id type cartes_x cartes_y cartes_z\n1 {} 0 0 1\nEND_CFG\n"
-    found = cfg.parse(one.format(1) + one.format(6), ["H", "C"])
+    found = structures_of(one.format(1) + one.format(6), ["H", "C"])
     assert found.numbers.tolist() == [1, 6]
-    assert cfg.parse(one.format(1) + one.format(0), ["H", "C"]).numbers.tolist() == [6, 1]
+    assert structures_of(one.format(1) + one.format(0), ["H", "C"]).numbers.tolist() == [6, 1]
 
 
 def test_without_elements_types_count_from_hydrogen():
-    assert cfg.parse(TEXT).numbers.tolist() == [1, 2]
+    assert structures_of(TEXT).numbers.tolist() == [1, 2]
 
 
 def test_no_type_is_type_0_and_no_cell_a_molecule():
     text = "BEGIN_CFG\nSize\n1\nAtomData: id cartes_x cartes_y cartes_z\n1 0 0 1\nEND_CFG\n"
-    found = cfg.parse(text, ["Mo"])
+    found = structures_of(text, ["Mo"])
     assert found.numbers.tolist() == [42]
     assert not found.pbc.any()
     assert np.isnan(found.energies).all()
@@ -93,7 +103,7 @@ def test_no_type_is_type_0_and_no_cell_a_molecule():
 
 def test_fractional_coordinates():
     text = TEXT.replace("cartes", "direct")
-    assert cfg.parse(text).positions[1].tolist() == [2 * 4 + 2.5, 2 * 4, 2.5 * 5]
+    assert structures_of(text).positions[1].tolist() == [2 * 4 + 2.5, 2 * 4, 2.5 * 5]
 
 
 @pytest.mark.parametrize("name", ["all.cfg", "all.cfg.xz"])
@@ -134,7 +144,7 @@ def test_what_is_written_is_read_again(tmp_path, name):
 )
 def test_refuses(old, new, message):
     with pytest.raises(ValueError, match=message):
-        cfg.parse(TEXT.replace(old, new), ["Ag", "Cu"])
+        structures_of(TEXT.replace(old, new), ["Ag", "Cu"])
 
 
 @pytest.mark.parametrize(
@@ -162,21 +172,21 @@ def test_refuses(old, new, message):
 )
 def test_refuses_what_mlip_would_take_for_something_else(old, new, message):
     with pytest.raises(ValueError, match=f"configuration 1: .*{message}"):
-        cfg.parse(TEXT.replace(old, new), ["Ag", "Cu"])
+        structures_of(TEXT.replace(old, new), ["Ag", "Cu"])
 
 
 def test_values_may_stand_beside_their_names():
     """As MLIP reads them, whose values are words after a name, wherever lines end."""
     inline = TEXT.replace("Size\n", "Size ").replace("Energy\n", "Energy ")
     inline = inline.replace("Supercell\n", "Supercell ").replace("xz xy\n", "xz xy ")
-    found, expected = cfg.parse(inline, ["Ag", "Cu"]), cfg.parse(TEXT, ["Ag", "Cu"])
+    found, expected = structures_of(inline, ["Ag", "Cu"]), structures_of(TEXT, ["Ag", "Cu"])
     assert found.keys == expected.keys
     assert found.to_bytes() == expected.to_bytes()
 
 
 def test_all_lines_of_a_feature_are_kept(tmp_path):
     text = TEXT.replace("END_CFG", " Feature   note\tline one\n Feature   note\tline two\nEND_CFG")
-    found = cfg.parse(text, ["Ag", "Cu"])
+    found = structures_of(text, ["Ag", "Cu"])
     assert found.info["note"].tolist() == ["line one\nline two"]
     cfg.write(found, tmp_path / "a.cfg")
     assert cfg.read(tmp_path / "a.cfg").info["note"].tolist() == ["line one\nline two"]
@@ -194,7 +204,7 @@ def test_all_lines_of_a_feature_are_kept(tmp_path):
 )
 def test_a_vector_of_zeros_is_of_no_period(vectors, pbc):
     start, end = TEXT.index("    4.0"), TEXT.index(" AtomData")
-    found = cfg.parse(TEXT[:start] + vectors + TEXT[end:], ["Ag", "Cu"])
+    found = structures_of(TEXT[:start] + vectors + TEXT[end:], ["Ag", "Cu"])
     assert found.pbc[0].tolist() == pbc
     assert np.isnan(found.stresses).all()
     assert found.energies.tolist() == [-3.5]
@@ -215,7 +225,7 @@ def test_says_which_file_is_bad(tmp_path):
 def test_a_file_that_names_its_elements_is_believed(tmp_path):
     structures = labelled()
     cfg.write(structures, tmp_path / "a.cfg", ["Cu", "Au"])
-    assert cfg.named_types(tmp_path / "a.cfg") == ["Cu", "Au"]
+    assert types_of(tmp_path / "a.cfg") == Types(("Cu", "Au"), "file")
     again = cfg.read(tmp_path / "a.cfg", ["Au", "Cu", "Ag"])
     assert again.numbers.tolist() == structures.numbers.tolist()
     with pytest.raises(ValueError, match=r"it has \['Cu'\] by its own words, got the elements"):
@@ -226,22 +236,22 @@ def test_a_file_that_names_its_elements_is_believed(tmp_path):
 
 
 def test_elements_that_only_count_types_are_no_names(tmp_path):
-    cfg.write(cfg.parse(TEXT), tmp_path / "a.cfg")
+    cfg.write(structures_of(TEXT), tmp_path / "a.cfg")
     assert cfg.read(tmp_path / "a.cfg", ["Ag", "Cu"]).numbers.tolist() == [47, 29]
 
 
 def test_a_file_may_not_name_its_elements(tmp_path):
     (tmp_path / "a.cfg").write_text(TEXT)
-    assert cfg.named_types(tmp_path / "a.cfg") == []
+    assert types_of(tmp_path / "a.cfg").source == "nobody"
     both = cfg.to_text(labelled(), ["Cu", "Au"]) + cfg.to_text(labelled(), ["Au", "Cu"])
     (tmp_path / "b.cfg.xz").write_bytes(lzma.compress(both.encode()))
-    assert cfg.named_types(tmp_path / "b.cfg.xz") is None
+    assert types_of(tmp_path / "b.cfg.xz") is None
     assert cfg.read(tmp_path / "b.cfg.xz").formulas == 2 * labelled().formulas
 
 
 @pytest.mark.parametrize("value", [3, 10**17, -2, 2.5, True, False, "VASP 5.4", "007", "1" * 30])
 def test_features_keep_their_kind(tmp_path, value):
-    cfg.write(cfg.parse(TEXT).with_info(feature=[value]), tmp_path / "a.cfg")
+    cfg.write(structures_of(TEXT).with_info(feature=[value]), tmp_path / "a.cfg")
     found = cfg.read(tmp_path / "a.cfg").info["feature"].tolist()[0]
     assert found == value
     assert isinstance(found, float if value == -2 else type(value))

@@ -11,6 +11,7 @@ from ase.data import atomic_numbers, chemical_symbols
 from aiida_mlal.ml.configurations import Configurations
 from aiida_mlal.ml.formats.content import as_text, compress, read_bytes
 from aiida_mlal.ml.formats.numbers import is_real, real, whole
+from aiida_mlal.ml.formats.types import Types
 from aiida_mlal.ml.options import within
 from aiida_mlal.ml.wholefile import write_whole
 
@@ -43,15 +44,17 @@ def read(
     ``elements`` and ``default`` say which element each type is, as in ``parse``.
     """
     try:
-        return parse(as_text(read_bytes(path)), elements, default)
+        return parse(as_text(read_bytes(path)), elements, default)[0]
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
 
 
 def parse(
     text: str, elements: Sequence[str] | None = None, default: Sequence[str] | None = None
-) -> Configurations:
-    """Return the structures of a text.
+) -> tuple[Configurations, Types | None]:
+    """Read the structures of a text, and which element each type is.
+
+    The latter is None where structures name different ones.
 
     ``PlusStress``, the virial in eV and positive in compression, becomes the stress in eV/Å³,
     positive in tension; without a cell there is none. Features become ``info``, several lines of
@@ -81,7 +84,13 @@ def parse(
     for number, fields in enumerate(found, 1):
         with within(f"configuration {number}"):
             structures.append(_configuration(fields, types, elements, default))
-    return Configurations.concatenate(structures)
+    configurations = Configurations.concatenate(structures)
+    names = {fields["features"].get(ELEMENTS, "").strip() for fields in found} - {""}
+    if elements is None and len(names) > 1:
+        return configurations, None
+    if elements is None and names:
+        return configurations, Types(tuple(names.pop().split()), "file")
+    return configurations, Types.of(elements, default, configurations.numbers.tolist())
 
 
 def write(
@@ -113,7 +122,7 @@ def to_text(
 
 
 def left_out(configurations: Configurations) -> list[str]:
-    """Return what of structures a file has no place for."""
+    """Name what structures have and a file has no place for."""
     whole = configurations.pbc.all(axis=1)
     losses = {
         "fixed atoms": configurations.fixed.any(),
@@ -123,16 +132,6 @@ def left_out(configurations: Configurations) -> list[str]:
     names = [key for key, values in configurations.info.items() if values.ndim > 1]
     names += [key for key in configurations.arrays if key not in {*_KNOWN, GRADE}]
     return [name for name, lost in losses.items() if lost] + names
-
-
-def named_types(path: str | Path) -> list[str] | None:
-    """Return the elements of the types that a file names, as ours do: none if it does not.
-
-    None where its structures name different ones.
-    """
-    text = read_bytes(path).decode(errors="replace")
-    found = set(re.findall(rf"^\s*Feature\s+{ELEMENTS}\s+(.*?)\s*$", text, re.MULTILINE))
-    return None if len(found) > 1 else "".join(found).split()
 
 
 def element_of_types(types: Iterable[int], elements: Sequence[str] | None) -> dict[int, str]:

@@ -1,180 +1,34 @@
-"""Moment tensor potentials in the formats of the MLIP codes: ``.mtp``, and ``.almtp`` of MLIP-3."""
+"""The text of a moment tensor potential, as MLIP-2 and MLIP-3 write it."""
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from functools import partial
-from pathlib import Path
 from typing import Any, get_args
 
 import numpy as np
 import torch
 from ase.data import chemical_symbols
-from jaxtyping import Float, Int
+from jaxtyping import Int
 
-from aiida_mlal.ml.configurations import Configurations
 from aiida_mlal.ml.descriptors.moment_tensors import MomentBasis
 from aiida_mlal.ml.descriptors.radial_polynomials import Kind, RadialBasis
-from aiida_mlal.ml.formats import cfg
-from aiida_mlal.ml.formats.content import as_text, compress, read_bytes
 from aiida_mlal.ml.formats.numbers import real, whole
 from aiida_mlal.ml.models.mtp import MTP, Contraction
-from aiida_mlal.ml.uncertainty.rows import SelectionWeights
-from aiida_mlal.ml.wholefile import write_whole
 
-HEADER = "#MVS_v1.1"
-
-LARGEST = 10**6
+MOST_COEFFICIENTS = 10**6
 """Radial coefficients that a potential may have without having them in its file."""
 
 
-@dataclass(frozen=True, eq=False)
-class SelectionState:
-    """The active set that MLIP-3 keeps with a potential.
-
-    Attributes
-    ----------
-    matrix
-        The rows, derivatives by the parameters in the order of ``MTP.parameter_gradients``.
-    inverse
-        Its inverse.
-    weights
-        What the rows are.
-    links
-        For each row, which of the configurations it is from and which of its equations it is,
-        as MLIP-3 numbers them: energy, forces, virial, energies of atoms, with weights or without.
-        -1 and -1 for a row of the start, which no configuration has replaced.
-    configurations
-        The structures that own rows.
-    """
-
-    matrix: Float[np.ndarray, "parameters parameters"]
-    inverse: Float[np.ndarray, "parameters parameters"]
-    weights: SelectionWeights = field(default_factory=SelectionWeights)
-    links: Int[np.ndarray, "parameters 2"] | None = None
-    configurations: Configurations = field(default_factory=Configurations.empty)
-
-
-@dataclass(frozen=True, eq=False)
-class MTPFile:
-    """What such a file holds.
-
-    Attributes
-    ----------
-    potential
-        Its coefficients mean something only if the file is of a ``trained`` potential.
-    trained
-        Whether the file has coefficients.
-    selection
-        The active set, if there is one.
-    """
-
-    potential: MTP
-    trained: bool = True
-    selection: SelectionState | None = None
-
-
-def read(path: str | Path, elements: Sequence[str] | None = None) -> MTP:
-    """Read a trained potential; see ``load``."""
-    file = load(path, elements)
-    if not file.trained:
-        raise ValueError(f"{path}: the file has no coefficients, so the potential must be trained")
-    return file.potential
-
-
-def load(path: str | Path, elements: Sequence[str] | None = None) -> MTPFile:
-    """Read a file, which may be compressed.
-
-    The file says which element each type is where we wrote it, or its types are atomic numbers; it
-    must then have all the ``elements``. Else these are those of its types, by default H, He, ...
-    """
-    try:
-        return parse(read_bytes(path), elements)
-    except ValueError as error:
-        raise ValueError(f"{path}: {error}") from error
-
-
-def model_options(path: str | Path) -> dict[str, Any]:
-    """Return the options of the model that a file is of, whether or not it has coefficients.
-
-    They are those of ``MTPOptions``; the lists of the basis are in the order of the file.
-    """
-    potential = load(path).potential
-    radial, basis = potential.radial, potential.basis
-    lists = {"basic": basis.basic, "times": basis.times, "mapping": basis.mapping}
-    return {
-        "architecture": "mtp",
-        "radial_basis": radial.kind,
-        "radial_basis_size": radial.size,
-        "min_dist": radial.min_dist,
-        "cutoff": radial.cutoff,
-        "scaling": radial.scaling,
-        "basis": {name: rows.tolist() for name, rows in lists.items()},
-    }
-
-
-def parse(content: bytes, elements: Sequence[str] | None = None) -> MTPFile:
-    """Return the potential, and the active set if there is one, of the content of a file.
-
-    The lists of the basis are taken from the file as they are.
+def parse(
+    text: str, elements: Sequence[str] | None
+) -> tuple[MTP, bool, Int[np.ndarray, " parameters"]]:
+    """Read the potential, whether the text has coefficients, and ``parameter_order``.
 
     Raises
     ------
     ValueError
-        For anything that is not a whole file of this kind; for a magnetic potential, which this
-        package does not know; and for elements that are not as many as the species.
+        For what is no such text, a magnetic potential, and other elements than those of the types.
     """
-    head, *rest = content.split(b"#", maxsplit=1)
-    potential, trained, order = _potential(as_text(head), elements)
-    selection = _selection(rest[0], potential, order) if rest else None
-    return MTPFile(potential, trained, selection)
-
-
-def write(potential: MTP, path: str | Path, selection: SelectionState | None = None) -> None:
-    """Write a potential, with its active set if one is given (only MLIP-3 reads this)."""
-    write_whole(path, compress(to_bytes(potential, selection), path))
-
-
-def to_bytes(potential: MTP, selection: SelectionState | None = None) -> bytes:
-    """Return the content of a file. The elements of the types stand in ``potential_tag``."""
-    text = _to_text(potential).encode()
-    if selection is None:
-        return text + b"\n"
-    order = np.argsort(_parameter_order(potential, potential.types))
-    n = len(order)
-    if selection.matrix.shape != (n, n):
-        raise ValueError(
-            f"the potential has {n} parameters, the active set rows of {selection.matrix.shape[1]}"
-        )
-    weights = selection.weights
-    lines = [
-        f"\n{HEADER}",
-        f"energy_weight {weights.energy_weight:.16e}",
-        f"force_weight {weights.force_weight:.16e}",
-        f"stress_weight {weights.stress_weight:.16e}",
-        f"site_en_weight {weights.site_en_weight:.16e}",
-        f"weight_scaling {weights.weight_scaling}",
-        "#",
-    ]
-    matrices = [selection.matrix[:, order], selection.inverse[order].T]
-    links = np.full((n, 2), -1) if selection.links is None else selection.links
-    return b"".join(
-        [
-            text,
-            "\n".join(lines).encode(),
-            *(np.ascontiguousarray(matrix, "<f8").tobytes() for matrix in matrices),
-            b"\n#\n",
-            "".join(f"{a} {b}\n" for a, b in links.tolist()).encode(),
-            b"#\n",
-            cfg.to_text(selection.configurations, potential.types).encode(),
-        ]
-    )
-
-
-def _potential(
-    text: str, elements: Sequence[str] | None
-) -> tuple[MTP, bool, Int[np.ndarray, " parameters"]]:
-    """Return the potential, whether it has coefficients, and the order of parameters."""
     values, blocks = _read_text(text)
     if "magnetic_basis_type" in values:
         raise ValueError("this is a magnetic moment tensor potential, which is not supported")
@@ -209,13 +63,13 @@ def _potential(
 
     count = n * n * size * basis.n_radial
     radial_coeffs = np.concatenate([rows.ravel() for _, rows in blocks] or [np.zeros(0)])
-    if count > LARGEST and len(radial_coeffs) != count:
+    if count > MOST_COEFFICIENTS and len(radial_coeffs) != count:
         raise ValueError(f"the potential would have {count} radial_coeffs")
     types = _types(n, [label for label, _ in blocks], values.get("potential_tag", ""), elements)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)  # coefficients of a file that has none
         potential = MTP(types, Contraction(basis, radial, None, tuple(types)))
-    order = _parameter_order(potential, types)
+    order = parameter_order(potential, types)
     given = [bool(blocks), "species_coeffs" in values, "moment_coeffs" in values]
     if not any(given):
         return potential, False, order
@@ -238,7 +92,7 @@ def _potential(
 
 
 def _read_text(text: str) -> tuple[dict[str, str], list[tuple[str, np.ndarray]]]:
-    """Return ``key = value`` lines, and label and rows of each pair of species."""
+    """Read ``key = value`` lines, and label and radial coefficients of each pair of species."""
     lines = [line.strip() for line in text.splitlines()]
     if not lines or lines[0] != "MTP":
         raise ValueError("expected MTP as first line")
@@ -296,8 +150,8 @@ def _types(n: int, labels: list[str], tag: str, elements: Sequence[str] | None) 
     return named
 
 
-def _parameter_order(potential: MTP, types: Sequence[str]) -> Int[np.ndarray, " parameters"]:
-    """Return where each of our parameters stands in a file with these types."""
+def parameter_order(potential: MTP, types: Sequence[str]) -> Int[np.ndarray, " parameters"]:
+    """Return the index in a file with these types of each of our parameters."""
     n = len(types)
     row = [list(types).index(element) for element in potential.elements]
     per_pair = potential.basis.n_radial * potential.radial.size
@@ -307,49 +161,10 @@ def _parameter_order(potential: MTP, types: Sequence[str]) -> Int[np.ndarray, " 
     return np.concatenate([radial, species, np.arange(rest, rest + potential.basis.n_scalars)])
 
 
-def _selection(
-    content: bytes, potential: MTP, order: Int[np.ndarray, " parameters"]
-) -> SelectionState:
-    head, found, content = content.partition(b"#")
-    match = re.match(r"MVS_v1\.1\s+(.*)", head.decode("latin-1"), re.DOTALL)
-    if not found or match is None:
-        raise ValueError("what follows the potential is not an active set of MLIP-3")
-    words = match[1].split()
-    given = dict(zip(words[::2], words[1::2]))
-    weights = {f: given.get(f) for f in SelectionWeights.__dataclass_fields__}
-    if None in weights.values():
-        raise ValueError(f"expected the weights {list(weights)} of the active set, got {given}")
-    n = len(order)
-    size = 8 * n * n
-    _, found, tail = content[2 * size :].partition(b"#")
-    rows, found_rows, structures = tail.partition(b"#")
-    links = rows.split()
-    if not (found and found_rows and len(links) == 2 * n):
-        raise ValueError(
-            f"the active set breaks off or is that of another potential than this of {n} parameters"
-        )
-    matrix, inverse = np.frombuffer(content, "<f8", 2 * n * n).reshape(2, n, n)
-    if not np.isfinite(matrix).all() or not np.isfinite(inverse).all():
-        raise ValueError("the active set holds numbers that are not finite")
-    if not abs(matrix @ inverse.T - np.eye(n)).max() < 1e-2:
-        raise ValueError("the second matrix of the active set is not the inverse of the first")
-    return SelectionState(
-        matrix=matrix[:, order],
-        inverse=inverse.T[order],
-        weights=SelectionWeights(
-            **{key: real(str(v), key) for key, v in weights.items() if key != "weight_scaling"},
-            weight_scaling=whole(str(weights["weight_scaling"]), "weight_scaling"),
-        ),
-        links=np.array(
-            [whole(link.decode("latin-1"), "a row of the active set", -1) for link in links]
-        ).reshape(n, 2),
-        configurations=cfg.parse(as_text(structures), potential.types),
-    )
-
-
-def _to_text(potential: MTP) -> str:
+def to_text(potential: MTP) -> str:
+    """Write a potential as a text, with all digits."""
     basis, radial, types = potential.basis, potential.radial, potential.types
-    order = np.argsort(_parameter_order(potential, types))
+    order = np.argsort(parameter_order(potential, types))
     coefficients = potential.coefficients.cpu().double().numpy()[order]
     n, size, n_pairs = len(types), radial.size, len(types) ** 2
     blocks = coefficients[: n_pairs * basis.n_radial * size].reshape(-1, basis.n_radial, size)

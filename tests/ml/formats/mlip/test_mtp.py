@@ -6,8 +6,8 @@ from ase.data import atomic_numbers
 
 from aiida_mlal.ml import load_potential
 from aiida_mlal.ml.configurations import Configurations
-from aiida_mlal.ml.formats import cfg, mtp
-from aiida_mlal.ml.formats.mtp import SelectionState, SelectionWeights
+from aiida_mlal.ml.formats.mlip import cfg, mtp
+from aiida_mlal.ml.formats.mlip.selection import SelectionState, SelectionWeights
 from aiida_mlal.ml.models.factory import single
 
 LEVEL_6 = """MTP

@@ -1,0 +1,1 @@
+"""Files of the MLIP codes: structures (``.cfg``) and potentials (``.mtp``, ``.almtp``)."""
