@@ -24,6 +24,7 @@ from aiida_mlal.ml.errors import in_words
 from aiida_mlal.ml.formats.place import working_in
 from aiida_mlal.ml.labelling.allowed import check_commands, check_factory, is_always_allowed
 from aiida_mlal.ml.labelling.fingerprint import Method
+from aiida_mlal.ml.labelling.outcome import NoLabel
 from aiida_mlal.ml.options import suggest
 
 ASE_VERSION: str = ase.__version__
@@ -229,7 +230,7 @@ def compute(atoms: Atoms) -> Computed:
 
     Raises
     ------
-    ValueError
+    NoLabel
         If a result is anything else than finite real numbers, as many as there are atoms.
     """
     # the most demanding property first, so that a code that computes what it is asked runs once
@@ -264,9 +265,9 @@ def _real(name: str, value: Any, shape: tuple[int, ...]) -> np.ndarray:
     array = np.asarray(value)
     if array.dtype.kind not in "iuf" or array.shape != shape:
         wanted = f"numbers of shape {shape}" if shape else "a number"
-        raise ValueError(f"expected {wanted} as {name}, got {str(value)[:80]}")
+        raise NoLabel(f"expected {wanted} as {name}, got {str(value)[:80]}")
     if not np.isfinite(array).all():
-        raise ValueError(f"the {name} {'are' if name == 'forces' else 'is'} not finite")
+        raise NoLabel(f"the {name} {'are' if name == 'forces' else 'is'} not finite")
     return array.astype(float)
 
 

@@ -13,10 +13,12 @@ from aiida_mlal.ml.frames import MOMENTS
 from aiida_mlal.ml.labelling.calculators import CalculatorOptions, compute
 from aiida_mlal.ml.labelling.checks import Limits, check_geometry, mismatch
 from aiida_mlal.ml.labelling.ledger import Ledger
-from aiida_mlal.ml.labelling.outcome import NotConverged, judged, unlabelled, unlabelled_by
+from aiida_mlal.ml.labelling.outcome import NoLabel, NotConverged, judged, unlabelled, unlabelled_by
 from aiida_mlal.ml.labelling.outliers import without_outliers
+from aiida_mlal.ml.labelling.staying import staying
 from aiida_mlal.ml.labelling.time_limit import time_limit
 from aiida_mlal.ml.stopping import Interrupted, check_stop
+from aiida_mlal.ml.text import said
 
 OF_THE_MACHINE = (errno.EMFILE, errno.ENFILE, errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
 """Errors for which no structure is to blame: too many open files, a full disk."""
@@ -72,8 +74,8 @@ def label(
             else:
                 ledger.begin(i)
                 try:
-                    with time_limit(timeout):
-                        code = calculator.build() if code is None else code
+                    with time_limit(timeout), staying():
+                        code = _built_again(calculator) if code is None else code
                         found = _calculated(structure, code, limits)
                 except OF_A_STRUCTURE as error:
                     check_stop()  # which may be what the calculator made an error of
@@ -96,6 +98,13 @@ def label(
     return without_outliers(ledger.configurations, limits)
 
 
+def _built_again(calculator: CalculatorOptions) -> BaseCalculator:
+    try:
+        return calculator.build()
+    except ValueError as error:
+        raise NoLabel(said(error)) from error
+
+
 def _calculated(structure: Configurations, code: BaseCalculator, limits: Limits) -> Configurations:
     """Return a structure with what the calculator found; any exception if it is no label."""
     atoms = structure.to_ase()[0]
@@ -107,7 +116,7 @@ def _calculated(structure: Configurations, code: BaseCalculator, limits: Limits)
         if isinstance(held, Atoms):
             problem = mismatch(structure, _geometry(held), limits.tolerance)
             if problem is not None:
-                raise ValueError(f"the calculator changed the structure: {problem}")
+                raise NoLabel(f"the calculator changed the structure: {problem}")
     converged = getattr(code, "converged", None)
     if isinstance(converged, (bool, np.bool_)) and not converged:
         raise NotConverged("the calculator says that it did not converge")

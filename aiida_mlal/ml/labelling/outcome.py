@@ -13,7 +13,11 @@ from aiida_mlal.ml.labelling.fingerprint import Method
 from aiida_mlal.ml.text import printable
 
 
-class NotConverged(Exception):
+class NoLabel(ValueError):
+    """Why what a code did is no label, in words for a reader."""
+
+
+class NotConverged(NoLabel):
     """The self-consistent cycle of a code did not converge, in words for a reader."""
 
 
@@ -91,7 +95,8 @@ def unlabelled(structure: Configurations, reason: str, status: str = FAILED) -> 
 def unlabelled_by(structure: Configurations, error: BaseException) -> Configurations:
     """Return a structure without a label because of an error, in which its reason is."""
     status = UNCONVERGED if _is_convergence(error) else FAILED
-    return unlabelled(structure, in_words(error), status)
+    reason = str(error) if isinstance(error, NoLabel) else in_words(error)
+    return unlabelled(structure, reason, status)
 
 
 def description(made_by: Mapping[str, Any]) -> dict[str, Any]:

@@ -9,13 +9,19 @@ from collections.abc import Iterator
 from types import FrameType
 from typing import Any
 
+from aiida_mlal.ml.labelling.outcome import NoLabel
+
 GRACE = 10.0
 """Time in s after which the process is ended, if the code does not even let itself be stopped."""
 
 
+class TooLong(NoLabel, TimeoutError):
+    """There was no label in time."""
+
+
 @contextlib.contextmanager
 def time_limit(seconds: float | None) -> Iterator[None]:
-    """Raise ``TimeoutError`` in what takes longer; None is no limit.
+    """Raise ``TooLong`` in what takes longer; None is no limit.
 
     Code that is not Python, or that catches the error and goes on, does not end by that. Then the
     process ends a little later, as if it had been killed.
@@ -25,7 +31,7 @@ def time_limit(seconds: float | None) -> Iterator[None]:
         return
 
     def stop(number: int, frame: FrameType | None) -> None:
-        raise TimeoutError(f"there was no label after {seconds:g} s")
+        raise TooLong(f"there was no label after {seconds:g} s")
 
     # signals are for the main thread, and not known to all systems
     alarmed = hasattr(signal, "setitimer") and (

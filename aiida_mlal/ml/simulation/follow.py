@@ -8,9 +8,11 @@ from typing import Any
 import numpy as np
 from ase import Atoms
 from ase.stress import voigt_6_to_full_3x3_stress
+from numpy.linalg import LinAlgError
 
 from aiida_mlal.ml.errors import in_words
 from aiida_mlal.ml.frames import Column
+from aiida_mlal.ml.neighbours import closest_approach, neighbours
 from aiida_mlal.ml.simulation.base import CONVERGED, MAX_STEPS, Ending
 from aiida_mlal.ml.simulation.cell import travelled, volume_of
 from aiida_mlal.ml.simulation.guard import (
@@ -23,6 +25,7 @@ from aiida_mlal.ml.simulation.guard import (
 )
 from aiida_mlal.ml.simulation.recorder import Frame, Recorder
 from aiida_mlal.ml.simulation.state import Memory, SimulationState
+from aiida_mlal.ml.text import said
 
 
 def follow(
@@ -56,6 +59,12 @@ def follow(
         Which images it moves, if not all: only these are looked at and recorded.
     columns
         Returns what else is to be kept with a frame, of a run of one structure.
+
+    Raises
+    ------
+    ValueError
+        What a step raised, where the structure is sound: the error is one of options or code. Where
+        numbers grew beyond bounds the run ends as ``unphysical``.
     """
     import torch
 
@@ -91,6 +100,11 @@ def follow(
         except (ArithmeticError, ValueError, RuntimeError) as error:
             if "allocate memory" in str(error):  # how torch says it on a CPU
                 raise MemoryError(str(error)) from error
+            numerical = not isinstance(error, ValueError) or isinstance(error, LinAlgError)
+            if not numerical and all(_is_sound(one, guard) for one in seen.values()):
+                raise ValueError(
+                    f"step {step} failed, though nothing is wrong with its structure: {said(error)}"
+                ) from error
             if all(np.isfinite(one.positions).all() for one in seen.values()):
                 for image, one in seen.items():
                     record(_failed_frame(step, one, image, watch.columns()))
@@ -315,6 +329,19 @@ def _frame(
         image=image,
         columns=columns,
     )
+
+
+def _is_sound(atoms: Atoms, guard: Guard) -> bool:
+    """Return whether a structure, and what was predicted for it, is no cause of an error."""
+    geometry = atoms.positions, atoms.cell.array, atoms.get_momenta()
+    if not all(np.isfinite(part).all() for part in (*geometry, *atoms.calc.results.values())):
+        return False
+    try:
+        closest = closest_approach(atoms.numbers, atoms.positions, atoms.cell.array, atoms.pbc)
+        neighbours(atoms.positions, atoms.cell.array, atoms.pbc, atoms.calc.potential.cutoff)
+    except ValueError:
+        return False
+    return guard.min_distance is None or closest >= guard.min_distance
 
 
 def _failed_frame(step: int, atoms: Atoms, image: int, columns: Mapping[Column, Any]) -> Frame:

@@ -17,7 +17,6 @@ from aiida_mlal.ml.labelling.checks import Limits
 from aiida_mlal.ml.labelling.label import label
 from aiida_mlal.ml.labelling.ledger import Ledger
 from aiida_mlal.ml.options import as_dict, build
-from aiida_mlal.ml.stopping import Interrupted
 from aiida_mlal.ml.tasks.base import Progress, Task
 
 
@@ -91,17 +90,17 @@ class Label(Task):
         return {**found, "message": "; ".join(filter(None, remarks))}
 
     def _leave(self, error: BaseException, output: Path, journal: Journal) -> None:
-        """Write what there is until now, and say so in the error."""
+        """Write what there is until now, and say where it is in the result of the error."""
         labelled = getattr(error, "computed", None)
         if labelled is None:
             return
+        found: dict[str, Any] = {}
+        where = journal.path.name
         with contextlib.suppress(Exception):  # the first error is the one to be told
-            error.result = self._keep(labelled, output)  # type: ignore[attr-defined]
-            if isinstance(error, Interrupted):
-                error.args = (
-                    f"{error}; what was labelled is in {self.output}, and in {journal.path.name}, "
-                    "from which the same command goes on",
-                )
+            found = self._keep(labelled, output)
+            where = f"{self.output}, and in {where}"
+        message = f"what was labelled is in {where}, from which the same command goes on"
+        setattr(error, "result", {**found, "message": message})  # noqa: B010
 
     def _parts(self) -> tuple[CalculatorOptions, Limits]:
         return (

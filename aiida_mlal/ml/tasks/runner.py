@@ -130,7 +130,7 @@ def execute(values: Any) -> dict[str, Any]:
         status = OUT_OF_MEMORY if _is_out_of_memory(error) else INTERNAL_ERROR
         message, found = printable(in_words(error), LONG), _computed(error)
     seconds = round(time.perf_counter() - start, 3)
-    message = message or found.get("message", "")
+    message = "; ".join(filter(None, (message, found.get("message", ""))))
     return {**found, "status": status, "message": message, "seconds": seconds}
 
 

@@ -11,7 +11,6 @@ from aiida_mlal.ml import load_potential, plugins
 from aiida_mlal.ml.formats.files import check_target, load, write
 from aiida_mlal.ml.formats.table import CONFIGURATIONS, by_name
 from aiida_mlal.ml.options import as_dict, within
-from aiida_mlal.ml.stopping import Interrupted
 from aiida_mlal.ml.tasks.base import Progress, Task
 from aiida_mlal.ml.wholefile import write_whole
 
@@ -117,10 +116,11 @@ class Simulate(Task):
                 with contextlib.suppress(Exception):  # the first error is the one to be told
                     found = self._keep(computed, types)
                     self._save(computed.checkpoint)
-                    error.result = found  # type: ignore[attr-defined]
-                    if isinstance(error, Interrupted):
-                        words = f"frames are in {self.output}, and the state to go on from"
-                        error.args = (f"{error}; {words} (option 'begun') in {self.STATE}",)
+                    found["message"] = (
+                        f"frames are in {self.output}, and the state to go on from (option "
+                        f"'begun') in {self.STATE}"
+                    )
+                    setattr(error, "result", found)  # noqa: B010
             raise
         found = self._keep(result, types)
         if self.keep_state and result.checkpoint is not None:

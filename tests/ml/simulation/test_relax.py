@@ -380,6 +380,21 @@ def test_what_ends_everything_carries_what_was_computed(error, raised):
     assert len(computed.trajectory) == computed.runs[1].steps + 2
 
 
+def test_a_mistake_of_a_user_is_not_unphysical():
+    """As the part of a user's raises it for an option that it does not know."""
+    act = fail(ValueError("unknown functional 'PBW'"))
+    with pytest.raises(ValueError, match=r"step \d+ failed, though nothing is wrong .* 'PBW'$"):
+        Relax().run(Strange(act, 3.0), Configurations.from_ase(dimer(3.5)))
+
+
+def test_a_value_error_of_numbers_beyond_bounds_is_unphysical():
+    near = fail(ValueError("array must not contain infs or NaNs"))
+    start = Configurations.from_ase(dimer(3.5))
+    result = Relax(guard=Guard(min_distance=1.0, every=99), every=99).run(Strange(near, 2.5), start)
+    assert result.runs[0].reason == "unphysical"
+    assert "infs or NaNs" in result.runs[0].message
+
+
 def test_no_memory_is_not_unphysical():
     error = RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: 8 bytes")
     with pytest.raises(MemoryError, match="can't allocate"):

@@ -180,7 +180,8 @@ def test_what_was_computed_is_written_whatever_happens(start, potential, folder,
     result = execute({**TASK, "simulation": {"name": "relax", "fmax": 1e-9}})
     assert (result["status"], result["message"]) == (
         "internal_error",
-        "simulation 'relax' failed: TypeError: a bug",
+        "simulation 'relax' failed: TypeError: a bug; frames are in trajectory.safetensors, and "
+        "the state to go on from (option 'begun') in state.safetensors",
     )
     assert result["runs"][0]["steps"] == 2
     assert len(Configurations.load("trajectory.safetensors")) == 3
