@@ -1,7 +1,7 @@
 """What the commands that launch campaigns have in common."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from functools import reduce, wraps
 from pathlib import Path
@@ -66,6 +66,58 @@ class Wishes:
             given = (self.family, self.cutoffs, self.mpi)
             found["label"] = self.labelling.overrides(found.get("label", {}), *given)
         return found if self.seed is None else {**found, "seed": self.seed}
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Inputs of a campaign by a recipe, and what is to be overridden in them.
+
+    Methods return another recipe with options of the command line in place.
+
+    Attributes
+    ----------
+    inputs
+        What the recipe says for a protocol, ``overrides`` in their place.
+    overrides
+        What builders take as overrides: only what was asked for.
+    """
+
+    inputs: Mapping[str, Any]
+    overrides: Mapping[str, Any]
+
+    @classmethod
+    def of(cls, name: str, wishes: Wishes) -> "Recipe":
+        """Return a recipe with what every campaign can be asked for, such as a budget of labels."""
+        from aiida_mlal import protocols
+
+        overrides = wishes.inputs()
+        found = cls(protocols.inputs(name, wishes.protocol, overrides), overrides)
+        if wishes.max_labels is None:
+            return found
+        return found.with_stops({"name": "labels", "n": wishes.max_labels})
+
+    def with_inputs(self, **values: Any) -> "Recipe":
+        """Set inputs."""
+        return Recipe({**self.inputs, **values}, {**self.overrides, **values})
+
+    def with_options(self, name: str, **options: Any) -> "Recipe":
+        """Set those options of an input, such as the simulation, that are not None."""
+        given = {option: value for option, value in options.items() if value is not None}
+        return self.with_inputs(**{name: {**self.inputs[name], **given}}) if given else self
+
+    def with_stops(self, *stops: dict[str, Any]) -> "Recipe":
+        """Set stops: in place of those of the same names, or beside the others."""
+        return self.with_inputs(stop=replace_stops(self.inputs["stop"], *stops))
+
+    def with_labelled_force(self, fmax: float) -> "Recipe":
+        """Set the labelled force, in eV/Å, where stops want one to be reached."""
+        return self.with_inputs(stop=[_with_force(stop, fmax) for stop in self.inputs["stop"]])
+
+
+def _with_force(stop: Mapping[str, Any], fmax: float) -> dict[str, Any]:
+    if stop["name"] == "all":
+        return {**stop, "of": [_with_force(one, fmax) for one in stop["of"]]}
+    return {**stop, "fmax": fmax} if stop["name"] == "oracle_force" else dict(stop)
 
 
 def campaign_options(labels: str, about: str) -> Callable[[Any], Any]:

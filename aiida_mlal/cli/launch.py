@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from aiida.cmdline.utils import decorators
 
-from aiida_mlal.cli.campaign import Wishes, campaign_options, launch_campaign, replace_stops
+from aiida_mlal.cli.campaign import Recipe, Wishes, campaign_options, launch_campaign
 from aiida_mlal.cli.params import parse_indices
 from aiida_mlal.cli.root import root
 from aiida_mlal.cli.structures import read_dataset, read_path, read_structure
@@ -80,7 +80,7 @@ def offline(
             wishes.codes,
             node,
             wishes.protocol,
-            _with_force(wishes, recipe, fmax),
+            _with_force(Recipe.of(recipe, wishes), fmax).overrides,
             wishes.calculator,
             fixed=_fixed(fixed, still),
             recipe=recipe,
@@ -131,7 +131,7 @@ def neb(
             wishes.codes,
             read_path(ends),
             wishes.protocol,
-            _of_path(wishes, len(ends), images, keep_ends, fmax),
+            _of_path(Recipe.of("neb", wishes), len(ends), images, keep_ends, fmax).overrides,
             wishes.calculator,
             fixed=None if fixed is None else parse_indices(fixed),
             recipe="neb",
@@ -174,16 +174,19 @@ def md(
 
         node, still = read_structure(structure)
         workflow: Any = WorkflowFactory("mlal.offline")
-        options: dict[str, Any] = {"steps": steps, "timestep": timestep}
-        if temperature is not None:
-            options["temperature"] = _ramp(temperature)
-        if pressure is not None:
-            options |= {"cell": "volume", "pressure_GPa": pressure}
+        asked = Recipe.of("md", wishes).with_options(
+            "simulation",
+            steps=steps,
+            timestep=timestep,
+            temperature=None if temperature is None else _ramp(temperature),
+            cell=None if pressure is None else "volume",
+            pressure_GPa=pressure,
+        )
         found: ProcessBuilder = workflow.get_builder_from_protocol(
             wishes.codes,
             node,
             wishes.protocol,
-            _with_options(wishes, "md", options),
+            asked.overrides,
             wishes.calculator,
             fixed=_fixed(fixed, still),
             recipe="md",
@@ -228,7 +231,7 @@ def online(
             wishes.codes,
             node,
             wishes.protocol,
-            _with_limit(wishes, "online", _with_force(wishes, "online", fmax), limit),
+            _with_limit(_with_force(Recipe.of("online", wishes), fmax), limit).overrides,
             wishes.calculator,
             fixed=_fixed(fixed, still),
         )
@@ -266,18 +269,19 @@ def saddle(
     def build() -> "ProcessBuilder":
         from aiida.plugins import WorkflowFactory
 
-        overrides = _with_force(wishes, "saddle", fmax, 0.4)  # which labels have to confirm
+        asked = Recipe.of("saddle", wishes)
+        asked = _with_limit(_with_force(asked, fmax, 0.4), limit)  # which labels have to confirm
         if towards is None:
             node, still = read_structure(structure)
         else:
             node, still = read_path([structure, towards]), []
-            overrides = _with(wishes, "saddle", overrides, {"mode": "towards"})
+            asked = asked.with_options("simulation", mode="towards")
         workflow: Any = WorkflowFactory("mlal.online")
         found: ProcessBuilder = workflow.get_builder_from_protocol(
             wishes.codes,
             node,
             wishes.protocol,
-            _with_limit(wishes, "saddle", overrides, limit),
+            asked.overrides,
             wishes.calculator,
             fixed=_fixed(fixed, still),
             recipe="saddle",
@@ -313,12 +317,15 @@ def pool(
     def build() -> "ProcessBuilder":
         from aiida.plugins import WorkflowFactory
 
+        asked = Recipe.of("pool", wishes)
+        if size is not None:
+            asked = asked.with_stops({"name": "size", "n": size})
         workflow: Any = WorkflowFactory("mlal.pool")
         found: ProcessBuilder = workflow.get_builder_from_protocol(
             wishes.codes,
             read_dataset(candidates, keys),
             wishes.protocol,
-            _with_size(wishes, size),
+            asked.overrides,
             wishes.calculator,
             test=None if test is None else read_dataset(test, keys),
         )
@@ -332,63 +339,40 @@ def _fixed(said: str | None, still: list[int]) -> list[int] | None:
     return (still if said is None else parse_indices(said)) or None
 
 
-def _in_budget(wishes: Wishes, stops: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return stops with the budget of labels, if there is one."""
-    if wishes.max_labels is None:
-        return stops
-    return replace_stops(stops, {"name": "labels", "n": wishes.max_labels})
-
-
-def _with_force(
-    wishes: Wishes, recipe: str, fmax: float | None, share: float = 1.0
-) -> dict[str, Any]:
-    """Return overrides with the stops and the simulation for another force or budget.
+def _with_force(asked: Recipe, fmax: float | None, share: float = 1.0) -> Recipe:
+    """Set the force to be reached, in eV/Å, where it is given.
 
     Parameters
     ----------
     share
         The predicted force to be reached, as a share of the labelled one.
     """
-    from aiida_mlal import protocols
-
-    found = wishes.inputs()
-    if fmax is None and wishes.max_labels is None:
-        return found
-    inputs = protocols.inputs(recipe, wishes.protocol, found)
-    stops = inputs["stop"]
-    if fmax is not None:
-        simulation = {**inputs["simulation"], "fmax": share * fmax}
-        found = protocols.merge(found, {"simulation": simulation})
-        if any(stop["name"] == "oracle_force" for stop in stops):
-            stops = replace_stops(stops, {"name": "oracle_force", "fmax": fmax})
-    return {**found, "stop": _in_budget(wishes, stops)}
+    if fmax is None:
+        return asked
+    return asked.with_options("simulation", fmax=share * fmax).with_labelled_force(fmax)
 
 
 def _of_path(
-    wishes: Wishes, n: int, images: int | None, keep_ends: bool, fmax: float | None
-) -> dict[str, Any]:
-    """Return overrides for another path, force or budget."""
-    from aiida_mlal import protocols
-
-    given = wishes.inputs()
-    inputs = protocols.inputs("neb", wishes.protocol, given)
-    simulation = {**inputs["simulation"], "given": n}
-    simulation["images"] = images or max(simulation["images"], n)
-    start, stops = inputs["start"], inputs["stop"]
+    asked: Recipe, n: int, images: int | None, keep_ends: bool, fmax: float | None
+) -> Recipe:
+    """Set what a path goes through, and the force to be reached on it, in eV/Å."""
+    images = images or max(asked.inputs["simulation"]["images"], n)
+    asked = asked.with_options("simulation", given=n, images=images)
     if keep_ends:
-        simulation["ends"] = "given"
-    if fmax is not None:
-        # bands and ends are relaxed further than labels have to say
-        simulation |= {"fmax": 0.4 * fmax, "fmax_ends": 0.2 * fmax}
-        start = {**start, "keep_below": fmax}
-        stops = [
-            {**stop, "of": replace_stops(stop["of"], {"name": "oracle_force", "fmax": fmax})}
-            if stop["name"] == "all"
-            else stop
-            for stop in stops
-        ]
-    stops = _in_budget(wishes, stops)
-    return {**given, "simulation": simulation, "start": start, "stop": stops}
+        asked = asked.with_options("simulation", ends="given")
+    if fmax is None:
+        return asked
+    # bands and ends are relaxed further than labels have to say
+    asked = asked.with_options("simulation", fmax=0.4 * fmax, fmax_ends=0.2 * fmax)
+    return asked.with_options("start", keep_below=fmax).with_labelled_force(fmax)
+
+
+def _with_limit(asked: Recipe, limit: float | None) -> Recipe:
+    """Set the uncertainty at which simulations stop, in eV/Å, where it is given."""
+    if limit is None:
+        return asked
+    guard = {**asked.inputs["simulation"].get("guard", {}), "break": limit}
+    return asked.with_options("simulation", guard=guard)
 
 
 def _ramp(text: str) -> float | list[float]:
@@ -400,53 +384,3 @@ def _ramp(text: str) -> float | list[float]:
     if len(values) not in (1, 2):
         raise ValueError(f"--temperature: expected a number or two, such as 300,900, got {text!r}")
     return values[0] if len(values) == 1 else values
-
-
-def _with(
-    wishes: Wishes, recipe: str, overrides: dict[str, Any], options: dict[str, Any]
-) -> dict[str, Any]:
-    """Return overrides with these options of the simulation."""
-    from aiida_mlal import protocols
-
-    simulation = protocols.inputs(recipe, wishes.protocol, overrides)["simulation"]
-    return {**overrides, "simulation": {**simulation, **options}}
-
-
-def _with_limit(
-    wishes: Wishes, recipe: str, overrides: dict[str, Any], limit: float | None
-) -> dict[str, Any]:
-    """Return overrides with another uncertainty at which simulations stop."""
-    from aiida_mlal import protocols
-
-    if limit is None:
-        return overrides
-    simulation = protocols.inputs(recipe, wishes.protocol, overrides)["simulation"]
-    guard = {**simulation.get("guard", {}), "break": limit}
-    return {**overrides, "simulation": {**simulation, "guard": guard}}
-
-
-def _with_options(wishes: Wishes, recipe: str, options: dict[str, Any]) -> dict[str, Any]:
-    """Return overrides with these options of the simulation that are not None, and the budget."""
-    from aiida_mlal import protocols
-
-    given = {name: value for name, value in options.items() if value is not None}
-    found = wishes.inputs()
-    inputs = protocols.inputs(recipe, wishes.protocol, found)
-    if given:
-        found = {**found, "simulation": {**inputs["simulation"], **given}}
-    if wishes.max_labels is None:
-        return found
-    return {**found, "stop": _in_budget(wishes, inputs["stop"])}
-
-
-def _with_size(wishes: Wishes, size: int | None) -> dict[str, Any]:
-    """Return overrides with the stops for another size or budget."""
-    from aiida_mlal import protocols
-
-    found = wishes.inputs()
-    wanted = {"size": size, "labels": wishes.max_labels}
-    stops = [{"name": name, "n": n} for name, n in wanted.items() if n is not None]
-    if not stops:
-        return found
-    before = protocols.inputs("pool", wishes.protocol, found)["stop"]
-    return {**found, "stop": replace_stops(before, *stops)}

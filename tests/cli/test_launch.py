@@ -20,7 +20,7 @@ from click.testing import CliRunner
 from aiida_mlal.calculations.label import LabelCalculation
 from aiida_mlal.calculations.train import TrainCalculation
 from aiida_mlal.cli import root
-from aiida_mlal.cli.campaign import replace_stops
+from aiida_mlal.cli.campaign import Recipe, replace_stops
 from aiida_mlal.cli.label_codes import label_code
 
 
@@ -300,6 +300,13 @@ def test_a_stop_replaces_that_of_its_name():
     stops = [{"name": "size", "n": 5}, {"name": "iterations", "n": 2}]
     found = replace_stops(stops, {"name": "labels", "n": 7}, {"name": "size", "n": 3})
     assert found == [{"name": "size", "n": 3}, stops[1], {"name": "labels", "n": 7}]
+
+
+def test_a_labelled_force_leaves_the_stress_of_a_stop():
+    stops = [{"name": "oracle_force", "fmax": 0.03, "smax_GPa": 0.01}, {"name": "labels", "n": 7}]
+    asked = Recipe({"stop": [{"name": "all", "of": stops}, *stops]}, {}).with_labelled_force(0.1)
+    changed = [{**stops[0], "fmax": 0.1}, stops[1]]
+    assert asked.overrides == {"stop": [{"name": "all", "of": changed}, *changed]}
 
 
 def test_cutoffs_family_and_processes_go_to_pw():

@@ -10,8 +10,8 @@ _INTERNAL = re.compile(
 )
 
 
-def in_words(error: Exception) -> str:
-    """Return what went wrong, without the words of Python's own errors."""
+def without_internals(error: Exception) -> str:
+    """Return the text of an error of a reader of ASE; a sentence in place of Python's own words."""
     said = str(error).partition("\n")[0]
     if isinstance(error, KeyError) and error.args and isinstance(error.args[0], str):
         return f"{error.args[0][:60]!r} is not known, or missing"

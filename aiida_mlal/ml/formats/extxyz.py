@@ -13,7 +13,7 @@ from ase.data import chemical_symbols
 from ase.io.extxyz import key_val_dict_to_str
 
 from aiida_mlal.ml.configurations import Configurations
-from aiida_mlal.ml.formats.ase_errors import in_words
+from aiida_mlal.ml.formats.ase_errors import without_internals
 from aiida_mlal.ml.formats.content import compress
 from aiida_mlal.ml.formats.numbers import is_real, whole
 from aiida_mlal.ml.options import within
@@ -81,7 +81,7 @@ def _frame(lines: list[str], n: int) -> Atoms:
     try:
         atoms: Any = ase.io.read(StringIO("\n".join(lines) + "\n"), 0, format="extxyz")
     except Exception as error:  # readers of ASE fail in all ways there are
-        raise ValueError(in_words(error)) from error
+        raise ValueError(without_internals(error)) from error
     if masses:
         found_masses = atoms.get_masses()
         found_masses[list(masses)] = list(masses.values())

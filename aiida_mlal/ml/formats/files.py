@@ -21,7 +21,7 @@ from aiida_mlal.ml.configurations import (
     kind_of_energy,
 )
 from aiida_mlal.ml.formats import convergence, extxyz, labels, lammps
-from aiida_mlal.ml.formats.ase_errors import in_words
+from aiida_mlal.ml.formats.ase_errors import without_internals
 from aiida_mlal.ml.formats.ase_sizes import check_sizes
 from aiida_mlal.ml.formats.content import as_text, compression, read_bytes, stem
 from aiida_mlal.ml.formats.labels import LabelKeys
@@ -235,7 +235,7 @@ def _write_with_ase(configurations: Configurations, path: Path, name: str) -> li
     except OSError:
         raise
     except Exception as error:  # writers of ASE fail in all ways there are
-        said = in_words(error)
+        said = without_internals(error)
         raise ValueError(f"{path}: ASE could not write it as {name!r}: {said}") from error
     finally:
         partial.unlink(missing_ok=True)
@@ -363,7 +363,7 @@ def _frames(path: Path) -> tuple[list[Atoms], list[str], list[bool] | None]:
         if name in convergence.OF_FORMAT:
             converged = list(convergence.OF_FORMAT[name](text))
     except Exception as error:  # readers of ASE fail in all ways there are
-        why = in_words(error)
+        why = without_internals(error)
         if name == PW and convergence.PW_STOPPED in text:
             why += "; the electrons did not converge"
         raise ValueError(

@@ -8,7 +8,7 @@ from uuid import UUID
 
 import numpy as np
 from aiida.engine import ExitCode, ProcessBuilder, calcfunction, while_
-from aiida.orm import AbstractCode, Data, Dict, InstalledCode, Int, StructureData
+from aiida.orm import AbstractCode, CalcJobNode, Data, Dict, InstalledCode, Int, StructureData
 
 from aiida_mlal.calculations.label import LabelCalculation
 from aiida_mlal.data.dataset import DatasetData
@@ -127,43 +127,44 @@ class ASELabelWorkChain(LabellingWorkChain):
         self.ctx.running, self.ctx.waiting = list(self.ctx.waiting), {}
 
     def take_labels(self) -> None:
-        """Let what a job did not come to wait for another one."""
+        """Let what a job did not come to wait for another one, unless that would be in vain."""
         for name in self.ctx.running:
-            rest = self._rest_of(name)
-            if rest is not None:
-                batch, _, attempt = name.partition(AGAIN)
-                self.ctx.waiting[f"{batch}{AGAIN}{int(attempt or 0) + 1:02d}"] = rest
+            job, batch = self.ctx[name], self.ctx.batches[name]
+            if not was_interrupted(job, batch):
+                continue
+            told = f"{job.process_label}<{job.pk}> ended after {n_tried(job)} of {len(batch)} "
+            told += f"structures ({job.exit_message or failure(job)})"
+            if self._would_come_no_further(name):
+                self.report(f"{told}, and another job would come no further: the rest is not tried")
+                continue
+            self.report(f"{told}: the rest goes to another job")
+            first, _, attempt = name.partition(AGAIN)
+            self.ctx.waiting[f"{first}{AGAIN}{int(attempt or 0) + 1:02d}"] = self._rest_of(name)
 
-    def _rest_of(self, name: str) -> DatasetData | None:
-        """Return the structures that a job left to another one, or None if there are none.
+    def _would_come_no_further(self, name: str) -> bool:
+        """Return whether another job would end where one did that was interrupted.
 
-        It need not have come to any: then all are begun again, once. Where its time was over before
-        it had a label, that of another job would be over too.
+        It would where the time of the job was over before it had a label, and where a second job
+        for the same structures has not begun any.
         """
         job, batch = self.ctx[name], self.ctx.batches[name]
-        outputs = job.outputs
-        done = len(batch)
-        if "dataset" in outputs:
-            done -= outputs.dataset.base.attributes.get("statuses").get(UNLABELLED, 0)
-            if done == len(batch):
-                return None
-        elif job.exit_status not in INTERRUPTED_BY:
-            return None  # the reason why none of them has a label
-        else:
-            done = 0
-        told = f"{job.process_label}<{job.pk}> ended after {done} of {len(batch)} structures"
-        told += f" ({job.exit_message or failure(job)})"
-        begun = "dataset" in outputs and _attempts(outputs.dataset) > _attempts(batch)
-        same = [n for n in self.ctx.batches if n.partition(AGAIN)[0] == name.partition(AGAIN)[0]]
-        idle = sum(len(self.ctx.batches[n]) == len(batch) for n in same) > 1
-        if (job.exit_status == WALLTIME and not done) or (idle and not (done or begun)):
-            self.report(f"{told}, and another job would come no further: the rest is not tried")
-            return None
-        self.report(f"{told}: the rest goes to another job")
-        rest: DatasetData = batch
-        if "dataset" in outputs:
+        if n_tried(job):
+            return False
+        if job.exit_status == WALLTIME:
+            return True
+        if "dataset" in job.outputs and _attempts(job.outputs.dataset) > _attempts(batch):
+            return False
+        first = name.partition(AGAIN)[0]
+        jobs = [b for n, b in self.ctx.batches.items() if n.partition(AGAIN)[0] == first]
+        return sum(len(one) == len(batch) for one in jobs) > 1
+
+    def _rest_of(self, name: str) -> DatasetData:
+        """Return the structures that a job has not tried, as its own outputs if it has any."""
+        rest: DatasetData = self.ctx.batches[name]
+        if "dataset" in self.ctx[name].outputs:
             find: Any = rest_of
-            rest = find(outputs.dataset, metadata={"call_link_label": f"rest_of_{name}"})
+            labelled = self.ctx[name].outputs.dataset
+            rest = find(labelled, metadata={"call_link_label": f"rest_of_{name}"})
         return rest
 
     def collect(self) -> ExitCode | None:
@@ -198,6 +199,21 @@ AGAIN = "_again_"
 
 INTERRUPTED_BY = tuple(code.status for code in INTERRUPTIONS)
 """Exit statuses of jobs that came to nothing through no fault of the structures."""
+
+
+def n_tried(job: CalcJobNode) -> int:
+    """Return of how many structures a job has labels, or knows that there are none."""
+    if "dataset" not in job.outputs:
+        return 0
+    labelled = job.outputs.dataset
+    return len(labelled) - int(labelled.base.attributes.get("statuses").get(UNLABELLED, 0))
+
+
+def was_interrupted(job: CalcJobNode, batch: DatasetData) -> bool:
+    """Return whether a job ended, through no fault of its structures, before it had tried all."""
+    if "dataset" in job.outputs:
+        return n_tried(job) < len(batch)
+    return job.exit_status in INTERRUPTED_BY
 
 
 @calcfunction
