@@ -28,7 +28,7 @@ def archive(campaign: "ProcessNode", output: Path, force: bool) -> None:
     """Write all of a CAMPAIGN to an archive, and check that it is complete.
 
     The archive is imported into an empty, temporary storage, and every label, input and link is
-    looked for there.
+    looked for there. An archive that is not complete is not kept, nor one with a POTCAR in it.
     """
     from aiida_mlal.report.archive import export, problems
 
@@ -41,7 +41,8 @@ def archive(campaign: "ProcessNode", output: Path, force: bool) -> None:
     for problem in found:
         echo.echo_error(problem)
     if found:
-        echo.echo_critical(f"{output} is not complete")
+        output.unlink()
+        echo.echo_critical(f"{output} was not kept")
     echo.echo_success(
         f"{output}: {len(meant.files)} nodes and {len(meant.links)} links, all there after import"
     )

@@ -11,6 +11,7 @@ from aiida.orm import Node, ProcessNode, QueryBuilder, load_node
 
 from aiida_mlal.data.content import ContentData
 from aiida_mlal.data.dataset import DatasetData
+from aiida_mlal.report.licences import licensed
 
 Link = tuple[str, str, str, str]
 """UUIDs of both ends, type and label."""
@@ -61,9 +62,10 @@ def ancestry(campaign: ProcessNode) -> Graph:
 
 
 def problems(path: Path, meant: Graph) -> list[str]:
-    """Import an archive into an empty, temporary storage and return what is missing there.
+    """Import an archive into an empty, temporary storage and return what is wrong with it there.
 
-    Content nodes are read as a user would read them, so that a damaged file is found as well.
+    Content nodes are read as a user would read them, so that a damaged file is found as well. No
+    file may be one that a licence forbids to hand on.
     """
     from aiida.storage.sqlite_temp import SqliteTempBackend
     from aiida.tools.archive import import_archive
@@ -99,6 +101,7 @@ def _differences(backend: Any, meant: Graph) -> Iterable[str]:
     links = {(start, end, kind, label) for start, end, kind, label in query.all()}
     for start, end, kind, label in sorted(meant.links - links):
         yield f"the link {label!r} ({kind}) from {start} to {end} is missing"
+    yield from licensed(nodes.values())
 
 
 def _files(node: Node) -> str:
