@@ -9,6 +9,7 @@ from ase import Atoms
 from ase.calculators.calculator import BaseCalculator
 
 from aiida_mlal.ml.configurations import OK, Configurations
+from aiida_mlal.ml.errors import cause, in_words
 from aiida_mlal.ml.frames import MOMENTS
 from aiida_mlal.ml.labelling.calculators import CalculatorOptions, compute
 from aiida_mlal.ml.labelling.checks import Limits, check_geometry, mismatch
@@ -17,6 +18,7 @@ from aiida_mlal.ml.labelling.outcome import NoLabel, NotConverged, judged, unlab
 from aiida_mlal.ml.labelling.outliers import without_outliers
 from aiida_mlal.ml.labelling.staying import staying
 from aiida_mlal.ml.labelling.time_limit import time_limit
+from aiida_mlal.ml.labelling.written import Written
 from aiida_mlal.ml.stopping import Interrupted, check_stop
 from aiida_mlal.ml.text import said
 
@@ -111,7 +113,19 @@ def _calculated(structure: Configurations, code: BaseCalculator, limits: Limits)
     atoms.calc = code
     if hasattr(code, "reset"):
         code.reset()
-    found = compute(atoms)
+    written = Written.by(code)
+    try:
+        found = compute(atoms)
+    except OSError:  # that of the machine, such as a full disk
+        raise
+    except Exception as error:
+        said = written.unconverged()
+        if said is None:
+            raise
+        raise NotConverged(f"{said}; {in_words(error)}") from cause(error)
+    said = written.unconverged()
+    if said is not None:
+        raise NotConverged(said)
     for held in (atoms, getattr(code, "atoms", None)):
         if isinstance(held, Atoms):
             problem = mismatch(structure, _geometry(held), limits.tolerance)

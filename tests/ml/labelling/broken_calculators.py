@@ -19,6 +19,8 @@ from ase.calculators.emt import EMT
 
 builds, kept = [], []
 
+NOT_CONVERGED = " *** WARNING in qs_scf.F:601 :: SCF run NOT converged ***\n"
+
 
 class ConvergenceError(RuntimeError):
     """As other codes call it."""
@@ -272,3 +274,22 @@ def emt(**options):
 
 def nonsense():
     return "not a calculator"
+
+
+class Chatty(Calculator):
+    """Writes to a file as it goes, and says there that stretched structures did not converge."""
+
+    implemented_properties: ClassVar[list[str]] = ["energy", "forces"]
+
+    def __init__(self, mode="a", fails=False, **options):
+        super().__init__(**options)
+        self.mode, self.fails = mode, fails
+
+    def calculate(self, atoms=None, properties=("energy",), system_changes=all_changes):
+        super().calculate(atoms, properties, system_changes)
+        stretched = atoms.get_volume() > 13
+        with open(os.path.join(self.directory, "code.out"), self.mode) as file:
+            file.write("x" * 400 + "\n" + (NOT_CONVERGED if stretched else "SCF run converged\n"))
+        if stretched and self.fails:
+            raise RuntimeError("exit code 1")
+        self.results = {"energy": -1.0, "forces": np.zeros((len(atoms), 3))}
