@@ -19,8 +19,6 @@ import numpy as np
 import torch
 from ase import Atoms
 from ase.calculators.calculator import Calculator
-from ase.calculators.emt import EMT
-from ase.calculators.singlepoint import SinglePointCalculator
 from ase.optimize import BFGS, BFGSLineSearch, GPMin
 from systems import systems
 
@@ -28,43 +26,14 @@ from aiida_mlal import protocols
 from aiida_mlal.ml import plugins
 from aiida_mlal.ml.configurations import Configurations
 from aiida_mlal.ml.frames import PREDICTED_ENERGY
-from aiida_mlal.ml.models.factory import ModelOptions
 from aiida_mlal.ml.options import as_dict
 from aiida_mlal.ml.starts import Beginning
 from aiida_mlal.ml.stops import State
-from aiida_mlal.ml.training.fit import fit
-from aiida_mlal.ml.uncertainty.carried import carry
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from campaigns import Counted, Labels, labeller, train
 
 FMAX, MOST = 0.03, 40
-
-
-class Counted(Calculator):
-    """Counts the calls of another calculator."""
-
-    implemented_properties = ("energy", "forces")
-
-    def __init__(self, inner: Calculator) -> None:
-        super().__init__()
-        self.inner, self.calls = inner, 0
-
-    def calculate(self, atoms=None, properties=("energy",), system_changes=("positions",)):
-        """Compute both."""
-        super().calculate(atoms, properties, system_changes)
-        self.calls += 1
-        self.inner.reset()
-        bare = Atoms(atoms.numbers, atoms.positions, cell=atoms.cell, pbc=atoms.pbc)
-        bare.calc = self.inner
-        energy = float(bare.get_potential_energy())
-        self.results = {"energy": energy, "forces": np.array(bare.get_forces(), float)}
-
-
-def labeller(kind: str) -> Calculator:
-    """Return the labelling code."""
-    if kind == "emt":
-        return EMT()
-    from sevenn.calculator import SevenNetCalculator
-
-    return SevenNetCalculator("7net-0", device="cpu")
 
 
 def direct(start: Atoms, inner: Calculator) -> tuple[list[str], list[float]]:
@@ -72,7 +41,7 @@ def direct(start: Atoms, inner: Calculator) -> tuple[list[str], list[float]]:
     found, energies = [], []
     for optimizer in (BFGS, BFGSLineSearch, GPMin):
         atoms = start.copy()
-        atoms.calc = Counted(inner)
+        atoms.calc = Counted(inner, [0])
         try:
             done = optimizer(atoms, logfile=None).run(fmax=FMAX, steps=200)
             found.append(str(atoms.calc.calls) if done else "> 200")
@@ -85,43 +54,30 @@ def direct(start: Atoms, inner: Calculator) -> tuple[list[str], list[float]]:
 def learned(start: Atoms, inner: Calculator, protocol: str, tell: bool) -> tuple[str, float]:
     """Return how many labels a protocol needs, and the energy that it ends with."""
     given = protocols.inputs(protocol)
-    options = ModelOptions.parse(given["model"])
     rule = plugins.make("starts", given.get("start", {"name": "given"}))
-    training = options.training(given["training"])
     simulation = plugins.make("simulations", given["simulation"])
     begun = Beginning(Configurations.from_ase(start).bare, simulation.guard.trust)
-    counted, frames, potential = Counted(inner), Configurations.empty(), None
+    labels, potential = Labels(inner), None
     now, trajectory, runs = begun.structures, Configurations.empty(), []
-    while len(frames) < MOST:
-        atoms = now.to_ase()[0]
-        atoms.calc = counted
-        energy, forces = atoms.get_potential_energy(), atoms.get_forces(apply_constraint=False)
-        atoms.calc = SinglePointCalculator(atoms, energy=energy, forces=forces)
-        new = Configurations.from_ase(atoms)
-        frames = Configurations.concatenate([frames, new])
-        fmax = float(new.max_forces[0])
+    while len(labels) < MOST:
+        new = labels.add(now)
+        energy, fmax = float(new.energies[0]), float(new.max_forces[0])
         if tell:
             said = PREDICTED_ENERGY.of(trajectory)[-1] if len(trajectory) else np.nan
             print(
-                f"{len(frames):3d} {energy:10.4f} eV, said {said:10.4f}, {fmax:.3f} eV/Å, "
+                f"{len(labels):3d} {energy:10.4f} eV, said {said:10.4f}, {fmax:.3f} eV/Å, "
                 f"trust {begun.trust}",
                 flush=True,
             )
         if fmax < FMAX:
-            return str(len(frames)), energy
+            return str(len(labels)), energy
         if len(trajectory):
-            state = State(0, 0, trajectory, Configurations.empty(), frames, runs)
+            state = State(0, 0, trajectory, Configurations.empty(), labels.frames, runs)
             begun = rule.after(begun, state)
         if begun.trust is not None:
             guard = replace(simulation.guard, trust=begun.trust)
             simulation = replace(simulation, guard=guard)
-        before, potential = potential, options.build(list(frames.elements), 0)
-        warm = given.get("warm_start", False) and before is not None
-        if warm:
-            potential.warm_start(before)
-        fit(potential, frames, training, 0, not warm)
-        if options.uncertainty:
-            carry(potential, {"name": options.uncertainty}, frames)
+        potential = train(given, labels.frames, labels.frames.elements, potential)
         result = simulation.run(potential, begun.structures)
         trajectory, runs = result.trajectory, [as_dict(run) for run in result.runs]
         now = trajectory[len(trajectory) - 1].bare

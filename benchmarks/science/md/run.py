@@ -23,7 +23,6 @@ import torch
 from ase import Atoms, units
 from ase.build import bulk, fcc100
 from ase.calculators.emt import EMT
-from ase.calculators.singlepoint import SinglePointCalculator
 from ase.constraints import FixAtoms
 from ase.md.langevin import Langevin
 from ase.md.velocitydistribution import MaxwellBoltzmannDistribution
@@ -33,10 +32,10 @@ from aiida_mlal.ml import plugins
 from aiida_mlal.ml.configurations import Configurations
 from aiida_mlal.ml.frames import UNCERTAINTY
 from aiida_mlal.ml.metrics import errors
-from aiida_mlal.ml.models.factory import ModelOptions
 from aiida_mlal.ml.selection.select import select
-from aiida_mlal.ml.training.fit import fit
-from aiida_mlal.ml.uncertainty.carried import carry
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from campaigns import Labels, train
 
 MD = protocols.inputs("md", "fast")
 GP = protocols.inputs("gp")
@@ -74,9 +73,7 @@ def rattled_co() -> list[Atoms]:
 NAMES = {
     "al": {
         "structures": aluminium,
-        "model": MD["model"],
         "given": MD,
-        "uncertainty": MD["uncertainty"],
         "simulation": {"temperature": 900.0, "steps": 5000, "timestep": 2.0, "every": 20,
                        "guard": {"select": 3.0, "break": 10.0, "every": 2}},
         "query": {"name": "maxvol", "n": 10},
@@ -84,9 +81,7 @@ NAMES = {
     },
     "co_gp": {
         "structures": rattled_co,
-        "model": GP["model"],
         "given": GP,
-        "uncertainty": None,
         "simulation": {"temperature": 300.0, "steps": 500, "timestep": 2.0, "every": 10,
                        "guard": {"break": 0.5, "every": 5}},
         "query": {"name": "random", "n": 5},
@@ -94,28 +89,13 @@ NAMES = {
     },
     "co_mtp": {
         "structures": rattled_co,
-        "model": {**MD["model"], "min_dist": 1.0},
-        "given": MD,
-        "uncertainty": MD["uncertainty"],
+        "given": {**MD, "model": {**MD["model"], "min_dist": 1.0}},
         "simulation": {"temperature": 300.0, "steps": 1000, "timestep": 2.0, "every": 10,
                        "guard": {"every": 10}},
         "query": {"name": "random", "n": 10},
         "most": 60,
     },
 }  # fmt: skip
-
-
-def labelled(wanted: Configurations | list[Atoms]) -> Configurations:
-    """Return structures with their labels."""
-    found = []
-    for atoms in wanted if isinstance(wanted, list) else wanted.bare.to_ase():
-        atoms = atoms.copy()
-        atoms.calc = EMT()
-        energy, forces = atoms.get_potential_energy(), atoms.get_forces(apply_constraint=False)
-        stress = {"stress": atoms.get_stress()} if atoms.pbc.all() else {}
-        atoms.calc = SinglePointCalculator(atoms, energy=energy, forces=forces, **stress)
-        found.append(atoms)
-    return Configurations.from_ase(found)
 
 
 def direct(atoms: Atoms, temperature: float) -> Configurations:
@@ -132,18 +112,17 @@ def direct(atoms: Atoms, temperature: float) -> Configurations:
     for _ in range(100):
         motion.run(10)
         found.append(atoms.copy())
-    return labelled(found)
+    return Labels(EMT()).add(Configurations.from_ase(found))
 
 
 def campaign(name: str) -> list[str]:
     """Return the rows of a table, one for each iteration."""
     how = NAMES[name]
     given, structures = how["given"], how["structures"]()
-    options = ModelOptions.parse(how["model"])
-    training = options.training(given["training"])
     simulation = plugins.make("simulations", {"name": "md", **how["simulation"]})
     test = direct(structures[0], simulation.temperature)
-    frames = labelled(structures)
+    labels = Labels(EMT())
+    labels.add(Configurations.from_ase(structures))
     begin = Configurations.from_ase(structures[:1]).bare
     rows = [
         "| labels | steps | ended | largest uncertainty | energy MAE, meV/atom | force MAE, eV/Å "
@@ -153,34 +132,27 @@ def campaign(name: str) -> list[str]:
     print(*rows, sep="\n", flush=True)
     potential, began = None, time.process_time()
     while True:
-        before, potential = potential, options.build(list(frames.elements), 0)
-        warm = given.get("warm_start", False) and before is not None
-        if warm:
-            potential.warm_start(before)
-        fit(potential, frames, training, 0, not warm)
-        measure = how["uncertainty"] or (options.uncertainty and {"name": options.uncertainty})
-        if measure:
-            carry(potential, measure, frames)
+        potential = train(given, labels.frames, labels.frames.elements, potential)
         result = simulation.run(potential, begin)
         run = result.runs[0]
         predicted = potential.predict(test)
         wrong = errors(test, predicted.energies, predicted.forces)
         most = float(np.nanmax(UNCERTAINTY.of(result.trajectory)))
         rows.append(
-            f"| {len(frames)} | {run.steps} | {run.reason} | {most:.3g} | "
+            f"| {len(labels)} | {run.steps} | {run.reason} | {most:.3g} | "
             f"{1000 * wrong['energy_mae']:.2f} | {wrong['force_mae']:.3f} | "
             f"{wrong['force_rmse']:.3f} | {time.process_time() - began:.0f} |"
         )
         print(rows[-1], flush=True)
         ended = how["query"]["name"] == "maxvol" and run.reason == "completed"
-        if ended or len(frames) >= how["most"]:
+        if ended or len(labels) >= how["most"]:
             return rows
-        n = min(how["query"]["n"], how["most"] - len(frames))
+        n = min(how["query"]["n"], how["most"] - len(labels))
         query = {**how["query"], "n": n}
-        wanted = select(result.trajectory, frames, query, potential=potential)
+        wanted = select(result.trajectory, labels.frames, query, potential=potential)
         if not len(wanted.indices):
             return rows
-        frames = Configurations.concatenate([frames, labelled(wanted.of(result.trajectory))])
+        labels.add(wanted.of(result.trajectory))
 
 
 if __name__ == "__main__":

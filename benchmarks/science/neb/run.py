@@ -12,6 +12,7 @@ bands relax the ends and then the band, by BFGS, to the same force. Labels 7net 
 
 import argparse
 import json
+import sys
 import time
 import warnings
 from dataclasses import replace
@@ -22,8 +23,6 @@ import numpy as np
 import torch
 from ase import Atoms
 from ase.calculators.calculator import Calculator
-from ase.calculators.emt import EMT
-from ase.calculators.singlepoint import SinglePointCalculator
 from ase.mep import NEB
 from ase.optimize import BFGS
 from paths import paths, rattled
@@ -31,43 +30,14 @@ from paths import paths, rattled
 from aiida_mlal import protocols
 from aiida_mlal.ml import plugins, stops
 from aiida_mlal.ml.configurations import Configurations
-from aiida_mlal.ml.models.factory import ModelOptions
 from aiida_mlal.ml.options import as_dict
 from aiida_mlal.ml.selection.select import select
 from aiida_mlal.ml.starts import Beginning
-from aiida_mlal.ml.training.fit import fit
-from aiida_mlal.ml.uncertainty.carried import carry
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from campaigns import Counted, Labels, labeller, train
 
 FMAX = 0.05
-
-
-class Counted(Calculator):
-    """Counts the calls of another calculator."""
-
-    implemented_properties = ("energy", "forces")
-
-    def __init__(self, inner: Calculator, count: list[int]) -> None:
-        super().__init__()
-        self.inner, self.count = inner, count
-
-    def calculate(self, atoms=None, properties=("energy",), system_changes=("positions",)):
-        """Compute both."""
-        super().calculate(atoms, properties, system_changes)
-        self.count[0] += 1
-        self.inner.reset()
-        bare = Atoms(atoms.numbers, atoms.positions, cell=atoms.cell, pbc=atoms.pbc)
-        bare.calc = self.inner
-        energy = float(bare.get_potential_energy())
-        self.results = {"energy": energy, "forces": np.array(bare.get_forces(), float)}
-
-
-def labeller(kind: str) -> Calculator:
-    """Return the labelling code."""
-    if kind == "emt":
-        return EMT()
-    from sevenn.calculator import SevenNetCalculator
-
-    return SevenNetCalculator("7net-0", device="cpu")
 
 
 def direct(ends: list[Atoms], inner: Calculator, images: int) -> tuple[int, float]:
@@ -87,36 +57,11 @@ def direct(ends: list[Atoms], inner: Calculator, images: int) -> tuple[int, floa
     return count[0] if done else -1, max(energies[1:-1]) - energies[0]
 
 
-class Labels:
-    """What was labelled, in its order."""
-
-    def __init__(self, inner: Calculator) -> None:
-        self.count, self.frames = [0], Configurations.empty()
-        self.calculator = Counted(inner, self.count)
-
-    def __len__(self) -> int:
-        return len(self.frames)
-
-    def add(self, wanted: Configurations) -> Configurations:
-        """Label structures, and return them with their labels."""
-        found = []
-        for atoms in wanted.bare.to_ase():
-            atoms.calc = self.calculator
-            energy, forces = atoms.get_potential_energy(), atoms.get_forces(apply_constraint=False)
-            atoms.calc = SinglePointCalculator(atoms, energy=energy, forces=forces)
-            found.append(atoms)
-        new = Configurations.from_ase(found)
-        self.frames = Configurations.concatenate([self.frames, new])
-        return new
-
-
 def learned(
     ends: list[Atoms], inner: Calculator, given: dict[str, Any], tell: bool
 ) -> tuple[int, float, str, list[str]]:
     """Return labels needed, the labelled barrier, how it ended, and what was labelled when."""
-    options = ModelOptions.parse(given["model"])
     rule = plugins.make("starts", given["start"])
-    training = options.training(given["training"])
     simulation = plugins.make("simulations", given["simulation"])
     ending = stops.parse(given["stop"])
     structures = Configurations.from_ase(ends).bare
@@ -125,14 +70,7 @@ def learned(
     first = select(structures, Configurations.empty(), given["first_query"])
     labels.add(structures[np.array(first.indices)])
     for iteration in range(1, 100):
-        before = potential
-        potential = options.build(sorted(set(structures.elements)), 0)
-        warm = given.get("warm_start", False) and before is not None
-        if warm:
-            potential.warm_start(before)
-        fit(potential, labels.frames, training, 0, not warm)
-        if options.uncertainty:
-            carry(potential, {"name": options.uncertainty}, labels.frames)
+        potential = train(given, labels.frames, sorted(structures.elements), potential)
         if begun.trust is not None:
             guard = replace(simulation.guard, trust=begun.trust)
             simulation = replace(simulation, guard=guard)

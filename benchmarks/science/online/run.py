@@ -10,6 +10,7 @@ labelling code is EMT. All counts include the first label and the last one. Rows
 """
 
 import argparse
+import sys
 import time
 import warnings
 from pathlib import Path
@@ -19,16 +20,15 @@ import torch
 from ase import Atoms
 from ase.build import add_adsorbate, fcc100
 from ase.calculators.emt import EMT
-from ase.calculators.singlepoint import SinglePointCalculator
 from ase.constraints import FixAtoms
 from ase.optimize import BFGS
 
 from aiida_mlal import protocols
 from aiida_mlal.ml import plugins
 from aiida_mlal.ml.configurations import Configurations
-from aiida_mlal.ml.models.factory import ModelOptions
-from aiida_mlal.ml.training.fit import fit
-from aiida_mlal.ml.uncertainty.carried import carry
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from campaigns import Labels, train
 
 FMAX, MOST = 0.05, 60
 OFFLINE, ONLINE = protocols.inputs("offline"), protocols.inputs("online", "fast")
@@ -62,29 +62,13 @@ def start(seed: int) -> Atoms:
     return atoms
 
 
-def labelled(structure: Configurations) -> Configurations:
-    """Return a structure with its label."""
-    atoms = structure.to_ase()[0]
-    atoms.calc = EMT()
-    energy, forces = atoms.get_potential_energy(), atoms.get_forces(apply_constraint=False)
-    atoms.calc = SinglePointCalculator(atoms, energy=energy, forces=forces)
-    return Configurations.from_ase(atoms)
-
-
 def relax(given, begun: Configurations, seed: int, tell: bool) -> tuple[int, bool, float]:
     """Return the number of labels, whether it converged, and the energy at the end."""
-    options = ModelOptions.parse(given["model"])
-    training = options.training(given["training"])
     simulation = plugins.make("simulations", given["simulation"])
-    frames, potential, checkpoint = labelled(begun), None, None
+    labels, potential, checkpoint = Labels(EMT()), None, None
+    labels.add(begun)
     while True:
-        before, potential = potential, options.build(list(frames.elements), seed)
-        warm = given.get("warm_start", False) and before is not None
-        if warm:
-            potential.warm_start(before)
-        fit(potential, frames, training, seed, not warm)
-        if options.uncertainty:
-            carry(potential, {"name": options.uncertainty}, frames)
+        potential = train(given, labels.frames, labels.frames.elements, potential, seed)
         result = simulation.run(potential, begun, checkpoint=checkpoint)
         run = result.runs[0]
         frame = len(result.trajectory) - 1
@@ -92,19 +76,17 @@ def relax(given, begun: Configurations, seed: int, tell: bool) -> tuple[int, boo
             checkpoint = result.checkpoint
         else:  # the last one before that
             frame = max(0, frame - 1)
-        last = result.trajectory[frame]
-        new = labelled(last.bare)
-        frames = Configurations.concatenate([frames, new])
+        new = labels.add(result.trajectory[frame])
         fmax, energy = float(new.max_forces[0]), float(new.energies[0])
         if tell:
             print(
-                f"{len(frames):3d} step {run.steps:3d} {run.reason:10s} {energy:8.4f} eV, "
+                f"{len(labels):3d} step {run.steps:3d} {run.reason:10s} {energy:8.4f} eV, "
                 f"{fmax:.3f} eV/Å, uncertainty {run.uncertainty:.3f}", flush=True,
             )  # fmt: skip
         if fmax < FMAX:
-            return len(frames), True, energy
-        if len(frames) >= MOST or run.reason == "max_steps":
-            return len(frames), False, energy
+            return len(labels), True, energy
+        if len(labels) >= MOST or run.reason == "max_steps":
+            return len(labels), False, energy
 
 
 if __name__ == "__main__":

@@ -27,13 +27,10 @@ from ase.mep import DimerControl, MinModeAtoms, MinModeTranslate
 from aiida_mlal import protocols
 from aiida_mlal.ml import plugins
 from aiida_mlal.ml.configurations import Configurations
-from aiida_mlal.ml.models.factory import ModelOptions
 from aiida_mlal.ml.simulation.following import ModeFollowing
-from aiida_mlal.ml.training.fit import fit
-from aiida_mlal.ml.uncertainty.carried import carry
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "neb"))
-from run import Counted, Labels, labeller
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from campaigns import Counted, Labels, labeller, train
 
 FMAX, MOST = 0.05, 60
 STARTS = [(0.4, 0.05), (0.7, 0.1), (0.1, 0.02)]
@@ -83,18 +80,12 @@ def sella(atoms: Atoms, calculator: Calculator) -> bool:
 def learned(atoms: Atoms, inner: Calculator, tell: bool) -> tuple[int, float, bool, float]:
     """Return labels needed, the labelled energy, whether it converged, and CPU seconds."""
     given, begun = protocols.inputs("saddle"), Configurations.from_ase(atoms).bare
-    options = ModelOptions.parse(given["model"])
-    training = options.training(given["training"])
     simulation = plugins.make("simulations", given["simulation"])
     labels, potential, checkpoint, clock = Labels(inner), None, None, 0.0
     labels.add(begun)
     while True:
         began = time.process_time()
-        before, potential = potential, options.build(sorted(set(begun.elements)), 0)
-        if before is not None:
-            potential.warm_start(before)
-        fit(potential, labels.frames, training, 0, before is None)
-        carry(potential, {"name": options.uncertainty}, labels.frames)
+        potential = train(given, labels.frames, sorted(begun.elements), potential)
         result = simulation.run(potential, begun, checkpoint=checkpoint)
         clock += time.process_time() - began
         run, frame = result.runs[0], len(result.trajectory) - 1

@@ -1,0 +1,114 @@
+"""What benchmarks of campaigns share: labels that are counted, and training, without AiiDA."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+from ase import Atoms
+from ase.calculators.calculator import Calculator
+from ase.calculators.emt import EMT
+from ase.calculators.singlepoint import SinglePointCalculator
+
+from aiida_mlal.ml.configurations import Configurations
+from aiida_mlal.ml.models.base import Potential
+from aiida_mlal.ml.models.factory import ModelOptions
+from aiida_mlal.ml.training.fit import fit
+from aiida_mlal.ml.uncertainty.carried import carry
+
+
+def labeller(kind: str) -> Calculator:
+    """Return the calculator that labels: ``emt``, or SevenNet-0 for ``7net``."""
+    if kind == "emt":
+        return EMT()
+    from sevenn.calculator import SevenNetCalculator
+
+    return SevenNetCalculator("7net-0", device="cpu")
+
+
+class Counted(Calculator):
+    """Computes energy and forces by another calculator, and counts how often.
+
+    Parameters
+    ----------
+    count
+        A list of one number, which several calculators may share.
+    """
+
+    implemented_properties = ("energy", "forces")
+
+    def __init__(self, inner: Calculator, count: list[int]) -> None:
+        super().__init__()
+        self.inner, self.count = inner, count
+
+    @property
+    def calls(self) -> int:
+        """Number of structures that were computed."""
+        return self.count[0]
+
+    def calculate(self, atoms=None, properties=("energy",), system_changes=("positions",)):
+        """Compute both, in eV and eV/Å, constraints left out."""
+        super().calculate(atoms, properties, system_changes)
+        self.count[0] += 1
+        self.inner.reset()
+        bare = Atoms(atoms.numbers, atoms.positions, cell=atoms.cell, pbc=atoms.pbc)
+        bare.calc = self.inner
+        energy = float(bare.get_potential_energy())
+        self.results = {"energy": energy, "forces": np.array(bare.get_forces(), float)}
+
+
+class Labels:
+    """What was labelled, in its order.
+
+    Attributes
+    ----------
+    frames
+        All structures with their labels.
+    """
+
+    def __init__(self, calculator: Calculator) -> None:
+        self.calculator, self.frames = calculator, Configurations.empty()
+
+    def __len__(self) -> int:
+        return len(self.frames)
+
+    def add(self, wanted: Configurations) -> Configurations:
+        """Label structures, those that are periodic in three directions by their stress too."""
+        found = []
+        for atoms in wanted.bare.to_ase():
+            atoms.calc = self.calculator
+            energy, forces = atoms.get_potential_energy(), atoms.get_forces(apply_constraint=False)
+            stressed = atoms.pbc.all() and "stress" in self.calculator.implemented_properties
+            stress = {"stress": atoms.get_stress()} if stressed else {}
+            atoms.calc = SinglePointCalculator(atoms, energy=energy, forces=forces, **stress)
+            found.append(atoms)
+        new = Configurations.from_ase(found)
+        self.frames = Configurations.concatenate([self.frames, new])
+        return new
+
+
+def train(
+    given: Mapping[str, Any],
+    frames: Configurations,
+    elements: Iterable[str],
+    before: Potential | None = None,
+    seed: int = 0,
+) -> Potential:
+    """Return a potential trained on all labels, as in a campaign.
+
+    Parameters
+    ----------
+    given
+        Inputs of the campaign: ``model``, ``training`` and perhaps ``uncertainty``, ``warm_start``.
+    before
+        The potential of the last iteration, whose weights begin a ``warm_start``.
+    """
+    options = ModelOptions.parse(given["model"])
+    potential = options.build(list(elements), seed)
+    warm = given.get("warm_start", False) and before is not None
+    if warm:
+        potential.warm_start(before)
+    fit(potential, frames, options.training(given["training"]), seed, not warm)
+    measure = given.get("uncertainty") or (options.uncertainty and {"name": options.uncertainty})
+    if measure:
+        carry(potential, measure, frames)
+    return potential
