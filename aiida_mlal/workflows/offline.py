@@ -454,7 +454,7 @@ def _check_options(inputs: Mapping[str, Any]) -> None:
         return
     with within("simulation"):
         guard.check_model(ModelOptions.parse(given["model"]), trained_for(given))
-        measure = guard.named or measure_for(given)
+        measure = guard.choose(measure_for(given), simulation.moving_cell)
         guard.check_cell(measure, simulation.moving_cell)
     for i, stop in enumerate(chosen):
         with within(f"stop[{i}]"), plugins.named("stops", stop):

@@ -87,8 +87,7 @@ def observed(described: Described, targets: Prediction, noise: Float[Tensor, "3"
         forces = targets.forces[mine].flatten()
         virial = (targets.stresses[one] * volumes[one]).flatten()[UPPER]
         n_forces = len(forces)
-        square = slopes[n_forces:].unflatten(0, (3, 3))
-        virials = ((square + square.transpose(0, 1)) / 2).flatten(0, 1)[UPPER]
+        virials = _virials(slopes[n_forces:])
         of_energy, of_forces, of_virial = (
             part.isfinite() & wanted for part, wanted in zip((energy, forces, virial), learned)
         )
@@ -105,15 +104,28 @@ def observed(described: Described, targets: Prediction, noise: Float[Tensor, "3"
     return Observed(structures, torch.cat(values), torch.cat(deviations))
 
 
-def energies_and_forces(
-    described: Described,
+def observable(
+    described: Described, with_virial: bool = False
 ) -> Iterator[tuple[int, Int[Tensor, " atoms"], Observations]]:
     """Yield the place of each structure, its atoms in some order, and what could be observed of it.
 
-    That is the energy, then the components of the forces on the atoms in this order.
+    That is the energy, then the components of the forces on the atoms in this order, then, if
+    wanted, the components of the virial that ``UPPER`` names.
     """
     for one, mine, slopes in _each(described):
-        yield one, mine, _of(described, mine, 1, slopes[: 3 * len(mine)])
+        n_forces = 3 * len(mine)
+        wanted = slopes[:n_forces]
+        if with_virial:
+            wanted = torch.cat([wanted, _virials(slopes[n_forces:])])
+        yield one, mine, _of(described, mine, 1, wanted)
+
+
+def _virials(
+    slopes: Float[Tensor, "9 atoms features"],
+) -> Float[Tensor, "6 atoms features"]:
+    """Return the slopes of symmetric strains from those of all strains, row by row."""
+    square = slopes.unflatten(0, (3, 3))
+    return ((square + square.transpose(0, 1)) / 2).flatten(0, 1)[UPPER]
 
 
 def _of(

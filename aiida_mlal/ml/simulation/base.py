@@ -283,7 +283,7 @@ class Simulation(Plan, ABC):
         if not len(structures):
             return SimulationResult(store, ())
         self.check(structures)
-        measure = self.guard.measure(potential, structures)
+        measure = self.guard.measure(potential, structures, self.moving_cell)
         self.guard.check_cell(measure, self.moving_cell)
         groups = self.groups(structures)
         runs, mark = [Run.of(values) for values in begun.runs], mark_of(potential)

@@ -10,7 +10,7 @@ from jaxtyping import Bool, Float, Int
 
 from aiida_mlal.ml import plugins
 from aiida_mlal.ml.options import within
-from aiida_mlal.ml.simulation.cell import MovingCell
+from aiida_mlal.ml.simulation.cell import FIXED, MovingCell
 
 if TYPE_CHECKING:
     from aiida_mlal.ml.configurations import Configurations
@@ -215,7 +215,21 @@ class Guard:
             measure.check_model(model)
             measure.check_carried(trained)
 
-    def measure(self, potential: "Potential", structures: "Configurations") -> "Uncertainty | None":
+    def choose(self, usual: "Uncertainty | None", cell: MovingCell) -> "Uncertainty | None":
+        """Return the measure that is named, or else the usual one, of stresses too if they count.
+
+        Parameters
+        ----------
+        usual
+            That of a potential, unless one is named.
+        """
+        if self.named is not None or usual is None:
+            return self.named
+        return usual.with_stress if cell else usual
+
+    def measure(
+        self, potential: "Potential", structures: "Configurations", cell: MovingCell = FIXED
+    ) -> "Uncertainty | None":
         """Return what measures the uncertainty of a potential, or None if nothing can.
 
         Raises
@@ -226,7 +240,8 @@ class Guard:
         """
         from aiida_mlal.ml.uncertainty.carried import measure_of, why_none  # they need torch
 
-        measure = self.named or measure_of(potential, structures)
+        usual = None if self.named else measure_of(potential, structures)
+        measure = self.choose(usual, cell)
         if measure is not None:
             measure.of(potential, potential.graph(structures[:1]))
         elif self.select is not None or self.break_ is not None:

@@ -112,16 +112,23 @@ class Uncertainty(ABC):
     has_domain: ClassVar[bool] = True
     """Whether it grows by the score of a ``Domain``; not where it knows by itself."""
 
+    @property
+    def with_stress(self) -> "Uncertainty":
+        """The measure that judges the stress too, for cells that move; else this one."""
+        return self
+
     def check_cell(self, cell: MovingCell, thresholds: Sequence[str]) -> None:
         """Raise ``ValueError`` if the cell moves and this is of forces alone.
 
         In a crystal whose forces are zero by symmetry it never reaches any threshold.
         """
         if cell and self.is_of_forces:
+            others = {self.with_stress.kind} - {self.kind} or {"energy_std", "grade"}
             raise ValueError(
                 f"the uncertainty {self.kind!r} is of forces alone, which are certain to be zero "
-                "in many crystals, and the cell moves: choose another one, such as 'energy_std' or "
-                f"'grade', for {' and '.join(map(repr, thresholds))}"
+                "in many crystals, and the cell moves: choose another one, such as "
+                f"{' or '.join(map(repr, sorted(others)))}, "
+                f"for {' and '.join(map(repr, thresholds))}"
             )
 
     @abstractmethod

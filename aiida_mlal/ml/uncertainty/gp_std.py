@@ -15,7 +15,7 @@ from aiida_mlal.ml.gaussian_process import Conditioned, Posterior
 from aiida_mlal.ml.graph import Graph
 from aiida_mlal.ml.models.base import Potential
 from aiida_mlal.ml.models.capabilities import HasProcess, require
-from aiida_mlal.ml.models.observed import Observed, Process, energies_and_forces, observed
+from aiida_mlal.ml.models.observed import Observed, Process, observable, observed
 from aiida_mlal.ml.models.prediction import Prediction
 from aiida_mlal.ml.uncertainty.active_set import fingerprint
 from aiida_mlal.ml.uncertainty.base import Fitted, Uncertainties, Uncertainty
@@ -35,7 +35,7 @@ _READ = WeakIdKeyDictionary()  # factors in extras, and the processes made of th
 
 @dataclass(frozen=True)
 class _ProcessStd(Uncertainty):
-    """What both have in common.
+    """What all have in common.
 
     The variance of a prediction is that of the prior less what the labels tell (Rasmussen and
     Williams, equation 2.26). It grows up to the variance of the prior with the distance from the
@@ -50,7 +50,7 @@ class _ProcessStd(Uncertainty):
 
     @property
     def carried(self) -> frozenset[str]:
-        """The covariances, whichever of the two it was trained for."""
+        """The covariances, whichever of them it was trained for."""
         return frozenset({CARRIED})
 
     def fitted(
@@ -95,13 +95,47 @@ class ProcessForceStd(_ProcessStd):
         """It does: energy and stress don't count."""
         return True
 
+    @property
+    def with_stress(self) -> Uncertainty:
+        """The same for the cell as well."""
+        return ProcessCellStd()
+
     def of(self, potential: Potential, graph: Graph) -> Uncertainties:
         """Return standard deviations; ``ValueError`` without the covariances."""
         values, per_atom = np.zeros(len(graph.volumes)), np.zeros(len(graph.numbers))
         for one, atoms, variances in _variances(potential, graph):
-            mine = np.sqrt(variances[1:].reshape(-1, 3).sum(axis=1))
-            per_atom[atoms.numpy(force=True)] = mine
+            per_atom[atoms.numpy(force=True)] = mine = _of_forces(variances, len(atoms))
             values[one] = mine.max()
+        return Uncertainties(self.kind, self.unit, values, per_atom)
+
+
+@dataclass(frozen=True)
+class ProcessCellStd(_ProcessStd):
+    r"""Standard deviation of the least known force, on an atom or on the cell.
+
+    That on the cell is, with the volume V of n atoms, what the stress does to the face of the
+    volume of one of them,
+
+    .. math::
+
+        \sqrt{\textstyle\sum_{jk} \operatorname{Var} \sigma_{jk}}\; (V / n)^{2/3},
+
+    the derivative of the energy of an atom by the change of a length as long as the spacing of
+    atoms. A structure that is not periodic in all directions has none.
+    """
+
+    kind: ClassVar[str] = "gp_cell_std"
+    unit: ClassVar[str] = "eV/Å"
+
+    def of(self, potential: Potential, graph: Graph) -> Uncertainties:
+        """Return standard deviations; ``ValueError`` without the covariances."""
+        values, per_atom = np.zeros(len(graph.volumes)), np.zeros(len(graph.numbers))
+        volumes: np.ndarray = graph.volumes.double().numpy(force=True)
+        for one, atoms, variances in _variances(potential, graph, with_virial=True):
+            n, volume = len(atoms), volumes[one]
+            per_atom[atoms.numpy(force=True)] = mine = _of_forces(variances, n)
+            of_cell = np.sqrt(variances[1 + 3 * n :] @ _TIMES) / volume * (volume / n) ** (2 / 3)
+            values[one] = np.fmax(mine.max(), of_cell)
         return Uncertainties(self.kind, self.unit, values, per_atom)
 
 
@@ -120,14 +154,26 @@ class ProcessEnergyStd(_ProcessStd):
         return Uncertainties(self.kind, self.unit, values)
 
 
+_TIMES = np.array([1.0, 2.0, 2.0, 1.0, 2.0, 1.0])
+"""How often each component that ``UPPER`` names is in a symmetric matrix."""
+
+
+def _of_forces(
+    variances: Float[np.ndarray, " queries"], n_atoms: int
+) -> Float[np.ndarray, " atoms"]:
+    """Return the standard deviations of force vectors."""
+    found: np.ndarray = np.sqrt(variances[1 : 1 + 3 * n_atoms].reshape(-1, 3).sum(axis=1))
+    return found
+
+
 def _variances(
-    potential: Potential, graph: Graph
+    potential: Potential, graph: Graph, with_virial: bool = False
 ) -> Iterator[tuple[int, Tensor, Float[np.ndarray, " queries"]]]:
-    """Yield the place of each structure, its atoms, and variances of energy and forces."""
+    """Yield the place of each structure, its atoms, and variances of what is ``observable``."""
     known, process = _stored(potential), require(potential, HasProcess).process()
     described = process.prepare(graph.within(process.cutoff))
     with torch.no_grad():
-        for one, atoms, query in energies_and_forces(described):
+        for one, atoms, query in observable(described, with_virial):
             yield one, atoms, known.variances(query).clamp(min=0).numpy(force=True)
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from ase.build import add_adsorbate, fcc100
+from ase.build import add_adsorbate, bulk, fcc100
 from ase.calculators.emt import EMT
 from scipy.stats import spearmanr
 
@@ -16,11 +16,12 @@ from aiida_mlal.ml.models.checkpoint import Checkpoint
 from aiida_mlal.ml.models.factory import ModelOptions
 from aiida_mlal.ml.options import build
 from aiida_mlal.ml.selection.select import select
+from aiida_mlal.ml.simulation.cell import MovingCell
 from aiida_mlal.ml.simulation.guard import Guard
 from aiida_mlal.ml.training.fit import fit
 from aiida_mlal.ml.training.options import TrainingOptions
 from aiida_mlal.ml.uncertainty.carried import carry, measure_of
-from aiida_mlal.ml.uncertainty.gp_std import ProcessEnergyStd, ProcessForceStd
+from aiida_mlal.ml.uncertainty.gp_std import ProcessCellStd, ProcessEnergyStd, ProcessForceStd
 
 HERE = Path(__file__).parent
 MODEL = {"architecture": "gp", "cutoff": 5.0}
@@ -56,15 +57,15 @@ def potential(request, frames):
 
 
 def by_definition(potential, train, asked):
-    """Standard deviations of energy and forces from covariances of displaced structures.
+    """Standard deviations of energy, forces and strains from covariances of displaced structures.
 
     A force is a difference of energies of displaced structures, whose covariances are sums of the
-    kernel over pairs of atoms.
+    kernel over pairs of atoms; so is a derivative by a strain, of those in the order of Voigt.
     """
     process, step = potential.process(), 1e-3
     lengths, variance = process.scales.detach(), float(process.variance)
 
-    def rows(one):
+    def rows(one, strained=False):
         """Features and weights of the structures whose energies make up each observation."""
         n = len(one.numbers)
         moved = [one.positions]
@@ -80,13 +81,22 @@ def by_definition(potential, train, asked):
             image.set_constraint()
             image.positions = positions
             images.append(image)
+        for i, j in ((0, 0), (1, 1), (2, 2), (1, 2), (0, 2), (0, 1)) if strained else ():
+            for sign in (1, -1):
+                image, strain = atoms.copy(), np.eye(3)
+                image.set_constraint()
+                strain[i, j] += sign * step / 2
+                strain[j, i] += sign * step / 2
+                image.set_cell(image.cell.array @ strain, scale_atoms=True)
+                images.append(image)
+        n_queries = 1 + (len(images) - 1) // 2
         graph = process.graph(Configurations.from_ase(images))
-        x = process.features(graph).detach().reshape(len(moved), n, -1)
-        combine = torch.zeros(1 + 3 * n, len(moved), dtype=torch.float64)
+        x = process.features(graph).detach().reshape(len(images), n, -1)
+        combine = torch.zeros(n_queries, len(images), dtype=torch.float64)
         combine[0, 0] = 1
-        for k in range(3 * n):
+        for k in range(n_queries - 1):
             combine[1 + k, 1 + 2 * k], combine[1 + k, 2 + 2 * k] = -0.5 / step, 0.5 / step
-        return x, process.species(graph.numbers).reshape(len(moved), n)[0], combine
+        return x, process.species(graph.numbers).reshape(len(images), n)[0], combine
 
     def covariances(one, other):
         (x, kinds, a), (y, others, b) = one, other
@@ -100,7 +110,7 @@ def by_definition(potential, train, asked):
         total += float(process.offset) * float(counts[0] @ counts[1])
         return a @ total @ b.T
 
-    known, query = [rows(one) for one in train], rows(asked)
+    known, query = [rows(one) for one in train], rows(asked, asked.pbc.all())
     whole = torch.cat([torch.cat([covariances(a, b) for b in known], 1) for a in known])
     noise = torch.cat(
         [torch.tensor([process.noise[0]] + [process.noise[1]] * (len(k[2]) - 1)) for k in known]
@@ -120,6 +130,62 @@ def test_it_is_the_dense_definition_with_finite_differences(potential, frames):
     assert found.values == pytest.approx(found.per_atom.max())
     energy = ProcessEnergyStd().measure(potential, asked).values
     assert energy * len(asked.numbers) == pytest.approx(expected[0], rel=2e-2, abs=2e-3)
+
+
+def crystal(a, seed=0, kick=0.05):
+    atoms = bulk("Cu", cubic=True, a=a)
+    atoms.rattle(kick, seed=seed)
+    atoms.calc = EMT()
+    atoms.get_stress()
+    return atoms
+
+
+@pytest.fixture(scope="module")
+def of_crystals():
+    """A process that has learned energies and forces of crystals of one volume, no stresses."""
+    train = Configurations.from_ase([crystal(3.6, seed) for seed in range(2)])
+    found = learned(train, loss={"stress": 0.0})
+    carry(found, {"name": "gp_std"}, train)
+    return found, train
+
+
+def test_that_of_the_cell_is_the_dense_definition_with_finite_differences(of_crystals):
+    potential, train = of_crystals
+    asked = Configurations.from_ase(crystal(3.8, 5))
+    expected = by_definition(potential, train, asked)
+    volume, n = abs(np.linalg.det(asked.cells[0])), len(asked.numbers)
+    squares = expected[-6:] ** 2 @ [1, 1, 1, 2, 2, 2]
+    of_cell = np.sqrt(squares) / volume * (volume / n) ** (2 / 3)
+    found, of_forces = (
+        one.measure(potential, asked) for one in (ProcessCellStd(), ProcessForceStd())
+    )
+    assert of_cell > 2 * of_forces.values[0]
+    assert found.values == pytest.approx(of_cell, rel=2e-2)
+    np.testing.assert_allclose(found.per_atom, of_forces.per_atom, rtol=1e-6)
+
+
+def test_a_volume_that_was_not_learned_is_uncertain_though_forces_are_zero():
+    train = Configurations.from_ase([crystal(a) for a in (3.6, 3.75)])
+    potential = learned(train)
+    carry(potential, {"name": "gp_std"}, train)
+    perfect = Configurations.from_ase([crystal(a, kick=0.0) for a in (3.6, 3.9, 4.3)])
+    assert ProcessForceStd().measure(potential, perfect).values.max() < 1e-6
+    found = ProcessCellStd().measure(potential, perfect).values
+    assert (np.diff(found) > 0).all()
+    errors = np.abs(potential.predict(perfect).stresses - perfect.stresses).max(axis=(1, 2))
+    assert (np.diff(errors) > 0).all()
+    assert found[-1] > 20 * found[0]
+
+
+def test_where_the_cell_moves_a_guard_looks_at_the_stress(of_crystals):
+    potential, train = of_crystals
+    for moves, kind in (("fixed", "gp_std"), ("full", "gp_cell_std")):
+        measure = Guard(break_=1.0).measure(potential, train, MovingCell(moves))
+        assert measure.kind == kind
+        Guard(break_=1.0).check_cell(measure, MovingCell(moves))
+    named = Guard(uncertainty={"name": "gp_std"}, break_=1.0)
+    with pytest.raises(ValueError, match="choose another one, such as 'gp_cell_std', for 'break'"):
+        named.check_cell(named.measure(potential, train, MovingCell("full")), MovingCell("full"))
 
 
 def test_kernels_say_what_torch_says(potential, monkeypatch):
