@@ -172,6 +172,7 @@ def launch_campaign(build: "Callable[[], ProcessBuilder]", daemon: bool) -> None
     """
     from aiida.common.exceptions import NotExistent
 
+    from aiida_mlal.ml.plugins import PluginError
     from aiida_mlal.workflows.ports import check_inputs
 
     try:
@@ -179,7 +180,7 @@ def launch_campaign(build: "Callable[[], ProcessBuilder]", daemon: bool) -> None
         check_inputs(builder._inputs(prune=True), builder.process_class.spec().inputs)
     except NotExistent as error:
         echo.echo_critical(f"{error}; `aiida-mlal setup` makes what is missing")
-    except ValueError as error:
+    except (ValueError, PluginError) as error:
         echo.echo_critical(str(error))
     start(builder, daemon)
 

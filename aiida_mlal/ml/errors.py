@@ -5,10 +5,23 @@ from pathlib import Path
 
 from aiida_mlal.ml.text import UNHOLDABLE, holdable, said
 
+_OF = "_aiida_mlal_plugin"
+
+
+def attribute(error: BaseException, plugin: str) -> None:
+    """Note on an error which plugin raised it, unless one inside of that one did."""
+    if not hasattr(error, _OF):
+        setattr(error, _OF, plugin)
+
 
 def in_words(error: BaseException) -> str:
-    """Return type and text of an error and, where it has no text, the line that raised it."""
+    """Return type and text of an error and, where it has no text, the line that raised it.
+
+    Before them stands the plugin that it was attributed to.
+    """
     name, text = type(error).__name__, said(error)
+    if hasattr(error, _OF):
+        name = f"{getattr(error, _OF)}: {name}"
     if text.strip():
         return holdable(f"{name}: {text}")
     frames = traceback.extract_tb(error.__traceback__)

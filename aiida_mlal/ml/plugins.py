@@ -13,9 +13,9 @@ from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any, Literal
 
-from aiida_mlal.ml.errors import cause, in_words
+from aiida_mlal.ml.errors import attribute, cause, in_words
 from aiida_mlal.ml.options import build, suggest
-from aiida_mlal.ml.text import message
+from aiida_mlal.ml.text import message, said
 
 Group = Literal[
     "models",
@@ -120,24 +120,33 @@ NUMERICAL = (ArithmeticError, RuntimeError)
 def named(group: Group, plugin: object, *passing: type[Exception]) -> Iterator[None]:
     """Name a plugin in whatever it raises by mistake, as a ``PluginError``.
 
-    Errors of memory, ``ValueError``, and those of the types ``passing`` are none.
+    Errors of memory, ``ValueError``, and those of the types ``passing`` are none. Sentences of a
+    ``ValueError`` begin with the plugin where it is of another package and does not name itself;
+    on errors of the types ``passing`` it is noted (see ``errors.attribute``).
     """
-    known: tuple[type[Exception], ...] = (ValueError, MemoryError, PluginError, *passing)
     try:
         yield
-    except ValueError as error:
-        if cause(error) is None:
-            raise ValueError(message(error)) from None
-        raise
-    except known:
+    except (MemoryError, PluginError):
         raise
     except Exception as error:
+        name = name_of(group, type(plugin))
+        what = f"{_singular(group)} {name!r}"
+        if isinstance(error, ValueError):
+            if not (_is_ours(plugin) or name in said(error)):
+                raise ValueError(f"{what}: {message(error)}") from cause(error)
+            if cause(error) is None:
+                raise ValueError(message(error)) from None
+            raise
+        if isinstance(error, passing):
+            attribute(error, what)
+            raise
         if "OutOfMemory" in type(error).__name__:  # those of torch
             raise
-        name = name_of(group, type(plugin))
-        raise PluginError(f"{_singular(group)} {name!r} failed: {in_words(error)}") from cause(
-            error
-        )
+        raise PluginError(f"{what} failed: {in_words(error)}") from cause(error)
+
+
+def _is_ours(plugin: object) -> bool:
+    return type(plugin).__module__.partition(".")[0] == __name__.partition(".")[0]
 
 
 def load(point: EntryPoint, what: str) -> Any:

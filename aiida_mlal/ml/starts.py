@@ -59,14 +59,20 @@ class Beginning:
 
 @dataclass(frozen=True)
 class Start(ABC):
-    """Where simulations begin. A subclass is a frozen dataclass, its fields the options."""
+    """Where simulations begin. A subclass is a frozen dataclass, its fields the options.
+
+    Attributes
+    ----------
+    moves
+        Whether beginnings change from iteration to iteration, by labels of the last frames; true by
+        default. The query then has to label these (``Strategy.wants_final``).
+    """
 
     moves: ClassVar[bool] = True
-    """Whether beginnings change from iteration to iteration."""
 
     @abstractmethod
     def after(self, now: Beginning, state: State) -> Beginning:
-        """Return the beginning that follows after an iteration that began with ``now``."""
+        """Decide where the next iteration begins, after one that began with ``now``."""
 
 
 @dataclass(frozen=True)

@@ -34,8 +34,13 @@ if TYPE_CHECKING:
 Outcome = Literal["go on", "converged", "exhausted"]
 
 Aspect = Literal["counts", "runs", "ends", "scores"]
-"""Numbers of iterations, labels and structures; how simulations went; labels of their last
-frames; scores of what was chosen."""
+"""What a stop may judge by.
+
+``counts``: numbers of iterations, labels and structures (``State.iteration``, ``n_labels``,
+``n_learnable``). ``runs``: how each simulation ended (``State.runs``). ``ends``: labels of the last
+frames of simulations (``State.finals``). ``scores``: the numbers that structures were chosen by
+(``State.scores``).
+"""
 
 MANY = 10**8
 """More structures than any campaign labels."""
@@ -228,19 +233,32 @@ class Allowance:
 
 @dataclass(frozen=True)
 class Stop(ABC):
-    """A reason to end a campaign. A subclass is a frozen dataclass, its fields the options."""
+    """A criterion that ends a campaign. A subclass is a frozen dataclass, its fields the options.
+
+    Attributes
+    ----------
+    bounds
+        Whether it ends every campaign after a finite number of labels, structures or iterations,
+        as a budget does; false by default. A campaign needs one such stop at least. It is asked
+        for its ``allowance``, so that ``judge`` has to work on a ``State`` whose other values are
+        empty.
+    looks_at
+        Aspects that it judges by, a set of words (see ``Aspect``); none by default: it is then
+        asked after each iteration, when labels of the iteration are there. One that has ``scores``
+        alone, or ``runs`` and ``ends`` alone, is asked before anything is labelled too. With
+        ``runs`` or ``ends`` it is refused in campaigns without simulations, with ``ends`` where
+        the query does not label the last frames.
+    """
 
     bounds: ClassVar[bool] = False
-    """Whether it ends every campaign sooner or later."""
-
     looks_at: ClassVar[frozenset[Aspect]] = frozenset()
-    """What it judges by. One that judges by scores alone, or by runs and their ends alone, is asked
-    as soon as these are known, before anything is labelled; one that doesn't say, after an
-    iteration."""
 
     @abstractmethod
     def judge(self, state: State) -> Verdict:
-        """Return whether the campaign ends here."""
+        """Judge an iteration: ``converged`` or ``exhausted`` end the campaign.
+
+        A campaign is converged if one of its stops says so; a reason is a sentence for its report.
+        """
 
     def allowance(self, state: State) -> Allowance:
         """Return how much more this stop allows, so that no query asks for more than that.

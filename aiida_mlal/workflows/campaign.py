@@ -606,9 +606,10 @@ def label_inputs(
 ) -> dict[str, Any]:
     """Return the inputs of a labelling WorkChain, by its protocol, without the structures."""
     workflow = LABELLING.buildable(entry_point, "get_builder_from_protocol", "LabellingWorkChain")
-    builder = workflow.get_builder_from_protocol(
-        code, structure, protocol=protocol, overrides=overrides, options=options, **others
-    )
+    with within("label"):
+        builder = workflow.get_builder_from_protocol(
+            code, structure, protocol=protocol, overrides=overrides, options=options, **others
+        )
     found: dict[str, Any] = builder._inputs(prune=True)
     found.pop("dataset", None)
     return found

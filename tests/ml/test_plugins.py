@@ -6,6 +6,7 @@ from typing import get_args
 import pytest
 
 from aiida_mlal.ml import plugins
+from aiida_mlal.ml.errors import in_words
 from aiida_mlal.ml.training.optimizers import LBFGS, Adam
 
 GROUPS = get_args(plugins.Group)
@@ -170,6 +171,23 @@ def test_a_mistake_in_what_checks_options_names_the_part(foreign):
 def test_errors_in_words_are_left_alone(error):
     with pytest.raises(type(error), match=r"^words$"), plugins.named("optimizers", LBFGS()):
         raise error
+
+
+def test_words_of_another_package_are_said_to_be_those_of_its_plugin(foreign):
+    made = plugins.make("stops", {"name": "foreign"})
+    for words in ("too short", "'foreign' is too short"):
+        told = "^'foreign' is too short$" if "foreign" in words else "^stop 'foreign': too short$"
+        with pytest.raises(ValueError, match=told), plugins.named("stops", made):
+            raise ValueError(words)
+
+
+def test_numerical_errors_tell_which_plugin_raised_them():
+    """The innermost one, where plugins ask each other."""
+    optimizer, other = LBFGS(), plugins.make("optimizers", {"name": "adam"})
+    outer, inner = (plugins.named("optimizers", one, RuntimeError) for one in (other, optimizer))
+    with pytest.raises(RuntimeError) as caught, outer, inner:
+        raise RuntimeError("shapes do not fit")
+    assert in_words(caught.value) == "optimizer 'lbfgs': RuntimeError: shapes do not fit"
 
 
 def test_other_errors_name_the_part():

@@ -141,7 +141,9 @@ def closest(structure):
         ({"simulation": {"name": "descent", "step": "x"}}, "my.label", "simulation.step: expected"),
         ({"model": {"architecture": "soft_sphere"}}, "my.label", "did you mean 'soft_spheres'"),
         ({"label": {"asap_cutof": True}}, "my.label", "did you mean 'asap_cutoff'"),
-        ({"label": {}}, "my.labell", "my.labell"),
+        ({"label": {}}, "my.labell", "labels: unknown name 'my.labell', did you mean 'my.label'"),
+        ({"label": {}}, "my.labell", "one of ['quantumespresso', 'vasp'], or the entry"),
+        ({"label": {"asap_cutof": True}}, "my.label", "label: unknown input 'overrides.asap_cutof"),
         (
             {"label": {}},
             "my.label.broken",

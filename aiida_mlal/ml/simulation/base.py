@@ -147,16 +147,19 @@ class Plan:
     Attributes
     ----------
     guard
-        What ends a run early.
+        What ends a run early, and which frames are candidates for labels.
     every
-        Stride of the steps whose frames are kept.
+        Stride of the steps whose frames are kept: 1 by default.
+    relaxes
+        Whether a converged run ends in a stationary point of the potential energy (of the enthalpy
+        where a cell moves), as relaxations do; true by default. The stop ``oracle_force`` is
+        refused where it is false, as in molecular dynamics.
     """
 
     guard: Guard
     every: int = 1
 
     relaxes: ClassVar[bool] = True
-    """Whether a run that reached its aim ends where forces, and what moves the cell, vanish."""
 
     @property
     def moving_cell(self) -> MovingCell:
@@ -202,10 +205,16 @@ class Plan:
 
 
 class Simulation(Plan, ABC):
-    """Moves atoms with a potential. A subclass is a frozen dataclass, its fields the options."""
+    """Moves atoms with a potential. A subclass is a frozen dataclass, its fields the options.
+
+    Attributes
+    ----------
+    IDENTITY
+        Names of the options that have to be the same when a run goes on from a state, such as the
+        optimiser whose memory is in it; none by default, so that any may change.
+    """
 
     IDENTITY: ClassVar[tuple[str, ...]] = ()
-    """Options that decide what a state means: runs go on only with those that they began with."""
 
     @property
     def identity(self) -> Mapping[str, Any]:

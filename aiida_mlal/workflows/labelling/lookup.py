@@ -2,14 +2,19 @@
 
 from collections import Counter
 from collections.abc import Mapping
+from difflib import get_close_matches
 from typing import Any
 
 from aiida.plugins.entry_point import get_entry_point_names
+from ase.calculators.calculator import names as ase_names
 
 from aiida_mlal.data.dataset import DatasetData
 from aiida_mlal.ml.frames import FINGERPRINT
 from aiida_mlal.ml.labelling.fingerprint import fit_together
 from aiida_mlal.workflows.labelling.base import LABELLING
+
+OURS = "mlal.label."
+"""What names of labelling WorkChains of this package begin with, and may be left out."""
 
 ASE = "mlal.label.ase"
 """Labels from calculators of ASE, which are named in place of an entry point."""
@@ -27,13 +32,28 @@ def labelling_of(
         point of another labelling WorkChain.
     entry_point
         That which was asked for beside, and goes first.
+
+    Raises
+    ------
+    ValueError
+        For a name that is neither that of a calculator nor that of a WorkChain.
     """
+    workflows = get_entry_point_names("aiida.workflows")
     if isinstance(labels, str):
-        for name in (labels, f"mlal.label.{labels}"):
-            if name in get_entry_point_names("aiida.workflows"):
+        for name in (labels, f"{OURS}{labels}"):
+            if name in workflows:
                 return entry_point or name, {}
     if entry_point not in (None, ASE):
         return str(entry_point), {}
+    if isinstance(labels, str) and labels not in ase_names:
+        ours = {name.removeprefix(OURS) for name in {*workflows} - {ASE} if name.startswith(OURS)}
+        near = get_close_matches(labels, [*ase_names, *workflows, *ours], 1)
+        meant = f", did you mean {near[0]!r}" if near else ""
+        raise ValueError(
+            f"labels: unknown name {labels!r}{meant}; expected a calculator of ASE, one of "
+            f"{sorted(ase_names)}, one of {sorted(ours)}, or the entry point of another "
+            "WorkChain of 'aiida.workflows' that labels"
+        )
     return ASE, {"calculator": labels}
 
 
