@@ -35,9 +35,9 @@ TORCH_FREE = {
     "selection.transforms", "features", "features.base", "features.descriptor",
     "features.gradient", "features.last_layer", "uncertainty.calibration",
     "uncertainty.criterion", "uncertainty.information",
-    "labelling.allowed", "labelling.calculators", "labelling.checks", "labelling.espresso",
-    "labelling.fingerprint",
-    "labelling.label", "labelling.ledger", "labelling.outcome", "labelling.outliers",
+    "labelling.allowed", "labelling.calculators", "labelling.checks", "labelling.electrons",
+    "labelling.espresso", "labelling.fingerprint", "labelling.label", "labelling.ledger",
+    "labelling.outcome", "labelling.outliers", "labelling.vasp",
     "tasks.base", "tasks.runner", "tasks.train", "tasks.simulate", "tasks.select", "tasks.label",
     "tasks.evaluate",
 }  # fmt: skip
