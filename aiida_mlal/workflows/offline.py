@@ -241,15 +241,17 @@ class OfflineWorkChain(CampaignWorkChain):
         )
         inputs = cls.job_inputs(codes, inputs, options) | {"structures": structure}
         with within("simulate"):
-            simulate = simulating.usual_inputs(
-                codes["simulate"], inputs.pop("simulate", {}), options
+            engine_builder = simulating.get_builder()  # which makes nodes of values
+            fill(
+                engine_builder,
+                simulating.usual_inputs(codes["simulate"], inputs.pop("simulate", {}), options),
             )
         if fixed is not None:
             inputs["fixed"] = list(fixed)
         builder = cls.get_builder()
         fill(builder, inputs)
         builder["label"] = label
-        builder["simulate"] = simulate
+        builder["simulate"] = engine_builder._inputs(prune=True)
         what = ", ".join(
             DatasetData(steps.beginnings(structure, None)).base.attributes.get("formulas")
         )
