@@ -576,8 +576,8 @@ def elements_of(structures: DatasetData) -> list[str]:
 
 
 def strategy_of(query: Dict) -> Any:
-    """Return the class of the strategy that a query names."""
-    return plugins.find("strategies", query["name"])
+    """Return the strategy of a query."""
+    return plugins.make("strategies", query.get_dict(), "query")
 
 
 def codes_of(

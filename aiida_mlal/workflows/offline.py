@@ -29,6 +29,7 @@ from aiida_mlal.workflows.campaign import (
     label_inputs,
     measure_for,
     name_campaign,
+    strategy_of,
     trained_for,
     without_uncertainty,
 )
@@ -225,10 +226,12 @@ class OfflineWorkChain(CampaignWorkChain):
         if simulation.moving_cell:
             inputs = protocols.inputs(recipe, protocol, overrides, "moving_cell")
         inputs["labelling"], asked = labelling_of(labels, overrides.get("labelling"))
-        finals = plugins.find("strategies", inputs["query"]["name"]).wants_final  # type: ignore[attr-defined]
-        if finals and isinstance(structure, DatasetData) and "n" not in overrides.get("query", {}):
+        query = plugins.make("strategies", inputs["query"], "query")
+        unsaid = isinstance(structure, DatasetData) and "n" not in overrides.get("query", {})
+        if query.wants_final and unsaid:
             runs = len(simulation.groups(steps.beginnings(structure, None)))
-            inputs["query"]["n"] = max(runs, inputs["query"].get("n", 1))
+            if query.n < runs:
+                inputs["query"]["n"] = runs
         label = label_inputs(
             inputs["labelling"],
             codes["label"],
@@ -494,7 +497,7 @@ def _check_structures(inputs: Mapping[str, Any]) -> None:
     if moving:
         check_stress(inputs["labelling"].value, inputs.get("label", {}))
     check_elements(inputs, start.elements)
-    n, runs = inputs["query"].get_dict().get("n", 1), len(simulation.groups(start))
+    n, runs = strategy_of(inputs["query"]).n_final, len(simulation.groups(start))
     if n < runs and _watches_ends(stops.parse(inputs["stop"].get_list())):
         raise ValueError(
             f"query.n: {runs} simulations have as many last frames, and a stop wants labels "

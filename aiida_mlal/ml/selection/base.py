@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from aiida_mlal.ml.models.factory import ModelOptions
 
 
+ALL = 10**9
+"""More than any number of candidates."""
+
+
 @dataclass(frozen=True)
 class Choice:
     """A structure that a strategy wants.
@@ -165,6 +169,11 @@ class Strategy(ABC):
         """Refuse to choose less than one."""
         if self.n < 1:
             raise ValueError(f"expected a number n of structures above 0, got {self.n}")
+
+    @property
+    def n_final(self) -> int:
+        """How many last frames of runs are chosen at most."""
+        return self.n if self.wants_final else 0
 
     def check_model(self, model: "ModelOptions") -> None:  # noqa: B027
         """Raise ``ValueError`` for a model whose potentials lack what this strategy looks at."""

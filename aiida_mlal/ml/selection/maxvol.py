@@ -5,14 +5,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from aiida_mlal.ml.frames import INDEX
-from aiida_mlal.ml.selection.base import Choice, Query, Strategy
+from aiida_mlal.ml.selection.base import ALL, Choice, Query, Strategy
 
 if TYPE_CHECKING:
     from aiida_mlal.ml.models.base import Potential
     from aiida_mlal.ml.uncertainty.active_set import ActiveSet
-
-ALL = 10**9
-"""More than any number of candidates."""
 
 
 @dataclass(frozen=True)

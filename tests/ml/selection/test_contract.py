@@ -16,6 +16,7 @@ from aiida_mlal.ml.selection.select import select
 OFF = Filters(min_distance=None, duplicate=None)
 LAST = {"features": {"name": "last_layer"}}
 STRATEGIES = {
+    "combined": {"of": [{"name": "lcmd", "n": 3}, {"name": "random", "n": 9}]},
     "dropout": {},
     "dropout of forces": {"uncertainty": "dropout_force"},
     "feature_distance": {},
@@ -78,7 +79,7 @@ def options(request):
 
 @pytest.fixture
 def kind(options):
-    return plugins.find("strategies", options["name"])
+    return plugins.make("strategies", options, "query")
 
 
 def test_every_strategy_of_the_package_is_here():
