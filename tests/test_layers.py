@@ -15,12 +15,12 @@ ROOT = Path(aiida_mlal.__file__).parent
 ML = ROOT / "ml"
 TORCH_FREE = {
     "", "configurations", "frames", "neighbours", "options", "plugins", "metrics", "stops", "cli",
-    "journal", "stopping", "tensorfile", "text", "wholefile",
+    "journal", "stopping", "folders", "tensorfile", "text", "wholefile",
     "tasks", "selection", "labelling", "simulation", "training", "uncertainty", "models", "formats",
     "formats.files", "formats.describe", "formats.mlip", "formats.mlip.cfg", "formats.types",
     "training.options",
     "formats.ase_errors", "formats.ase_sizes", "formats.content", "formats.convergence",
-    "formats.extxyz", "formats.labels", "formats.numbers", "formats.place", "formats.table",
+    "formats.extxyz", "formats.labels", "formats.numbers", "formats.table",
     "starts", "paths", "analysis.motion", "analysis.rdf", "simulation.md", "simulation.neb",
     "simulation.base", "simulation.cell", "simulation.continuation", "simulation.follow",
     "simulation.guard", "simulation.path", "simulation.stopped", "simulation.vibrations",

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from aiida.orm import CalcJobNode, Node, load_node
 
-from aiida_mlal.ml.formats.place import is_beside
+from aiida_mlal.ml.folders import is_beside
 from aiida_mlal.ml.tasks.base import TASK
 
 

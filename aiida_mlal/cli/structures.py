@@ -60,7 +60,7 @@ def read_path(texts: Sequence[str]) -> "DatasetData":
 
     from aiida_mlal.data.dataset import DatasetData
     from aiida_mlal.ml.configurations import Configurations
-    from aiida_mlal.workflows.steps import beginnings, together
+    from aiida_mlal.workflows.calcfunctions import beginnings, together
 
     read = [read_structure(text) for text in texts]
     parts = [beginnings(node, List(still)) for node, still in read]

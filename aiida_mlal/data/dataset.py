@@ -113,8 +113,8 @@ class DatasetData(ContentData):
         from aiida_mlal.ml.options import build
 
         found = load(path, elements, keys=build(LabelKeys, keys or {}, "keys"), named=True)
-        for remark in found.remarks:
-            (tell or _LOGGER.warning)(remark)
+        for warning in found.warnings:
+            (tell or _LOGGER.warning)(warning)
         return cls(found.configurations)
 
     @classmethod

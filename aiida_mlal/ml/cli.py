@@ -428,7 +428,7 @@ def mindist(structures: str, elements: list[str] | None) -> None:
         found = files.load(structures, elements)
         with within(structures):
             distances = smallest_distances(found.configurations)
-        _print({**distances, "remarks": found.remarks})
+        _print({**distances, "warnings": found.warnings})
 
 
 @mlal.command()
@@ -466,7 +466,7 @@ def analyse(
         with within(trajectory):
             found = curves_of(contents.configurations, cutoff, bins, skip, longest)
     write_json(output, {"runs": [run.curves for run in found]})
-    _print({"runs": [run.numbers for run in found], "remarks": contents.remarks})
+    _print({"runs": [run.numbers for run in found], "warnings": contents.warnings})
 
 
 @mlal.command()
@@ -485,8 +485,8 @@ def cut(
     The atoms of STRUCTURES must have grades, as `mlal grade --mode neighbourhood` gives them
     (cut_extrapolative_nbh of MLIP).
     """
-    from aiida_mlal.ml.cut import cut_neighbourhoods
     from aiida_mlal.ml.formats import files
+    from aiida_mlal.ml.neighbourhoods import cut_neighbourhoods
 
     with _plainly():
         contents = files.load(structures, elements)
@@ -494,8 +494,8 @@ def cut(
         clusters = cut_neighbourhoods(found, radius, threshold)
         lost = contents.write(clusters, output)
     click.echo(f"{len(clusters)} clusters written to {output}")
-    for remark in [*contents.remarks, *lost]:
-        click.echo(remark)
+    for warning in [*contents.warnings, *lost]:
+        click.echo(warning)
 
 
 @mlal.command()
@@ -533,8 +533,8 @@ def convert(source: str, target: str, elements: list[str] | None, keys: dict[str
             if kept:
                 lost += [f"predictions, which are no labels: {', '.join(kept)}"]
             click.echo(f"{len(configurations)} structures written to {target}")
-            for remark in [*found.remarks, *lost]:
-                click.echo(remark)
+            for warning in [*found.warnings, *lost]:
+                click.echo(warning)
 
 
 @mlal.command("fit-morse")
@@ -613,7 +613,7 @@ def _do(name: str, options: dict[str, Any]) -> dict[str, Any]:
         raise click.ClickException(result["message"])
     _print(result)
     if result.get("learned") is False:
-        click.echo(f"Warning: {'; '.join(result['remarks'])}", err=True)
+        click.echo(f"Warning: {'; '.join(result['warnings'])}", err=True)
     return result
 
 

@@ -31,7 +31,7 @@ from aiida_mlal.ml.frames import REASON
 from aiida_mlal.ml.options import build, suggest, within
 from aiida_mlal.ml.simulation.base import Plan
 from aiida_mlal.ml.tasks.base import check_seed
-from aiida_mlal.workflows import steps
+from aiida_mlal.workflows import calcfunctions
 from aiida_mlal.workflows.labelling.base import LABELLING, share, validate_limits
 from aiida_mlal.workflows.labelling.lookup import check_method
 from aiida_mlal.workflows.train import TrainBaseWorkChain
@@ -177,7 +177,9 @@ class CampaignWorkChain(WorkChain):
         )
         spec.exit_code(421, "ERROR_LABELLING_FAILED", message="{process} gave no labels: {why}")
         spec.exit_code(
-            steps.MIXED_LABELS, "ERROR_MIXED_LABELS", message="Labels do not fit together: {why}"
+            calcfunctions.MIXED_LABELS,
+            "ERROR_MIXED_LABELS",
+            message="Labels do not fit together: {why}",
         )
         spec.exit_code(440, "ERROR_TRAINING_FAILED", message="{process} failed: {why}")
         spec.exit_code(442, "ERROR_SELECTION_FAILED", message="{process} failed: {why}")
@@ -207,7 +209,7 @@ class CampaignWorkChain(WorkChain):
         inputs = self.inputs
         self.ctx.iteration = 0
         self.ctx.going_on, self.ctx.outcome, self.ctx.verdict = True, "", ""
-        self.ctx.trained = "potential" in inputs and steps.has_learned(
+        self.ctx.trained = "potential" in inputs and calcfunctions.has_learned(
             inputs.potential, inputs.get("dataset")
         )
         self.ctx.query = inputs.query
@@ -246,7 +248,7 @@ class CampaignWorkChain(WorkChain):
             inputs.train.validation = self.ctx.validation
         if set(elements_of(self.ctx.scope)) - set(elements_of(self.ctx.dataset)):
             if "elements" not in self.ctx:
-                find: Any = steps.elements
+                find: Any = calcfunctions.elements
                 metadata = {"call_link_label": "elements"}
                 self.ctx.elements = find(self.ctx.scope, metadata=metadata)
             inputs.train.more_elements = self.ctx.elements
@@ -310,7 +312,7 @@ class CampaignWorkChain(WorkChain):
         limits = self.inputs.get("label", {}).get("limits")
         if isinstance(limits, Dict) and validate_limits(limits, None) is None:
             known["limits"] = limits
-        extend: Any = steps.extend
+        extend: Any = calcfunctions.extend
         extended, node = extend.run_get_node(
             labelled=labelled,
             allow_mixed_labels=self.inputs.allow_mixed_labels,
@@ -320,16 +322,18 @@ class CampaignWorkChain(WorkChain):
         if not node.is_finished_ok:
             return self._fail("ERROR_MIXED_LABELS", node)
         self.ctx.dataset = extended
-        if self.ctx.iteration and steps.has_labels(labelled):
+        if self.ctx.iteration and calcfunctions.has_labels(labelled):
             self.ctx.trained = False
         status = labelled.configurations.status
         counts = ", ".join(f"{(status == word).sum()} {word}" for word in sorted(set(status)))
         self._tell(f"labelled {len(labelled)} structures ({counts})")
-        failed, total = steps.failed_share(extended)
-        if failed > self.inputs.max_failed_share.value * total or not steps.has_labels(extended):
+        failed, total = calcfunctions.failed_share(extended)
+        if failed > self.inputs.max_failed_share.value * total or not calcfunctions.has_labels(
+            extended
+        ):
             reasons = REASON.of(extended.configurations)
             unusable = extended.configurations.status != "ok"
-            failed = max(failed, 0 if steps.has_labels(extended) else int(unusable.sum()))
+            failed = max(failed, 0 if calcfunctions.has_labels(extended) else int(unusable.sum()))
             return self._finish(
                 "ERROR_TOO_MANY_FAILED", failed=failed, total=total, reason=reasons[unusable][-1]
             )
@@ -376,7 +380,7 @@ class CampaignWorkChain(WorkChain):
         """Choose before any potential has learned something."""
         given = {}
         if strategy_of(query).wants_potential:
-            untrained: Any = steps.untrained
+            untrained: Any = calcfunctions.untrained
             given["potential"] = untrained(
                 model=self.inputs.model,
                 seed=self.inputs.seed,
@@ -414,7 +418,7 @@ class CampaignWorkChain(WorkChain):
         """Attach whatever there is, and return the exit code."""
         rows = {key: value for key, value in self.ctx.items() if key.startswith("row_")}
         if rows:
-            gather: Any = steps.gather
+            gather: Any = calcfunctions.gather
             self.out("curve", gather(**rows, metadata={"call_link_label": "curve"}))
         for name in ("potential", "dataset"):
             if name in self.ctx:
@@ -454,7 +458,7 @@ def check_campaign(
     wants = plugins.make("strategies", given["query"], "query").wants_uncertainty
     if wants and not measured and not is_measured(given):
         raise without_uncertainty(f"query {given['query']['name']!r} needs")
-    if "potential" in inputs and not steps.has_labels(inputs.get("dataset")):
+    if "potential" in inputs and not calcfunctions.has_labels(inputs.get("dataset")):
         raise ValueError("potential: give the 'dataset' too that it was trained on")
 
 

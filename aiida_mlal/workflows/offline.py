@@ -16,7 +16,7 @@ from aiida_mlal.ml.configurations import OK, Configurations
 from aiida_mlal.ml.labelling.checks import Limits, check_geometry
 from aiida_mlal.ml.options import build, suggest, within
 from aiida_mlal.ml.simulation.base import Plan
-from aiida_mlal.workflows import steps
+from aiida_mlal.workflows import calcfunctions
 from aiida_mlal.workflows.campaign import (
     OPTIONS,
     CampaignWorkChain,
@@ -229,7 +229,7 @@ class OfflineWorkChain(CampaignWorkChain):
         query = plugins.make("strategies", inputs["query"], "query")
         unsaid = isinstance(structure, DatasetData) and "n" not in overrides.get("query", {})
         if query.wants_final and unsaid:
-            runs = len(simulation.groups(steps.beginnings(structure, None)))
+            runs = len(simulation.groups(calcfunctions.beginnings(structure, None)))
             if query.n < runs:
                 inputs["query"]["n"] = runs
         label = label_inputs(
@@ -256,7 +256,7 @@ class OfflineWorkChain(CampaignWorkChain):
         builder["label"] = label
         builder["simulate"] = engine_builder._inputs(prune=True)
         what = ", ".join(
-            DatasetData(steps.beginnings(structure, None)).base.attributes.get("formulas")
+            DatasetData(calcfunctions.beginnings(structure, None)).base.attributes.get("formulas")
         )
         name_campaign(builder, f"{cls.RECIPES[recipe]} of {what}", protocol, labels)
         return builder
@@ -269,7 +269,7 @@ class OfflineWorkChain(CampaignWorkChain):
         self.ctx.simulation = inputs.simulation
         known = ("fixed", "dataset", "potential", "first_query")
         given = {name: inputs[name] for name in known if name in inputs}
-        found: Any = steps.begin(  # type: ignore[call-arg]
+        found: Any = calcfunctions.begin(  # type: ignore[call-arg]
             structures=inputs.structures,
             query=inputs.query,
             stop=inputs.stop,
@@ -296,7 +296,7 @@ class OfflineWorkChain(CampaignWorkChain):
         problem = self.take_selection()
         if problem is not None or "unlabelled" not in self.ctx:
             return problem or self._finish("ERROR_NOTHING_TO_QUERY", reason="nothing is labelled")
-        afford: Any = steps.afford
+        afford: Any = calcfunctions.afford
         found = afford(
             query=self.ctx.query,
             stop=self.inputs.stop,
@@ -363,7 +363,7 @@ class OfflineWorkChain(CampaignWorkChain):
 
     def judge(self, given: Mapping[str, Any], metadata: Mapping[str, Any]) -> Mapping[str, Any]:
         """Judge by the labels at the ends of the simulations."""
-        found: Any = steps.check(  # type: ignore[call-arg]
+        found: Any = calcfunctions.check(  # type: ignore[call-arg]
             stop=self.inputs.stop,
             query=self.inputs.query,
             dataset=self.ctx.dataset,
@@ -381,7 +381,7 @@ class OfflineWorkChain(CampaignWorkChain):
 
     def move_start(self) -> None:
         """Find where the next simulations begin, and how far they may go."""
-        move: Any = steps.move_start
+        move: Any = calcfunctions.move_start
         found = move(
             start=self.inputs.start,
             simulating=self.inputs.simulating,
@@ -398,7 +398,7 @@ class OfflineWorkChain(CampaignWorkChain):
     def attach(self) -> None:
         """Attach the ends of the last simulations."""
         if "trajectory" in self.ctx and "dataset" in self.ctx:
-            found: Any = steps.last_frames(  # type: ignore[call-arg]
+            found: Any = calcfunctions.last_frames(  # type: ignore[call-arg]
                 trajectory=self.ctx.trajectory,
                 dataset=self.ctx.dataset,
                 results=self.ctx.results,
@@ -480,7 +480,7 @@ def _watches_ends(chosen: list[stops.Stop]) -> list[stops.Stop]:
 
 
 def _check_structures(inputs: Mapping[str, Any]) -> None:
-    start = steps.beginnings(inputs["structures"], inputs.get("fixed"))
+    start = calcfunctions.beginnings(inputs["structures"], inputs.get("fixed"))
     if not len(start):
         raise ValueError("structures: there is none to begin with")
     limits = inputs.get("label", {}).get("limits")
@@ -510,14 +510,14 @@ def _check_structures(inputs: Mapping[str, Any]) -> None:
     if "potential" in inputs or "first_query" in inputs:  # nothing yet that the budget pays for
         return
     known = Configurations.empty() if dataset is None else dataset.configurations
-    new = len(steps.unknown(start, known))
+    new = len(calcfunctions.unknown(start, known))
     check_budget(inputs["stop"], new, new + len(known.learnable))
 
 
 def _check_label(inputs: Mapping[str, Any]) -> None:
     structures = inputs["structures"]
     if not isinstance(structures, DatasetData):
-        structures = DatasetData(steps.beginnings(structures, None))
+        structures = DatasetData(calcfunctions.beginnings(structures, None))
     check_label(inputs["labelling"].value, inputs.get("label", {}), structures)
     SIMULATION.check_inputs(
         inputs["simulating"].value,

@@ -12,7 +12,7 @@ from aiida_mlal.ml import plugins, stops
 from aiida_mlal.ml.simulation.base import MAX_STEPS
 from aiida_mlal.ml.simulation.guard import UNPHYSICAL
 from aiida_mlal.ml.simulation.stopped import of_run
-from aiida_mlal.workflows import runs
+from aiida_mlal.workflows import online_calcfunctions
 from aiida_mlal.workflows.offline import OfflineWorkChain, validate
 from aiida_mlal.workflows.simulation.base import SIMULATION, plan_of
 
@@ -43,7 +43,7 @@ class OnlineWorkChain(OfflineWorkChain):
     def begin(self) -> None:
         """Find out which runs there are."""
         super().begin()
-        begin: Any = runs.begin_runs
+        begin: Any = online_calcfunctions.begin_runs
         found = begin(
             structures=self.ctx.structures,
             simulating=self.inputs.simulating,
@@ -83,7 +83,7 @@ class OnlineWorkChain(OfflineWorkChain):
             # from an unphysical step no run goes on, but from where it went on the last time
             if child.outputs.results["runs"][0]["reason"] != UNPHYSICAL:
                 self.ctx[f"state_{name}"] = child.outputs.state
-        gather: Any = runs.gather_runs
+        gather: Any = online_calcfunctions.gather_runs
         found = gather(
             metadata={"call_link_label": f"gather_{self.ctx.iteration:02d}"},
             **{

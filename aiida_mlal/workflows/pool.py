@@ -13,7 +13,7 @@ from aiida_mlal.calculations.train import TrainCalculation
 from aiida_mlal.data.dataset import DatasetData
 from aiida_mlal.ml import plugins, stops
 from aiida_mlal.ml.options import build
-from aiida_mlal.workflows import draws
+from aiida_mlal.workflows import pool_calcfunctions
 from aiida_mlal.workflows.campaign import (
     CampaignWorkChain,
     check_budget,
@@ -25,8 +25,8 @@ from aiida_mlal.workflows.campaign import (
     label_inputs,
     name_campaign,
 )
-from aiida_mlal.workflows.draws import ValidationOptions
 from aiida_mlal.workflows.labelling.lookup import check_label, labelling_of
+from aiida_mlal.workflows.pool_calcfunctions import ValidationOptions
 from aiida_mlal.workflows.ports import check_names, fill, names
 
 EVALUATE_INPUTS = ("potential", "dataset", "uncertainty")
@@ -193,13 +193,13 @@ class PoolWorkChain(CampaignWorkChain):
         """Take the labels out of the pool, and find out what is known of it."""
         self.begin_context()
         self.ctx.pool = candidates = self.inputs.candidates
-        if not draws.is_bare(candidates.configurations):
-            self.ctx.pool = draws.strip(  # type: ignore[call-arg]
+        if not pool_calcfunctions.is_bare(candidates.configurations):
+            self.ctx.pool = pool_calcfunctions.strip(  # type: ignore[call-arg]
                 candidates, metadata={"call_link_label": "strip"}
             )
         self.ctx.scope = self.ctx.pool
         if "dataset" in self.inputs:
-            self.ctx.taken = draws.find(  # type: ignore[call-arg]
+            self.ctx.taken = pool_calcfunctions.find(  # type: ignore[call-arg]
                 self.ctx.pool, self.inputs.dataset, metadata={"call_link_label": "find"}
             )
 
@@ -221,7 +221,7 @@ class PoolWorkChain(CampaignWorkChain):
             why = selection.base.attributes.get("message")
             return self._finish("ERROR_NOTHING_TO_QUERY", reason=why)
         known = {"taken": self.ctx.taken} if "taken" in self.ctx else {}
-        self.ctx.taken = draws.take(  # type: ignore[call-arg]
+        self.ctx.taken = pool_calcfunctions.take(  # type: ignore[call-arg]
             selection,
             metadata={"call_link_label": f"take_{self.ctx.iteration:02d}"},
             **known,
@@ -233,7 +233,7 @@ class PoolWorkChain(CampaignWorkChain):
         code = super().take_labels()
         outputs = self.ctx.child.outputs
         if code is None and len(outputs.dataset.configurations.tried) < len(outputs.dataset):
-            self.ctx.taken = draws.give_back(  # type: ignore[call-arg]
+            self.ctx.taken = pool_calcfunctions.give_back(  # type: ignore[call-arg]
                 self.ctx.taken,
                 outputs.dataset,
                 metadata={"call_link_label": f"give_back_{self.ctx.iteration:02d}"},
@@ -243,7 +243,7 @@ class PoolWorkChain(CampaignWorkChain):
     def plan(self) -> None:
         """Find out how many structures are asked for in the first iteration."""
         given = {k: self.ctx[k] for k in ("dataset", "initial") if k in self.ctx}
-        self.ctx.query = draws.plan(  # type: ignore[call-arg]
+        self.ctx.query = pool_calcfunctions.plan(  # type: ignore[call-arg]
             query=self.inputs.query,
             stop=self.inputs.stop,
             validation=self.inputs.validation,
@@ -263,11 +263,11 @@ class PoolWorkChain(CampaignWorkChain):
         given |= {"validation": self.inputs.validation, "seed": self.inputs.seed}
         metadata = {"call_link_label": f"draw_{self.ctx.iteration:02d}"}
         if self._validation().redraw:
-            self.ctx.validation = draws.redraw(  # type: ignore[call-arg]
+            self.ctx.validation = pool_calcfunctions.redraw(  # type: ignore[call-arg]
                 self.inputs.candidates, metadata=metadata, **given
             )
             return
-        found: Any = draws.draw(self.ctx.pool, metadata=metadata, **given)  # type: ignore[call-arg]
+        found: Any = pool_calcfunctions.draw(self.ctx.pool, metadata=metadata, **given)  # type: ignore[call-arg]
         self.ctx.unlabelled, self.ctx.taken = found["drawn"], found["taken"]
 
     def validation_is_unlabelled(self) -> bool:
@@ -315,7 +315,7 @@ class PoolWorkChain(CampaignWorkChain):
     def labels_are_due(self) -> bool:
         """Return whether something was chosen that is worth its labels."""
         limits = stops.parse(self.inputs.stop.get_list())
-        scores = draws.scores_of(self.ctx.selection) if self.ctx.iteration else ()
+        scores = pool_calcfunctions.scores_of(self.ctx.selection) if self.ctx.iteration else ()
         if not stops.are_worth_labels(limits, scores):
             self.ctx.pop("unlabelled", None)
         return super().labels_are_due()
@@ -334,7 +334,7 @@ class PoolWorkChain(CampaignWorkChain):
         more |= self._growth()
         if "previous" not in given and "kept" in self.ctx:
             more["validation"] = self.ctx.kept
-        found: Any = draws.judge(  # type: ignore[call-arg]
+        found: Any = pool_calcfunctions.judge(  # type: ignore[call-arg]
             stop=self.inputs.stop,
             query=self.inputs.query,
             dataset=self.ctx.dataset,
@@ -348,7 +348,7 @@ class PoolWorkChain(CampaignWorkChain):
         if "labelling" in self.inputs:
             super()._label(step)
             return
-        reveal: Any = draws.reveal
+        reveal: Any = pool_calcfunctions.reveal
         self.ctx.child = reveal.run_get_node(
             candidates=self.inputs.candidates,
             chosen=self.ctx.unlabelled,

@@ -50,8 +50,8 @@ class TrainBaseWorkChain(TaskBaseWorkChain):
     def say_what_is_doubtful(self, node: CalcJobNode) -> None:
         """Report a training that went badly, or that was begun afresh."""
         if node.is_finished_ok:
-            for remark in node.outputs.results.get_dict().get("remarks", []):
-                self.report(f"training<{node.pk}>: {remark}")
+            for warning in node.outputs.results.get_dict().get("warnings", []):
+                self.report(f"training<{node.pk}>: {warning}")
 
     def go_on_from(self, node: CalcJobNode) -> bool:
         """Begin with the weights that the training got to."""

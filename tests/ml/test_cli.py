@@ -174,11 +174,11 @@ def test_types_without_names_keep_their_numbers_too(folder):
         '{"epochs": 1, "unexplained": 10, "patience": null}',
     )
     shown = answer("show", "a.cfg")
-    assert "a.cfg: it does not say which elements its types are" in " ".join(shown["remarks"])
+    assert "a.cfg: it does not say which elements its types are" in " ".join(shown["warnings"])
     assert shown["elements"] == ["type 2"]
     assert "formulas" not in shown
     assert "elements" not in (folder / "b.cfg").read_text()
-    assert not answer("show", "a.cfg", "--elements", "Ag,Zn,Cu")["remarks"]
+    assert not answer("show", "a.cfg", "--elements", "Ag,Zn,Cu")["warnings"]
     refused = "a.cfg: the structures only number the types of their atoms: say which"
     assert refused in run(*training, status=1).output
     for command in ("label a.cfg -c emt", "select a.cfg -s random", "analyse b.cfg"):
@@ -425,7 +425,7 @@ def test_labels_of_other_names_are_named_wherever_labels_are_read(folder, refere
     result = run("train", "ref.extxyz", "-m", "bpnn", "-t", '{"epochs": 1}', status=1)
     assert "no structure with a label of status 'ok'" in result.stderr
     assert hint in result.stderr
-    assert hint in answer("show", "ref.extxyz")["remarks"][0]
+    assert hint in answer("show", "ref.extxyz")["warnings"][0]
     assert hint in run("convert", "ref.extxyz", "out.extxyz").stdout
 
 
@@ -466,9 +466,9 @@ def test_one_of_candidates_and_training_set_has_the_labels_that_are_named(folder
         assert f"none of ['start.xyz', 'start.xyz'] has '{key}'" in result.stderr
 
 
-def test_remarks_of_reading_are_printed_by_all_commands(folder, reference, grown):
+def test_warnings_of_reading_are_printed_by_all_commands(folder, reference, grown):
     hint = "ref.extxyz: not read, though it looks like labels: REF_energy, REF_forces"
-    assert hint in answer("mindist", "ref.extxyz")["remarks"][0]
+    assert hint in answer("mindist", "ref.extxyz")["warnings"][0]
     assert hint in answer("label", "ref.extxyz", "-c", "emt")["message"]
     run("train", "cu.extxyz", "-m", "bpnn", "-t", '{"epochs": 1}', "-o", "cu.safetensors")
     relax = ("-s", '{"name": "relax", "max_steps": 1}')

@@ -14,7 +14,7 @@ from campaign_fixtures import ancestors, once
 
 from aiida_mlal.data.dataset import DatasetData
 from aiida_mlal.ml.configurations import Configurations
-from aiida_mlal.workflows import steps
+from aiida_mlal.workflows import calcfunctions
 from aiida_mlal.workflows.ports import check_inputs
 
 INPUTS = {
@@ -166,8 +166,8 @@ def test_a_potential_that_has_not_learned_all_labels_is_trained_first(campaign, 
     """The last potential of a campaign knows nothing of the last labels."""
     potential = campaign.outputs.potential
     learned = potential.creator.inputs.dataset
-    assert steps.has_learned(potential, learned)
-    assert not steps.has_learned(potential, campaign.outputs.dataset)
+    assert calcfunctions.has_learned(potential, learned)
+    assert not calcfunctions.has_learned(potential, campaign.outputs.dataset)
     builder = make(simulation={"name": "relax", "max_steps": 0}, query={"name": "final", "n": 1})
     builder.potential = potential
     for dataset, trainings in ((learned, 0), (campaign.outputs.dataset, 1)):

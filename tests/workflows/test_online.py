@@ -18,8 +18,8 @@ from aiida_mlal.data.dataset import DatasetData
 from aiida_mlal.ml import plugins
 from aiida_mlal.ml.frames import STEP
 from aiida_mlal.ml.models.factory import ModelOptions
+from aiida_mlal.workflows.online_calcfunctions import begin_runs
 from aiida_mlal.workflows.ports import check_inputs
-from aiida_mlal.workflows.runs import begin_runs
 
 LABEL = "aiida.calculations:mlal.label.ase"
 

@@ -89,10 +89,10 @@ def test_training_that_learned_nothing_says_so(build_base):
     (start,) = job.outputs.results["curves"][0]["starts"]
     assert start["unexplained"] > 0.05
     assert job.outputs.results["learned"] is False
-    (remark,) = job.outputs.results["remarks"]
-    assert remark.startswith("the potential has learned")
+    (warning,) = job.outputs.results["warnings"]
+    assert warning.startswith("the potential has learned")
     for process in (node, job):
-        assert remark in "; ".join(log.message for log in Log.collection.get_logs_for(process))
+        assert warning in "; ".join(log.message for log in Log.collection.get_logs_for(process))
 
 
 def test_training_that_always_diverges_says_so(build_base):

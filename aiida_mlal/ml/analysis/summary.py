@@ -59,8 +59,8 @@ def _of(path: Path, cutoff: float, n_bins: int, longest: float) -> Analysis:
         "diffusion_error_cm2_per_s": {element: known(one.error) for element, one in moving.items()},
         "diffusion_exponent": {element: known(one.exponent) for element, one in moving.items()},
     }
-    if remarks := [_unseen(path, element) for element, one in moving.items() if not one.is_seen]:
-        numbers["remarks"] = remarks
+    if warnings := [_unseen(path, element) for element, one in moving.items() if not one.is_seen]:
+        numbers["warnings"] = warnings
     if frames.pbc.all():
         found = radial_distribution(frames, cutoff, n_bins)
         curves["radial_distribution"] = {

@@ -46,7 +46,7 @@ def describe(
         if found.types is not None and not found.types.named:
             about["elements"] = found.types.labels(found.configurations.numbers.tolist())
             del about["formulas"]
-        return {**about, "remarks": list(found.remarks)}
+        return {**about, "warnings": list(found.warnings)}
     if form.name == CHECKPOINT:
         return {"kind": "potential", "format": form.name, **_checkpoint(path)}
     from aiida_mlal.ml.formats.mlip import mtp

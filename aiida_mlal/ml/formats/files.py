@@ -20,13 +20,13 @@ from aiida_mlal.ml.configurations import (
     Configurations,
     kind_of_energy,
 )
+from aiida_mlal.ml.folders import check_writable
 from aiida_mlal.ml.formats import convergence, extxyz, labels, lammps
 from aiida_mlal.ml.formats.ase_errors import without_internals
 from aiida_mlal.ml.formats.ase_sizes import check_sizes
 from aiida_mlal.ml.formats.content import as_text, compression, read_bytes, stem
 from aiida_mlal.ml.formats.labels import LabelKeys
 from aiida_mlal.ml.formats.mlip import cfg
-from aiida_mlal.ml.formats.place import check_place
 from aiida_mlal.ml.formats.table import (
     ASE,
     CFG,
@@ -56,7 +56,7 @@ class Contents:
     """
 
     configurations: Configurations
-    remarks: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
     missing: frozenset[str] = frozenset()
     types: Types | None = None
 
@@ -138,15 +138,15 @@ def load(
         if partial:
             missing |= labels.missing(configurations, keys)
         configurations, said = labels.apply(configurations, keys.without(missing))
-        remarks = [*found.remarks, *said, *_remarks(configurations)]
+        warnings = [*found.warnings, *said, *_warnings(configurations)]
         if types is None and elements is not None:
             types = Types(tuple(elements), "reader")
         if types is not None and not types.named and not len(configurations):
             types = None
         if types is not None and not types.named and named:
             raise ValueError(NAMELESS)
-        remarks += [] if types is None else _about_types(types)
-        about = tuple(f"{path}: {one}" for one in remarks)
+        warnings += [] if types is None else _about_types(types)
+        about = tuple(f"{path}: {one}" for one in warnings)
         return Contents(configurations, about, missing, types)
 
 
@@ -248,7 +248,7 @@ def _write_with_ase(configurations: Configurations, path: Path, name: str) -> li
 
 
 COUNTED = "it does not say which elements its types are: they count as H, He, ..., see --elements"
-"""Remark on a file that only numbers types, read by somebody who does not say what they are."""
+"""Warning about a file that only numbers types, read by somebody who does not say what they are."""
 
 NAMELESS = (
     "the structures only number the types of their atoms: say which elements these are with "
@@ -291,7 +291,7 @@ def check_target(path: str | Path, several: bool = False) -> None:
         If its folder is missing or not writable, ASE does not know the format, or it has one
         structure only where ``several`` are to be written.
     """
-    check_place(path)
+    check_writable(path)
     path = Path(path)
     form = by_name(path)
     if form.holds == "potential":
@@ -336,7 +336,7 @@ _READERS: dict[str, Callable[..., Contents]] = {
 
 
 def _frames(path: Path) -> tuple[list[Atoms], list[str], list[bool] | None]:
-    """Return structures as ASE knows them, remarks, and which of them converged if that is said."""
+    """Read structures by ASE: return them, warnings, and perhaps for each whether it converged."""
     if compression(path):
         with TemporaryDirectory() as folder:
             unpacked = Path(folder) / stem(path)
@@ -427,7 +427,7 @@ def _about_energies(results: Sequence[Any], energy: str) -> list[str]:
     return [f"energies are 'energy': only {len(both)} of {n} structures have a 'free_energy'"]
 
 
-def _remarks(found: Configurations) -> list[str]:
+def _warnings(found: Configurations) -> list[str]:
     said = [*labels.unread(found), *labels.without_energy(found)]
     if FILE_STATUS in found.info:
         words = sorted({str(word) for word in found.info[FILE_STATUS].tolist()})[:3]

@@ -4,8 +4,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import cast
 
+from aiida_mlal.ml.folders import check_writable
 from aiida_mlal.ml.formats.mlip import active_set, mtp
-from aiida_mlal.ml.formats.place import check_place
 from aiida_mlal.ml.formats.table import ALMTP, CHECKPOINT, CONFIGURATIONS, by_name, known
 from aiida_mlal.ml.formats.table import MTP as MTP_FILE
 from aiida_mlal.ml.models.base import Potential
@@ -41,7 +41,7 @@ def save(potential: Potential, path: str | Path) -> None:
         is missing.
     """
     path = Path(path)
-    check_place(path)
+    check_writable(path)
     name = by_name(path).name
     if name == CONFIGURATIONS:  # the end of the name is the same
         Checkpoint(potential).save(path)

@@ -21,7 +21,7 @@ from ase.calculators.calculator import names as ase_names
 from jaxtyping import Float
 
 from aiida_mlal.ml.errors import in_words
-from aiida_mlal.ml.formats.place import working_in
+from aiida_mlal.ml.folders import working_in
 from aiida_mlal.ml.labelling.allowed import check_commands, check_factory, is_always_allowed
 from aiida_mlal.ml.labelling.fingerprint import Method
 from aiida_mlal.ml.labelling.outcome import NoLabel

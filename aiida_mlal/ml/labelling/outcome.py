@@ -59,7 +59,7 @@ def judged(
     found: Configurations,
     fingerprint: str,
     limits: Limits | None = None,
-    remark: str = "",
+    warning: str = "",
 ) -> Configurations:
     """Return a structure with the label that was found, if that is fit to be learned from.
 
@@ -72,7 +72,7 @@ def judged(
         where there are any: these stay with the label of a structure that is magnetic.
     fingerprint
         Of what made the label.
-    remark
+    warning
         What a reader should know of a good label: it is added to its ``reason``.
     """
     status, reason = check_label(structure, found, limits or Limits())
@@ -82,7 +82,7 @@ def judged(
     is_magnetic = "initial_magmoms" in structure.arrays or MOMENTS.of(found).any()
     if MOMENTS.is_in(found) and is_magnetic:
         label = label.with_columns({MOMENTS: MOMENTS.of(found)})
-    return _with_outcome(label, status, remark if status == OK else reason, fingerprint)
+    return _with_outcome(label, status, warning if status == OK else reason, fingerprint)
 
 
 def unlabelled(structure: Configurations, reason: str, status: str = FAILED) -> Configurations:

@@ -67,7 +67,7 @@ class Evaluate(Task):
             check_target(self.output)
         potential = load_potential(self.potential, self.elements)
         found = load(self.dataset, self.elements, types(potential), self.keys, named=True)
-        dataset, said = found.configurations, list(found.remarks)
+        dataset, said = found.configurations, list(found.warnings)
         with within(self.dataset):
             potential.check_structures(dataset)
         predicted = potential.predict(dataset)
@@ -81,11 +81,11 @@ class Evaluate(Task):
             kept = measured.attach(kept)
         if self.output is not None:
             said += write(kept, self.output, types(potential))
-        remarks = "; ".join(filter(None, [*said, _lost(predicted), doubts(potential, dataset)]))
+        warnings = "; ".join(filter(None, [*said, _lost(predicted), doubts(potential, dataset)]))
         if self.output is None and not apart:
             raise ValueError("; ".join([f"{self.dataset} has no labels to compare with", *said]))
         about = {"n_structures": len(dataset), "engines": potential.engines}
-        return {"message": remarks, **about, "errors": apart, **told}
+        return {"message": warnings, **about, "errors": apart, **told}
 
     def _compare(
         self,

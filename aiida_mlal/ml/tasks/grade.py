@@ -4,9 +4,9 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
 from aiida_mlal.ml import load_potential
+from aiida_mlal.ml.folders import check_writable
 from aiida_mlal.ml.formats.files import check_target, load_together, write
 from aiida_mlal.ml.formats.labels import LabelKeys
-from aiida_mlal.ml.formats.place import check_place
 from aiida_mlal.ml.frames import GRADE, GRADES, OUTSIDE
 from aiida_mlal.ml.options import within
 from aiida_mlal.ml.tasks.base import Task
@@ -74,12 +74,12 @@ class Grade(Task):
 
         check_target(self.output)
         if self.save_potential is not None:
-            check_place(self.save_potential)
+            check_writable(self.save_potential)
         potential = load_potential(self.potential, self.elements)
         types = potentials.types(potential)
         names = [self.dataset] if self.train is None else [self.dataset, self.train]
         contents = load_together(names, self.elements, types, self.keys)
-        said = [remark for one in contents for remark in one.remarks]
+        said = [warning for one in contents for warning in one.warnings]
         dataset, *others = (one.configurations for one in contents)
         for name, structures in zip(names, (dataset, *others)):
             with within(name):

@@ -81,13 +81,13 @@ class Label(Task):
             journal.remove()
         finally:
             journal.close()
-        remarks = [*contents.remarks, found["message"]]
+        warnings = [*contents.warnings, found["message"]]
         if ledger.found_before:
-            remarks.append(
+            warnings.append(
                 f"{ledger.found_before} of {len(labelled)} labels were there already, in "
                 f"{journal.path.name}"
             )
-        return {**found, "message": "; ".join(filter(None, remarks))}
+        return {**found, "message": "; ".join(filter(None, warnings))}
 
     def _leave(self, error: BaseException, output: Path, journal: Journal) -> None:
         """Write what there is until now, and say where it is in the result of the error."""

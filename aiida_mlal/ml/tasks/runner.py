@@ -12,7 +12,7 @@ from typing import Any
 
 from aiida_mlal.ml import plugins
 from aiida_mlal.ml.errors import in_words
-from aiida_mlal.ml.formats.place import is_beside, working_in
+from aiida_mlal.ml.folders import is_beside, working_in
 from aiida_mlal.ml.options import as_dict, build
 from aiida_mlal.ml.stopping import Interrupted, stoppable
 from aiida_mlal.ml.tasks.base import (

@@ -78,7 +78,7 @@ class Select(Task):
             types = types_of(potential)
         names = [self.pool] if self.train is None else [self.pool, self.train]
         contents = load_together(names, self.elements, types, self.keys)
-        said = [remark for one in contents for remark in one.remarks]
+        said = [warning for one in contents for warning in one.warnings]
         pool, *others = (one.configurations for one in contents)
         train = others[0] if others else Configurations.empty()
         selection = select(

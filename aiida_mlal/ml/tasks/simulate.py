@@ -127,7 +127,7 @@ class Simulate(Task):
             self._save(result.checkpoint)
         else:
             Path(self.STATE).unlink(missing_ok=True)
-        said = [*contents.remarks, found["message"]]
+        said = [*contents.warnings, found["message"]]
         return {**found, "message": "; ".join(filter(None, said))}
 
     def _restore(self, store: "Store", begun: "Checkpoint | None") -> None:

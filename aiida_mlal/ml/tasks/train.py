@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from aiida_mlal.ml import plugins
 from aiida_mlal.ml.configurations import Configurations
+from aiida_mlal.ml.folders import check_writable
 from aiida_mlal.ml.formats.files import load
 from aiida_mlal.ml.formats.labels import LabelKeys
-from aiida_mlal.ml.formats.place import check_place
 from aiida_mlal.ml.options import as_dict, within
 from aiida_mlal.ml.stopping import Interrupted
 from aiida_mlal.ml.tasks.base import Progress, Task, check_seed, plain
@@ -116,11 +116,11 @@ class Train(Task):
         from aiida_mlal.ml.training.loop import DivergedError
         from aiida_mlal.ml.uncertainty.doubts import doubts
 
-        check_place(self.output)
+        check_writable(self.output)
         start = None if self.initial is None else self._start(self.initial)
         known = None if start is None else _types(start)
         found = load(self.dataset, self.elements, known, self.keys, named=True)
-        dataset, notes = found.configurations, list(found.remarks)
+        dataset, notes = found.configurations, list(found.warnings)
         if not len(dataset):
             raise ValueError(f"{self.dataset} has no structures to learn from")
         self._check_elements(dataset, self.dataset)
@@ -129,7 +129,7 @@ class Train(Task):
         if self.validation is not None:
             found = load(self.validation, self.elements, types or known, self.keys, named=True)
             validation = found.configurations
-            notes += found.remarks
+            notes += found.warnings
             self._check_elements(validation, self.validation)
         options = ModelOptions.parse(self.model).training(self.training)
         about = {"model": self.model, "options": as_dict(options), "seed": self.seed}
@@ -175,15 +175,15 @@ class Train(Task):
         self._save(potential, {**about, **record})
         begun_file.unlink(missing_ok=True)
         epochs = max(len(curve["train"]) for curve in record["curves"])
-        remarks = [
+        warnings = [
             *notes,
-            self._remark(dataset),
-            *record["remarks"],
+            self._size_warning(dataset),
+            *record["warnings"],
             doubts(potential, dataset.learnable),
         ]
-        return {**record, "epochs": epochs, "message": "; ".join(filter(None, remarks))}
+        return {**record, "epochs": epochs, "message": "; ".join(filter(None, warnings))}
 
-    def _remark(self, dataset: Configurations) -> str:
+    def _size_warning(self, dataset: Configurations) -> str:
         """Say what of the dataset may not be as it was meant."""
         said = []
         left_out = len(dataset) - len(dataset.learnable)

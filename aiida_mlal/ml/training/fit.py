@@ -20,7 +20,7 @@ from aiida_mlal.ml.models.ensemble import member_seed
 from aiida_mlal.ml.models.prediction import Prediction
 from aiida_mlal.ml.models.prepared import Prepared
 from aiida_mlal.ml.models.references import regress
-from aiida_mlal.ml.training.loop import Curve, Loop, Progress, remarks
+from aiida_mlal.ml.training.loop import Curve, Loop, Progress, training_warnings
 from aiida_mlal.ml.training.options import TrainingOptions
 from aiida_mlal.ml.training.problem import Problem
 from aiida_mlal.ml.training.unseen import unseen
@@ -45,7 +45,7 @@ class TrainingRecord:
     learned
         Whether all potentials explain the labels as the options want it: false where one leaves
         more than ``unexplained`` of their variance.
-    remarks
+    warnings
         What is doubtful about it, in sentences.
     """
 
@@ -54,7 +54,7 @@ class TrainingRecord:
     n_structures: int
     n_parameters: int
     learned: bool = True
-    remarks: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
 
     def as_dict(self) -> dict[str, Any]:
         """Return the record as JSON values."""
@@ -133,7 +133,7 @@ def fit(
         name: _errors(predicted[part], learnable[part]) if len(part) else None
         for name, part in (("train", train), ("validation", judges))
     }
-    said = remarks(curves, options, prepared.take(train).graph, first.cutoff)
+    said = training_warnings(curves, options, prepared.take(train).graph, first.cutoff)
     said += unseen(learnable[train]) + outlying(learnable[train])
     if options.validation and not len(judges):
         said.append(

@@ -257,7 +257,7 @@ def start_seed(seed: int, start: int) -> int:
     return int(np.random.SeedSequence(seed, spawn_key=(start,)).generate_state(1)[0])
 
 
-def remarks(
+def training_warnings(
     curves: Sequence[Curve], options: TrainingOptions, graph: Graph, cutoff: float
 ) -> list[str]:
     """Say what of a training is doubtful."""

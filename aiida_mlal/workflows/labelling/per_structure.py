@@ -123,7 +123,7 @@ class PerStructureLabelWorkChain(LabellingWorkChain):
         return None
 
     @classmethod
-    def remark(cls, outputs: Mapping[str, Any]) -> str:
+    def warning(cls, outputs: Mapping[str, Any]) -> str:
         """Return what a reader should know of a label though it is good, if there is anything."""
         return ""
 
@@ -285,14 +285,14 @@ class PerStructureLabelWorkChain(LabellingWorkChain):
     ) -> Configurations:
         try:
             found = cls.read(structure, nodes, outputs)
-            remark = cls.remark(outputs)
+            warning = cls.warning(outputs)
         except NotConverged as error:
             return unlabelled(structure, str(error), UNCONVERGED)
         except ValueError as error:
             return unlabelled(structure, str(error))
         except Exception as error:  # an output that nobody thought of costs no other label
             return unlabelled_by(structure, error)
-        return judged(structure, found, mark, limits, remark)
+        return judged(structure, found, mark, limits, warning)
 
 
 def frame(i: int) -> str:

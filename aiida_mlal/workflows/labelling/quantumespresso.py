@@ -252,7 +252,7 @@ class QuantumEspressoLabelWorkChain(PerStructureLabelWorkChain):
         return found
 
     @classmethod
-    def remark(cls, outputs: Mapping[str, Any]) -> str:
+    def warning(cls, outputs: Mapping[str, Any]) -> str:
         """Tell of eigenvalues that did not converge."""
         retrieved = outputs["retrieved"]
         name = retrieved.creator.get_option("output_filename")

@@ -51,8 +51,8 @@ def test_where_atoms_only_vibrate_it_says_that_no_diffusion_is_seen():
     still = np.random.default_rng(4).normal(0, 0.1, size=(60, 20, 3))
     frames = trajectory(still, np.gradient(still, axis=0))
     (found,) = analyse(frames.with_info(temperature=np.full(60, 300.0)))
-    (remark,) = found.numbers["remarks"]
-    assert remark.startswith("no diffusion of Cu is seen in 0.118 ps")
+    (warning,) = found.numbers["warnings"]
+    assert warning.startswith("no diffusion of Cu is seen in 0.118 ps")
     assert found.numbers["diffusion_error_cm2_per_s"]["Cu"] > 0
     alone = diffusion(paths(trajectory(still[:, :1]))[0])["Cu"]
     assert np.isnan(alone.error)

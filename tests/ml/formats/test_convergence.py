@@ -22,7 +22,7 @@ def test_a_label_that_did_not_converge_is_none(name, statuses):
     found = files.load(OUTPUTS / name)
     assert found.configurations.status.tolist() == statuses
     assert np.isfinite(found.configurations.forces).all()
-    assert any("did not converge" in remark for remark in found.remarks)
+    assert any("did not converge" in warning for warning in found.warnings)
     n = statuses.count("ok")
     assert len(found.configurations.learnable) == n
 
@@ -62,7 +62,7 @@ def test_an_scf_that_used_all_its_steps_has_a_structure_and_no_label(tmp_path):
     assert found.configurations.formulas == ["H2"]
     np.testing.assert_allclose(found.configurations.positions[1], [0, 0, 0.8], atol=1e-6)
     assert np.isnan(found.configurations.energies).all()
-    assert any("did not converge" in remark for remark in found.remarks)
+    assert any("did not converge" in warning for warning in found.warnings)
     text = (OUTPUTS / "pw_stopped.out").read_text()
     (tmp_path / "pw.out").write_text(text.replace("number of atoms/cell", "atoms"))
     with pytest.raises(ValueError, match="; the electrons did not converge"):

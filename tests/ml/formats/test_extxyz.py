@@ -121,7 +121,7 @@ def test_columns_without_a_name_are_said(tmp_path):
     (tmp_path / "a.xyz").write_text("1\n\nH 0 0 0 0.1 0.2 0.3\n" + GOOD)
     found = files.load(tmp_path / "a.xyz")
     assert len(found.configurations) == 2
-    assert "columns after x, y and z were not read: 1 structures" in found.remarks[0]
+    assert "columns after x, y and z were not read: 1 structures" in found.warnings[0]
 
 
 def test_a_text_of_several_lines_comes_back(tmp_path):

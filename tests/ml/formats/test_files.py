@@ -173,14 +173,14 @@ def test_selective_dynamics_along_an_axis_is_kept(tmp_path):
     (tmp_path / "POSCAR").write_text(POSCAR.format(slab))
     found = files.load(tmp_path / "POSCAR")
     assert found.configurations.fixed.tolist() == [[True] * 3, [False, False, True]]
-    assert found.remarks == ()
+    assert found.warnings == ()
 
 
 def test_selective_dynamics_along_oblique_vectors_is_read_and_named(tmp_path):
     (tmp_path / "POSCAR").write_text(POSCAR.format("0 3.61 3.61\n1.805 0 1.805\n1.805 1.805 0"))
     found = files.load(tmp_path / "POSCAR")
     assert found.configurations.formulas == ["Cu2"]
-    assert "no simulation can keep the constraints FixScaled" in found.remarks[0]
+    assert "no simulation can keep the constraints FixScaled" in found.warnings[0]
     with pytest.raises(ValueError, match=r"structure 0 \(Cu2\): its constraints FixScaled"):
         found.configurations.check_movable()
 
@@ -246,7 +246,7 @@ class TestDumpsOfLAMMPS:
         assert np.isnan(found.configurations.energies).all()
         assert found.configurations.status.tolist() == ["unlabelled"]
         assert found.configurations.forces[:, 0].tolist() == [-0.1, 0.1]
-        assert "1 of 1 structures have forces but no energy" in "".join(found.remarks)
+        assert "1 of 1 structures have forces but no energy" in "".join(found.warnings)
 
     def test_elements_are_those_of_the_types(self, dump):
         assert files.load(dump, ["Ni", "Al"]).configurations.numbers.tolist() == [13, 28]
@@ -267,7 +267,7 @@ class TestDumpsOfLAMMPS:
                 files.load(dump, default=default, named=True)
         assert files.load(dump, ["H", "He"], named=True).types.named
         found = files.load(dump, default=["Ni", "Al"], named=True)
-        assert "its types count as Ni, Al, as in what it goes with" in " ".join(found.remarks)
+        assert "its types count as Ni, Al, as in what it goes with" in " ".join(found.warnings)
 
     def test_data_files_number_types_as_well(self, tmp_path):
         path = tmp_path / "lmp.data"

@@ -57,14 +57,14 @@ def test_a_column_that_looks_like_forces_is_named(tmp_path, frames, truth):
     path = renamed(tmp_path, frames, forces="force")
     found = files.load(path)
     assert np.isnan(found.configurations.forces).all()
-    assert found.remarks == (
+    assert found.warnings == (
         f"{path}: not read, though it looks like labels: force (to be read with "
         "--forces-key force)",
     )
     found = files.load(path, keys=LabelKeys(forces="force"))
     np.testing.assert_allclose(found.configurations.forces, truth.forces, atol=1e-8)
     assert "force" not in found.configurations.arrays
-    assert found.remarks == (f"{path}: the forces are 'force', which 4 of 4 structures have",)
+    assert found.warnings == (f"{path}: the forces are 'force', which 4 of 4 structures have",)
 
 
 def test_reference_labels_are_read_under_their_names(tmp_path, frames, truth):
@@ -73,7 +73,7 @@ def test_reference_labels_are_read_under_their_names(tmp_path, frames, truth):
     found = files.load(path)
     assert found.configurations.status.tolist() == ["unlabelled"] * FRAMES
     for key in names.values():
-        assert key in found.remarks[0]
+        assert key in found.warnings[0]
     found = files.load(path, keys=LabelKeys(**names)).configurations
     assert found.status.tolist() == ["ok"] * FRAMES
     np.testing.assert_allclose(found.energies, truth.energies, rtol=1e-8)
@@ -86,10 +86,10 @@ def test_a_key_that_only_some_structures_have(tmp_path, frames):
     frames = ase.io.read(path, ":")
     del frames[1].info["dft_energy"]
     ase.io.write(path, frames)
-    assert "--energy-key dft_energy" in files.load(path).remarks[0]
+    assert "--energy-key dft_energy" in files.load(path).warnings[0]
     found = files.load(path, keys=LabelKeys(energy="dft_energy"))
     assert found.configurations.status.tolist() == ["ok", "unlabelled", "ok", "ok"]
-    assert "'dft_energy', which 3 of 4 structures have" in found.remarks[0]
+    assert "'dft_energy', which 3 of 4 structures have" in found.warnings[0]
 
 
 @pytest.mark.parametrize("key", ["virial", "REF_virial"])
@@ -102,9 +102,9 @@ def test_a_virial_is_the_stress_times_minus_the_volume(tmp_path, frames, truth, 
     keys = None if key == "virial" else LabelKeys(virial=key)
     found = files.load(tmp_path / "a.extxyz", keys=keys)
     np.testing.assert_allclose(found.configurations.stresses, truth.stresses, atol=1e-9)
-    assert f"-1 times '{key}' by the volume" in found.remarks[0]
+    assert f"-1 times '{key}' by the volume" in found.warnings[0]
     if keys is not None:
-        assert f"--virial-key {key}" in files.load(tmp_path / "a.extxyz").remarks[0]
+        assert f"--virial-key {key}" in files.load(tmp_path / "a.extxyz").warnings[0]
 
 
 def test_a_virial_beside_a_stress_is_left_alone(tmp_path, frames, truth):
@@ -113,7 +113,7 @@ def test_a_virial_beside_a_stress_is_left_alone(tmp_path, frames, truth):
     ase.io.write(tmp_path / "a.extxyz", frames)
     found = files.load(tmp_path / "a.extxyz")
     np.testing.assert_allclose(found.configurations.stresses, truth.stresses, atol=1e-8)
-    assert "not read, though it looks like labels: virial" in found.remarks[0]
+    assert "not read, though it looks like labels: virial" in found.warnings[0]
 
 
 def test_a_virial_without_a_volume_is_no_stress(tmp_path):
@@ -121,7 +121,7 @@ def test_a_virial_without_a_volume_is_no_stress(tmp_path):
     ase.io.write(tmp_path / "a.extxyz", atoms)
     found = files.load(tmp_path / "a.extxyz")
     assert np.isnan(found.configurations.stresses).all()
-    assert "1 structures without a volume have none" in found.remarks[0]
+    assert "1 structures without a volume have none" in found.warnings[0]
 
 
 def test_the_energy_of_a_file_is_of_one_kind_and_said(tmp_path, frames, truth):
@@ -130,13 +130,13 @@ def test_the_energy_of_a_file_is_of_one_kind_and_said(tmp_path, frames, truth):
     ase.io.write(tmp_path / "a.traj", frames)
     found = files.load(tmp_path / "a.traj")
     np.testing.assert_allclose(found.configurations.energies, truth.energies)
-    assert "energies are 'energy': only 2 of 4 structures have a 'free_energy'" in found.remarks[0]
+    assert "energies are 'energy': only 2 of 4 structures have a 'free_energy'" in found.warnings[0]
     for atoms in frames[1::2]:
         atoms.calc.results["free_energy"] = atoms.calc.results["energy"] - 0.5
     ase.io.write(tmp_path / "a.traj", frames)
     found = files.load(tmp_path / "a.traj")
     np.testing.assert_allclose(found.configurations.energies, truth.energies - 0.5)
-    assert "energies are 'free_energy', whose derivative forces are" in found.remarks[0]
+    assert "energies are 'free_energy', whose derivative forces are" in found.warnings[0]
     found = files.load(tmp_path / "a.traj", keys=LabelKeys(energy="energy"))
     np.testing.assert_allclose(found.configurations.energies, truth.energies)
 
@@ -148,7 +148,7 @@ def test_the_status_of_another_code_is_none_of_ours(tmp_path, frames):
     found = files.load(tmp_path / "a.extxyz")
     assert len(found.configurations.learnable) == FRAMES
     assert found.configurations.info["file_status"].tolist() == ["converged"] * FRAMES
-    assert "its 'status' (converged) is none of ours" in found.remarks[0]
+    assert "its 'status' (converged) is none of ours" in found.warnings[0]
 
 
 def test_an_energy_that_is_no_number_is_said(tmp_path, frames):
@@ -156,7 +156,7 @@ def test_an_energy_that_is_no_number_is_said(tmp_path, frames):
     ase.io.write(tmp_path / "a.extxyz", frames)
     found = files.load(tmp_path / "a.extxyz")
     assert found.configurations.status.tolist() == ["ok", "ok", "unlabelled", "ok"]
-    assert "no number is the energy of 1 structures, the first is 2" in found.remarks[0]
+    assert "no number is the energy of 1 structures, the first is 2" in found.warnings[0]
 
 
 @pytest.mark.parametrize(
@@ -194,8 +194,8 @@ def test_keys_that_are_no_labels_are_refused(tmp_path, frames, keys, message):
 )
 def test_no_column_in_another_unit_is_taken(tmp_path, frames, label, name, said):
     found = files.load(renamed(tmp_path, frames, **{label: name}))
-    assert f"looks like labels: {name}, whose name says {said}" in " ".join(found.remarks)
-    assert "-key" not in " ".join(found.remarks)
+    assert f"looks like labels: {name}, whose name says {said}" in " ".join(found.warnings)
+    assert "-key" not in " ".join(found.warnings)
     with pytest.raises(ValueError, match=f"{label}: the name '{name}' says .*, expected a column"):
         LabelKeys(**{label: name})
 
@@ -203,7 +203,7 @@ def test_no_column_in_another_unit_is_taken(tmp_path, frames, label, name, said)
 def test_a_name_of_stress_and_virial_may_be_either(tmp_path, frames):
     found = files.load(renamed(tmp_path, frames, stress="virial_stress"))
     wanted = "--stress-key virial_stress (if in eV/Å³) or --virial-key virial_stress (if in eV)"
-    assert wanted in found.remarks[0]
+    assert wanted in found.warnings[0]
 
 
 @pytest.mark.parametrize("name", ["energy_Au", "energy_eV", "barrier_energy", "e_formation"])
@@ -224,4 +224,4 @@ def test_what_we_write_looks_like_no_label(tmp_path, truth):
     predicted = truth.with_predictions(truth).with_info(force_std=np.ones(FRAMES))
     for name in ("a.extxyz", "a.safetensors"):
         files.write(predicted, tmp_path / name)
-        assert files.load(tmp_path / name).remarks == ()
+        assert files.load(tmp_path / name).warnings == ()

@@ -146,7 +146,7 @@ def test_without_energies_forces_are_learned(structures):
 def test_one_structure_is_enough(structures):
     potential = untrained()
     record = fit(potential, structures[:1], options(validation=0.9), seed=0)
-    assert "no structure is left for validation: a share of 0.9 of 1 is none" in record.remarks
+    assert "no structure is left for validation: a share of 0.9 of 1 is none" in record.warnings
     assert record.n_structures == 1
     assert np.isfinite(potential.predict(structures).energies).all()
 

@@ -59,7 +59,7 @@ def test_a_training_that_stalls_is_begun_afresh(some_forces):
     assert record.errors["train"]["force_rmse"] < 0.01
     assert (
         "begun afresh: the training from the seed 0 stalled at a loss of 0.455"
-        in (record.remarks[0])
+        in (record.warnings[0])
     )
 
 
@@ -68,7 +68,7 @@ def test_a_training_that_ends_well_has_one_start(some_forces):
     (start,) = record.curves[0].starts
     assert (start.seed, start.kept, start.epochs) == (1, True, len(record.curves[0].train))
     assert start.unexplained < 1e-3
-    assert record.remarks == []
+    assert record.warnings == []
 
 
 def test_other_starts_are_those_of_the_seed(some_forces):
@@ -85,7 +85,7 @@ def test_other_starts_are_those_of_the_seed(some_forces):
 def test_what_stays_bad_is_said(some_forces):
     _, record = train(some_forces, starts=1)
     assert len(record.curves[0].starts) == 1
-    assert record.remarks[0].startswith("the potential has learned badly: 0.15 of the variance")
+    assert record.warnings[0].startswith("the potential has learned badly: 0.15 of the variance")
 
 
 def test_what_ended_a_training_is_in_its_curve(some_forces):
@@ -98,17 +98,19 @@ def test_what_ended_a_training_is_in_its_curve(some_forces):
     for ended, values in ends:
         _, record = train(some_forces, seed=1, starts=1, **values)
         assert record.curves[0].ended == ended
-        said = [remark for remark in record.remarks if "ended at its limit of 3 epochs" in remark]
+        said = [
+            warning for warning in record.warnings if "ended at its limit of 3 epochs" in warning
+        ]
         assert bool(said) == (ended == "epochs")
     _, record = train(some_forces, seed=1, starts=1, epochs=3, patience=None)
-    assert not any("limit" in remark for remark in record.remarks)
+    assert not any("limit" in warning for warning in record.warnings)
 
 
 def test_members_that_ended_at_the_limit_are_named(some_forces, scripted):
     scripted([3.0, 2.0], [1.0])
     _, record = train(some_forces, model={**BPNN, "ensemble": 2}, epochs=2, starts=1, threads=2)
     assert [curve.ended for curve in record.curves] == ["epochs", "optimizer"]
-    assert "the training of the members [0] ended at its limit" in record.remarks[-1]
+    assert "the training of the members [0] ended at its limit" in record.warnings[-1]
 
 
 @pytest.mark.parametrize(("starts", "learned"), [(1, False), (4, True)])
@@ -240,7 +242,7 @@ def test_of_single_atoms_the_energies_are_learned(learner):
     atoms = labelled(Atoms("Cu"), Atoms("Pd", cell=[9, 9, 9], pbc=True))
     potential, record = train(atoms, **learner)
     np.testing.assert_allclose(potential.predict(atoms).energies, atoms.energies, atol=2e-3)
-    assert record.remarks == [
+    assert record.warnings == [
         "no two atoms are within the cutoff, 2 Å, of each other: nothing but the energies of the "
         "elements was learned"
     ]
@@ -248,8 +250,8 @@ def test_of_single_atoms_the_energies_are_learned(learner):
 
 def test_beyond_the_cutoff_nothing_but_energies_is_learned(some_forces, learner):
     potential, record = train(some_forces, **learner)
-    assert "no two atoms are within the cutoff, 2 Å" in record.remarks[0]
-    assert "the potential has learned nothing: 1 of the variance" in record.remarks[1]
+    assert "no two atoms are within the cutoff, 2 Å" in record.warnings[0]
+    assert "the potential has learned nothing: 1 of the variance" in record.warnings[1]
     said = potential.predict(some_forces)
     assert np.isfinite(said.energies).all()
     assert (said.forces == 0).all()
@@ -258,7 +260,7 @@ def test_beyond_the_cutoff_nothing_but_energies_is_learned(some_forces, learner)
 def test_an_element_without_neighbours_is_named(learner):
     pair = Atoms("Cu2", [(0, 0, 0), (1.9, 0, 0)])
     _, record = train(labelled(pair, Atoms("Pd")), **learner)
-    assert record.remarks[0].startswith("no atom of ['Pd'] has a neighbour within the cutoff, 2 Å")
+    assert record.warnings[0].startswith("no atom of ['Pd'] has a neighbour within the cutoff, 2 Å")
 
 
 @pytest.fixture(scope="module")
@@ -314,5 +316,5 @@ def test_few_labels_are_enough(copper, learner, some):
     (curve,) = record.curves
     kept = next(start for start in curve.starts if start.kept)
     assert np.isfinite(kept.loss)
-    told = any("the potential has learned" in remark for remark in record.remarks)
+    told = any("the potential has learned" in warning for warning in record.warnings)
     assert told == (kept.unexplained > 0.05)

@@ -43,4 +43,4 @@ def test_a_training_says_so():
     structures = dimers([[1, 1], [1, -1], [1, 1]])
     model = ModelOptions.parse({"architecture": "bpnn", "hidden": [2]})
     record = fit(model.build(["Fe"], 0), structures, model.training({"epochs": 1}), 0)
-    assert unseen(structures)[0] in record.remarks
+    assert unseen(structures)[0] in record.warnings

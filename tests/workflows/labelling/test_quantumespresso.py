@@ -16,9 +16,9 @@ from ase.units import GPa
 
 from aiida_mlal.data.dataset import DatasetData
 from aiida_mlal.ml.configurations import Configurations
+from aiida_mlal.workflows.calcfunctions import extend
 from aiida_mlal.workflows.labelling.lookup import check_method
 from aiida_mlal.workflows.ports import check_inputs
-from aiida_mlal.workflows.steps import extend
 
 PSEUDOS = Path("/usr/share/espresso/pseudo")
 PW = shutil.which("pw.x")

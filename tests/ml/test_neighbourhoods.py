@@ -5,8 +5,8 @@ from ase import Atoms
 from ase.build import bulk
 
 from aiida_mlal.ml.configurations import Configurations
-from aiida_mlal.ml.cut import cut_neighbourhoods
 from aiida_mlal.ml.models.factory import single
+from aiida_mlal.ml.neighbourhoods import cut_neighbourhoods
 
 
 def graded(key="grade"):

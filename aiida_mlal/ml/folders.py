@@ -1,4 +1,4 @@
-"""Where one works, and where files are to be written."""
+"""The folder at hand, and folders that files are to be written to."""
 
 import os
 from collections.abc import Iterator
@@ -6,8 +6,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 
-def check_place(path: str | Path) -> None:
-    """Refuse a place where no file can be written: better before the work than after it.
+def check_writable(path: str | Path) -> None:
+    """Refuse a path where no file can be written: better before the work than after it.
 
     Raises
     ------

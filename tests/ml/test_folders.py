@@ -2,25 +2,25 @@ import os
 
 import pytest
 
-from aiida_mlal.ml.formats.place import check_place
+from aiida_mlal.ml.folders import check_writable
 
 
 def test_where_a_file_can_be_written(tmp_path, monkeypatch):
-    check_place(tmp_path / "new.cfg")
+    check_writable(tmp_path / "new.cfg")
     (tmp_path / "old.cfg").touch()
-    check_place(tmp_path / "old.cfg")
+    check_writable(tmp_path / "old.cfg")
     monkeypatch.chdir(tmp_path)
-    check_place("new.cfg")
+    check_writable("new.cfg")
 
 
 def test_where_none_can_be(tmp_path, monkeypatch):
     with pytest.raises(ValueError, match=r"a\.cfg: there is no folder .*nowhere to write to"):
-        check_place(tmp_path / "nowhere" / "a.cfg")
+        check_writable(tmp_path / "nowhere" / "a.cfg")
     with pytest.raises(ValueError, match="is a folder, a file is to be written"):
-        check_place(tmp_path)
+        check_writable(tmp_path)
     (tmp_path / "a.cfg").touch()
     monkeypatch.setattr(os, "access", lambda path, mode: False)  # root may write everywhere
     with pytest.raises(ValueError, match=r"a\.cfg is not writable"):
-        check_place(tmp_path / "a.cfg")
+        check_writable(tmp_path / "a.cfg")
     with pytest.raises(ValueError, match=r"b\.cfg: .* is not writable"):
-        check_place(tmp_path / "b.cfg")
+        check_writable(tmp_path / "b.cfg")

@@ -9,7 +9,7 @@ from aiida_mlal.data.selection import SelectionData
 from aiida_mlal.ml.selection.random import Random
 from aiida_mlal.ml.selection.select import select
 from aiida_mlal.ml.stops import Labels, Size, State
-from aiida_mlal.workflows import draws
+from aiida_mlal.workflows import pool_calcfunctions as functions
 
 UUID = "01234567-89ab-cdef-0123-456789abcdef"
 VALIDATION = {"n": 2, "redraw": True}
@@ -26,8 +26,8 @@ def test_labels_are_taken_out_of_the_pool(aiida_profile, configurations):
     told = configurations.with_info(hint=configurations.energies).with_arrays(
         hint=configurations.forces
     )
-    pool = draws.strip(DatasetData(told))
-    assert draws.is_bare(pool.configurations)
+    pool = functions.strip(DatasetData(told))
+    assert functions.is_bare(pool.configurations)
     assert pool.configurations.keys == configurations.keys
     np.testing.assert_array_equal(pool.configurations.fixed, configurations.fixed)
     assert b"hint" not in pool.content
@@ -35,16 +35,16 @@ def test_labels_are_taken_out_of_the_pool(aiida_profile, configurations):
 
 def test_what_carries_a_value_is_not_bare(configurations):
     bare = configurations.bare
-    assert draws.is_bare(bare)
-    assert not draws.is_bare(configurations)
-    assert not draws.is_bare(bare.with_info(hint=np.zeros(6)))
+    assert functions.is_bare(bare)
+    assert not functions.is_bare(configurations)
+    assert not functions.is_bare(bare.with_info(hint=np.zeros(6)))
     forces = np.full(bare.forces.shape, np.nan)
-    assert not draws.is_bare(bare.with_labels([1.0, *[np.nan] * 5], forces))
+    assert not functions.is_bare(bare.with_labels([1.0, *[np.nan] * 5], forces))
 
 
 def test_labels_are_looked_up(aiida_profile, configurations, chosen):
     candidates = DatasetData(configurations, ["", UUID, "", UUID, "", UUID])
-    found = draws.reveal(candidates=candidates, chosen=DatasetData(chosen))["dataset"]
+    found = functions.reveal(candidates=candidates, chosen=DatasetData(chosen))["dataset"]
     places = chosen.info["index"]
     np.testing.assert_array_equal(found.configurations.forces, configurations[places].forces)
     assert found.configurations.status.tolist() == ["ok", "ok"]
@@ -54,19 +54,22 @@ def test_labels_are_looked_up(aiida_profile, configurations, chosen):
 def test_labels_of_other_structures_are_not_taken(aiida_profile, configurations, chosen):
     moved = DatasetData(configurations[[1, 2, 3, 4, 5, 0]])
     with pytest.raises(ValueError, match="not the candidates of these places"):
-        draws.reveal(candidates=moved, chosen=DatasetData(chosen))
+        functions.reveal(candidates=moved, chosen=DatasetData(chosen))
 
 
 def test_what_was_labelled_before_is_found_in_the_pool(aiida_profile, configurations):
     known = DatasetData(configurations[[4, 1]])
-    assert draws.find(DatasetData(configurations), known).get_array().tolist() == [1, 4]
+    assert functions.find(DatasetData(configurations), known).get_array().tolist() == [
+        1,
+        4,
+    ]
 
 
 def test_places_are_taken_once(aiida_profile, configurations):
     first = SelectionData(select(configurations, configurations[:0], Random(n=3)))
-    taken = draws.take(first)
+    taken = functions.take(first)
     assert taken.get_array().tolist() == sorted(first.indices)
-    more = draws.take(first, orm.ArrayData(np.array([*taken.get_array(), 5])))
+    more = functions.take(first, orm.ArrayData(np.array([*taken.get_array(), 5])))
     assert more.get_array().tolist() == sorted({*first.indices, 5})
 
 
@@ -74,18 +77,20 @@ def test_other_structures_validate_after_others_were_taken(aiida_profile, config
     node, seed = DatasetData(configurations), orm.Int(1)
     seen = set()
     for taken in ([], [0], [0, 1], [0, 1, 2]):
-        drawn = draws.redraw(node, orm.Dict(VALIDATION), seed, orm.ArrayData(np.array(taken, int)))
+        drawn = functions.redraw(
+            node, orm.Dict(VALIDATION), seed, orm.ArrayData(np.array(taken, int))
+        )
         places = drawn.configurations.info["index"].tolist()
         assert not set(places) & set(taken)
         assert drawn.configurations.keys == configurations[places].keys
         seen.add(tuple(places))
     assert len(seen) > 1
-    again = draws.redraw(node, orm.Dict(VALIDATION), seed, orm.ArrayData(np.array([0, 1, 2])))
+    again = functions.redraw(node, orm.Dict(VALIDATION), seed, orm.ArrayData(np.array([0, 1, 2])))
     assert again.sha256 == drawn.sha256
 
 
 def test_fewer_validate_where_fewer_are_left(aiida_profile, configurations):
-    drawn = draws.redraw(
+    drawn = functions.redraw(
         DatasetData(configurations),
         orm.Dict(VALIDATION),
         orm.Int(0),
@@ -95,7 +100,7 @@ def test_fewer_validate_where_fewer_are_left(aiida_profile, configurations):
 
 
 def test_what_is_drawn_to_be_kept_has_no_labels_yet(aiida_profile, configurations):
-    found = draws.draw(
+    found = functions.draw(
         DatasetData(configurations), orm.Dict({"n": 2}), orm.Int(0), orm.ArrayData(np.array([0]))
     )
     drawn = found["drawn"].configurations
@@ -117,7 +122,7 @@ def test_what_is_drawn_to_be_kept_has_no_labels_yet(aiida_profile, configuration
 )
 def test_as_much_is_asked_as_the_stops_allow(growth, known, paid, n):
     limits, state = [Size(150), Labels(200)], State.ahead(n_labels=paid, foreseen=known)
-    assert draws.next_n({"name": "random", "n": 7}, limits, growth, state) == n
+    assert functions.next_n({"name": "random", "n": 7}, limits, growth, state) == n
 
 
 def test_a_tenth_more_each_time_is_the_protocol_of_the_paper():
@@ -125,7 +130,7 @@ def test_a_tenth_more_each_time_is_the_protocol_of_the_paper():
     n = 100
     for _ in range(31):
         state = State.ahead(n_labels=n, foreseen=n)
-        n += draws.next_n({"name": "random"}, [Size(5000)], 0.1, state)
+        n += functions.next_n({"name": "random"}, [Size(5000)], 0.1, state)
     assert n == 1863
 
 
@@ -136,9 +141,9 @@ def test_candidates_are_read_once_by_all_steps(aiida_profile, configurations, mo
     monkeypatch.setattr(
         DatasetData, "content", property(lambda self: read.append(self.pk) or content(self))
     )
-    draws.redraw(node, orm.Dict(VALIDATION), orm.Int(0))
-    draws.redraw(node, orm.Dict(VALIDATION), orm.Int(1))
-    draws.draw(node, orm.Dict(VALIDATION), orm.Int(1))
+    functions.redraw(node, orm.Dict(VALIDATION), orm.Int(0))
+    functions.redraw(node, orm.Dict(VALIDATION), orm.Int(1))
+    functions.draw(node, orm.Dict(VALIDATION), orm.Int(1))
     assert read.count(node.pk) == 1
 
 
@@ -146,12 +151,12 @@ def test_what_was_not_tried_is_a_candidate_again(aiida_profile, configurations):
     taken = orm.ArrayData(np.array([0, 2, 3]))
     status = ["ok", "unlabelled", "failed"]
     labelled = configurations[[0, 2, 3]].with_info(index=[0, 2, 3], status=status)
-    assert draws.give_back(taken, DatasetData(labelled)).get_array().tolist() == [0, 3]
+    assert functions.give_back(taken, DatasetData(labelled)).get_array().tolist() == [0, 3]
 
 
 def test_what_was_not_tried_is_not_paid_by_a_pool_either(aiida_profile, configurations):
     labelled = DatasetData(configurations[:3].with_info(status=["ok", "unlabelled", "failed"]))
-    found = draws.judge(
+    found = functions.judge(
         stop=orm.List([{"name": "labels", "n": 9}]),
         query=orm.Dict({"name": "random", "n": 2}),
         dataset=DatasetData(configurations),

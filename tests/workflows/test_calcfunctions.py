@@ -6,7 +6,7 @@ from aiida import orm
 
 from aiida_mlal.data.dataset import DatasetData
 from aiida_mlal.ml.configurations import Configurations
-from aiida_mlal.workflows import steps
+from aiida_mlal.workflows import calcfunctions as functions
 
 UUID = "01234567-89ab-cdef-0123-456789abcdef"
 QUERY = {"name": "final", "n": 4}
@@ -25,7 +25,7 @@ def stop(*stops):
 
 def begin(structures, **others):
     others = {"query": orm.Dict(QUERY), "stop": stop(), **others}
-    return steps.begin(structures=structures, **others)
+    return functions.begin(structures=structures, **others)
 
 
 def test_structures_begin_without_labels_and_with_fixed_atoms(aiida_profile, dataset):
@@ -73,37 +73,37 @@ def test_what_is_known_counts_for_the_size_and_not_for_the_budget(aiida_profile,
 
 def test_labels_of_one_kind_are_joined_with_their_sources(aiida_profile, labelled):
     old, new = DatasetData(labelled[:2], [UUID, ""]), DatasetData(labelled[[2]], [UUID])
-    found = steps.extend(labelled=new, allow_mixed_labels=False, dataset=old)
+    found = functions.extend(labelled=new, allow_mixed_labels=False, dataset=old)
     assert found.sources == (UUID, "", UUID)
     assert found.configurations.keys == labelled.keys[:3]
 
 
 def test_labels_of_two_kinds_are_refused_unless_wanted(aiida_profile, labelled):
     old, new = DatasetData(labelled[:3]), DatasetData(labelled[3:])
-    found, node = steps.extend.run_get_node(labelled=new, allow_mixed_labels=False, dataset=old)
+    found, node = functions.extend.run_get_node(labelled=new, allow_mixed_labels=False, dataset=old)
     assert not found
     assert node.exit_status == 430
     assert "a: 3" in node.exit_message
     assert "b: 3" in node.exit_message
-    assert len(steps.extend(labelled=new, allow_mixed_labels=True, dataset=old)) == 6
+    assert len(functions.extend(labelled=new, allow_mixed_labels=True, dataset=old)) == 6
 
 
 def test_energies_that_are_outliers_are_not_learned_from(aiida_profile, labelled):
     same = labelled.with_info(fingerprint=["a"] * 6)
     wrong = same[[4, 5]].with_labels([same.energies[4], 1e5], same[[4, 5]].forces)
     new, old = DatasetData(wrong, [UUID, ""]), DatasetData(same[:4])
-    found = steps.extend(labelled=new, allow_mixed_labels=False, dataset=old)
+    found = functions.extend(labelled=new, allow_mixed_labels=False, dataset=old)
     assert found.configurations.status.tolist() == ["ok"] * 5 + ["unphysical"]
     assert "from what other labels let expect" in found.configurations.info["reason"][5]
     assert found.sources[4] == UUID
     any_energy = orm.Dict({"max_deviation": None})
-    found = steps.extend(labelled=new, allow_mixed_labels=False, dataset=old, limits=any_energy)
+    found = functions.extend(labelled=new, allow_mixed_labels=False, dataset=old, limits=any_energy)
     assert set(found.configurations.status) == {"ok"}
 
 
 def test_what_failed_is_of_no_kind(aiida_profile, labelled):
     failed = labelled[3:].with_info(status=["failed"] * 3)
-    found = steps.extend(
+    found = functions.extend(
         labelled=DatasetData(failed), allow_mixed_labels=False, dataset=DatasetData(labelled[:3])
     )
     assert len(found) == 6
@@ -111,9 +111,9 @@ def test_what_failed_is_of_no_kind(aiida_profile, labelled):
 
 def test_what_was_not_tried_is_left_out(aiida_profile, labelled):
     some = labelled[:3].with_info(status=["ok", "unlabelled", "failed"])
-    found = steps.extend(labelled=DatasetData(some), allow_mixed_labels=False)
+    found = functions.extend(labelled=DatasetData(some), allow_mixed_labels=False)
     assert found.configurations.status.tolist() == ["ok", "failed"]
-    assert steps.failed_share(found) == (1, 2)
+    assert functions.failed_share(found) == (1, 2)
 
 
 def trajectory(configurations):
@@ -134,7 +134,7 @@ def test_rows_count_iterations_and_labels(aiida_profile, labelled):
     same = {"trajectory": frames, "results": orm.Dict({"runs": [{"converged": True}] * 2})}
     same |= {"stop": stop({"name": "labels", "n": 5}), "query": orm.Dict(QUERY)}
     dataset = DatasetData(labelled[:4])
-    first = steps.check(
+    first = functions.check(
         dataset=dataset,
         labelled=DatasetData(labelled[2:4]),
         initial=DatasetData(labelled[[0]]),
@@ -144,13 +144,13 @@ def test_rows_count_iterations_and_labels(aiida_profile, labelled):
     assert first["row"]["labels"] == 3
     assert first["row"]["outcome"] == "go on"
     assert first["query"]["n"] == 2
-    second = steps.check(dataset=dataset, previous=first["row"], **same)
+    second = functions.check(dataset=dataset, previous=first["row"], **same)
     assert (second["row"]["iteration"], second["row"]["labels"]) == (2, 3)
-    third = steps.check(
+    third = functions.check(
         dataset=dataset, labelled=DatasetData(labelled[:2]), previous=second["row"], **same
     )
     assert third["row"]["outcome"] == "exhausted"
-    assert [row["labels"] for row in steps.gather(b=second["row"], a=first["row"])["rows"]] == [
+    assert [row["labels"] for row in functions.gather(b=second["row"], a=first["row"])["rows"]] == [
         3,
         3,
     ]
@@ -158,7 +158,7 @@ def test_rows_count_iterations_and_labels(aiida_profile, labelled):
 
 def test_what_was_not_tried_is_not_paid(aiida_profile, labelled):
     some = DatasetData(labelled[:3].with_info(status=["ok", "unlabelled", "failed"]))
-    found = steps.check(
+    found = functions.check(
         stop=stop({"name": "labels", "n": 4}),
         query=orm.Dict(QUERY),
         dataset=some,
@@ -174,7 +174,7 @@ def test_the_best_end_has_the_smallest_labelled_force(aiida_profile, labelled):
     forces = np.where(labelled.owner[:, None] == 5, np.full(3, 0.01), 0.5)
     known = labelled.with_labels(labelled.energies, forces)
     dataset = DatasetData(known[[5, 2]], [UUID, ""])
-    found = steps.last_frames(trajectory(labelled), dataset, orm.Dict({"runs": [{}, {}]}))
+    found = functions.last_frames(trajectory(labelled), dataset, orm.Dict({"runs": [{}, {}]}))
     assert found["relaxed"].configurations.keys == [labelled.keys[2], labelled.keys[5]]
     assert found["relaxed"].sources == ("", UUID)
     np.testing.assert_allclose(
@@ -184,5 +184,5 @@ def test_the_best_end_has_the_smallest_labelled_force(aiida_profile, labelled):
 
 def test_ends_without_labels_are_kept(aiida_profile, labelled):
     dataset, results = DatasetData(labelled[[2]]), orm.Dict({"runs": [{}, {}]})
-    found = steps.last_frames(trajectory(labelled), dataset, results)
+    found = functions.last_frames(trajectory(labelled), dataset, results)
     assert found["relaxed"].configurations.status.tolist() == ["ok", "unlabelled"]
