@@ -8,10 +8,12 @@ from typing import Any
 import numpy as np
 
 from aiida_mlal.ml.configurations import Configurations
+from aiida_mlal.ml.consistency import inconsistencies
 from aiida_mlal.ml.formats.content import read_bytes
 from aiida_mlal.ml.formats.files import load
 from aiida_mlal.ml.formats.labels import LabelKeys
 from aiida_mlal.ml.formats.table import CHECKPOINT, KIND_OF_CHECKPOINTS, known
+from aiida_mlal.ml.lengths import doubtful_lengths
 from aiida_mlal.ml.options import within
 from aiida_mlal.ml.tensorfile import unpack
 
@@ -46,7 +48,12 @@ def describe(
         if found.types is not None and not found.types.named:
             about["elements"] = found.types.labels(found.configurations.numbers.tolist())
             del about["formulas"]
-        return {**about, "warnings": list(found.warnings)}
+        warnings = [
+            *found.warnings,
+            *doubtful_lengths(found.configurations),
+            *inconsistencies(found.configurations),
+        ]
+        return {**about, "warnings": warnings}
     if form.name == CHECKPOINT:
         return {"kind": "potential", "format": form.name, **_checkpoint(path)}
     from aiida_mlal.ml.formats.mlip import mtp

@@ -13,7 +13,9 @@ import torch
 from jaxtyping import Float, Int
 
 from aiida_mlal.ml.configurations import Configurations
+from aiida_mlal.ml.consistency import inconsistencies
 from aiida_mlal.ml.labelling.outliers import outlying
+from aiida_mlal.ml.lengths import doubtful_lengths
 from aiida_mlal.ml.metrics import errors
 from aiida_mlal.ml.models.base import Potential
 from aiida_mlal.ml.models.ensemble import member_seed
@@ -135,6 +137,7 @@ def fit(
     }
     said = training_warnings(curves, options, prepared.take(train).graph, first.cutoff)
     said += unseen(learnable[train]) + outlying(learnable[train])
+    said += doubtful_lengths(learnable[train]) + inconsistencies(learnable[train])
     if options.validation and not len(judges):
         said.append(
             f"no structure is left for validation: a share of {options.validation:g} of "

@@ -1,0 +1,84 @@
+import numpy as np
+import pytest
+from ase.build import bulk, fcc100, molecule
+from ase.calculators.emt import EMT
+from ase.calculators.singlepoint import SinglePointCalculator
+from ase.units import Bohr, GPa, Hartree
+
+from aiida_mlal.ml.configurations import Configurations
+from aiida_mlal.ml.consistency import inconsistencies
+
+
+def rattled(atoms, n=8, kick=0.1, strain=0.0):
+    frames = []
+    for seed in range(n):
+        one = atoms.copy()
+        one.set_cell(one.cell * (1 + strain * seed), scale_atoms=strain > 0)
+        one.rattle(kick, seed=seed)
+        one.calc = EMT()
+        one.get_forces()
+        if one.pbc.all():
+            one.get_stress()
+        frames.append(one)
+    return Configurations.from_ase(frames)
+
+
+SETS = {
+    "crystal": rattled(bulk("Cu", cubic=True)),
+    "of several volumes": rattled(bulk("Cu", cubic=True, a=3.5), strain=0.01),
+    "perfect, of several volumes": rattled(bulk("Al", cubic=True, a=3.8), kick=0.0, strain=0.01),
+    "slab": rattled(fcc100("Cu", (2, 2, 3), vacuum=6, periodic=False)),
+    "molecule": rattled(molecule("CH3CH2OH"), kick=0.05),
+}
+
+
+@pytest.mark.parametrize("name", SETS)
+def test_labels_of_one_code_are_consistent(name):
+    assert inconsistencies(SETS[name]) == []
+
+
+@pytest.mark.parametrize("name", SETS)
+@pytest.mark.parametrize("factor", [Bohr / Hartree, 1 / Hartree, Hartree / Bohr, -1.0])
+def test_forces_and_stresses_of_other_units_or_sign_are_not(name, factor):
+    labels = SETS[name]
+    wrong = labels.with_labels(labels.energies, labels.forces * factor, labels.stresses * factor)
+    (said,) = inconsistencies(wrong)
+    told = float(said.split(" times")[0].split()[-1])
+    assert told == pytest.approx(1 / factor, rel=0.4)
+
+
+def test_energies_in_hartree_and_forces_in_hartree_per_bohr_are_not():
+    labels = SETS["crystal"]
+    wrong = labels.with_labels(labels.energies / Hartree, labels.forces / Hartree * Bohr)
+    assert len(inconsistencies(wrong)) == 1
+
+
+def test_stresses_in_gpa_are_not():
+    labels = SETS["perfect, of several volumes"]
+    wrong = labels.with_labels(labels.energies, labels.forces, labels.stresses / GPa)
+    assert "times what forces and stresses say" in inconsistencies(wrong)[0]
+
+
+def test_periodic_images_are_no_displacement():
+    frames = SETS["crystal"].to_ase()
+    for atoms in frames[::2]:
+        labels = {k: atoms.calc.results[k] for k in ("energy", "forces", "stress")}
+        atoms.positions[0] += atoms.cell[0] - atoms.cell[2]
+        atoms.calc = SinglePointCalculator(atoms, **labels)
+    assert inconsistencies(Configurations.from_ase(frames)) == []
+    for atoms in frames:
+        atoms.calc.results["forces"] = 3 * atoms.calc.results["forces"]
+    assert len(inconsistencies(Configurations.from_ase(frames))) == 1
+
+
+def test_what_cannot_be_told_is_not_said():
+    labels = SETS["crystal"]
+    wrong = labels.with_labels(labels.energies, 9 * labels.forces, labels.stresses)
+    assert len(inconsistencies(wrong)) == 1
+    assert inconsistencies(wrong[:3]) == []
+    far = rattled(bulk("Cu", cubic=True), kick=0.6)
+    assert inconsistencies(far.with_labels(far.energies, 9 * far.forces)) == []
+    noise = np.random.default_rng(0).normal(size=labels.forces.shape)
+    assert inconsistencies(labels.with_labels(labels.energies, noise)) == []
+    assert inconsistencies(labels.with_labels(labels.energies, noise * np.nan)) == []
+    assert inconsistencies(Configurations.empty()) == []
