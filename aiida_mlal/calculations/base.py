@@ -141,7 +141,7 @@ class TaskCalculation(CalcJob):
 
     @classmethod
     def _objection(cls, inputs: Mapping[str, Any], ports: PortNamespace) -> str | None:
-        """Return what is wrong with the options; a WorkChain may leave out some ports."""
+        """Say what is wrong with the options, if all required ports are given."""
         if any(port.required and name not in inputs for name, port in cls.spec().inputs.items()):
             return None
         try:

@@ -1,4 +1,4 @@
-"""Whether a code can do what it is given for."""
+"""Checks that a code can do what it is given for."""
 
 from collections.abc import Callable
 from pathlib import Path

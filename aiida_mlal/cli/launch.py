@@ -335,7 +335,7 @@ def pool(
 
 
 def _fixed(said: str | None, still: list[int]) -> list[int] | None:
-    """Return which atoms are fixed: those that were said, else those of the file."""
+    """Return the indices of fixed atoms: those of the option, else those of the file."""
     return (still if said is None else parse_indices(said)) or None
 
 

@@ -59,7 +59,7 @@ class ContentData(Data):
     @classmethod
     @abstractmethod
     def _summarise(cls, content: bytes) -> Mapping[str, Any]:
-        """Return what can be queried, or raise ``ValueError`` if the content is wrong."""
+        """Summarise a content by attributes to be queried; ``ValueError`` if it is wrong."""
 
     @classmethod
     def _summary(cls, content: bytes) -> dict[str, Any]:

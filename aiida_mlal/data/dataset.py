@@ -39,7 +39,7 @@ class DatasetData(ContentData):
     SOURCES: ClassVar[str] = "sources.json"
 
     class AttributesModel(ContentData.AttributesModel):
-        """What can be queried."""
+        """Attributes that can be queried."""
 
         n_structures: int = OrmMetadataField(description="Number of structures", read_only=True)
         n_atoms: int = OrmMetadataField(

@@ -33,7 +33,7 @@ class PotentialData(ContentData):
     FILE: ClassVar[str] = "potential.safetensors"
 
     class AttributesModel(ContentData.AttributesModel):
-        """What can be queried."""
+        """Attributes that can be queried."""
 
         architecture: str = OrmMetadataField(description="Outermost part", read_only=True)
         architectures: list[str] = OrmMetadataField(

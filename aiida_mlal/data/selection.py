@@ -24,7 +24,7 @@ class SelectionData(ContentData):
     FILE: ClassVar[str] = "selection.json"
 
     class AttributesModel(ContentData.AttributesModel):
-        """What can be queried."""
+        """Attributes that can be queried."""
 
         strategy: dict[str, Any] = OrmMetadataField(description="Name and options", read_only=True)
         filters: dict[str, Any] = OrmMetadataField(description="Limits", read_only=True)

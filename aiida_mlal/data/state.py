@@ -22,14 +22,14 @@ class StateData(ContentData):
     FILE: ClassVar[str] = "state.safetensors"
 
     class AttributesModel(ContentData.AttributesModel):
-        """What can be queried."""
+        """Attributes that can be queried."""
 
         run: int = OrmMetadataField(description="The run that is next, from 0", read_only=True)
         step: int = OrmMetadataField(description="The step that it goes on from", read_only=True)
 
     @cached_property
     def checkpoint(self) -> Checkpoint:
-        """What the file says."""
+        """The checkpoint in the file."""
         return Checkpoint.from_bytes(self.content)
 
     @classmethod

@@ -93,7 +93,7 @@ def kind_names(configurations: Configurations) -> list[str]:
 
 
 def fixed_mask(fixed: Sequence[Any] | List | None, n_atoms: int) -> np.ndarray:
-    """Return which Cartesian components of which atoms must not move.
+    """Return a mask of the Cartesian components of atoms that must not move.
 
     ``fixed`` holds an index for each atom that is wholly fixed, and ``[index, [x, y, z]]`` with
     three booleans for one that is fixed along some directions.

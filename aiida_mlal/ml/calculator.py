@@ -77,7 +77,7 @@ class MLCalculator(Calculator):
         self.members: Members | None = None
 
     def check_state(self, atoms: Atoms, tol: float = 0.0) -> list[str]:
-        """Return what has changed since the last calculation, by any amount.
+        """List what has changed since the last calculation, by any amount.
 
         ASE's own check with a tolerance would take longer than a fast potential.
         """

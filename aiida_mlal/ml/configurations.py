@@ -400,7 +400,7 @@ class Configurations:
         return tuple(chemical_symbols[z] for z in np.unique(self.numbers))
 
     def composition(self, elements: Sequence[str]) -> Float[np.ndarray, "structures elements"]:
-        """Return how many atoms of each of some elements each structure has."""
+        """Return the number of atoms of each element in each structure."""
         found = np.zeros((len(self), len(elements)))
         for column, element in enumerate(elements):
             own = self.owner[self.numbers == atomic_numbers[element]]
@@ -438,7 +438,7 @@ class Configurations:
         return self[self.status != UNLABELLED]
 
     def called(self, i: int) -> str:
-        """Return how a structure is called in messages: by its number and formula."""
+        """Return the name of a structure in messages: its number and formula."""
         return f"structure {i} ({self[i].formulas[0]})"
 
     def check_cells(self) -> None:
@@ -696,7 +696,7 @@ def _is_text(array: np.ndarray) -> bool:
 
 
 def kind_of_energy(results: Sequence[Mapping[str, Any]]) -> str:
-    """Return which result is the energy of all: ``free_energy`` if all that have one have it.
+    """Choose the kind of energy of all results: ``free_energy`` if all that have one have it.
 
     Raises
     ------
@@ -751,7 +751,7 @@ def _check_counts(counts: np.ndarray, numbers: np.ndarray) -> None:
 
 
 def _blank(n: int, n_atoms: int) -> dict[str, np.ndarray]:
-    """Return what structures have that are not periodic, not labelled, and free to move."""
+    """Return default arrays: no cell, no labels, all atoms free to move."""
     return {
         "cells": np.zeros((n, 3, 3)),
         "fixed": np.zeros((n_atoms, 3), bool),
@@ -828,7 +828,7 @@ def _sites(frames: list[Atoms]) -> dict[str, np.ndarray]:
 
 
 def _usual(name: str, numbers: Int[np.ndarray, " atoms"]) -> np.ndarray:
-    """Return what ASE takes ``SITES`` to be where nobody said it."""
+    """Return ASE's default values of one of the ``SITES``."""
     if name == "masses":
         return np.asarray(atomic_masses[numbers])
     return np.zeros(len(numbers), int if name == "tags" else float)
@@ -890,7 +890,7 @@ def _real(values: Any, name: str, shapes: tuple[tuple[int, ...], ...]) -> np.nda
 
 
 def _info(frames: Sequence[Mapping[str, Any]]) -> dict[str, np.ndarray]:
-    """Return what the ``info`` of ASE structures has of one kind and shape in all that have it."""
+    """Collect the ``info`` of ASE structures: keys whose values are of one kind and shape."""
     found = {}
     for key in sorted({str(key) for info in frames for key in info}):
         values: list[Any] = [info.get(key) for info in frames]

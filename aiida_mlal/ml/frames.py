@@ -59,7 +59,7 @@ class Column:
         return self.array((structures.arrays if self.per_atom else structures.info)[self.name])
 
     def length(self, structures: "Configurations") -> int:
-        """Return how many values the structures have of it."""
+        """Return the number of values: one for each structure, or for each atom."""
         return len(structures.numbers) if self.per_atom else len(structures)
 
     def array(self, values: Any, length: int | None = None) -> np.ndarray:

@@ -66,7 +66,7 @@ class Observations:
         return Observations(self.features / mine, self.species, self.heights, self.slopes / mine)
 
     def composition(self, n_elements: int) -> Float[Tensor, "observations elements"]:
-        """Return how many atoms of each element are in each observation of one structure."""
+        """Return the number of atoms of each element in each observation of one structure."""
         return self.heights[:, None] * torch.bincount(self.species, minlength=n_elements)
 
     @cached_property

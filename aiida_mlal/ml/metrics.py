@@ -69,7 +69,7 @@ def structure_errors(
 def correlations(
     values: Float[np.ndarray, " structures"], errors: Float[np.ndarray, " structures"]
 ) -> dict[str, float | None]:
-    """Return how uncertainties and errors go together, linearly and by rank, where both are known.
+    """Return linear and rank correlations of uncertainties and errors, where both are known.
 
     Both coefficients, ``pearson`` and ``spearman``, are ``None`` where one of the two is the same
     for all.

@@ -62,7 +62,7 @@ def find(group: Group, name: str) -> type:
         raise ValueError(f"unknown {_singular(group)} {name!r}{suggest(name, installed)}")
     points = installed[name]
     if len(points) > 1:
-        claims = " and ".join(place(point) for point in points)
+        claims = " and ".join(location(point) for point in points)
         raise ValueError(f"two packages have {_article(group)} {name!r}: {claims}")
     return _load(group, points[0])
 
@@ -150,15 +150,15 @@ def _is_ours(plugin: object) -> bool:
 
 
 def load(point: EntryPoint, what: str) -> Any:
-    """Return what an entry point stands for; whatever its import raises is a ``ValueError``."""
+    """Import the object of an entry point; whatever that raises becomes a ``ValueError``."""
     try:
         return point.load()
     except Exception as error:  # of a module that anybody may have written
         raise ValueError(f"{what} cannot be loaded: {in_words(error)}") from cause(error)
 
 
-def place(point: EntryPoint) -> str:
-    """Return where an entry point leads, and of which package it is."""
+def location(point: EntryPoint) -> str:
+    """Name the object of an entry point, and the package that it comes with."""
     return f"{point.value} of the package {point.dist.name}" if point.dist else point.value
 
 
@@ -173,7 +173,7 @@ def _installed(group: Group) -> dict[str, list[EntryPoint]]:
 
 @cache
 def _load(group: Group, point: EntryPoint) -> type:
-    what = f"{_singular(group)} {point.name!r} ({place(point)})"
+    what = f"{_singular(group)} {point.name!r} ({location(point)})"
     plugin: type = load(point, what)
     problem = _misfit(group, plugin)
     if problem:

@@ -138,7 +138,7 @@ class State:
         return found
 
     def _moving_cell(self, run: int) -> MovingCell:
-        """Return what of the cell a run moved; ``ValueError`` where it did and nothing says so."""
+        """Return what of the cell a run moved; ``ValueError`` if it did and no result tells."""
         if run < len(self.runs):
             return MovingCell.of(self.runs[run])
         frames = self.trajectory
@@ -261,7 +261,7 @@ class Stop(ABC):
         """
 
     def allowance(self, state: State) -> Allowance:
-        """Return how much more this stop allows, so that no query asks for more than that.
+        """Return the number of further labels and structures that this stop allows a query.
 
         By default a stop that ``bounds`` campaigns is asked to judge the same state with more
         labels (``n_labels``) and with more structures to learn from (``n_learnable``), down to the
@@ -775,17 +775,17 @@ def interrupted(run: Mapping[str, Any]) -> bool:
 
 
 def labels_left(stops: Iterable[Stop], n_labels: int) -> int | None:
-    """Return how many more structures the budget allows; ``None`` where there is no limit."""
+    """Return the number of further labels that the stops allow; ``None`` without a limit."""
     return allowance(stops, State.ahead(n_labels=n_labels)).labels
 
 
 def structures_left(stops: Iterable[Stop], n_learnable: int) -> int | None:
-    """Return how many more structures are to be learned from; ``None`` where there is no limit."""
+    """Return the number of further structures to learn from; ``None`` without a limit."""
     return allowance(stops, State.ahead(foreseen=n_learnable)).structures
 
 
 def allowance(stops: Iterable[Stop], state: State) -> Allowance:
-    """Return what all stops together allow."""
+    """Return the smallest allowance of all stops."""
     allowed = []
     for stop in stops:
         with plugins.named("stops", stop):

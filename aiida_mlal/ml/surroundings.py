@@ -35,7 +35,7 @@ class Surroundings:
         distances: Float[np.ndarray, " pairs"],
         cutoff: float,
     ) -> "Surroundings":
-        """Return those of atoms from all pairs within the cutoff, in both directions."""
+        """Compute them from all pairs within the cutoff, each in both directions."""
         nearest = np.full((len(species), n_elements), cutoff)
         np.minimum.at(nearest, (pairs[0], species[pairs[1]]), distances)
         squares = (distances / cutoff) ** 2
@@ -47,16 +47,16 @@ class Surroundings:
 
     @classmethod
     def none(cls, n_elements: int) -> "Surroundings":
-        """Return those of no atoms."""
+        """Return the surroundings of no atoms."""
         return cls(np.zeros((0, n_elements)), np.zeros(0), np.zeros(0))
 
     @classmethod
     def join(cls, several: Sequence["Surroundings"]) -> "Surroundings":
-        """Return those of the atoms of several structures."""
+        """Join the surroundings of the atoms of several structures."""
         return cls(
             *(np.concatenate([getattr(one, f.name) for one in several]) for f in fields(cls))
         )
 
     def take(self, atoms: Bool[np.ndarray, " atoms"]) -> "Surroundings":
-        """Return those of some atoms."""
+        """Select some atoms."""
         return Surroundings(*(getattr(self, f.name)[atoms] for f in fields(self)))

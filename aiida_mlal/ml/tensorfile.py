@@ -100,7 +100,7 @@ def unpack(content: bytes, kind: str, version: int) -> tuple[dict[str, Any], dic
 
 
 def read(path: str | Path, kind: str, version: int) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-    """Return what ``unpack`` does of a file, whose bytes are not in memory beside the arrays."""
+    """Return what ``unpack`` does, from a file whose bytes are not in memory beside the arrays."""
     with Path(path).open("rb") as file:
         try:
             with safe_open(path, "numpy") as opened:
@@ -120,7 +120,7 @@ def read_header(content: bytes, kind: str, version: int) -> dict[str, Any]:
 
 
 def _index(kind: str, header: Mapping[str, Any], outlines: Mapping[str, Outline]) -> dict[str, Any]:
-    """Return where the data of each array begins and ends, in their order, and the metadata."""
+    """Return the index of a file: offsets of each array in the order of the data, and metadata."""
     order = list(_DTYPES)
     index: dict[str, Any] = {_METADATA: {kind: json.dumps(header, sort_keys=True)}}
     end = 0
@@ -147,7 +147,7 @@ def _bytes(array: np.ndarray) -> memoryview:
 
 
 def _end(content: bytes) -> int:
-    """Return where the data begins in a file that begins so."""
+    """Return the offset of the data in a file that begins with this content."""
     return 8 + int.from_bytes(content[:8], "little")
 
 

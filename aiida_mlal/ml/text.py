@@ -22,7 +22,7 @@ def holdable(text: str) -> str:
 
 
 def said(error: BaseException) -> str:
-    """Return what an error says; also where the error cannot say it."""
+    """Return the text of an error, or that it cannot be shown."""
     try:
         return str(error)
     except Exception:
@@ -30,5 +30,5 @@ def said(error: BaseException) -> str:
 
 
 def message(error: BaseException, longest: int = LONGEST) -> str:
-    """Return what an error says on one line."""
+    """Return the text of an error on one line."""
     return printable(said(error), longest)

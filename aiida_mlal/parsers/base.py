@@ -100,7 +100,7 @@ class TaskParser(Parser):
         return scheduler or problem
 
     def left(self) -> Mapping[str, Any] | None:
-        """Return what a task that was killed had computed, in place of its result, if anything."""
+        """Read partial results of a task that was killed; None if it left none."""
         return None
 
     def _left(self) -> Mapping[str, Any] | None:

@@ -21,7 +21,7 @@ class TrainParser(TaskParser):
         yield "potential", PotentialData(self.bytes(BEGUN if BEGUN in self.names else file))
 
     def left(self) -> Mapping[str, Any] | None:
-        """Return how far a training came that was killed, if it had written its weights."""
+        """Read the progress of a training that was killed, if it had written its weights."""
         names = self.names
         there = [name for name in (BEGUN, Train.OUTPUT) if name in names]
         if not there:

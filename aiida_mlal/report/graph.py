@@ -76,7 +76,7 @@ def curve(node: ProcessNode) -> list[dict[str, Any]]:
 
 
 def labelled(node: ProcessNode) -> list[Batch]:
-    """Return what was labelled, in order: outputs of labelling processes of whatever kind."""
+    """Return labelled data sets in order: outputs of labelling processes of whatever kind."""
     batches = []
     for iteration, child in iterations(node):
         outputs = {
@@ -101,7 +101,7 @@ def selections(node: ProcessNode) -> list[tuple[int, SelectionData]]:
 
 
 def computing_seconds(node: CalcJobNode) -> float | None:
-    """Return how long the program of a job ran; None where nothing tells."""
+    """Return the time in s that the program of a job ran; None where nothing tells."""
     if node.base.caching.is_created_from_cache:
         return 0.0
     if "output_parameters" in node.outputs:
@@ -154,7 +154,7 @@ def _force_stop(node: ProcessNode) -> Mapping[str, Any] | None:
 
 
 def moving_cell(node: ProcessNode) -> MovingCell:
-    """Return what of the cell the simulations of a campaign move, as their results say."""
+    """Return the degrees of freedom of the cell in a campaign, by results of its simulations."""
     for child in children(node):
         for output in _outputs(child, Dict):
             runs = output.get_dict().get("runs")

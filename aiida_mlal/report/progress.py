@@ -1,4 +1,4 @@
-"""Where a campaign stands, as text."""
+"""Progress of a campaign, as text."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ STAGES = (
 
 @dataclass(frozen=True)
 class Progress:
-    """Where a campaign stands.
+    """Progress of a campaign.
 
     Attributes
     ----------
@@ -48,7 +48,7 @@ class Progress:
 
 
 def progress(node: ProcessNode) -> Progress:
-    """Return where a campaign stands."""
+    """Collect the progress of a campaign."""
     steps = graph.iterations(node)
     end = graph.interval(node)[1] if node.is_terminated else datetime.now(timezone.utc)
     return Progress(

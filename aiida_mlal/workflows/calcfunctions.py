@@ -1,4 +1,4 @@
-"""Steps of a campaign that need no job: functions whose inputs and outputs are all nodes."""
+"""Calcfunctions of campaigns: steps that need no job, from nodes to nodes."""
 
 from dataclasses import replace
 
@@ -35,7 +35,7 @@ def begin(
     potential: Data | None = None,
     first_query: Dict | None = None,
 ) -> dict[str, Data]:
-    """Return where simulations begin, and what of that is to be labelled.
+    """Collect the initial structures of simulations, and those of them to be labelled first.
 
     Nothing is labelled that is labelled in ``dataset``, and nothing if there is a potential to
     begin with, or labels and a query that is to choose the first ones. There are other queries if
@@ -59,7 +59,7 @@ def begin(
 
 @calcfunction
 def untrained(model: Dict, seed: Int, structures: DatasetData) -> PotentialData:
-    """Return a potential that has learned nothing: what it looks at is known all the same."""
+    """Build an untrained potential, for queries that need nothing but its descriptors."""
     from aiida_mlal.ml.models.factory import ModelOptions
 
     elements = structures.configurations.elements
@@ -76,7 +76,7 @@ def elements(structures: DatasetData) -> List:
 
 @calcfunction
 def afford(query: Dict, stop: List, chosen: DatasetData) -> dict[str, Dict]:
-    """Return another query if the first labels leave a smaller budget than the one given."""
+    """Reduce the query if the first labels leave a smaller budget than it asks for."""
     return _affordable(query, stop, ahead(len(chosen), 0))
 
 
@@ -87,7 +87,7 @@ def extend(
     dataset: DatasetData | None = None,
     limits: Dict | None = None,
 ) -> DatasetData | ExitCode:
-    """Return a data set and what was labelled since. What was not tried is left out.
+    """Add new labels to a data set; structures that were not tried are left out.
 
     New labels whose energy is an outlier among all are not learned from (see
     ``without_outliers``).
@@ -121,7 +121,7 @@ def check(
     initial: DatasetData | None = None,
     previous: Dict | None = None,
 ) -> dict[str, Dict]:
-    """Return the row of the learning curve for an iteration.
+    """Judge an iteration: return its row of the learning curve.
 
     There is another query too if the budget of labels is smaller than the one given.
 
@@ -164,7 +164,7 @@ def move_start(
     dataset: DatasetData,
     results: Dict,
 ) -> dict[str, Data]:
-    """Return where the next simulations begin, and their options: how far they may go from there.
+    """Find the initial structures of the next simulations, and how far atoms may go from there.
 
     Parameters
     ----------
@@ -193,13 +193,13 @@ def move_start(
 
 @calcfunction
 def gather(**rows: Dict) -> Dict:
-    """Return the learning curve: all rows in their order."""
+    """Join the rows of the learning curve in their order."""
     return Dict({"rows": [rows[name].get_dict() for name in sorted(rows)]})
 
 
 @calcfunction
 def last_frames(trajectory: DatasetData, dataset: DatasetData, results: Dict) -> dict[str, Data]:
-    """Return the end of each run with its label if there is one, and the best one as structure.
+    """Collect the last frames of runs with their labels if any, and the best as a structure.
 
     Of runs that are paths there are their profiles too.
 
@@ -240,7 +240,7 @@ def together(**structures: Data) -> DatasetData:
 
 
 def beginnings(structures: Data, fixed: List | None) -> Configurations:
-    """Return the structures of a node without labels, with the atoms that must not move.
+    """Read the initial structures of a node: without labels, with the atoms that must not move.
 
     Raises
     ------
@@ -275,7 +275,7 @@ def unknown(structures: Configurations, dataset: Configurations | None) -> list[
 
 
 def failed_share(dataset: DatasetData) -> tuple[int, int]:
-    """Return how many structures have no label although one was tried, and of how many."""
+    """Count the structures whose label failed, and all that were tried."""
     status = dataset.configurations.status
     return int(np.isin(status, (FAILED, UNCONVERGED)).sum()), int((status != UNLABELLED).sum())
 
@@ -299,12 +299,12 @@ def has_labels(dataset: DatasetData | None) -> bool:
 
 
 def ahead(n_labels: int, n_known: int) -> stops.State:
-    """Return the state when so many structures were labelled, beside those known before."""
+    """Return the state of a campaign after so many labels, beside those known before."""
     return stops.State.ahead(n_labels=n_labels, foreseen=n_known + n_labels)
 
 
 def room(stop: List, state: stops.State) -> int | None:
-    """Return how many structures the stops let one choose; None where they set no limit."""
+    """Return the number of structures that the stops allow to choose; None without a limit."""
     allowed = stops.allowance(stops.parse(stop.get_list()), state)
     return min((n for n in (allowed.labels, allowed.structures) if n is not None), default=None)
 
@@ -312,7 +312,7 @@ def room(stop: List, state: stops.State) -> int | None:
 def _affordable(
     query: Dict, stop: List, state: stops.State, name: str = "query"
 ) -> dict[str, Dict]:
-    """Return a query for fewer structures, if the stops allow no more."""
+    """Reduce a query to what the stops allow; return nothing if they allow all of it."""
     left = room(stop, state)
     if left is None or not 0 < left < plugins.make("strategies", query.get_dict()).n:
         return {}

@@ -205,7 +205,7 @@ class CampaignWorkChain(WorkChain):
         return found
 
     def begin_context(self) -> None:
-        """Set what every step relies on."""
+        """Initialise the context: iteration, outcome, query, data set and potential."""
         inputs = self.inputs
         self.ctx.iteration = 0
         self.ctx.going_on, self.ctx.outcome, self.ctx.verdict = True, "", ""
@@ -435,7 +435,7 @@ def check_campaign(
     simulation: Plan | None = None,
     validation: str | None = None,
 ) -> None:
-    """Raise ``ValueError`` for what no campaign could begin with, its structures aside.
+    """Raise ``ValueError`` for wrong inputs of any campaign, its structures aside.
 
     Parameters
     ----------
@@ -463,7 +463,7 @@ def check_campaign(
 
 
 def without_uncertainty(reason: str) -> ValueError:
-    """Return the error of what needs an uncertainty where there is none."""
+    """Make the error for options that need an uncertainty where the model has none."""
     return ValueError(
         f"{reason} an uncertainty, and a single potential has none by default: give the model an "
         "'ensemble' of 2 or more, or name one as 'uncertainty'"
@@ -524,7 +524,7 @@ def check_first(query: Mapping[str, Any], model: Mapping[str, Any]) -> None:
 
 
 def is_measured(given: Mapping[str, Mapping[str, Any]]) -> bool:
-    """Return whether potentials know their uncertainty; ``given`` as for ``check_options``."""
+    """Return whether an uncertainty is measured; ``given`` as for ``check_options``."""
     return given["model"].get("ensemble", 1) > 1 or trained_for(given) is not None
 
 
@@ -546,7 +546,7 @@ def measure_for(given: Mapping[str, Mapping[str, Any]]) -> Any:
 
 
 def validate_seed(node: Int | None, _: Any) -> str | None:
-    """Want a number that random numbers can begin with."""
+    """Validate the seed of random numbers."""
     try:
         check_seed(0 if node is None else node.value)
     except ValueError as error:

@@ -13,7 +13,7 @@ from aiida.plugins.entry_point import get_entry_point, get_entry_point_names
 from plumpy.ports import UNSPECIFIED
 
 from aiida_mlal.ml.options import suggest, within
-from aiida_mlal.ml.plugins import load, place
+from aiida_mlal.ml.plugins import load, location
 from aiida_mlal.protocols import merge
 from aiida_mlal.workflows.ports import check_names, names
 
@@ -67,7 +67,7 @@ class ExchangeableWorkChain(WorkChain):
 
 @dataclass(frozen=True)
 class Interface:
-    """What all WorkChains of a kind take and give.
+    """Inputs and outputs that all WorkChains of a kind have.
 
     Attributes
     ----------
@@ -101,7 +101,7 @@ class Interface:
             point: Any = get_entry_point("aiida.workflows", entry_point)
         except EntryPointError as error:  # two packages claim it
             raise ValueError(f"{what}: {error}") from error
-        found = load(point, f"{what} ({place(point)})")
+        found = load(point, f"{what} ({location(point)})")
         self.check(found)
         return found
 
@@ -131,7 +131,7 @@ class Interface:
             )
 
     def buildable(self, entry_point: str, method: str, base: str) -> Any:
-        """Return a WorkChain that has a ``method`` of what is usually its ``base``."""
+        """Find a WorkChain that has a ``method``, as those have that are derived from ``base``."""
         found = self.find(entry_point)
         if not hasattr(found, method):
             raise ValueError(
@@ -141,7 +141,7 @@ class Interface:
         return found
 
     def validate(self, node: Str | None, _: Any) -> str | None:
-        """Want the entry point of an installed WorkChain of this kind."""
+        """Validate the entry point of a WorkChain of this kind."""
         if node is None:
             return None
         try:

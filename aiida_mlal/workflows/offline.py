@@ -470,7 +470,7 @@ def _check_options(inputs: Mapping[str, Any]) -> None:
 
 
 def _simulation(inputs: Mapping[str, Any]) -> Plan:
-    """Return what is simulated, as the engine understands it."""
+    """Return the plan of the simulations."""
     return plan_of(inputs["simulating"].value, inputs["simulation"].get_dict())
 
 

@@ -1,4 +1,4 @@
-"""Runs that go on: functions of online campaigns whose inputs and outputs are nodes."""
+"""Calcfunctions of online campaigns: beginnings and ends of runs that continue."""
 
 from typing import Any
 
@@ -13,7 +13,7 @@ from aiida_mlal.workflows.simulation.base import plan_of
 
 @calcfunction
 def begin_runs(structures: DatasetData, simulating: Str, simulation: Dict) -> dict[str, Data]:
-    """Return what each run begins from, as ``run_000`` and so on.
+    """Split structures into the initial structures of each run: ``run_000`` and so on.
 
     There is ``keep_state`` too, since each will have to go on.
     """
@@ -25,7 +25,7 @@ def begin_runs(structures: DatasetData, simulating: Str, simulation: Dict) -> di
 
 @calcfunction
 def gather_runs(**runs: Any) -> dict[str, Data]:
-    """Return where runs stopped, as frames of one trajectory with the reasons, and how.
+    """Join the last frames of all runs in one trajectory, and their results.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Steps of a campaign over a pool that need no job: functions whose inputs and outputs are nodes.
+"""Calcfunctions of campaigns over a pool: steps that need no job, from nodes to nodes.
 
 Structures know by the column ``index`` which of the candidates they are, so that the candidates
 themselves, which may be very many, are stored once and read by whoever looks something up.
@@ -53,20 +53,20 @@ def strip(candidates: DatasetData) -> DatasetData:
 
 @calcfunction
 def find(candidates: DatasetData, dataset: DatasetData) -> ArrayData:
-    """Return the places of candidates that are in a data set already."""
+    """Return the indices of candidates that are in a data set already."""
     known = set(dataset.configurations.keys)
     return _array(i for i, key in enumerate(candidates.configurations.keys) if key in known)
 
 
 @calcfunction
 def take(selection: SelectionData, taken: ArrayData | None = None) -> ArrayData:
-    """Return the places of all candidates that have been chosen so far."""
+    """Return the indices of all candidates that have been chosen so far."""
     return _array({*_gone(taken), *selection.indices})
 
 
 @calcfunction
 def give_back(taken: ArrayData, labelled: DatasetData) -> ArrayData:
-    """Return the places of candidates that are taken, without those that were not tried."""
+    """Return the indices of candidates that are taken, without those that were not tried."""
     asked = labelled.configurations
     return _array(np.setdiff1d(_gone(taken), INDEX.of(asked)[asked.status == UNLABELLED]))
 
@@ -75,32 +75,32 @@ def give_back(taken: ArrayData, labelled: DatasetData) -> ArrayData:
 def draw(
     candidates: DatasetData, validation: Dict, seed: Int, taken: ArrayData | None = None
 ) -> dict[str, Data]:
-    """Return structures to be labelled for validation, and all places that are taken with them."""
-    places = _places(len(candidates), validation, seed, taken)
-    drawn = candidates.configurations[places].bare.with_columns(
-        {INDEX: places, STATUS: UNLABELLED, REASON: "drawn for validation"}
+    """Draw structures to be labelled for validation; return them, and all indices taken so far."""
+    indices = _draw_indices(len(candidates), validation, seed, taken)
+    drawn = candidates.configurations[indices].bare.with_columns(
+        {INDEX: indices, STATUS: UNLABELLED, REASON: "drawn for validation"}
     )
-    return {"drawn": DatasetData(drawn), "taken": _array({*_gone(taken), *places})}
+    return {"drawn": DatasetData(drawn), "taken": _array({*_gone(taken), *indices})}
 
 
 @calcfunction
 def redraw(
     candidates: DatasetData, validation: Dict, seed: Int, taken: ArrayData | None = None
 ) -> DatasetData:
-    """Return structures for validation with the labels that are given."""
-    places = _places(len(candidates), validation, seed, taken)
-    labelled = candidates.configurations[places].with_columns({INDEX: places})
-    return DatasetData(labelled, _sources(candidates, places))
+    """Draw structures for validation with the labels that are given."""
+    indices = _draw_indices(len(candidates), validation, seed, taken)
+    labelled = candidates.configurations[indices].with_columns({INDEX: indices})
+    return DatasetData(labelled, _sources(candidates, indices))
 
 
 @calcfunction
 def reveal(candidates: DatasetData, chosen: DatasetData) -> dict[str, Data]:
-    """Return what was chosen with the labels that the candidates have, as a labelling would."""
+    """Label what was chosen with the labels that the candidates have, as a labelling would."""
     asked = chosen.configurations
-    places = INDEX.of(asked)
-    known = candidates.configurations[places]
+    indices = INDEX.of(asked)
+    known = candidates.configurations[indices]
     if known.keys != asked.keys:
-        raise ValueError("what was chosen are not the candidates of these places")
+        raise ValueError("what was chosen are not the candidates of these indices")
     good = known.status == OK
     reasons = np.where(good, REASON.of(asked), "the candidate has no good label")
     labelled = asked.with_labels(known.energies, known.forces, known.stresses).with_columns(
@@ -112,7 +112,7 @@ def reveal(candidates: DatasetData, chosen: DatasetData) -> dict[str, Data]:
     )
     about = {"description": "labels given with the candidates", "fingerprint": ""}
     return {
-        "dataset": DatasetData(labelled, _sources(candidates, places)),
+        "dataset": DatasetData(labelled, _sources(candidates, indices)),
         "description": Dict(about),
     }
 
@@ -126,7 +126,7 @@ def plan(
     dataset: DatasetData | None = None,
     initial: DatasetData | None = None,
 ) -> Dict:
-    """Return the query of the first iteration: for no more than the stops allow.
+    """Make the query of the first iteration, for no more structures than the stops allow.
 
     ``initial`` is what the campaign labelled to begin with, ``dataset`` all that is known.
     """
@@ -150,7 +150,7 @@ def judge(
     validation: DatasetData | None = None,
     previous: Dict | None = None,
 ) -> dict[str, Dict]:
-    """Return the row of the learning curve for an iteration, and the query of the next.
+    """Judge an iteration: return its row of the learning curve, and the next query.
 
     Parameters
     ----------
@@ -220,7 +220,7 @@ def scores_of(selection: SelectionData | None) -> tuple[float, ...]:
 def next_n(
     query: Mapping[str, Any], limits: Iterable[stops.Stop], growth: float | None, state: stops.State
 ) -> int:
-    """Return how many structures are asked for after a state.
+    """Return the number of structures that the query after a state asks for.
 
     ``growth`` is a share of what is known, rounded down. The stops may not allow as many.
     """
@@ -237,10 +237,10 @@ def _next_query(query: Dict, stop: List, growth: Float | None, state: stops.Stat
     return Dict({**asked, "n": next_n(asked, stops.parse(stop.get_list()), share, state)})
 
 
-def _places(
+def _draw_indices(
     n: int, validation: Dict, seed: Int, taken: ArrayData | None
 ) -> Integers[np.ndarray, " drawn"]:
-    """Return places of candidates that are free, others after each time that some were taken."""
+    """Draw indices of candidates not yet taken, other ones after each time that some were."""
     gone = _gone(taken)
     free = np.setdiff1d(np.arange(n), gone)
     wanted = build(ValidationOptions, validation.get_dict(), "validation").n
@@ -248,9 +248,9 @@ def _places(
     return np.sort(drawn)
 
 
-def _array(places: Iterable[int]) -> ArrayData:
-    """Return places as a node. AiiDA would copy a ``List`` in a context again and again."""
-    return ArrayData(np.array(sorted(places), dtype=np.int64))
+def _array(indices: Iterable[int]) -> ArrayData:
+    """Return indices as a node. AiiDA would copy a ``List`` in a context again and again."""
+    return ArrayData(np.array(sorted(indices), dtype=np.int64))
 
 
 def _gone(taken: ArrayData | None) -> Integers[np.ndarray, " taken"]:
@@ -258,10 +258,10 @@ def _gone(taken: ArrayData | None) -> Integers[np.ndarray, " taken"]:
     return found
 
 
-def _sources(candidates: DatasetData, places: Integers[np.ndarray, " places"]) -> list[str]:
-    """Return for each place the node that labelled it, or that of the candidates."""
+def _sources(candidates: DatasetData, indices: Integers[np.ndarray, " structures"]) -> list[str]:
+    """Return for each index the node that labelled the structure, or that of the candidates."""
     sources = candidates.sources
-    return [sources[place] or candidates.uuid for place in places]
+    return [sources[index] or candidates.uuid for index in indices]
 
 
 def _mean(values: Sequence[float]) -> float | None:

@@ -53,7 +53,7 @@ def test_labels_are_looked_up(aiida_profile, configurations, chosen):
 
 def test_labels_of_other_structures_are_not_taken(aiida_profile, configurations, chosen):
     moved = DatasetData(configurations[[1, 2, 3, 4, 5, 0]])
-    with pytest.raises(ValueError, match="not the candidates of these places"):
+    with pytest.raises(ValueError, match="not the candidates of these indices"):
         functions.reveal(candidates=moved, chosen=DatasetData(chosen))
 
 

@@ -1,4 +1,4 @@
-"""Whose code may build calculators on this computer, and whether it may run commands.
+"""Permissions: which functions may build calculators on this computer, and run commands.
 
 The options of a calculator may come from an archive of somebody else. A factory is any function of
 any module, and some options are commands of a shell: so both are refused unless the user of the

@@ -132,7 +132,7 @@ class CalculatorOptions:
 
     @property
     def method(self) -> Method:
-        """What decides labels: what the calculator is called matters only without a factory."""
+        """Method of the labels; the name of the calculator counts only without a factory."""
         decides = {k: v for k, v in self.options.items() if k not in _IDLE}
         if self.factory is not None:
             return Method({"factory": self.factory, "options": decides})
@@ -147,7 +147,7 @@ class CalculatorOptions:
         return self.method.fingerprint(version)
 
     def describe(self) -> dict[str, Any]:
-        """Return what made a label, for a reader."""
+        """Describe the calculator for a reader."""
         found: dict[str, Any] = {
             "calculator": self.name,
             "options": dict(self.options),
@@ -160,7 +160,7 @@ class CalculatorOptions:
 
     @property
     def made_by(self) -> dict[str, Any]:
-        """What goes with labels: their ``fingerprint``, and a ``description`` for a reader."""
+        """The ``fingerprint`` of labels, and a ``description`` of the calculator for a reader."""
         return {"fingerprint": self.fingerprint, "description": self.describe()}
 
     def _factory(self) -> Callable[..., Any]:
@@ -204,7 +204,7 @@ class CalculatorOptions:
 
 @dataclass(frozen=True, eq=False)
 class Computed:
-    """What a calculator found for one structure.
+    """Results of a calculator for one structure.
 
     Attributes
     ----------

@@ -1,4 +1,4 @@
-"""Whether a label belongs to its structure and is fit to be learned from."""
+"""Checks whether a label belongs to its structure and is fit to be learned from."""
 
 from dataclasses import dataclass
 
@@ -14,7 +14,7 @@ FAILED, UNCONVERGED, UNPHYSICAL = "failed", "unconverged", "unphysical"
 
 @dataclass(frozen=True)
 class Limits:
-    """What a label must satisfy to be learned from.
+    """Limits that a label has to keep to be learned from.
 
     Attributes
     ----------
@@ -119,7 +119,7 @@ def check_label(wanted: Configurations, found: Configurations, limits: Limits) -
 
 
 def mismatch(wanted: Configurations, found: Configurations, tolerance: float) -> str | None:
-    """Return how one structure differs from another, other periodic images of atoms aside."""
+    """Say how one structure differs from another, periodic images of atoms aside."""
     if len(found.numbers) != len(wanted.numbers):
         return f"asked for {len(wanted.numbers)} atoms, got {len(found.numbers)}"
     different = np.flatnonzero(found.numbers != wanted.numbers)

@@ -1,4 +1,4 @@
-"""Inputs of pw.x for one structure, what of them decides its label, and whether it converged."""
+"""Input of pw.x for one structure, the part that determines its label, and convergence."""
 
 import re
 from collections.abc import Mapping
@@ -178,7 +178,7 @@ def check_convergence(results: Mapping[str, Any], conv_thr: float) -> None:
 
 
 def unconverged_eigenvalues(output: str) -> str:
-    """Return what the standard output of pw.x says of eigenvalues in its last iteration, if so.
+    """Find the warning of pw.x about eigenvalues in its last iteration, if there is one.
 
     The energy may be converged none the less: pw.x itself stops where more than a quarter of the
     bands, and more than five, did not converge.
@@ -190,7 +190,7 @@ def unconverged_eigenvalues(output: str) -> str:
 
 
 def method(description: Mapping[str, Any]) -> Method:
-    """Return what of a description decides labels, in one way of writing.
+    """Return the part of a description that determines labels, in canonical form.
 
     Left out are how the result is reached and how much is written, and what is a default.
     Pseudopotentials, and parameters by kind of atom, belong to elements.

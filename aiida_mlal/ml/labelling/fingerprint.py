@@ -1,4 +1,4 @@
-"""What made a label, as a short word that tells which labels can be learned from together."""
+"""Fingerprints of methods: labels with equal ones can be learned from together."""
 
 import json
 from collections.abc import Collection, Iterable, Mapping
@@ -9,7 +9,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Method:
-    """What decides labels, which is known before anything is computed.
+    """The method of labels: all that determines them, known before anything is computed.
 
     Attributes
     ----------

@@ -1,4 +1,4 @@
-"""What became of each structure of a labelling, in whatever way the process ended."""
+"""Ledger of a labelling: the outcome of each structure, however the process ended."""
 
 import base64
 import json
@@ -108,7 +108,7 @@ class Ledger:
         self._begun = i
 
     def end(self, i: int, outcome: Configurations) -> None:
-        """Note what became of a structure."""
+        """Note the outcome of a structure."""
         self._outcomes[i] = outcome = outcome.without(ATTEMPTS)
         self._begun, self._is_first = None, False
         if self._journal is not None:

@@ -1,4 +1,4 @@
-"""A structure with the label that a code found for it, or with why there is none."""
+"""Outcomes: structures with a label, or with the reason why there is none."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -14,11 +14,11 @@ from aiida_mlal.ml.text import printable
 
 
 class NoLabel(ValueError):
-    """Why what a code did is no label, in words for a reader."""
+    """Raised where a code gives no label; the message says why."""
 
 
 class NotConverged(NoLabel):
-    """The self-consistent cycle of a code did not converge, in words for a reader."""
+    """Raised where the self-consistent cycle of a code did not converge."""
 
 
 def labelled(
@@ -100,7 +100,7 @@ def unlabelled_by(structure: Configurations, error: BaseException) -> Configurat
 
 
 def description(made_by: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what a labelling code tells of itself, with the fingerprint of its labels."""
+    """Build the ``description`` of labels: what made them, with their fingerprint."""
     return {"description": dict(made_by), "fingerprint": Method(made_by).fingerprint()}
 
 

@@ -1,4 +1,4 @@
-"""What a molecular dynamics run was like on average, in memory that doesn't grow."""
+"""Averages over the steps of molecular dynamics, accumulated in constant memory."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

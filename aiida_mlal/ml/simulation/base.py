@@ -1,4 +1,4 @@
-"""What every simulation is: runs of a potential from given structures, all frames kept."""
+"""Interface of simulations: runs of a potential from given structures, and their results."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
@@ -33,7 +33,7 @@ INTERRUPTED = "interrupted"
 
 @dataclass(frozen=True)
 class Run:
-    """How one run ended.
+    """The result of one run.
 
     Attributes
     ----------
@@ -85,7 +85,7 @@ class Run:
 
     @classmethod
     def of(cls, values: Mapping[str, Any]) -> "Run":
-        """Return the run of JSON values."""
+        """Build a run from its JSON values."""
         fmax, stationary = values["fmax"], values.get("stationary")
         others = {
             "fmax": np.nan if fmax is None else fmax,
@@ -98,7 +98,7 @@ class Run:
 
 @dataclass(frozen=True, eq=False)
 class SimulationResult:
-    """What was kept of all runs, and how each run ended.
+    """Recorded frames of all runs, and the result of each.
 
     Attributes
     ----------
@@ -125,7 +125,7 @@ class SimulationResult:
 
 @dataclass(frozen=True)
 class Ending:
-    """Why a run is over, by what it was computed, and what else is to be told, see ``Run``."""
+    """How a run ended: reason, message, engines that computed it, and results (see ``Run``)."""
 
     reason: str
     message: str
@@ -142,7 +142,7 @@ class Image(NamedTuple):
 
 
 class Plan:
-    """What is known of simulations before they run, whatever engine runs them.
+    """What a campaign has to know of simulations beforehand, whichever engine runs them.
 
     Attributes
     ----------
@@ -163,7 +163,7 @@ class Plan:
 
     @property
     def moving_cell(self) -> MovingCell:
-        """What they move of the cell; nothing, unless a subclass says so.
+        """Degrees of freedom of the cell that these simulations change; none by default.
 
         Labels at the ends of runs are judged in these components, and simulating ends with an
         error as soon as a cell changes that is said to be fixed.
@@ -171,7 +171,7 @@ class Plan:
         return FIXED
 
     def groups(self, structures: Configurations) -> list[Configurations]:
-        """Return what each run begins from: one structure, unless a subclass says otherwise.
+        """Split structures into the initial structures of each run: by default one a run.
 
         Those of one run are images of the same atoms.
 
@@ -183,7 +183,7 @@ class Plan:
         return list(structures)
 
     def minimised(self, structures: Configurations) -> list[Image | None]:
-        """Return for each structure the image that begins there and goes to a minimum, if one does.
+        """List for each structure the image that starts there and is relaxed to a minimum, or None.
 
         By default all do in simulations that relax, in the order in which ``groups`` has them.
         """
@@ -218,13 +218,13 @@ class Simulation(Plan, ABC):
 
     @property
     def identity(self) -> Mapping[str, Any]:
-        """Name and options, as JSON values, that a run has until its end."""
+        """Name and options in ``IDENTITY``, as JSON values: a run continues with these alone."""
         values = as_dict(self)
         name = plugins.name_of("simulations", type(self))
         return {"name": name, **{option: values[option] for option in self.IDENTITY}}
 
     def of(self, start: Configurations) -> "Simulation":
-        """Return the options of the run that begins from there: these, unless runs differ."""
+        """Return the options of the run from these structures; by default all are alike."""
         return self
 
     def can_move(self, start: Configurations) -> bool:
@@ -239,7 +239,7 @@ class Simulation(Plan, ABC):
         measure: "Uncertainty | None",
         record: Recorder,
     ) -> Ending:
-        """Run from the structures that ``groups`` put together, record frames, say why it is over.
+        """Do one run from the structures of one group: record its frames, return how it ended.
 
         Where ``record.state`` is not None the run goes on from there; ``follow`` sees to it.
         """
@@ -340,7 +340,7 @@ class Simulation(Plan, ABC):
 
 
 def check_pace(every: int, threads: int) -> None:
-    """Raise ``ValueError`` unless a frame is kept every so many steps, by one thread or more."""
+    """Raise ``ValueError`` unless stride of frames and number of threads are 1 or more."""
     if every < 1:
         raise ValueError(f"expected every as 1 step or more, got {every}")
     if threads < 1:
@@ -352,7 +352,7 @@ def check_results(
     trajectory: Configurations,
     runs: Sequence[Mapping[str, Any]],
 ) -> None:
-    """Raise ``ValueError`` unless frames and endings are those of runs that began from ``groups``.
+    """Raise ``ValueError`` unless frames and results belong to runs that began from ``groups``.
 
     Parameters
     ----------
@@ -388,7 +388,7 @@ def _save(
 def summarise(
     start: Configurations, record: Recorder, ending: Ending, moving: MovingCell = FIXED
 ) -> Run:
-    """Return how a run ended, of which frames were recorded."""
+    """Build the result of a run from its ending and its recorded frames."""
     last, fixed = record.last, start[0].fixed
     uncertainties = [frame.uncertainty for frame in last]
     return Run(

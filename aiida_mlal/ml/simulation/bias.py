@@ -1,4 +1,4 @@
-"""Dynamics that are drawn to where a committee is uncertain."""
+"""Bias that drives dynamics towards structures where a committee is uncertain."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -75,10 +75,10 @@ class Bias:
         self.forces = self.scale * self._gradient
 
     def remember(self) -> Mapping[str, Any]:
-        """Return what later steps depend on."""
+        """Return the state that later steps depend on."""
         return {"scale": self.scale, "steps": self._steps, "squares": list(self._squares)}
 
     def recall(self, memory: Mapping[str, Any]) -> None:
-        """Set it."""
+        """Restore the state that ``remember`` returned."""
         self.scale, self._steps = memory["scale"], memory["steps"]
         self._squares = tuple(memory["squares"])

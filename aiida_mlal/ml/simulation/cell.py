@@ -1,4 +1,4 @@
-"""Which components of a cell move, and what of the stress moves them."""
+"""Degrees of freedom of the cell, and the components of the stress that drive them."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from aiida_mlal.ml.options import build
 
 @dataclass(frozen=True)
 class MovingCell:
-    """What a simulation moves of a cell, and against which pressure.
+    """Degrees of freedom of the cell that a simulation changes, and the external pressure.
 
     Attributes
     ----------
@@ -40,13 +40,13 @@ class MovingCell:
 
     @classmethod
     def of(cls, run: Mapping[str, Any]) -> "MovingCell":
-        """Return what a run moved, from the JSON values of how it ended."""
+        """Read it from the JSON values of the result of a run."""
         return build(cls, run.get("cell") or {}, "cell")
 
     def imbalance(
         self, stresses: Float[np.ndarray, "structures 3 3"]
     ) -> Float[np.ndarray, "structures 3 3"]:
-        """Return those components of stresses (eV/Å³) that move the cell, in GPa.
+        """Return the components of stresses (eV/Å³) that drive the cell, in GPa.
 
         The external pressure is added to the stress; of ``shape`` it is the deviator, of
         ``volume`` the hydrostatic part, of ``axes`` the diagonal. They are zero at equilibrium, and
@@ -97,7 +97,7 @@ class MovingCell:
             )
 
     def filter(self, atoms: Atoms) -> Any:
-        """Return what an optimiser of ASE moves: atoms, or a filter of atoms and cell."""
+        """Wrap atoms in the filter by which an optimiser of ASE moves the cell too, if it moves."""
         from ase.filters import FrechetCellFilter, UnitCellFilter
 
         if not self:
@@ -119,7 +119,7 @@ def travelled(
     new_positions: Float[np.ndarray, "atoms 3"],
     new_cell: Float[np.ndarray, "3 3"],
 ) -> float:
-    """Return how far a structure is from another of the same atoms, in Å.
+    """Return the distance between two structures of the same atoms, in Å.
 
     It is the largest displacement of an atom, what it moved with the cell taken off, or, if that is
     more, the largest strain of the cell times the cube root of the volume of an atom: about what
@@ -134,7 +134,7 @@ def travelled(
 
 
 def volume_of(cell: Float[np.ndarray, "3 3"]) -> float:
-    """Return what ``abs(np.linalg.det(cell))`` is, sooner."""
+    """Return the volume of a cell, ``abs(np.linalg.det(cell))``, but faster."""
     (a, b, c), (d, e, f), (g, h, i) = cell.tolist()
     return float(abs(a * (e * i - f * h) - b * (d * i - f * g) + c * (d * h - e * g)))
 

@@ -1,4 +1,4 @@
-"""How frames of simulations that were interrupted and went on fit together."""
+"""Joining of frames of simulations that were interrupted and continued."""
 
 from aiida_mlal.ml.configurations import Configurations
 from aiida_mlal.ml.frames import RUN, STEP

@@ -147,7 +147,7 @@ class _Watch:
         self.origin = Origin([one.copy() for one in seen.values()])
 
     def look(self, step: int) -> tuple[str, str] | None:
-        """Record each image, and return what the guard objects to first."""
+        """Record each image; return the first violation that the guard finds, or None."""
         for atoms in self._seen.values():
             atoms.calc.watch()
         now = self.origin.snapshots(step, self._seen, self._guard)
@@ -193,7 +193,7 @@ def _state(
 
 @dataclass
 class Origin:
-    """What a run is compared with: where it began, or was when another potential took over.
+    """Reference structures of a run: its first step, or that where another potential took over.
 
     Attributes
     ----------
@@ -213,7 +213,7 @@ class Origin:
     still: Standstill | None = None
 
     def after(self, state: SimulationState, seen: Mapping[int, Atoms], renewed: bool) -> "Origin":
-        """Return that of a run that goes on from a state, to which ``seen`` were set."""
+        """Return the reference of a run that continues from a state, to which ``seen`` were set."""
         if renewed:
             return Origin([one.copy() for one in seen.values()], state.step)
         memory = state.memory
@@ -230,7 +230,7 @@ class Origin:
         )
 
     def snapshots(self, step: int, seen: Mapping[int, Atoms], guard: Guard) -> list[Snapshot]:
-        """Return what the guard looks at, and keep what is first."""
+        """Take the snapshots that the guard judges; the first ones are kept as the reference."""
         still = 0
         if guard.stagnation is not None:
             positions = np.stack([atoms.positions for atoms in seen.values()])
@@ -245,7 +245,7 @@ class Origin:
         return found
 
     def remember(self) -> Mapping[str, Any]:
-        """Return what ``after`` makes the same of, as values that a state has."""
+        """Return the reference as values of a state, from which ``after`` restores it."""
         found: dict[str, Any] = {"first": [vars(one) for one in self.first], "renewed": self.step}
         if self.step is not None:
             found["begun"] = [
@@ -260,7 +260,7 @@ class Origin:
 def _resume(
     images: Sequence[Atoms], state: SimulationState, memory: Memory | None, renewed: bool
 ) -> None:
-    """Set all that moves to a state; ``renewed`` says that another potential came there."""
+    """Restore images and memory; ``renewed`` says that another potential reached the state."""
     shape = (len(images), len(images[0]), 3)
     if state.positions.shape != shape:
         raise ValueError(
@@ -332,7 +332,7 @@ def _frame(
 
 
 def _is_sound(atoms: Atoms, guard: Guard) -> bool:
-    """Return whether a structure, and what was predicted for it, is no cause of an error."""
+    """Return whether structure and prediction are physical, so that neither explains an error."""
     geometry = atoms.positions, atoms.cell.array, atoms.get_momenta()
     if not all(np.isfinite(part).all() for part in (*geometry, *atoms.calc.results.values())):
         return False

@@ -223,7 +223,7 @@ class ModeFollowing:
     def _improved(
         self, residual: np.ndarray, value: float, found: np.ndarray, space: np.ndarray
     ) -> np.ndarray:
-        """Return what is to be added to a mode: E. R. Davidson, J. Comput. Phys. 17, 87 (1975)."""
+        """Return the correction of a mode by E. R. Davidson, J. Comput. Phys. 17, 87 (1975)."""
         values, vectors = np.linalg.eigh(space.T @ self.hessian @ space)
         gaps = values - value
         gaps = np.where(np.abs(gaps) < 1e-2, 1e-2, gaps)

@@ -1,4 +1,4 @@
-"""What a simulation must not do: leave the known, or leave physics."""
+"""Guards: limits that end a simulation where its potential extrapolates or is unphysical."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -29,7 +29,7 @@ STILL = 0.04
 
 @dataclass(frozen=True, eq=False)
 class Snapshot:
-    """What a guard looks at in one step.
+    """Structure and prediction of one step, as a guard judges them.
 
     Attributes
     ----------
@@ -67,7 +67,7 @@ class Snapshot:
 
     @property
     def has_neighbours(self) -> Bool[np.ndarray, " atoms"]:
-        """Which atoms the potential sees in the company of others."""
+        """Mask of the atoms that have a neighbour within the cutoff."""
         found = np.zeros(len(self.numbers), bool)
         found[self.pairs[0]] = True
         return found
@@ -75,7 +75,7 @@ class Snapshot:
 
 @dataclass(frozen=True, eq=False)
 class Reference:
-    """What of the first step a guard compares later ones with; a ``Snapshot`` has it too."""
+    """Values of the first step that later ones are compared with; a ``Snapshot`` has them too."""
 
     has_neighbours: Bool[np.ndarray, " atoms"]
     volume: float
@@ -230,7 +230,7 @@ class Guard:
     def measure(
         self, potential: "Potential", structures: "Configurations", cell: MovingCell = FIXED
     ) -> "Uncertainty | None":
-        """Return what measures the uncertainty of a potential, or None if nothing can.
+        """Return the measure of uncertainty for a potential, or None if it has none.
 
         Raises
         ------

@@ -58,7 +58,7 @@ class Integrator:
         self.heat = 0.0
 
     def begin(self) -> None:
-        """Compute what the first kick needs."""
+        """Compute the forces of the first kick, and what else it needs."""
         self.atoms.calc.calculate(self.atoms)
         if self._bias is not None:
             self._bias.resume(self.atoms.calc.members)
@@ -74,7 +74,7 @@ class Integrator:
         self._kick(half)
 
     def conserved(self, kinetic: float) -> float:
-        """Return what exact steps would not change: the energy without heat from outside, in eV.
+        """Return the conserved quantity: total energy less the heat of the thermostat, in eV.
 
         ``kinetic`` is that of the atoms. For a chain of thermostats it is the energy of the
         extended system, for the others the effective energy of Bussi et al., J. Chem. Phys. 126,
@@ -85,12 +85,12 @@ class Integrator:
         return biased + kinetic - self.heat
 
     def remember(self) -> Mapping[str, Any]:
-        """Return what later steps depend on, beside atoms and random numbers."""
+        """Return the state of integrator and thermostat, without atoms and random numbers."""
         bias = {} if self._bias is None else self._bias.remember()
         return {"heat": self.heat, "thermostat": _memory(self._thermostat), "bias": bias}
 
     def recall(self, memory: Mapping[str, Any]) -> None:
-        """Set it."""
+        """Restore the state that ``remember`` returned."""
         self.heat = memory["heat"]
         if self._thermostat is not None:
             self._thermostat.recall(memory["thermostat"])
@@ -170,16 +170,16 @@ class CellIntegrator(Integrator):
         self._push(half)
 
     def conserved(self, kinetic: float) -> float:
-        """Return enthalpy and kinetic energy of the cell without heat from outside, in eV."""
+        """Return the conserved quantity: enthalpy and kinetic energies less heat, in eV."""
         return super().conserved(kinetic) + self.cell.kinetic_energy + self.pressure * self._volume
 
     def remember(self) -> Mapping[str, Any]:
-        """Return what later steps depend on, beside atoms and random numbers."""
+        """Return the state of integrator and thermostat, without atoms and random numbers."""
         cell = {"momenta": self.cell.values.copy(), "thermostat": _memory(self._of_cell)}
         return {**super().remember(), "pressure": self.pressure, "cell": cell}
 
     def recall(self, memory: Mapping[str, Any]) -> None:
-        """Set it."""
+        """Restore the state that ``remember`` returned."""
         super().recall(memory)
         self.pressure = memory["pressure"]
         self.cell.values[:] = memory["cell"]["momenta"]
@@ -191,7 +191,7 @@ class CellIntegrator(Integrator):
         return volume_of(self.atoms.cell.array)
 
     def _push(self, t: float) -> None:
-        """Change the momenta of the cell by what the pressure lacks."""
+        """Kick the momenta of the cell by the difference of internal and external pressure."""
         p = self.momenta.values
         kinetic = p.T @ (p / self.masses)
         stress = voigt_6_to_full_3x3_stress(self.atoms.calc.results["stress"])

@@ -165,11 +165,11 @@ class MolecularDynamics(Simulation):
 
     @property
     def moving_cell(self) -> MovingCell:
-        """What moves of the cell, and against which pressure in the end."""
+        """Degrees of freedom of the cell, and the pressure at the end of a ramp."""
         return MovingCell(self.cell, _ends(self.pressure_GPa)[1])
 
     def groups(self, structures: Configurations) -> list[Configurations]:
-        """Return what each run begins from: each structure once for each scenario.
+        """Split structures into runs: one for each structure and scenario.
 
         Structures that were grouped before, one by one, are the same runs again.
         """
@@ -241,7 +241,7 @@ class MolecularDynamics(Simulation):
 
 
 class _Trajectory:
-    """One run: the state of the atoms, and what it was like until now.
+    """One run: its atoms, its integrator and the averages until now.
 
     Parameters
     ----------
@@ -317,7 +317,7 @@ class _Trajectory:
             yield step == n
 
     def columns(self) -> Mapping[Column, Any]:
-        """Return what is known of the present step beside its structure."""
+        """Return time, temperature and so on of the present step, the columns of its frame."""
         momenta = self._integrator.momenta
         return {
             TIME: self._step * self._options.timestep,
@@ -333,7 +333,7 @@ class _Trajectory:
         }
 
     def remember(self) -> Mapping[str, Any]:
-        """Return what later steps and results depend on."""
+        """Return the state of integrator, thermostat and averages."""
         return {
             "rng": self._rng.bit_generator.state,
             "integrator": self._integrator.remember(),
@@ -342,14 +342,14 @@ class _Trajectory:
         }
 
     def recall(self, memory: Mapping[str, Any]) -> None:
-        """Set it."""
+        """Restore the state that ``remember`` returned."""
         self._rng.bit_generator.state = memory["rng"]
         self._integrator.recall(memory["integrator"])
         self._averages.recall(memory["averages"])
         self._step = memory["step"]
 
     def renew(self) -> None:
-        """Count as heat by how much the energy is another one now, which is no drift."""
+        """Count the change of the energy with the new potential as heat, so that it is no drift."""
         integrator = self._integrator
         integrator.begin()
         now = integrator.conserved(integrator.momenta.kinetic_energy)
@@ -379,6 +379,6 @@ def _ends(ramp: Ramp) -> Sequence[float]:
 
 
 def _at(ramp: Ramp, step: int, steps: int) -> float:
-    """Return the value in a step of so many."""
+    """Return the value of a ramp at a step."""
     begin, end = _ends(ramp)
     return begin + (end - begin) * step / steps if steps and begin != end else begin

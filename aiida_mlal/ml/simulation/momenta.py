@@ -53,7 +53,7 @@ class Momenta:
 
 @dataclass(frozen=True, eq=False)
 class Freedom:
-    """Which momenta of atoms are free to change.
+    """Degrees of freedom of the momenta of atoms.
 
     Attributes
     ----------
@@ -93,7 +93,7 @@ class Freedom:
 
 
 def n_rotations(atoms: Atoms) -> int:
-    """Return how many rotations a molecule has: 3, 2 if it is linear, 0 if it is an atom.
+    """Return the number of rotations of a molecule: 3, 2 if it is linear, 0 for an atom.
 
     A structure that is periodic somewhere, or has fixed atoms, keeps none from one step to the
     next: 0.

@@ -160,7 +160,7 @@ class Neb(Simulation):
         from aiida_mlal.ml.calculator import MLCalculator
 
         last = self.images - 1
-        at = path.places(start, self.images, self.minimum_image)
+        at = path.image_indices(start, self.images, self.minimum_image)
         given = start.to_ase()
         images = path.interpolated(given, at, "linear", self.minimum_image)
         for atoms in images:
@@ -316,7 +316,7 @@ class Band(NEB):
         }
 
     def _slopes(self, forces: Sequence[np.ndarray]) -> Float[np.ndarray, " images"]:
-        """Return the derivatives of the energy along the path; tangents bisect its corners."""
+        """Return the derivative of the energy along the path; tangents bisect angles at images."""
         ways = [
             path.find_mic(b.positions - a.positions, a.cell, a.pbc)[0]
             for a, b in zip(self.images, self.images[1:])
@@ -334,6 +334,6 @@ def _largest(forces: np.ndarray) -> float:
 
 
 def saddle_of(run: Mapping[str, Any]) -> int | None:
-    """Return which image of a run is the saddle point, from the JSON values of how it ended."""
+    """Return the index of the image at the saddle point, from the JSON values of a run."""
     found = (run.get("results") or {}).get("saddle")
     return None if found is None else int(found)

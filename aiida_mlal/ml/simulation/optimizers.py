@@ -1,4 +1,4 @@
-"""The optimisers of ASE, and what each of them remembers from one step to the next."""
+"""Optimisers of ASE, and their internal state from one step to the next."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -35,7 +35,7 @@ def optimizer_of(name: OptimizerName, moving: Any, maxstep: float) -> "Optimizer
 
 @dataclass(frozen=True)
 class OptimizerMemory:
-    """What an optimiser of ASE remembers; nothing before its first step."""
+    """State of an optimiser of ASE from one step to the next; empty before its first step."""
 
     optimizer: Any
     name: OptimizerName
@@ -53,7 +53,7 @@ class OptimizerMemory:
         Attributes(self.optimizer, ()).recall(memory)
 
     def renew(self) -> None:
-        """Take the forces of the step before anew: their difference is a curvature.
+        """Recompute the forces of the step before: their difference is a curvature.
 
         Those of two potentials differ by more than that.
         """

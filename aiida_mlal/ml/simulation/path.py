@@ -1,4 +1,4 @@
-"""Paths between two structures of the same atoms: what fits together, and what lies in between."""
+"""Paths between two structures of the same atoms: consistency, matching, interpolation."""
 
 from collections.abc import Sequence
 from itertools import pairwise
@@ -36,7 +36,7 @@ def displacements(
 
 
 def check(structures: Configurations, minimum_image: bool = True, any_order: bool = False) -> None:
-    """Raise ``ValueError`` for structures that are no way from the first one to the last one.
+    """Raise ``ValueError`` for structures that cannot be images of one path.
 
     Parameters
     ----------
@@ -128,7 +128,7 @@ def _check_order(
 
 
 def _check_drift(one: Configurations, other: Configurations, i: int, minimum_image: bool) -> None:
-    """Refuse that most atoms are displaced together where nothing keeps them from going back."""
+    """Refuse structures that differ by a translation of most atoms where none is fixed."""
     apart = displacements(one, other, minimum_image)
     drift = np.where(one.fixed.any(axis=0), 0.0, np.median(apart, axis=0))
     together = np.linalg.norm(apart - drift, axis=1) < MOVED
@@ -164,8 +164,8 @@ def _ordered(one: Configurations, order: Int[np.ndarray, " atoms"]) -> Configura
     )
 
 
-def places(structures: Configurations, images: int, minimum_image: bool = True) -> list[int]:
-    """Return which image of a path each of some structures is, the others as even as possible."""
+def image_indices(structures: Configurations, images: int, minimum_image: bool = True) -> list[int]:
+    """Assign structures to images of a path, between which the others lie as evenly as possible."""
     ways = [
         float(np.linalg.norm(displacements(*pair, minimum_image))) for pair in pairwise(structures)
     ]
@@ -202,7 +202,7 @@ def interpolated(
 
 
 def lengths(images: Sequence[Atoms]) -> Float[np.ndarray, " images"]:
-    """Return how far each image is along a path, in Å: the sum of the ways between images."""
+    """Return the coordinate of each image along a path in Å: the sum of distances of neighbours."""
     steps = [
         np.linalg.norm(find_mic(b.positions - a.positions, a.cell, a.pbc)[0])
         for a, b in pairwise(images)

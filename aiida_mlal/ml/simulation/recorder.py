@@ -1,4 +1,4 @@
-"""Frames of simulations on their way to disk."""
+"""Recorder of frames of simulations, which keeps them in files."""
 
 import signal
 import time
@@ -118,7 +118,7 @@ class Store:
         save_together(path, self._parts())
 
     def _parts(self) -> list[Callable[[], Configurations]]:
-        """Return what reads each file and, as the last one, what is in memory."""
+        """Return functions that read each file and, the last one, what is in memory."""
         files = [partial(Configurations.load, path) for path in self._files()]
         return [*files, partial(Configurations.concatenate, self._held)]
 
@@ -146,7 +146,7 @@ class Store:
 
 
 class Leg(NamedTuple):
-    """From where a stage of a run goes on.
+    """First step of a stage of a run, and the step at which it continues.
 
     Attributes
     ----------
@@ -239,7 +239,7 @@ class Recorder:
         return 0 if self.state is None else int(self.state.memory.get("stage", 0))
 
     def leg(self, stage: int) -> Leg:
-        """Return where a stage begins, or goes on if the state is in it."""
+        """Return the first step of a stage, or the one at which it continues from the state."""
         if self.state is None:
             return Leg(0, 0, False)
         if self.stage != stage:
@@ -286,7 +286,7 @@ class Recorder:
         return step % self._every == 0
 
     def settle(self, step: int) -> Mapping[str, Any]:
-        """Return what has been counted before a step: ``memory["recorder"]`` of its state."""
+        """Settle frames before a step; return their counts, ``memory["recorder"]`` of its state."""
         if self._pending and self._pending[0].step < step:
             self._settle()
         return {"max_uncertainty": self.max_uncertainty, "n_candidates": self.n_candidates}

@@ -76,7 +76,7 @@ class Saddle(Simulation):
 
     @property
     def given(self) -> int:
-        """How many structures a run takes."""
+        """Number of structures that a run begins from."""
         return 2 if self.mode == "towards" else 1
 
     def groups(self, structures: Configurations) -> list[Configurations]:

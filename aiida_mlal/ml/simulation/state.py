@@ -1,4 +1,4 @@
-"""What simulations need to go on as if nothing had stopped them."""
+"""States of simulations, from which these continue to the last bit."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -23,7 +23,7 @@ _ARRAY = "$array"
 
 @dataclass(frozen=True, eq=False)
 class SimulationState:
-    """A run between two of its steps.
+    """The state of a run between two steps.
 
     Attributes
     ----------
@@ -62,7 +62,7 @@ class SimulationState:
 
 @dataclass(frozen=True, eq=False)
 class Checkpoint:
-    """Simulations that are not over.
+    """State of unfinished simulations: results of finished runs, state of the present one.
 
     Attributes
     ----------
@@ -96,7 +96,7 @@ class Checkpoint:
         return 0 if self.state is None else self.state.step
 
     def check(self, structures: Configurations, simulation: Mapping[str, Any]) -> None:
-        """Raise ``ValueError`` where these are not the simulations of some structures.
+        """Raise ``ValueError`` for a state of other structures, or of another simulation.
 
         Parameters
         ----------
@@ -154,16 +154,16 @@ class Checkpoint:
 
 
 class Memory(Protocol):
-    """What moves atoms, and remembers something from one step to the next."""
+    """An algorithm that moves atoms and has a state of its own, such as an optimiser."""
 
     def remember(self) -> Mapping[str, Any]:
-        """Return a copy of what it remembers: mappings, lists, arrays and JSON values."""
+        """Return a copy of its state: mappings, lists, arrays and JSON values."""
 
     def recall(self, memory: Mapping[str, Any]) -> None:
-        """Remember what ``remember`` returned."""
+        """Restore the state that ``remember`` returned."""
 
     def renew(self) -> None:
-        """Make valid for a new potential what was recalled, and had been found with another one.
+        """Adapt a restored state, which was reached with another potential, to the present one.
 
         Atoms are where they were, and their calculators have the new potential.
         """
@@ -171,7 +171,7 @@ class Memory(Protocol):
 
 @dataclass(frozen=True)
 class Attributes:
-    """The memory of an object, as those of its attributes that change.
+    """Memory of an object: copies of its attributes that change from step to step.
 
     A random generator of numpy is remembered by its state.
 
@@ -202,11 +202,11 @@ class Attributes:
                 setattr(owner, last, _copy(value))
 
     def renew(self) -> None:
-        """Leave the attributes as they are: those of what moves hold for any potential."""
+        """Do nothing: these attributes do not depend on the potential."""
 
 
 def system_of(structures: Configurations) -> str:
-    """Return a short hash of structures and of which of their atoms are fixed."""
+    """Return a short hash of structures and of their fixed components."""
     digest = sha256("".join(structures.keys).encode())
     digest.update(structures.fixed.tobytes())
     return digest.hexdigest()[:16]

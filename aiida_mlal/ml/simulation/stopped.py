@@ -1,4 +1,4 @@
-"""Where runs have stopped, so that their potential can learn before they go on."""
+"""Last frames of runs that stopped for a label, and will continue."""
 
 from collections.abc import Mapping
 from typing import Any

@@ -1,4 +1,4 @@
-"""Thermostats: what they do to momenta in a time step."""
+"""Thermostats: their action on momenta in a time step."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
@@ -41,11 +41,11 @@ class Thermostat(ABC):
         """Change the momenta as in a time ``dt`` at a temperature."""
 
     def remember(self) -> Mapping[str, Any]:
-        """Return what it remembers from one step to the next, beside random numbers."""
+        """Return its internal state, random numbers aside."""
         return {}
 
     def recall(self, memory: Mapping[str, Any]) -> None:  # noqa: B027
-        """Remember what ``remember`` returned."""
+        """Restore the state that ``remember`` returned."""
 
 
 class Langevin(Thermostat):

@@ -34,7 +34,7 @@ class Modes:
 
     @property
     def n_imaginary(self) -> int:
-        """How many modes lower the energy: one at a saddle point, none at a minimum."""
+        """Number of modes of negative curvature: one at a saddle point, none at a minimum."""
         return int((self.wavenumbers < 0).sum())
 
     def as_dict(self) -> dict[str, Any]:

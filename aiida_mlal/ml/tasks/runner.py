@@ -149,7 +149,7 @@ def _print_traceback() -> None:
 
 
 def _computed(error: BaseException) -> dict[str, Any]:
-    """Return what a task had computed when it ended."""
+    """Return the part of the result that a task had when it ended."""
     return dict(getattr(error, "result", {}))
 
 

@@ -95,7 +95,7 @@ class ASELabelWorkChain(LabellingWorkChain):
 
     @classmethod
     def label_method(cls, inputs: Mapping[str, Any]) -> Method:
-        """Return what decides labels, as far as it is known before."""
+        """Return the method of the labels, as far as it is known beforehand."""
         calculator = inputs["ase"]["calculator"].get_dict()
         return build(CalculatorOptions, calculator, "calculator").method
 
@@ -236,7 +236,7 @@ def rest_of(labelled: DatasetData) -> DatasetData:
 def join(
     dataset: DatasetData, calculator: Dict, size: Int | None = None, **batches: Any
 ) -> dict[str, Data]:
-    """Return the structures of all batches in their order, and what made the labels.
+    """Join the labels of all batches in the order of the structures.
 
     Parameters
     ----------
@@ -284,7 +284,7 @@ def join(
 
 
 def _order(name: str) -> tuple[int, int]:
-    """Return the number of a batch, and which of the jobs for it a name stands for."""
+    """Read the name of a job: the number of its batch, and that of the attempt."""
     batch, _, attempt = name.partition(AGAIN)
     return int(batch.removeprefix("batch_")), int(attempt or 0)
 

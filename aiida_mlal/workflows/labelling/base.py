@@ -1,4 +1,4 @@
-"""What every labelling WorkChain takes and gives, so that a campaign can use any of them."""
+"""Interface of labelling WorkChains, so that a campaign can use any of them."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -151,7 +151,7 @@ class LabellingWorkChain(ExchangeableWorkChain):
 
     @classmethod
     def label_method(cls, inputs: Mapping[str, Any]) -> Method | None:
-        """Return what decides labels, as far as inputs tell, or None if that is not known before.
+        """Return the method of the labels, or None if inputs do not tell it beforehand.
 
         The same method as that of the labels' fingerprints (see ``ml.labelling.fingerprint``):
         labels that a campaign begins with are compared with it before any others are paid for.
@@ -193,7 +193,7 @@ class LabellingWorkChain(ExchangeableWorkChain):
 
 
 def failure(process: ProcessNode) -> str:
-    """Return how a process ended that gave no label, as a word that can stand in a link label."""
+    """Name the failure of a process by a word that can stand in a link label."""
     if process.is_finished:
         return f"exit_{process.exit_status}"
     return str(process.process_state.value) if process.process_state else "unknown"
@@ -218,7 +218,7 @@ def failure_reason(word: str, *classes: Any) -> str:
 
 
 def limits_of(node: Dict | None) -> Limits:
-    """Return what a label must satisfy; ``ValueError`` for wrong options."""
+    """Read the limits that labels have to keep; ``ValueError`` for wrong options."""
     return build(Limits, {} if node is None else node.get_dict(), "limits")
 
 

@@ -54,7 +54,7 @@ class PerStructureLabelWorkChain(LabellingWorkChain):
 
     @classmethod
     def deciding(cls, inputs: Mapping[str, Any]) -> dict[str, Any]:
-        """Return those inputs of this WorkChain that decide labels, by names of one's own.
+        """Return the inputs that determine labels, under names of one's own.
 
         The other methods get them as ``nodes``. Namespaces are mappings of nodes.
         """
@@ -62,12 +62,12 @@ class PerStructureLabelWorkChain(LabellingWorkChain):
 
     @classmethod
     def method(cls, nodes: Mapping[str, Any]) -> Method:
-        """Return what decides labels, so that they can be compared with others."""
+        """Return the method of the labels, by which they are compared with others."""
         raise NotImplementedError
 
     @classmethod
     def describe(cls, nodes: Mapping[str, Any]) -> dict[str, Any]:
-        """Return what makes the labels, for a reader."""
+        """Describe for a reader what makes the labels."""
         method = cls.method(nodes)
         return {**method.common, "elements": dict(method.elements)}
 
@@ -114,7 +114,7 @@ class PerStructureLabelWorkChain(LabellingWorkChain):
 
     @classmethod
     def failure(cls, process: ProcessNode) -> str:
-        """Return how a process ended that gave no label, as a word that link labels can hold."""
+        """Name the failure of a process by a word that link labels can hold."""
         return failure(process)
 
     @classmethod
@@ -124,7 +124,7 @@ class PerStructureLabelWorkChain(LabellingWorkChain):
 
     @classmethod
     def warning(cls, outputs: Mapping[str, Any]) -> str:
-        """Return what a reader should know of a label though it is good, if there is anything."""
+        """Return a warning about a label that is good all the same; empty without one."""
         return ""
 
     @classmethod
@@ -141,7 +141,7 @@ class PerStructureLabelWorkChain(LabellingWorkChain):
 
     @classmethod
     def label_method(cls, inputs: Mapping[str, Any]) -> Method:
-        """Return what decides labels."""
+        """Return the method of the labels."""
         return cls.method(cls.deciding(inputs))
 
     def make_structures(self) -> None:
@@ -265,7 +265,7 @@ class PerStructureLabelWorkChain(LabellingWorkChain):
     def _fitness(
         cls, structure: Configurations, nodes: Mapping[str, Any], limits: Limits
     ) -> tuple[str, str]:
-        """Return whether a structure is worth a calculation, as a status and why."""
+        """Judge whether a structure is worth a calculation: return a status, and why."""
         status, reason = check_geometry(structure, limits)
         if status == OK:
             try:

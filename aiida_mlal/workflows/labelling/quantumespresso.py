@@ -73,7 +73,7 @@ class QuantumEspressoLabelWorkChain(PerStructureLabelWorkChain):
 
     @classmethod
     def calcfunctions(cls) -> tuple[Any, Any]:
-        """Return those of this module."""
+        """Return the calcfunctions of this module."""
         return to_structures, collect_labels
 
     @classmethod
@@ -201,7 +201,7 @@ class QuantumEspressoLabelWorkChain(PerStructureLabelWorkChain):
 
     @classmethod
     def describe(cls, nodes: Mapping[str, Any]) -> dict[str, Any]:
-        """Return what made the labels, in words and numbers."""
+        """Describe what made the labels, in words and numbers."""
         pseudos = {
             kind: {"element": pseudo.element, "filename": pseudo.filename, "md5": pseudo.md5}
             for kind, pseudo in sorted(nodes["pseudos"].items())
@@ -239,7 +239,7 @@ class QuantumEspressoLabelWorkChain(PerStructureLabelWorkChain):
     def read(
         cls, structure: Configurations, nodes: Mapping[str, Any], outputs: Mapping[str, Any]
     ) -> Configurations:
-        """Return what pw.x computed last."""
+        """Read the last structure and label that pw.x computed."""
         results = outputs["output_parameters"].get_dict()
         electrons = namelist(_input(structure, nodes).parameters, "ELECTRONS")
         check_convergence(results, electrons.get("conv_thr", CONV_THR))
@@ -247,7 +247,7 @@ class QuantumEspressoLabelWorkChain(PerStructureLabelWorkChain):
 
     @classmethod
     def version(cls, outputs: Mapping[str, Any]) -> str | None:
-        """Return that of pw.x."""
+        """Return the version of pw.x."""
         found: str | None = outputs["output_parameters"].get_dict().get("creator_version")
         return found
 

@@ -86,7 +86,7 @@ class VaspLabelWorkChain(PerStructureLabelWorkChain):
 
     @classmethod
     def calcfunctions(cls) -> tuple[Any, Any]:
-        """Give those of this module."""
+        """Return the calcfunctions of this module."""
         return to_structures, collect_labels
 
     @classmethod

@@ -1,4 +1,4 @@
-"""What every simulation engine takes and gives, so that a campaign can use any of them."""
+"""Interface of simulation engines, so that a campaign can use any of them."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -32,7 +32,7 @@ class SimulationWorkChain(ExchangeableWorkChain):
 
     @classmethod
     def plan(cls, options: Mapping[str, Any]) -> Plan:
-        """Return what the input ``simulation`` asks for; ``ValueError`` for wrong options.
+        """Build the plan of the input ``simulation``; ``ValueError`` for wrong options.
 
         The simulations of the group ``aiida_mlal.simulations`` unless an engine has others.
         """
@@ -114,7 +114,7 @@ class SimulationWorkChain(ExchangeableWorkChain):
 
 
 def plan_of(entry_point: str, options: Mapping[str, Any]) -> Plan:
-    """Return what simulations are, as an engine understands its options."""
+    """Build the plan of simulations from the options of an engine."""
     ask = getattr(SIMULATION.find(entry_point), "plan", SimulationWorkChain.plan)
     found: Plan = ask(options)
     return found

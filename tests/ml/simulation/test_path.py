@@ -118,8 +118,8 @@ def test_atoms_cross_the_edge_of_the_cell():
 def test_images_are_shared_out_by_the_length_of_the_way():
     atoms = [Atoms("H", [[x, 0, 0]]) for x in (0.0, 1.0, 4.0)]
     structures = Configurations.from_ase(atoms)
-    assert path.places(structures, 5) == [0, 1, 4]
-    assert path.places(structures, 3) == [0, 1, 2]
+    assert path.image_indices(structures, 5) == [0, 1, 4]
+    assert path.image_indices(structures, 3) == [0, 1, 2]
     found = path.interpolated(atoms, [0, 1, 4], "linear", True)
     assert [float(one.positions[0, 0]) for one in found] == pytest.approx([0, 1, 2, 3, 4])
 
