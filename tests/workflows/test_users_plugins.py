@@ -11,6 +11,7 @@ from aiida.orm import StructureData
 from aiida.plugins import WorkflowFactory
 from aiida.plugins.entry_point import eps, eps_select
 from ase.calculators.emt import EMT
+from ase.calculators.lj import LennardJones
 
 from aiida_mlal.ml import plugins
 
@@ -55,7 +56,7 @@ def package(tmp_path, monkeypatch):
     files = dict(
         re.findall(r'^```python\n"""(my_package/\w+\.py)"""\n(.*?)^```', text, re.S | re.M)
     )
-    assert len(files) == 8
+    assert len(files) == 9
     files |= {"my_package/broken.py": "import nowhere", "my_package/bare.py": BARE}
     for name, content in files.items():
         (tmp_path / name).parent.mkdir(exist_ok=True)
@@ -267,3 +268,26 @@ def test_labels_of_other_structures_than_were_asked_for(aiida_profile, dataset, 
 
     node = run_get_node(Careless, dataset=dataset, about={"a": 1})[1]
     assert node.exit_status == 411
+
+
+def test_a_code_of_a_users_that_computes_one_structure_at_a_time(
+    aiida_profile, dataset, package, mlal_code
+):
+    workflow = WorkflowFactory("my.label.code")
+    given = {"sigma": 2.3, "epsilon": 0.4}
+    built = workflow.get_builder_from_protocol(
+        mlal_code, dataset.subset([0, 1, 2]), overrides={"parameters": given, "batch_size": 2}
+    )
+    outputs, node = run_get_node(built)
+    assert node.is_finished_ok, node.exit_message
+    found = outputs["dataset"].configurations
+    assert found.status.tolist() == ["ok"] * 3
+    for label, atoms in zip(found, dataset.configurations.to_ase()):
+        atoms.calc = LennardJones(**given)
+        assert label.energies[0] == pytest.approx(atoms.get_potential_energy(), abs=1e-9)
+        np.testing.assert_allclose(
+            label.forces, atoms.get_forces(apply_constraint=False), atol=1e-9
+        )
+    assert outputs["description"]["description"]["sigma"] == 2.3
+    sources = {str(p.uuid) for p in node.called_descendants if p.process_label == "point_energy"}
+    assert {*outputs["dataset"].sources} == sources
