@@ -23,7 +23,8 @@ def inputs(
     """Return the inputs that a protocol says, with ``overrides`` in their place at any depth.
 
     Inputs of a ``case`` such as ``moving_cell``, where the file has some, count more than the
-    default ones and less than those of the protocol.
+    default ones and less than those of the protocol. How the model is trained belongs to its
+    architecture: where ``overrides`` choose another one, only what they say of ``training`` counts.
 
     Raises
     ------
@@ -36,7 +37,10 @@ def inputs(
         raise ValueError(f"unknown protocol {protocol!r}{suggest(protocol, content['protocols'])}")
     chosen = {k: v for k, v in content["protocols"][protocol].items() if k != "description"}
     usual = merge(content["default_inputs"], content.get(case, {}) if case else {})
-    return merge(merge(usual, chosen), overrides or {})
+    said, overrides = merge(usual, chosen), overrides or {}
+    if merge(said, overrides)["model"].get("architecture") != said["model"]["architecture"]:
+        said.pop("training", None)
+    return merge(said, overrides)
 
 
 def merge(left: Mapping[str, Any], right: Mapping[str, Any]) -> dict[str, Any]:

@@ -64,6 +64,9 @@ class Potential(nn.Module, ABC):
     is_random: ClassVar[bool] = True
     """Whether its first weights depend on the seed, so that members of an ensemble differ."""
 
+    by_derivatives: ClassVar[bool] = True
+    """Whether derivatives of the loss by its weights train it; else these are solved for."""
+
     _species: Tensor
 
     extras: Mapping[str, Tensor] = MappingProxyType({})

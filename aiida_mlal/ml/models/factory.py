@@ -13,7 +13,7 @@ from aiida_mlal.ml.models.capabilities import missing
 from aiida_mlal.ml.models.ensemble import Ensemble, member_seed
 from aiida_mlal.ml.models.references import check
 from aiida_mlal.ml.models.sum import Sum
-from aiida_mlal.ml.options import build
+from aiida_mlal.ml.options import build, within
 from aiida_mlal.ml.training.options import TrainingOptions
 
 LONGEST = 100.0
@@ -125,11 +125,21 @@ class ModelOptions:
             cls.check_possible(elements, options)
 
     def training(self, values: Mapping[str, Any]) -> TrainingOptions:
-        """Return options of training, by default those that the architecture declares."""
+        """Return options of training, by default those that the architecture declares.
+
+        Raises
+        ------
+        ValueError
+            For a wrong option, and for an optimizer that cannot train such potentials.
+        """
         if not isinstance(values, Mapping):
             raise ValueError(f"training: expected a mapping of options, got {values!r}")
         usual = plugins.find("models", self.learner()).usual_training  # type: ignore[attr-defined]
-        return build(TrainingOptions, {**usual, **values}, "training")
+        options = build(TrainingOptions, {**usual, **values}, "training")
+        optimizer: Any = plugins.make("optimizers", options.optimizer)
+        with within("training.optimizer"), plugins.named("optimizers", optimizer):
+            optimizer.check_model(self)
+        return options
 
     def build(
         self, elements: Sequence[str], seed: int, structures: Configurations | None = None

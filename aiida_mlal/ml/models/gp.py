@@ -72,6 +72,7 @@ class GP(DescriptorPotential, HasProcess, HasKernels):
 
     Options = GPOptions
     is_random: ClassVar[bool] = False
+    by_derivatives: ClassVar[bool] = False
     uncertainty: ClassVar[str | None] = "gp_std"
     usual_training = MappingProxyType(
         {

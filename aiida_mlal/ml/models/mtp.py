@@ -281,9 +281,8 @@ class MTP(Potential, HasKernels):
 
         return MTPKernels(self.basis, self.radial)
 
-    @property
     def linear_weights(self) -> list[nn.Parameter]:
-        """The coefficients that the energy is linear in."""
+        """Return the coefficients that the energy is linear in."""
         return [self.species_coeffs, self.moment_coeffs]
 
     def fix_gauge(self) -> None:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from aiida_mlal.ml.gaussian_process import Posterior
+    from aiida_mlal.ml.models.factory import ModelOptions
     from aiida_mlal.ml.training.problem import Problem
 
 LARGEST = 12_000
@@ -58,6 +59,12 @@ class MarginalLikelihood(Optimizer):
         """Refuse what is no scale."""
         names = "energy_noise", "force_noise", "stress_noise", "offset", "length", "width"
         check_positive(self, *names)
+
+    def check_model(self, model: ModelOptions) -> None:
+        """Want a Gaussian process."""
+        from aiida_mlal.ml.models.capabilities import HasProcess
+
+        model.require(HasProcess)
 
     def run(self, problem: Problem, epochs: int, seed: int) -> Iterator[float]:
         """Yield the loss of the mean of the posterior, once."""

@@ -7,10 +7,13 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
+from aiida_mlal.ml import plugins
+
 if TYPE_CHECKING:
     from torch import Tensor, nn
     from torch.optim import Optimizer as TorchOptimizer
 
+    from aiida_mlal.ml.models.factory import ModelOptions
     from aiida_mlal.ml.training.problem import Problem
 
 
@@ -63,6 +66,17 @@ class Optimizer(ABC):
     @abstractmethod
     def run(self, problem: Problem, epochs: int, seed: int) -> Iterator[float]:
         """Yield the training loss after each epoch; the weights have then changed in place."""
+
+    def check_model(self, model: ModelOptions) -> None:
+        """Raise ``ValueError`` if it cannot train such potentials; here: not by derivatives."""
+        learner: Any = plugins.find("models", model.learner())
+        if not learner.by_derivatives:
+            usual = learner.usual_training["optimizer"]["name"]
+            raise ValueError(
+                f"{plugins.name_of('optimizers', type(self))!r} changes weights by derivatives of "
+                f"the loss, and those of the model {model.learner()!r} are solved for: choose the "
+                f"optimizer {usual!r}"
+            )
 
 
 @dataclass(frozen=True)

@@ -6,12 +6,14 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Protocol, runtime_checkable
 
+from aiida_mlal.ml import plugins
 from aiida_mlal.ml.training.optimizers import Optimizer, positive_solve
 
 if TYPE_CHECKING:
     from jaxtyping import Float
     from torch import Tensor, nn
 
+    from aiida_mlal.ml.models.factory import ModelOptions
     from aiida_mlal.ml.training.problem import Problem
 
 ROWS = 2**13
@@ -22,9 +24,8 @@ ROWS = 2**13
 class Separable(Protocol):
     """A potential whose energy is linear in some of its weights."""
 
-    @property
     def linear_weights(self) -> list[nn.Parameter]:
-        """The weights that the energy is linear in."""
+        """Return the weights that the energy is linear in."""
 
     def fix_gauge(self) -> None:
         """Change the other weights to an equal potential of some standard form.
@@ -76,6 +77,12 @@ class VariableProjection(Optimizer):
                 "expected ridge, damping and longest above 0 and a memory of 0 or more, "
                 f"got {self.ridge}, {self.damping}, {self.longest} and {self.memory}"
             )
+
+    def check_model(self, model: ModelOptions) -> None:
+        """Want weights that the energy is linear in."""
+        learner = model.learner()
+        if not issubclass(plugins.find("models", learner), Separable):
+            raise _inseparable(learner)
 
     def run(self, problem: Problem, epochs: int, seed: int) -> Iterator[float]:
         """Yield the loss after the first solution, then after each accepted step."""
@@ -137,13 +144,9 @@ class _Search:
     def __init__(self, problem: Problem, options: VariableProjection) -> None:
         potential = problem.potential
         if not isinstance(potential, Separable):
-            raise ValueError(
-                "variable_projection is for potentials that are linear in some of their weights, "
-                f"such as 'mtp', this is {potential.config()['architecture']!r}; choose the "
-                "optimizer 'lbfgs', 'adam' or 'levenberg_marquardt'"
-            )
+            raise _inseparable(potential.config()["architecture"])
         self.potential, self.ridge = potential, options.ridge
-        linear = {id(w) for w in potential.linear_weights}
+        linear = {id(w) for w in potential.linear_weights()}
         self.linear = [w for w in problem.parameters if id(w) in linear]
         self.searched = [w for w in problem.parameters if id(w) not in linear]
         self.n_linear = sum(w.numel() for w in self.linear)
@@ -228,6 +231,14 @@ class _Search:
             if self._fits:
                 self._kept[block] = found
         return found
+
+
+def _inseparable(architecture: str) -> ValueError:
+    return ValueError(
+        "variable_projection is for potentials that are linear in some of their weights, such as "
+        f"'mtp', this is {architecture!r}; choose the optimizer 'lbfgs', 'adam' or "
+        "'levenberg_marquardt'"
+    )
 
 
 def _flat(weights: list[nn.Parameter]) -> Tensor:

@@ -197,3 +197,32 @@ def test_a_model_of_others_declares_its_own_training(monkeypatch):
     assert (options.epochs, options.loss.energy) == (3, 5.0)
     monkeypatch.setattr(BPNN, "usual_training", {})
     assert ModelOptions.parse({"architecture": "bpnn"}).training({}) == TrainingOptions()
+
+
+@pytest.mark.parametrize(
+    ("architecture", "optimizer", "why"),
+    [
+        ("gp", "adam", "of the model 'gp' are solved for: choose the optimizer 'marginal_like"),
+        ("gp", "lbfgs", "'lbfgs' changes weights by derivatives"),
+        ("gp", "levenberg_marquardt", "'levenberg_marquardt' changes weights by derivatives"),
+        ("gp", "variable_projection", "linear in some of their weights, such as 'mtp'"),
+        ("bpnn", "variable_projection", "linear in some of their weights, such as 'mtp'"),
+        ("gmnn", "marginal_likelihood", r"has no Gaussian process, models that have are \['gp'"),
+    ],
+)
+def test_an_optimizer_that_cannot_train_a_model_is_refused(architecture, optimizer, why):
+    model = ModelOptions.parse({"architecture": architecture})
+    with pytest.raises(ValueError, match=rf"^training\.optimizer: .*{why}"):
+        model.training({"optimizer": {"name": optimizer}})
+
+
+@pytest.mark.parametrize("architecture", ["bpnn", "mtp", "gmnn", "gp"])
+def test_the_usual_optimizer_can_train_its_model(architecture):
+    assert ModelOptions.parse({"architecture": architecture}).training({}).optimizer["name"]
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "lbfgs", "levenberg_marquardt"])
+@pytest.mark.parametrize("architecture", ["bpnn", "mtp", "gmnn"])
+def test_models_with_derivatives_have_a_choice(architecture, optimizer):
+    model = ModelOptions.parse({"architecture": architecture, "prior": {"architecture": "zbl"}})
+    assert model.training({"optimizer": {"name": optimizer}}).optimizer["name"] == optimizer
