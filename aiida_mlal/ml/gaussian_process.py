@@ -266,6 +266,8 @@ class Posterior(Conditioned):
         Of all observations.
     noise
         Standard deviation of each.
+    shared
+        What a standard deviation of the one error that all share changes of each.
     prior
         Before the observations.
     """
@@ -275,6 +277,7 @@ class Posterior(Conditioned):
         observed: Sequence[Observations],
         values: Float[Tensor, " observations"],
         noise: Float[Tensor, " observations"],
+        shared: Float[Tensor, " observations"],
         prior: Hyperparameters,
     ) -> None:
         super().__init__(observed, prior, values.new_empty(0, 0))
@@ -284,6 +287,7 @@ class Posterior(Conditioned):
             block = pair.covariance().flatten(0, 1)
             self.unit[rows, columns], self.unit[columns, rows] = block, block.T
         whole = prior.variance * self.unit + prior.offset * self.composition @ self.composition.T
+        whole += shared[:, None] * shared
         whole.diagonal().add_(noise**2)
         self.factor = cholesky(whole, JITTER * prior.variance)
         self.weights: Tensor = torch.cholesky_solve(values[:, None], self.factor)[:, 0]

@@ -71,7 +71,7 @@ def by_definition(one, other):
     return found
 
 
-def posterior(lengths=None, variance=1.7):
+def posterior(lengths=None, variance=1.7, shared=0.0):
     observed = [make() for make in STRUCTURES.values()]
     generator = torch.Generator().manual_seed(0)
     n = sum(map(len, observed))
@@ -79,7 +79,7 @@ def posterior(lengths=None, variance=1.7):
     if lengths is None:
         lengths = 1 + torch.rand(N_ELEMENTS, N_FEATURES, generator=generator, dtype=torch.float64)
     prior = Hyperparameters(lengths, torch.as_tensor(variance, dtype=torch.float64), 3.0)
-    return Posterior(observed, values, torch.full_like(values, 0.1), prior)
+    return Posterior(observed, values, torch.full_like(values, 0.1), shared * values, prior)
 
 
 @pytest.mark.parametrize("one", STRUCTURES)
@@ -118,7 +118,7 @@ def test_agrees_with_another_code_on_atoms_whose_energies_are_known():
     scales = torch.tensor([lengths], dtype=torch.float64)
     prior = Hyperparameters(scales, torch.tensor(variance, dtype=torch.float64), 0.0)
     values = torch.from_numpy(energies)
-    ours = Posterior(atoms(known), values, torch.full_like(values, noise), prior)
+    ours = Posterior(atoms(known), values, torch.full_like(values, noise), 0 * values, prior)
     likelihood = theirs.log_marginal_likelihood() + len(known) / 2 * np.log(2 * np.pi)
     assert ours.loss == pytest.approx(-likelihood, rel=1e-8)
     mean, std = theirs.predict(asked, return_std=True)
@@ -126,6 +126,14 @@ def test_agrees_with_another_code_on_atoms_whose_energies_are_known():
         said = ours.known(atom.scaled(scales)).T @ ours.weights
         assert float(said) == pytest.approx(expected, rel=1e-6)
         assert float(ours.covariance(atom)) == pytest.approx(sigma**2, rel=1e-6)
+
+
+def test_an_error_that_all_share_is_added_to_their_covariance():
+    without, found = posterior(), posterior(shared=0.4)
+    values = without.values
+    dense = without.factor @ without.factor.T + 0.4**2 * values[:, None] * values
+    torch.testing.assert_close(found.weights, torch.linalg.solve(dense, values))
+    torch.testing.assert_close(found.factor @ found.factor.T, dense)
 
 
 def test_a_matrix_singular_but_for_rounding_has_a_factor():
@@ -162,7 +170,11 @@ def test_variances_are_the_diagonal_of_covariances(asked):
 def test_nothing_is_uncertain_where_it_was_observed_without_noise():
     now = posterior()
     exact = Posterior(
-        [make() for make in STRUCTURES.values()], now.values, 0 * now.values, now.prior
+        [make() for make in STRUCTURES.values()],
+        now.values,
+        0 * now.values,
+        0 * now.values,
+        now.prior,
     )
     for make in STRUCTURES.values():
         assert float(exact.covariance(make()).diagonal().abs().max()) < 1e-6

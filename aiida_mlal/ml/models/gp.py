@@ -106,7 +106,7 @@ class GP(DescriptorPotential, HasProcess, HasKernels):
         self.register_buffer("_groups", groups, persistent=False)
         self.lengths = nn.Parameter(torch.full((n, 2), BEGIN, dtype=torch.float64))
         self.register_buffer("variance", torch.ones((), dtype=torch.float64))
-        self.register_buffer("noise", zeros(3))
+        self.register_buffer("noise", zeros(4))
         self.register_buffer("offset", zeros(()))
         self.register_buffer("constants", zeros(n))
         self.register_buffer("environments", zeros(n_environments, n_features))

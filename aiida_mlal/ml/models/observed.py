@@ -29,7 +29,8 @@ class Process(Protocol):
         Of the energy of an atom, in eV².
     noise
         Standard deviations of the labels it was learned from: energies (eV), components of forces
-        (eV/Å) and of stresses (eV/Å³); 0 where they were left out.
+        (eV/Å) and of stresses (eV/Å³); 0 where they were left out. The last is that of a pressure
+        (eV/Å³) by which energies and stresses disagree.
     """
 
     cutoff: float
@@ -70,18 +71,22 @@ class Observed(NamedTuple):
         or by a component of the virial (eV), structure by structure.
     noise
         Standard deviation of each.
+    shared
+        What a standard deviation of the pressure by which energies and stresses disagree changes of
+        each: of energies, where stresses are learned too.
     """
 
     structures: list[Observations]
     values: Float[Tensor, " observations"]
     noise: Float[Tensor, " observations"]
+    shared: Float[Tensor, " observations"]
 
 
-def observed(described: Described, targets: Prediction, noise: Float[Tensor, "3"]) -> Observed:
+def observed(described: Described, targets: Prediction, noise: Float[Tensor, "4"]) -> Observed:
     """Return all labels that are numbers, of the kinds that have a noise above 0."""
     volumes = described.graph.volumes
-    structures, values, deviations = [], [], []
-    learned = noise > 0
+    structures, values, deviations, shared = [], [], [], []
+    learned, has_stresses = noise[:3] > 0, bool(noise[2] > 0)
     for one, mine, slopes in _each(described):
         energy = targets.energies[one : one + 1]
         forces = targets.forces[mine].flatten()
@@ -101,7 +106,11 @@ def observed(described: Described, targets: Prediction, noise: Float[Tensor, "3"
             (of_energy, of_forces, of_virial), (noise[0], noise[1], noise[2] * volumes[one])
         ):
             deviations.append(sigma.to(energy).expand(int(kind.sum())))
-    return Observed(structures, torch.cat(values), torch.cat(deviations))
+        together = energy.new_zeros(len(found))
+        if has_stresses and volumes[one].isfinite():
+            together[: int(of_energy)] = noise[3] * volumes[one]
+        shared.append(together)
+    return Observed(structures, torch.cat(values), torch.cat(deviations), torch.cat(shared))
 
 
 def observable(

@@ -40,6 +40,10 @@ class MarginalLikelihood(Optimizer):
         Of components of forces, in eV/Å.
     stress_noise
         Of components of the stress, in eV/Å³.
+    pressure
+        Standard deviation of a pressure, in eV/Å³, by which the energies of all periodic structures
+        and their stresses disagree, as with plane waves up to a cutoff (Pulay stress). Stresses are
+        believed.
     offset
         Standard deviation of the constant of each element, in eV.
     length
@@ -51,13 +55,22 @@ class MarginalLikelihood(Optimizer):
     energy_noise: float = 1e-4
     force_noise: float = 1e-3
     stress_noise: float = 1e-4
+    pressure: float = 0.01
     offset: float = 10.0
     length: float = 5.0
     width: float = 0.3
 
     def __post_init__(self) -> None:
         """Refuse what is no scale."""
-        names = "energy_noise", "force_noise", "stress_noise", "offset", "length", "width"
+        names = (
+            "energy_noise",
+            "force_noise",
+            "stress_noise",
+            "pressure",
+            "offset",
+            "length",
+            "width",
+        )
         check_positive(self, *names)
 
     def check_model(self, model: ModelOptions) -> None:
@@ -90,6 +103,7 @@ class MarginalLikelihood(Optimizer):
                     (self.energy_noise, weights.energy),
                     (self.force_noise, weights.force),
                     (self.stress_noise, weights.stress),
+                    (self.pressure, weights.stress),
                 )
             ]
         )

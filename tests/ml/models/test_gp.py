@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 from ase.build import add_adsorbate, bulk, fcc100
 from ase.calculators.emt import EMT
+from ase.units import GPa
 
 from aiida_mlal.ml.configurations import Configurations
 from aiida_mlal.ml.models.checkpoint import Checkpoint
@@ -135,3 +136,18 @@ def test_labels_nearly_the_same_are_learned_from():
     train = Configurations.concatenate([labelled(slab, 1, 0)] * 3)
     potential, _ = trained(train, energy_noise=1e-12, force_noise=1e-12)
     assert np.abs(potential.predict(train).forces - train.forces).max() < 0.01
+
+
+def test_stresses_are_met_though_energies_say_another_pressure():
+    """As with plane waves up to a cutoff, whose stress is off by 1 GPa (Pulay)."""
+    train = labelled(crystal, 4, 0, strain=0.02)
+    pulay = GPa * np.eye(3)
+    train = train.with_labels(train.energies, train.forces, train.stresses + pulay)
+    test = labelled(crystal, 4, 7, strain=0.015)
+    found, _ = trained(train, {"stress": 1.0})
+    believed, _ = trained(train, {"stress": 1.0}, pressure=1e-6)
+    off, worse = (
+        np.abs(potential.predict(test).stresses - test.stresses - pulay).max() / GPa
+        for potential in (found, believed)
+    )
+    assert off < 0.1 * worse
