@@ -324,14 +324,26 @@ class OracleForce(Stop):
         check_positive(self, "fmax", "smax_GPa")
 
     def check_simulation(self, simulation: "Plan | None") -> None:
-        """Want simulations that end at equilibrium."""
+        """Want simulations that end at equilibrium, as near to it as the labels are to be."""
         super().check_simulation(simulation)
-        if simulation is not None and not simulation.relaxes:
+        if simulation is None:
+            return
+        if not simulation.relaxes:
             name = plugins.name_of("simulations", type(simulation))
             raise ValueError(
                 f"stop 'oracle_force' wants simulations that relax, and {name!r} does not: choose "
                 "'uninterrupted' or 'agreement'"
             )
+        for name, limit, reached, what in (
+            ("fmax", self.fmax, simulation.reached[0], "forces below {:g} eV/Å"),
+            ("smax_GPa", self.smax_GPa, simulation.reached[1], "stresses below {:g} GPa"),
+        ):
+            if reached > limit:
+                raise ValueError(
+                    f"stop 'oracle_force' wants labelled {what.format(limit)}, and simulations "
+                    f"are over with predicted {what.format(reached)}: give the simulation a "
+                    f"{name!r} of {limit:g} or less, or the stop a larger one"
+                )
 
     def judge(self, state: State) -> Verdict:
         """Compare labelled forces and stresses at the last frame of each run with the limits."""

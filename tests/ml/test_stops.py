@@ -623,6 +623,34 @@ def test_forces_at_the_ends_are_not_asked_of_simulations_that_do_not_relax():
         OracleForce().check_simulation(md)
 
 
+@pytest.mark.parametrize(
+    ("options", "stop", "why"),
+    [
+        ({"name": "relax", "fmax": 0.1}, {}, "labelled forces below 0.05 eV/Å, .* 'fmax' of 0.05"),
+        ({"name": "neb", "fmax": 0.1}, {}, "predicted forces below 0.1 eV/Å"),
+        ({"name": "neb", "fmax": 0.01, "fmax_ends": 0.07}, {}, "predicted forces below 0.07 eV/Å"),
+        ({"name": "saddle", "fmax": 0.1}, {}, "forces below 0.1 eV/Å"),
+        (
+            {"name": "relax", "cell": "full", "smax_GPa": 0.1},
+            {"smax_GPa": 0.01},
+            "labelled stresses below 0.01 GPa, and simulations are over with predicted stresses "
+            "below 0.1 GPa: give the simulation a 'smax_GPa' of 0.01 or less",
+        ),
+    ],
+)
+def test_labels_nearer_to_equilibrium_than_simulations_go_are_not_asked_for(options, stop, why):
+    """Such a campaign pays the same label again and again until its budget is spent."""
+    simulation = plugins.make("simulations", options)
+    for one in (OracleForce(**stop), All(({"name": "oracle_force", **stop},))):
+        with pytest.raises(ValueError, match=why):
+            one.check_simulation(simulation)
+
+
+@pytest.mark.parametrize("options", [{"fmax": 0.05}, {"fmax": 0.01, "smax_GPa": 9.0}])
+def test_a_stop_may_want_what_simulations_reach(options):
+    OracleForce().check_simulation(plugins.make("simulations", {"name": "relax", **options}))
+
+
 class TestAccuracy:
     @pytest.mark.parametrize(
         ("options", "outcome"),

@@ -170,6 +170,15 @@ class Plan:
         """
         return FIXED
 
+    @property
+    def reached(self) -> tuple[float, float]:
+        """Largest predicted force (eV/Å) and stress (GPa) with which runs may end as converged.
+
+        Stops that want less of the labels are refused. By default 0, for not known; the stress is
+        that which moves the cell.
+        """
+        return 0.0, 0.0
+
     def groups(self, structures: Configurations) -> list[Configurations]:
         """Split structures into the initial structures of each run: by default one a run.
 

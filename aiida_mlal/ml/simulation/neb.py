@@ -149,6 +149,12 @@ class Neb(Simulation):
             for image in (Image(run, 0), *between, Image(run, self.images - 1))
         ]
 
+    @property
+    def reached(self) -> tuple[float, float]:
+        """The larger one of ``fmax`` and, where ends are relaxed, ``fmax_ends``."""
+        ends = self.fmax_ends or 0.0
+        return max(self.fmax, 0.0 if self.ends == "given" else ends), 0.0
+
     def simulate(
         self,
         potential: "Potential",

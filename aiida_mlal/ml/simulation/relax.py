@@ -85,6 +85,11 @@ class Relax(Simulation):
         """The components of the cell that are relaxed."""
         return MovingCell(self.cell, self.pressure_GPa)
 
+    @property
+    def reached(self) -> tuple[float, float]:
+        """``fmax``, and ``smax_GPa`` where the cell moves."""
+        return self.fmax, self.smax_GPa if self.moving_cell else 0.0
+
     def simulate(
         self,
         potential: "Potential",

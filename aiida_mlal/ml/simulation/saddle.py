@@ -94,6 +94,11 @@ class Saddle(Simulation):
         """Return none: no structure goes to a minimum."""
         return [None] * len(structures)
 
+    @property
+    def reached(self) -> tuple[float, float]:
+        """``fmax``."""
+        return self.fmax, 0.0
+
     def simulate(
         self,
         potential: "Potential",
