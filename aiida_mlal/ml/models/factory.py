@@ -65,7 +65,7 @@ class ModelOptions:
         if prior is not None:
             _options(prior, "model.prior")
         model = _options(values, "model")[0]
-        if ensemble > 1 and model.is_learned and not model.is_random:
+        if ensemble > 1 and not (model.is_learned and model.is_random):
             raise ValueError(
                 f"model.ensemble: expected 1, got {ensemble}: the members of an ensemble of "
                 f"{values['architecture']!r} would all be the same"

@@ -26,6 +26,7 @@ from aiida_mlal.ml.training.loop import Curve, Loop, Progress, training_warnings
 from aiida_mlal.ml.training.options import TrainingOptions
 from aiida_mlal.ml.training.problem import Problem
 from aiida_mlal.ml.training.unseen import unseen
+from aiida_mlal.ml.uncertainty.committee import equal_members
 from aiida_mlal.ml.uncertainty.domain import Domain
 
 EVERY = 1.0
@@ -138,6 +139,7 @@ def fit(
     said = training_warnings(curves, options, prepared.take(train).graph, first.cutoff)
     said += unseen(learnable[train]) + outlying(learnable[train])
     said += doubtful_lengths(learnable[train]) + inconsistencies(learnable[train])
+    said += equal_members(potential)
     if options.validation and not len(judges):
         said.append(
             f"no structure is left for validation: a share of {options.validation:g} of "

@@ -30,7 +30,8 @@ class Committee(Uncertainty):
         self._check_size(model.ensemble)
 
     def of(self, potential: Potential, graph: Graph) -> Uncertainties:
-        """Return the spread; a potential that is no committee raises ``ValueError``."""
+        """Return the spread; ``ValueError`` for no committee, or one of equal members."""
+        _check_distinct(potential)
         with torch.no_grad():
             said = potential.committee(graph)
         owner: np.ndarray = graph.owner.cpu().numpy()
@@ -40,6 +41,7 @@ class Committee(Uncertainty):
 
     def bind(self, potential: Potential) -> Bound:
         """Return what measures the spread of what the members say."""
+        _check_distinct(potential)
 
         def measure(seen: Evaluation) -> Uncertainties:
             owner = np.zeros(len(seen.forces), int)
@@ -74,6 +76,33 @@ class Committee(Uncertainty):
 
         ``owner`` is the structure of each atom.
         """
+
+
+def equal_members(potential: Potential) -> list[str]:
+    """Say, in one sentence or none, if all members of a committee have the same weights.
+
+    Their spread is zero everywhere, and says nothing of errors.
+    """
+    for part in potential.modules():
+        members = part.members if isinstance(part, Potential) else []
+        if len(members) > 1 and all(_equal(members[0], one) for one in members[1:]):
+            return [
+                f"all {len(members)} members of the committee are the same, so that they agree "
+                "whatever their error: train them from different weights, or with the training "
+                "option 'bootstrap'"
+            ]
+    return []
+
+
+def _check_distinct(potential: Potential) -> None:
+    for problem in equal_members(potential):
+        raise ValueError(problem)
+
+
+def _equal(one: Potential, other: Potential) -> bool:
+    mine, theirs = one.state_dict(), other.state_dict()
+    same = mine.keys() == theirs.keys() and all(torch.equal(mine[k], theirs[k]) for k in mine)
+    return same and one.config() == other.config()
 
 
 @dataclass(frozen=True)

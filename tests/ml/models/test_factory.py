@@ -226,3 +226,9 @@ def test_the_usual_optimizer_can_train_its_model(architecture):
 def test_models_with_derivatives_have_a_choice(architecture, optimizer):
     model = ModelOptions.parse({"architecture": architecture, "prior": {"architecture": "zbl"}})
     assert model.training({"optimizer": {"name": optimizer}}).optimizer["name"] == optimizer
+
+
+@pytest.mark.parametrize("architecture", ["morse", "zbl", "gp"])
+def test_an_ensemble_whose_members_would_be_the_same_is_refused(architecture):
+    with pytest.raises(ValueError, match=f"members of an ensemble of '{architecture}' would all"):
+        ModelOptions.parse({"architecture": architecture, "ensemble": 2})

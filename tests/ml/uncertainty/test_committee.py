@@ -9,7 +9,7 @@ from aiida_mlal.ml.engines.base import Evaluation, Members
 from aiida_mlal.ml.models.ensemble import Ensemble
 from aiida_mlal.ml.models.factory import single
 from aiida_mlal.ml.models.sum import Sum
-from aiida_mlal.ml.uncertainty.committee import EnergyStd, ForceStd, ForceVariance
+from aiida_mlal.ml.uncertainty.committee import EnergyStd, ForceStd, ForceVariance, equal_members
 
 KINDS = [EnergyStd, ForceStd, ForceVariance]
 
@@ -76,9 +76,16 @@ def test_force_std_does_not_depend_on_the_axes(configurations, potential):
 
 
 @pytest.mark.parametrize("measure", KINDS)
-def test_equal_members_are_certain(measure, configurations):
-    found = measure().measure(Ensemble([morse(2.0), morse(2.0)]), configurations)
-    np.testing.assert_allclose(found.values, 0, atol=1e-12)
+def test_equal_members_are_refused(measure, configurations):
+    """They would be certain of whatever they say."""
+    potential = Sum([morse(1.0), Ensemble([morse(2.0), morse(2.0)])])
+    with pytest.raises(ValueError, match="all 2 members of the committee are the same"):
+        measure().measure(potential, configurations)
+    with pytest.raises(ValueError, match="all 2 members of the committee are the same"):
+        measure().bind(potential)
+    (said,) = equal_members(potential)
+    assert "bootstrap" in said
+    assert equal_members(Ensemble([morse(2.0), morse(2.1)])) == equal_members(morse(2.0)) == []
 
 
 @pytest.mark.parametrize("measure", KINDS)
