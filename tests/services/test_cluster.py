@@ -1,0 +1,208 @@
+"""Campaigns as on a cluster: a daemon with RabbitMQ, a database of PostgreSQL, jobs by SLURM."""
+
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import pytest
+from ase.build import add_adsorbate, fcc100
+from ase.constraints import FixAtoms
+from ase.io import write
+from services import servers
+
+BIN = Path(sys.executable).parent
+
+pytestmark = pytest.mark.skipif(
+    bool(servers.missing()), reason=f"needs {', '.join(servers.missing())}"
+)
+
+
+class Site:
+    """A profile and a cluster, and the command line there."""
+
+    def __init__(self, folder, env):
+        self.folder, self.env = folder, env
+
+    def run(self, *command, check=True):
+        done = subprocess.run(
+            [BIN / command[0], *map(str, command[1:])],
+            env=self.env,
+            cwd=self.folder,
+            capture_output=True,
+            text=True,
+            timeout=300,
+        )
+        assert not (check and done.returncode), f"{command}: {done.stdout}{done.stderr}"
+        return done.stdout + done.stderr
+
+    def ask(self, code):
+        """Return what Python in the profile prints."""
+        script = self.folder / "ask.py"
+        script.write_text(code)
+        return self.run("verdi", "run", script).strip().splitlines()[-1]
+
+    def wait(self, pk, seconds=600):
+        """Wait until a process is over, and return its exit status and message."""
+        code = (
+            f"from aiida.orm import load_node\nnode = load_node({pk})\n"
+            "print(node.is_terminated, node.exit_status, node.exit_message)\n"
+        )
+        end = time.monotonic() + seconds
+        while (said := self.ask(code)).startswith("False"):
+            report = self.run("verdi", "process", "report", pk)
+            assert time.monotonic() < end, f"{report}\n{self.run('verdi', 'process', 'list', '-a')}"
+            time.sleep(3)
+        if not said.startswith("True 0 "):
+            print(self.run("verdi", "process", "report", pk))
+        return said.removeprefix("True ")
+
+
+@pytest.fixture(scope="module")
+def site():
+    # not in the folder of pytest, which other sessions close to the users of servers
+    with tempfile.TemporaryDirectory(prefix="mlal-cluster-") as name:
+        folder = Path(name)
+        folder.chmod(0o755)
+        with ExitStack() as stack:
+            try:
+                made = stack.enter_context(a_site(folder))
+            except servers.NotThere as error:
+                pytest.skip(str(error))
+            yield made
+
+
+@contextmanager
+def a_site(folder):
+    with (
+        servers.postgres(folder / "postgres") as database,
+        servers.rabbitmq(folder / "rabbitmq") as broker,
+        servers.slurm(folder / "slurm") as env,
+    ):
+        env = {
+            **env,
+            "AIIDA_PATH": str(folder),
+            "OMP_NUM_THREADS": "1",
+            "PATH": f"{BIN}:{env['PATH']}",
+        }
+        made = Site(folder, env)
+        run = made.run
+        run(
+            "verdi", "profile", "setup", "core.psql_dos", "-n", "--profile-name", "cluster",
+            "--email", "someone@there", "--database-hostname", "127.0.0.1",
+            "--database-port", database, "--database-name", "aiida",
+            "--database-username", "aiida", "--database-password", "aiida",
+            "--repository-uri", f"file://{folder}/repository",
+        )  # fmt: skip
+        run(
+            "verdi", "profile", "configure-broker", "core.rabbitmq", "cluster", "-n", "-f",
+            "--broker-protocol", "amqp", "--broker-username", "guest",
+            "--broker-password", "guest", "--broker-host", "127.0.0.1",
+            "--broker-port", broker, "--broker-virtual-host", "",
+        )  # fmt: skip
+        run("verdi", "config", "set", "warnings.rabbitmq_version", "False")
+        run("verdi", "config", "set", "runner.poll.interval", "1")
+        run(
+            "verdi", "computer", "setup", "-n", "--label", "cluster", "--hostname", "localhost",
+            "--transport", "core.local", "--scheduler", "core.slurm",
+            "--work-dir", folder / "scratch", "--mpiprocs-per-machine", "1",
+            "--mpirun-command", "srun -n {tot_num_mpiprocs}",
+            "--prepend-text", f"export SLURM_CONF={env['SLURM_CONF']}",
+        )  # fmt: skip
+        run("verdi", "computer", "configure", "core.local", "cluster", "-n", "--safe-interval", "0")
+        code = (
+            "from aiida.orm import load_computer\n"
+            "computer = load_computer('cluster')\n"
+            "computer.set_minimum_job_poll_interval(1)\nprint('done')\n"
+        )
+        assert made.ask(code) == "done"
+        run(
+            "verdi", "code", "create", "core.code.installed", "-n", "--label", "mlal",
+            "--computer", "cluster", "--filepath-executable", BIN / "mlal",
+            "--default-calc-job-plugin", "mlal.train", "--no-with-mpi",
+            "--prepend-text", f"export OMP_NUM_THREADS=1 PYTHONPATH={Path(__file__).parent} "
+            "MLAL_ALLOWED_FACTORIES=slow_emt",
+        )  # fmt: skip
+        run("verdi", "daemon", "start", "2")
+        try:
+            yield made
+        finally:
+            run("verdi", "daemon", "stop", check=False)
+
+
+@pytest.fixture
+def slab(tmp_path):
+    atoms = fcc100("Cu", (1, 1, 3), a=3.6, vacuum=5.0)
+    add_adsorbate(atoms, "C", 1.2, "hollow")
+    atoms.pbc = True
+    atoms.set_constraint(FixAtoms([0]))
+    write(tmp_path / "slab.traj", atoms)
+    return tmp_path / "slab.traj"
+
+
+def launch(site, slab, *options):
+    said = site.run(
+        "aiida-mlal", "launch", "offline", slab, "--code", "mlal@cluster", "--daemon", *options
+    )
+    return int(said.partition("submitted campaign ")[2].split()[0])
+
+
+def test_a_campaign_of_the_daemon_by_slurm(site, slab):
+    """Every job is one of SLURM, and the archive of the campaign is complete."""
+    pk = launch(site, slab, "--protocol", "fast", "--labels", "emt", "--max-labels", 2)
+    assert site.wait(pk).startswith("410 The budget is spent")
+    jobs = json.loads(
+        site.ask(
+            "import json\nfrom aiida.orm import load_node, CalcJobNode\n"
+            f"called = load_node({pk}).called_descendants\n"
+            "jobs = [node for node in called if isinstance(node, CalcJobNode)]\n"
+            "print(json.dumps([[j.process_label, j.get_job_id(), j.exit_status] for j in jobs]))\n"
+        )
+    )
+    assert {status for *_, status in jobs} == {0}
+    assert len({number for _, number, _ in jobs}) == len(jobs) == 5
+    assert "all there after import" in site.run("aiida-mlal", "archive", pk, "-o", "whole.aiida")
+
+
+def test_labels_go_on_where_the_walltime_ended_a_job(site):
+    """SLURM ends the job after a minute or so: no label is lost, none computed twice."""
+    counts = site.folder / "counts"
+    said = site.ask(f"""
+from aiida.engine import submit
+from aiida.orm import Dict, load_code
+from aiida.plugins import WorkflowFactory
+from ase.build import bulk
+from aiida_mlal.data.dataset import DatasetData
+
+frames = [bulk("Cu", a=3.5 + 0.01 * i) for i in range(14)]
+builder = WorkflowFactory("mlal.label.ase").get_builder()
+builder.dataset = DatasetData.from_ase(frames)
+builder.ase.calculator = Dict({{
+    "name": "slow",
+    "factory": "slow_emt:SlowEMT",
+    "options": {{"seconds": 7.0, "counts": "{counts}"}},
+}})
+builder.ase.code = load_code("mlal@cluster")
+builder.ase.metadata.options.max_wallclock_seconds = 60
+builder.ase.metadata.options.resources = {{"num_machines": 1}}
+print(submit(builder).pk)
+""")
+    assert site.wait(int(said)) == "0 None"
+    found = json.loads(
+        site.ask(
+            "import json\nfrom aiida.orm import load_node\n"
+            f"node = load_node({said})\n"
+            "status = node.outputs.dataset.configurations.status.tolist()\n"
+            "jobs = [child.exit_status for child in node.called if hasattr(child, 'get_job_id')]\n"
+            "print(json.dumps([status, jobs]))\n"
+        )
+    )
+    status, jobs = found
+    assert status == ["ok"] * 14
+    assert len(jobs) == 2
+    asked = counts.read_text().split()
+    assert len(set(asked)) == 2  # processes
+    assert len(asked) == 14
