@@ -16,7 +16,6 @@ from aiida.orm import (
     ProcessNode,
     Str,
     StructureData,
-    load_code,
     to_aiida_type,
 )
 from aiida.plugins import WorkflowFactory
@@ -28,7 +27,7 @@ from aiida_mlal.data.potential import PotentialData
 from aiida_mlal.data.selection import SelectionData
 from aiida_mlal.ml import plugins, stops
 from aiida_mlal.ml.frames import REASON
-from aiida_mlal.ml.options import build, suggest, within
+from aiida_mlal.ml.options import build, within
 from aiida_mlal.ml.simulation.base import Plan
 from aiida_mlal.ml.tasks.base import check_seed
 from aiida_mlal.workflows import calcfunctions
@@ -582,21 +581,6 @@ def elements_of(structures: DatasetData) -> list[str]:
 def strategy_of(query: Dict) -> Any:
     """Return the strategy of a query."""
     return plugins.make("strategies", query.get_dict(), "query")
-
-
-def codes_of(
-    code: AbstractCode | str | Mapping[str, AbstractCode | str], roles: tuple[str, ...]
-) -> dict[str, AbstractCode]:
-    """Return the code of each role; ``ValueError`` for roles that there are not."""
-    given = dict(code) if isinstance(code, Mapping) else {"mlal": code}
-    for role in given:
-        if role not in ("mlal", *roles):
-            raise ValueError(f"unknown role {role!r} of a code{suggest(role, ('mlal', *roles))}")
-    missing = [role for role in roles if role not in given and "mlal" not in given]
-    if missing:
-        raise ValueError(f"no code for {missing}: give 'mlal' for all, or one for each")
-    found = {role: given.get(role, given.get("mlal")) for role in roles}
-    return {k: load_code(c) if isinstance(c, str) else c for k, c in found.items()}  # type: ignore[misc]
 
 
 def label_inputs(

@@ -24,7 +24,6 @@ from aiida_mlal.workflows.campaign import (
     check_campaign,
     check_elements,
     check_known,
-    codes_of,
     is_measured,
     label_inputs,
     measure_for,
@@ -33,6 +32,7 @@ from aiida_mlal.workflows.campaign import (
     trained_for,
     without_uncertainty,
 )
+from aiida_mlal.workflows.codes import codes_of
 from aiida_mlal.workflows.labelling.lookup import check_label, check_stress, labelling_of
 from aiida_mlal.workflows.ports import check_names, fill, names
 from aiida_mlal.workflows.simulation.base import SIMULATION, plan_of

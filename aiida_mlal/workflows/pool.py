@@ -20,11 +20,11 @@ from aiida_mlal.workflows.campaign import (
     check_campaign,
     check_elements,
     check_known,
-    codes_of,
     elements_of,
     label_inputs,
     name_campaign,
 )
+from aiida_mlal.workflows.codes import codes_of
 from aiida_mlal.workflows.labelling.lookup import check_label, labelling_of
 from aiida_mlal.workflows.pool_calcfunctions import ValidationOptions
 from aiida_mlal.workflows.ports import check_names, fill, names

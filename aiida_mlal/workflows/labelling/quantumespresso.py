@@ -13,7 +13,6 @@ from aiida.orm import (
     Float,
     StructureData,
     TrajectoryData,
-    load_code,
     to_aiida_type,
 )
 from aiida_quantumespresso.calculations.pw import PwCalculation
@@ -41,6 +40,7 @@ from aiida_mlal.ml.labelling.espresso import (
 )
 from aiida_mlal.ml.labelling.fingerprint import Method
 from aiida_mlal.ml.options import suggest
+from aiida_mlal.workflows.codes import code_of
 from aiida_mlal.workflows.labelling.inputs import (
     above_zero,
     box_problem,
@@ -164,7 +164,7 @@ class QuantumEspressoLabelWorkChain(PerStructureLabelWorkChain):
             if isinstance(kwargs.get(key), str):
                 kwargs[key] = _of_name(kind, key, kwargs[key])
         inner = PwBaseWorkChain.get_builder_from_protocol(
-            load_code(code) if isinstance(code, str) else code,
+            code_of(code),
             _example(given.elements, _kinds_named(values, kwargs)),
             protocol=protocol,
             overrides=values,

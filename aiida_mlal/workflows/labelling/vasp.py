@@ -15,7 +15,6 @@ from aiida.orm import (
     Float,
     ProcessNode,
     StructureData,
-    load_code,
     to_aiida_type,
 )
 from aiida_vasp.calcs.vasp import VaspCalculation
@@ -41,6 +40,7 @@ from aiida_mlal.ml.labelling.vasp import (
     read,
     tags,
 )
+from aiida_mlal.workflows.codes import code_of
 from aiida_mlal.workflows.labelling.inputs import (
     above_zero,
     box_problem,
@@ -160,7 +160,7 @@ class VaspLabelWorkChain(PerStructureLabelWorkChain):
         known = VaspWorkChain.get_available_protocols()
         try:
             inner = VaspWorkChain.get_builder_from_protocol(
-                load_code(code) if isinstance(code, str) else code,
+                code_of(code),
                 _example(given),
                 protocol=protocol if protocol in known else None,
                 overrides=values,
