@@ -37,10 +37,10 @@ def archive(campaign: "ProcessNode", output: Path, force: bool) -> None:
     if not campaign.is_terminated:
         echo.echo_critical(f"campaign {campaign.pk} is still running, it can be archived after")
     meant = export(campaign, output, overwrite=force)
-    found = problems(output, meant)
-    for problem in found:
+    problems_found = problems(output, meant)
+    for problem in problems_found:
         echo.echo_error(problem)
-    if found:
+    if problems_found:
         output.unlink()
         echo.echo_critical(f"{output} was not kept")
     echo.echo_success(

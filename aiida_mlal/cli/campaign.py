@@ -61,11 +61,11 @@ class Wishes:
 
     def inputs(self) -> dict[str, Any]:
         """Return the overrides, those that follow from other options included."""
-        found = read_overrides(self.overrides)
+        overrides = read_overrides(self.overrides)
         if self.labelling is not None:
             given = (self.family, self.cutoffs, self.mpi)
-            found["label"] = self.labelling.overrides(found.get("label", {}), *given)
-        return found if self.seed is None else {**found, "seed": self.seed}
+            overrides["label"] = self.labelling.overrides(overrides.get("label", {}), *given)
+        return overrides if self.seed is None else {**overrides, "seed": self.seed}
 
 
 @dataclass(frozen=True)
@@ -91,10 +91,10 @@ class Recipe:
         from aiida_mlal import protocols
 
         overrides = wishes.inputs()
-        found = cls(protocols.inputs(name, wishes.protocol, overrides), overrides)
+        recipe = cls(protocols.inputs(name, wishes.protocol, overrides), overrides)
         if wishes.max_labels is None:
-            return found
-        return found.with_stops({"name": "labels", "n": wishes.max_labels})
+            return recipe
+        return recipe.with_stops({"name": "labels", "n": wishes.max_labels})
 
     def with_inputs(self, **values: Any) -> "Recipe":
         """Set inputs."""
@@ -307,12 +307,12 @@ def read_overrides(text: str | None) -> dict[str, Any]:
         return {}
     content = text if text.lstrip().startswith("{") else _content(text)
     try:
-        found = yaml.safe_load(content)
+        overrides = yaml.safe_load(content)
     except yaml.YAMLError as error:
         raise ValueError(f"the overrides are neither JSON nor YAML: {error}") from error
-    if not isinstance(found, dict):
-        raise ValueError(f"expected a mapping of overrides, got {found!r}")
-    return found
+    if not isinstance(overrides, dict):
+        raise ValueError(f"expected a mapping of overrides, got {overrides!r}")
+    return overrides
 
 
 def _content(path: str) -> str:

@@ -42,12 +42,12 @@ class LabelCode:
 
         Jobs run without MPI unless ``mpi``, a number of processes, or ``given`` say otherwise.
         """
-        found = merge(self._of_job({"withmpi": False}), given)
-        found = merge(found, self.inputs(family, cutoffs))
+        merged = merge(self._of_job({"withmpi": False}), given)
+        merged = merge(merged, self.inputs(family, cutoffs))
         if mpi is None:
-            return found
+            return merged
         resources = {"num_machines": 1, "num_mpiprocs_per_machine": mpi}
-        return merge(found, self._of_job({"withmpi": True, "resources": resources}))
+        return merge(merged, self._of_job({"withmpi": True, "resources": resources}))
 
     def _of_job(self, options: Mapping[str, Any]) -> dict[str, Any]:
         return {self.job: {"metadata": {"options": dict(options)}}}
@@ -59,11 +59,11 @@ def label_code(labels: str) -> LabelCode | None:
 
 
 def _of_espresso(family: str | None, cutoffs: Cutoffs) -> dict[str, Any]:
-    found: dict[str, Any] = {} if family is None else {"pseudo_family": family}
+    inputs: dict[str, Any] = {} if family is None else {"pseudo_family": family}
     if cutoffs is not None:
         system = {"ecutwfc": cutoffs[0], "ecutrho": cutoffs[1]}
-        found["pw"] = {"parameters": {"SYSTEM": system}}
-    return found
+        inputs["pw"] = {"parameters": {"SYSTEM": system}}
+    return inputs
 
 
 def _of_vasp(family: str | None, cutoffs: Cutoffs) -> dict[str, Any]:

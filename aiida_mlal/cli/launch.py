@@ -76,7 +76,7 @@ def offline(
 
         node, still = read_structure(structure)
         workflow: Any = WorkflowFactory("mlal.offline")
-        found: ProcessBuilder = workflow.get_builder_from_protocol(
+        builder: ProcessBuilder = workflow.get_builder_from_protocol(
             wishes.codes,
             node,
             wishes.protocol,
@@ -86,10 +86,10 @@ def offline(
             recipe=recipe,
         )
         if dataset is not None:
-            found.dataset = read_dataset(dataset, keys)
+            builder.dataset = read_dataset(dataset, keys)
         elif keys:
             raise ValueError("keys name the labels of --dataset, which is not given")
-        return found
+        return builder
 
     launch_campaign(build, daemon)
 
@@ -127,7 +127,7 @@ def neb(
         from aiida.plugins import WorkflowFactory
 
         workflow: Any = WorkflowFactory("mlal.offline")
-        found: ProcessBuilder = workflow.get_builder_from_protocol(
+        builder: ProcessBuilder = workflow.get_builder_from_protocol(
             wishes.codes,
             read_path(ends),
             wishes.protocol,
@@ -136,7 +136,7 @@ def neb(
             fixed=None if fixed is None else parse_indices(fixed),
             recipe="neb",
         )
-        return found
+        return builder
 
     launch_campaign(build, daemon)
 
@@ -182,7 +182,7 @@ def md(
             cell=None if pressure is None else "volume",
             pressure_GPa=pressure,
         )
-        found: ProcessBuilder = workflow.get_builder_from_protocol(
+        builder: ProcessBuilder = workflow.get_builder_from_protocol(
             wishes.codes,
             node,
             wishes.protocol,
@@ -191,7 +191,7 @@ def md(
             fixed=_fixed(fixed, still),
             recipe="md",
         )
-        return found
+        return builder
 
     launch_campaign(build, daemon)
 
@@ -227,7 +227,7 @@ def online(
 
         node, still = read_structure(structure)
         workflow: Any = WorkflowFactory("mlal.online")
-        found: ProcessBuilder = workflow.get_builder_from_protocol(
+        builder: ProcessBuilder = workflow.get_builder_from_protocol(
             wishes.codes,
             node,
             wishes.protocol,
@@ -235,7 +235,7 @@ def online(
             wishes.calculator,
             fixed=_fixed(fixed, still),
         )
-        return found
+        return builder
 
     launch_campaign(build, daemon)
 
@@ -277,7 +277,7 @@ def saddle(
             node, still = read_path([structure, towards]), []
             asked = asked.with_options("simulation", mode="towards")
         workflow: Any = WorkflowFactory("mlal.online")
-        found: ProcessBuilder = workflow.get_builder_from_protocol(
+        builder: ProcessBuilder = workflow.get_builder_from_protocol(
             wishes.codes,
             node,
             wishes.protocol,
@@ -286,7 +286,7 @@ def saddle(
             fixed=_fixed(fixed, still),
             recipe="saddle",
         )
-        return found
+        return builder
 
     launch_campaign(build, daemon)
 
@@ -321,7 +321,7 @@ def pool(
         if size is not None:
             asked = asked.with_stops({"name": "size", "n": size})
         workflow: Any = WorkflowFactory("mlal.pool")
-        found: ProcessBuilder = workflow.get_builder_from_protocol(
+        builder: ProcessBuilder = workflow.get_builder_from_protocol(
             wishes.codes,
             read_dataset(candidates, keys),
             wishes.protocol,
@@ -329,7 +329,7 @@ def pool(
             wishes.calculator,
             test=None if test is None else read_dataset(test, keys),
         )
-        return found
+        return builder
 
     launch_campaign(build, daemon)
 

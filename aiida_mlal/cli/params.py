@@ -14,7 +14,7 @@ def campaign_argument(function: Callable[..., Any]) -> Callable[..., Any]:
 
 def parse_indices(text: str) -> list[int]:
     """Return the indices in a text such as ``0-3,7``."""
-    found: list[int] = []
+    indices: list[int] = []
     for part in filter(None, (part.strip() for part in text.split(","))):
         first, dash, last = part.partition("-")
         try:
@@ -25,5 +25,5 @@ def parse_indices(text: str) -> list[int]:
             raise ValueError(
                 f"expected indices such as 0-3,7, got {part!r}, which begins at its end"
             )
-        found += some
-    return sorted(set(found))
+        indices += some
+    return sorted(set(indices))

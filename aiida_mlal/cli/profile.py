@@ -120,19 +120,19 @@ def get_code(
 def find_mlal() -> Path:
     """Return the ``mlal`` command of this installation."""
     beside = Path(sys.executable).parent / "mlal"
-    found = str(beside) if beside.exists() else shutil.which("mlal")
-    if found is None:
+    executable = str(beside) if beside.exists() else shutil.which("mlal")
+    if executable is None:
         raise ValueError(
             f"expected the command mlal at {beside} or on the PATH, found none: "
             "is aiida-mlal installed in this environment?"
         )
-    return Path(found)
+    return Path(executable)
 
 
 def find_pw() -> Path | None:
     """Return the ``pw.x`` on the PATH, or None."""
-    found = shutil.which("pw.x")
-    return None if found is None else Path(found)
+    executable = shutil.which("pw.x")
+    return None if executable is None else Path(executable)
 
 
 def pw_environment() -> str:

@@ -157,16 +157,16 @@ def show_dataset(node: Any, frames: bool) -> None:
 
     _show(node)
     if frames:
-        found = node.configurations
-        reasons = REASON.of(found)
+        structures = node.configurations
+        reasons = REASON.of(structures)
         rows = [
             [i, formula, energy, force, status, reason, source[:8]]
             for i, (formula, energy, force, status, reason, source) in enumerate(
                 zip(
-                    found.formulas,
-                    found.energies,
-                    found.max_forces,
-                    found.status,
+                    structures.formulas,
+                    structures.energies,
+                    structures.max_forces,
+                    structures.status,
                     reasons,
                     node.sources,
                     strict=True,

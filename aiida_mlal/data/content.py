@@ -47,8 +47,8 @@ class ContentData(Data):
     @property
     def content(self) -> bytes:
         """The bytes of the file."""
-        found: bytes = self.base.repository.get_object_content(self.FILE, mode="rb")
-        return found
+        content: bytes = self.base.repository.get_object_content(self.FILE, mode="rb")
+        return content
 
     @property
     def sha256(self) -> str:
@@ -63,9 +63,9 @@ class ContentData(Data):
 
     @classmethod
     def _summary(cls, content: bytes) -> dict[str, Any]:
-        found = {**cls._summarise(content), "sha256": sha256(content).hexdigest()}
+        summary = {**cls._summarise(content), "sha256": sha256(content).hexdigest()}
         # rounded as the database will round it, so that a clone of a stored node is not refused
-        return {key: clean_value(storable(value)) for key, value in found.items()}
+        return {key: clean_value(storable(value)) for key, value in summary.items()}
 
     def _validate(self) -> bool:
         super()._validate()

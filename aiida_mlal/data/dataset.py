@@ -112,10 +112,10 @@ class DatasetData(ContentData):
         from aiida_mlal.ml.formats.labels import LabelKeys
         from aiida_mlal.ml.options import build
 
-        found = load(path, elements, keys=build(LabelKeys, keys or {}, "keys"), named=True)
-        for warning in found.warnings:
+        contents = load(path, elements, keys=build(LabelKeys, keys or {}, "keys"), named=True)
+        for warning in contents.warnings:
             (tell or _LOGGER.warning)(warning)
-        return cls(found.configurations)
+        return cls(contents.configurations)
 
     @classmethod
     def concatenate(cls, datasets: Sequence["DatasetData"]) -> "DatasetData":
@@ -171,16 +171,16 @@ class DatasetData(ContentData):
 
     @classmethod
     def _summarise(cls, content: bytes) -> Mapping[str, Any]:
-        found = Configurations.from_bytes(content)
-        found.check_labels()
-        fingerprints = [f for f in FINGERPRINT.of(found) if f]
+        structures = Configurations.from_bytes(content)
+        structures.check_labels()
+        fingerprints = [f for f in FINGERPRINT.of(structures) if f]
         return {
-            "n_structures": len(found),
-            "n_atoms": len(found.numbers),
-            "n_labelled": int((found.status == OK).sum()),
-            "elements": list(found.elements),
-            "formulas": _counts(found.formulas),
-            "statuses": _counts(found.status),
+            "n_structures": len(structures),
+            "n_atoms": len(structures.numbers),
+            "n_labelled": int((structures.status == OK).sum()),
+            "elements": list(structures.elements),
+            "formulas": _counts(structures.formulas),
+            "statuses": _counts(structures.status),
             "fingerprints": _counts(fingerprints),
         }
 

@@ -92,8 +92,8 @@ class PotentialData(ContentData):
     @property
     def elements(self) -> list[str]:
         """Chemical symbols of the elements that the potential knows."""
-        found: list[str] = self.base.attributes.get("elements")
-        return found
+        elements: list[str] = self.base.attributes.get("elements")
+        return elements
 
     @property
     def cutoff(self) -> float:

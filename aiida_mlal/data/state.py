@@ -34,5 +34,5 @@ class StateData(ContentData):
 
     @classmethod
     def _summarise(cls, content: bytes) -> Mapping[str, Any]:
-        found = Checkpoint.from_bytes(content)
-        return {"run": found.run, "step": found.step}
+        checkpoint = Checkpoint.from_bytes(content)
+        return {"run": checkpoint.run, "step": checkpoint.step}

@@ -50,8 +50,8 @@ def to_configurations(
             raise ValueError(
                 f"expected one of {[c.__name__ for c in STRUCTURES]}, got {type(node).__name__}"
             )
-        found = Configurations.from_ase(_atoms(node))
-        frames.append(replace(found, fixed=fixed_mask(fixed, len(found.numbers))))
+        structure = Configurations.from_ase(_atoms(node))
+        frames.append(replace(structure, fixed=fixed_mask(fixed, len(structure.numbers))))
     return Configurations.concatenate(frames)
 
 

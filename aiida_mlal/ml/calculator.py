@@ -117,19 +117,19 @@ class MLCalculator(Calculator):
         periodic = all(atoms.pbc.tolist())
         if "stress" in properties and not periodic:
             raise PropertyNotImplementedError("only a structure periodic in all directions has one")
-        found = self.engine(atoms, self._gradients and self.watching)
-        self.contacts, self.members = found.contacts, found.members
+        evaluation = self.engine(atoms, self._gradients and self.watching)
+        self.contacts, self.members = evaluation.contacts, evaluation.members
         self.results = {
-            "energy": found.energy,
-            "free_energy": found.energy,
-            "forces": found.forces,
+            "energy": evaluation.energy,
+            "free_energy": evaluation.energy,
+            "forces": evaluation.forces,
         }
         if periodic:
-            virial = found.virial.ravel()
+            virial = evaluation.virial.ravel()
             twice = virial.take(_VOIGT) + virial.take(_TRANSPOSED)
             self.results["stress"] = twice / (2 * volume_of(atoms.cell.array))
         if self.watching:
-            self._know(found)
+            self._know(evaluation)
 
     def watch(self) -> None:
         """Measure the uncertainty of the last structure, if that was left out."""
@@ -149,15 +149,17 @@ class MLCalculator(Calculator):
     def _know(self, evaluation: Evaluation) -> None:
         if self._measure is None:
             return
-        found = self._measure(evaluation)
+        uncertainties = self._measure(evaluation)
         if self._domain is not None and self.uncertainty is not None:
             numbers, domain = self.atoms.numbers, self._domain
             scores = domain.scores(numbers, evaluation.surroundings())
             owner, measure = np.zeros(len(numbers), int), self.uncertainty
-            found = domain.widen(found, scores, owner, measure.is_variance, measure.is_of_forces)
-        self.results["uncertainty"] = float(found.values[0])
-        if found.per_atom is not None:
-            self.results["uncertainties"] = np.asarray(found.per_atom)
+            uncertainties = domain.widen(
+                uncertainties, scores, owner, measure.is_variance, measure.is_of_forces
+            )
+        self.results["uncertainty"] = float(uncertainties.values[0])
+        if uncertainties.per_atom is not None:
+            self.results["uncertainties"] = np.asarray(uncertainties.per_atom)
 
 
 def _no_contacts() -> tuple[np.ndarray, np.ndarray]:

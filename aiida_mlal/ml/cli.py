@@ -46,12 +46,12 @@ class Options(click.ParamType):
         else:
             self.fail(f"expected JSON as {{...}} or a file .json, got {value!r}", param, ctx)
         try:
-            found = json.loads(text)
+            options = json.loads(text)
         except ValueError as error:
             self.fail(f"this is not JSON ({error}): {value}", param, ctx)
-        if not isinstance(found, dict):
+        if not isinstance(options, dict):
             self.fail(f"expected a mapping of options, got {value!r}", param, ctx)
-        return found
+        return options
 
 
 class Model(Options):
@@ -425,10 +425,10 @@ def mindist(structures: str, elements: list[str] | None) -> None:
     from aiida_mlal.ml.options import within
 
     with _plainly():
-        found = files.load(structures, elements)
+        contents = files.load(structures, elements)
         with within(structures):
-            distances = smallest_distances(found.configurations)
-        _print({**distances, "warnings": found.warnings})
+            distances = smallest_distances(contents.configurations)
+        _print({**distances, "warnings": contents.warnings})
 
 
 @mlal.command()
@@ -464,9 +464,9 @@ def analyse(
     with _plainly():
         contents = files.load(trajectory, elements, named=True)
         with within(trajectory):
-            found = curves_of(contents.configurations, cutoff, bins, skip, longest)
-    write_json(output, {"runs": [run.curves for run in found]})
-    _print({"runs": [run.numbers for run in found], "warnings": contents.warnings})
+            curves = curves_of(contents.configurations, cutoff, bins, skip, longest)
+    write_json(output, {"runs": [run.curves for run in curves]})
+    _print({"runs": [run.numbers for run in curves], "warnings": contents.warnings})
 
 
 @mlal.command()
@@ -490,8 +490,8 @@ def cut(
 
     with _plainly():
         contents = files.load(structures, elements)
-        found = contents.configurations
-        clusters = cut_neighbourhoods(found, radius, threshold)
+        graded = contents.configurations
+        clusters = cut_neighbourhoods(graded, radius, threshold)
         lost = contents.write(clusters, output)
     click.echo(f"{len(clusters)} clusters written to {output}")
     for warning in [*contents.warnings, *lost]:
@@ -525,15 +525,15 @@ def convert(source: str, target: str, elements: list[str] | None, keys: dict[str
             if table.by_name(target).name == table.MTP and ActiveSet.is_in(potential):
                 click.echo("left out, as .mtp has no place for it: the active set")
         else:
-            found = files.load(source, elements, keys=LabelKeys(**keys))
-            configurations = found.configurations
-            lost = found.write(configurations, target)
+            contents = files.load(source, elements, keys=LabelKeys(**keys))
+            configurations = contents.configurations
+            lost = contents.write(configurations, target)
             predictions = [c.name for c in PREDICTIONS if c.is_in(configurations)]
             kept = [name for name in predictions if name not in "".join(lost)]
             if kept:
                 lost += [f"predictions, which are no labels: {', '.join(kept)}"]
             click.echo(f"{len(configurations)} structures written to {target}")
-            for warning in [*found.warnings, *lost]:
+            for warning in [*contents.warnings, *lost]:
                 click.echo(warning)
 
 
@@ -562,10 +562,10 @@ def fit_morse(elements: tuple[str, ...], calculator: dict[str, Any], box: float 
     with _plainly():
         code = build(CalculatorOptions, calculator, "calculator").build()
         try:
-            found = {element: fit(element, code, box=box) for element in elements}
+            parameters = {element: fit(element, code, box=box) for element in elements}
         except Exception as error:  # a calculator fails in any way it likes
             raise click.ClickException(str(error) or in_words(error)) from error
-    _print(found)
+    _print(parameters)
 
 
 @mlal.command()

@@ -257,18 +257,18 @@ class Configurations:
     @property
     def named(self) -> dict[str, np.ndarray]:
         """All arrays by their names in files: those of the class, ``info.KEY``, ``arrays.KEY``."""
-        found = {name: getattr(self, name) for name in _ARRAYS}
-        found |= {f"info.{key}": value for key, value in self.info.items()}
-        return found | {f"arrays.{key}": value for key, value in self.arrays.items()}
+        arrays = {name: getattr(self, name) for name in _ARRAYS}
+        arrays |= {f"info.{key}": value for key, value in self.info.items()}
+        return arrays | {f"arrays.{key}": value for key, value in self.arrays.items()}
 
     @property
     def telling(self) -> dict[str, np.ndarray]:
         """Those of the ``named`` arrays that ``from_geometry`` would not fill in by itself."""
-        found, blank = self.named, _blank(len(self), len(self.numbers))
+        arrays, blank = self.named, _blank(len(self), len(self.numbers))
         for name, values in blank.items():
-            if np.array_equal(found[name], values, equal_nan=values.dtype.kind == "f"):
-                del found[name]
-        return found
+            if np.array_equal(arrays[name], values, equal_nan=values.dtype.kind == "f"):
+                del arrays[name]
+        return arrays
 
     def filled(self, name: str, example: np.ndarray) -> np.ndarray:
         """Return one of the ``named`` arrays; where there is none, what stands for unknown.
@@ -310,12 +310,12 @@ class Configurations:
         if not STATUS.is_in(self):
             return self
         info = dict(self.info)
-        found = info.pop(STATUS.name)
-        if found.dtype.kind == "U" and set(found.tolist()) <= {*STATUSES, ""}:
+        status = info.pop(STATUS.name)
+        if status.dtype.kind == "U" and set(status.tolist()) <= {*STATUSES, ""}:
             said = np.where(np.isfinite(self.energies), OK, UNLABELLED)
-            info[STATUS.name] = np.where(found == "", said, found)
+            info[STATUS.name] = np.where(status == "", said, status)
         else:
-            info[FILE_STATUS] = found
+            info[FILE_STATUS] = status
         return replace(self, info=info)
 
     def with_info(self, **values: Any) -> "Configurations":
@@ -401,24 +401,24 @@ class Configurations:
 
     def composition(self, elements: Sequence[str]) -> Float[np.ndarray, "structures elements"]:
         """Return the number of atoms of each element in each structure."""
-        found = np.zeros((len(self), len(elements)))
+        counts = np.zeros((len(self), len(elements)))
         for column, element in enumerate(elements):
             own = self.owner[self.numbers == atomic_numbers[element]]
-            found[:, column] = np.bincount(own, minlength=len(self))
-        return found
+            counts[:, column] = np.bincount(own, minlength=len(self))
+        return counts
 
     @property
     def formulas(self) -> list[str]:
         """Chemical formula of each structure, in Hill order."""
         known: dict[bytes, str] = {}  # many structures have few compositions
-        found = []
+        formulas = []
         for a, b in pairwise(self.offsets.tolist()):
             composition = np.sort(self.numbers[a:b])
             key = composition.tobytes()
             if key not in known:
                 known[key] = Atoms(composition).get_chemical_formula()
-            found.append(known[key])
-        return found
+            formulas.append(known[key])
+        return formulas
 
     @property
     def status(self) -> np.ndarray:
@@ -539,10 +539,10 @@ class Configurations:
 
     def largest(self, norms: Float[np.ndarray, " atoms"]) -> Float[np.ndarray, " structures"]:
         """Return the largest of the norms of the atoms of each structure, NaN if one is NaN."""
-        found = np.zeros(len(self))
+        largest = np.zeros(len(self))
         with np.errstate(invalid="ignore"):  # numpy warns where it compares NaN
-            np.maximum.at(found, self.owner, norms)
-        return found
+            np.maximum.at(largest, self.owner, norms)
+        return largest
 
     @cached_property
     def keys(self) -> list[str]:
@@ -554,7 +554,7 @@ class Configurations:
             np.ascontiguousarray(a + 0, a.dtype.newbyteorder("<"))
             for a in (self.numbers, self.positions, self.cells, self.pbc)
         )
-        found = []
+        hashes = []
         for i, (start, end) in enumerate(pairwise(self.offsets.tolist())):
             parts = (numbers[start:end], positions[start:end], cells[i], pbc[i])
             content = b"".join(part.tobytes() for part in parts)
@@ -562,8 +562,8 @@ class Configurations:
                 values = self.arrays.get(name, np.zeros(0))[start:end]
                 if values.any():
                     content += name.encode() + np.ascontiguousarray(values + 0, "<f8").tobytes()
-            found.append(sha256(content).hexdigest()[:16])
-        return found
+            hashes.append(sha256(content).hexdigest()[:16])
+        return hashes
 
     def slices(self, n_atoms: int) -> Iterator[slice]:
         """Return consecutive structures in parts of about so many atoms, at least one each."""
@@ -661,10 +661,10 @@ def save_together(path: str | Path, parts: Sequence[Callable[[], Configurations]
     sizes: list[int] = []
     examples: dict[str, np.ndarray] = {}
     for part in parts:
-        found = part()
-        sizes.append(len(found))
+        structures = part()
+        sizes.append(len(structures))
         if sizes[-1]:
-            new = {name: np.array(array[:1]) for name, array in found.telling.items()}
+            new = {name: np.array(array[:1]) for name, array in structures.telling.items()}
             examples = {**new, **examples}
     kept = [part for part, size in zip(parts, sizes) if size]
     if not kept:
@@ -673,8 +673,8 @@ def save_together(path: str | Path, parts: Sequence[Callable[[], Configurations]
 
     def completed() -> Iterator[dict[str, np.ndarray]]:
         for part in kept:
-            found = part()
-            yield {name: found.filled(name, example) for name, example in examples.items()}
+            structures = part()
+            yield {name: structures.filled(name, example) for name, example in examples.items()}
 
     outlines: dict[str, Outline] = {}
     strings: dict[str, list[str]] = {}
@@ -817,14 +817,14 @@ def _join(arrays: list[np.ndarray], empty: tuple[int, ...], dtype: type = float)
 
 
 def _sites(frames: list[Atoms]) -> dict[str, np.ndarray]:
-    found = {}
+    sites = {}
     for name in SITES:
         parts = [a.arrays.get(name, _usual(name, a.numbers)) for a in frames]
         if len({p.ndim for p in parts}) > 1:  # moments along z beside others
             parts = [_along_z(p) if p.ndim == 1 else p for p in parts]
         if parts:
-            found[name] = np.concatenate(parts)
-    return found
+            sites[name] = np.concatenate(parts)
+    return sites
 
 
 def _usual(name: str, numbers: Int[np.ndarray, " atoms"]) -> np.ndarray:
@@ -891,7 +891,7 @@ def _real(values: Any, name: str, shapes: tuple[tuple[int, ...], ...]) -> np.nda
 
 def _info(frames: Sequence[Mapping[str, Any]]) -> dict[str, np.ndarray]:
     """Collect the ``info`` of ASE structures: keys whose values are of one kind and shape."""
-    found = {}
+    joined = {}
     for key in sorted({str(key) for info in frames for key in info}):
         values: list[Any] = [info.get(key) for info in frames]
         there: list[Any] = [value for value in values if _is_plain(value)]
@@ -899,13 +899,13 @@ def _info(frames: Sequence[Mapping[str, Any]]) -> dict[str, np.ndarray]:
             continue
         if any(isinstance(value, str) for value in there):
             if all(np.ndim(value) == 0 for value in there):
-                found[key] = texts(["" if value is None else value for value in values], key)
+                joined[key] = texts(["" if value is None else value for value in values], key)
             continue
         shape = np.shape(there[0])
         if all(np.shape(value) == shape for value in there):
             blank = np.full(shape, np.nan)
-            found[key] = np.array([blank if value is None else value for value in values])
-    return found
+            joined[key] = np.array([blank if value is None else value for value in values])
+    return joined
 
 
 def _is_plain(value: Any) -> bool:

@@ -31,10 +31,10 @@ def smallest_distances(configurations: Configurations) -> dict[str, Any]:
     pairs: dict[str, float] = {}
     each = []
     for one in configurations:
-        found = _nearest(one)
-        for key, distance in found.items():
+        nearest = _nearest(one)
+        for key, distance in nearest.items():
             pairs[key] = min(distance, pairs.get(key, np.inf))
-        each.append(min(found.values(), default=None))
+        each.append(min(nearest.values(), default=None))
     known = [distance for distance in each if distance is not None]
     return {"mindist": min(known, default=None), "pairs": pairs, "structures": each}
 

@@ -64,24 +64,24 @@ class Column:
 
     def array(self, values: Any, length: int | None = None) -> np.ndarray:
         """Return values of the right type; a single one is repeated to the ``length``."""
-        found = np.asarray(values)
+        array = np.asarray(values)
         try:
-            if self.dtype is not float and found.dtype.kind == "f":  # where nobody knew: NaN
-                found = np.where(np.isnan(found), self.unknown, found)
-            found = found.astype(self.dtype)
+            if self.dtype is not float and array.dtype.kind == "f":  # where nobody knew: NaN
+                array = np.where(np.isnan(array), self.unknown, array)
+            array = array.astype(self.dtype)
         except (ValueError, OverflowError) as error:
             raise ValueError(
                 f"{self.name!r} must be of type {self.dtype.__name__}, got "
                 f"{str(np.asarray(values).ravel()[:3].tolist())[:80]}"
             ) from error
-        if length is not None and found.ndim == 0:
-            found = np.broadcast_to(found, (length, *self.shape))
-        if found.shape[1:] != self.shape:
+        if length is not None and array.ndim == 0:
+            array = np.broadcast_to(array, (length, *self.shape))
+        if array.shape[1:] != self.shape:
             raise ValueError(
                 f"{self.name!r} must have a value of shape {self.shape} for each "
-                f"{'atom' if self.per_atom else 'structure'}, got {found.shape}"
+                f"{'atom' if self.per_atom else 'structure'}, got {array.shape}"
             )
-        return found
+        return array
 
 
 RUN = Column("run", int, 0, "The run that a frame belongs to, counted from 0.")

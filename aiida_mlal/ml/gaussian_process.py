@@ -168,8 +168,8 @@ class Beside:
         of_one = 2 * (meet * one.outer.reshape(meet.shape)).sum(-1).T
         of_others = (self.apart.square() @ kp[:, :, None])[:, :, 0]
         of_others -= 2 * (theirs * self.slopes).sum(-1)
-        found = x.new_zeros(n_elements, n_features).index_add(0, one.species, of_one)
-        return found.index_add(0, others.species.repeat(n), of_others)
+        sums = x.new_zeros(n_elements, n_features).index_add(0, one.species, of_one)
+        return sums.index_add(0, others.species.repeat(n), of_others)
 
 
 def covariance(one: Observations, other: Observations) -> Float[Tensor, "observations others"]:
@@ -234,9 +234,9 @@ class Conditioned:
     def known(self, query: Observations) -> Float[Tensor, "observations queries"]:
         """Return the covariances of what was observed with what would be of a scaled structure."""
         prior = self.prior
-        found = [pair.covariance().flatten(0, 1) for _, pair in self.beside(query)]
+        covariances = [pair.covariance().flatten(0, 1) for _, pair in self.beside(query)]
         counts = query.composition(len(prior.lengths))
-        return prior.variance * torch.cat(found) + prior.offset * self.composition @ counts.T
+        return prior.variance * torch.cat(covariances) + prior.offset * self.composition @ counts.T
 
     def covariance(self, query: Observations) -> Float[Tensor, "queries queries"]:
         """Return the covariances of what would be observed elsewhere, in the units of values."""

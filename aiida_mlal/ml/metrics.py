@@ -33,21 +33,21 @@ def errors(
     }
     if stresses is not None:
         differences["stress"] = np.asarray(stresses) - labelled.stresses
-    found = {}
+    wrong = {}
     for name, difference in differences.items():
         sizes = np.abs(difference[np.isfinite(difference)])
         if len(sizes):
-            found[f"{name}_mae"] = float(sizes.mean())
-            found[f"{name}_rmse"] = float(np.sqrt((sizes**2).mean()))
-            found[f"{name}_max"] = float(sizes.max())
+            wrong[f"{name}_mae"] = float(sizes.mean())
+            wrong[f"{name}_rmse"] = float(np.sqrt((sizes**2).mean()))
+            wrong[f"{name}_max"] = float(sizes.max())
     squares = (differences["force"] ** 2).mean(axis=1)
     known = np.isfinite(squares)
     if known.any():
         owners, n = labelled.owner[known], len(labelled)
         counts = np.bincount(owners, minlength=n)
         means = np.bincount(owners, squares[known], n)[counts > 0] / counts[counts > 0]
-        found["force_rmse_by_structure"] = float(np.sqrt(means.mean()))
-    return found
+        wrong["force_rmse_by_structure"] = float(np.sqrt(means.mean()))
+    return wrong
 
 
 def structure_errors(

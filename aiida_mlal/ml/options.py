@@ -118,8 +118,8 @@ def convert(hint: Any, value: Any, where: str) -> Any:
             each = (each[0],) * len(value)
         if len(value) != len(each):
             raise ValueError(f"{_at(where)}expected {len(each)} values, got {value!r}")
-        found = [convert(a, v, f"{where}[{i}]") for i, (a, v) in enumerate(zip(each, value))]
-        return found if list in (origin, hint) else tuple(found)
+        converted = [convert(a, v, f"{where}[{i}]") for i, (a, v) in enumerate(zip(each, value))]
+        return converted if list in (origin, hint) else tuple(converted)
     if origin in _MAPPINGS or hint in _MAPPINGS:
         if not isinstance(value, Mapping):
             such = f" such as {{'name': {value!r}}}" if isinstance(value, str) else ""

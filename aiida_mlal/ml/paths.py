@@ -20,13 +20,13 @@ def paths(state: State) -> list[dict[str, Any]]:
         atom in eV/Å; ``labelled_barrier``, ``labelled_barrier_back`` and
         ``labelled_reaction_energy`` in eV, None where a label is missing.
     """
-    found = []
+    profiles = []
     for number, run in enumerate(state.runs):
         results = run.get("results") or {}
         if "saddle" in results:
             ends = {final.image: final for final in state.ends if final.run == number}
-            found.append({"run": number, **results, **_labelled(results, ends)})
-    return found
+            profiles.append({"run": number, **results, **_labelled(results, ends)})
+    return profiles
 
 
 def _labelled(results: Mapping[str, Any], ends: Mapping[int, Final]) -> dict[str, Any]:

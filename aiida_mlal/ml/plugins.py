@@ -69,13 +69,13 @@ def find(group: Group, name: str) -> type:
 
 def usable(group: Group) -> dict[str, Any]:
     """Return the classes of all plugins of a group by name, without those that ``find`` refuses."""
-    found = {}
+    classes = {}
     for name in names(group):
         try:
-            found[name] = find(group, name)
+            classes[name] = find(group, name)
         except ValueError:  # whoever asks for it by name is told
             continue
-    return found
+    return classes
 
 
 def name_of(group: Group, cls: type) -> str:

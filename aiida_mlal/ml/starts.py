@@ -135,8 +135,8 @@ class Best(Start):
             if place is None or kept[place]:
                 continue
             begun = now.structures[place]
-            found = known.find(begun, SAME)
-            before = None if found is None else state.dataset[found]
+            label = known.find(begun, SAME)
+            before = None if label is None else state.dataset[label]
             relaxed = self._relaxed(final, before)
             if relaxed is not None:
                 structures[place] = replace(relaxed.bare, fixed=begun.fixed)

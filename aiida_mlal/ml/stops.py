@@ -117,8 +117,8 @@ class State:
 
     def _stationary(self, final: "Final") -> Sequence[int]:
         run = self.runs[final.run] if final.run < len(self.runs) else {}
-        found: Sequence[int] | None = run.get("stationary")
-        return [final.image] if found is None else found
+        images: Sequence[int] | None = run.get("stationary")
+        return [final.image] if images is None else images
 
     @cached_property
     def ends(self) -> list["Final"]:
@@ -128,14 +128,14 @@ class State:
         known = Twins()
         for i in np.flatnonzero(self.dataset.status == OK):
             known.add(int(i), self.dataset[i])
-        found = []
+        finals = []
         for last in last_frames(self.trajectory):
             frame = self.trajectory[last.frame]
             label = known.find(frame, SAME)
             labelled = None if label is None else self.dataset[label]
             cell = self._moving_cell(last.run)
-            found.append(Final(last.run, frame, labelled, cell, last.image))
-        return found
+            finals.append(Final(last.run, frame, labelled, cell, last.image))
+        return finals
 
     def _moving_cell(self, run: int) -> MovingCell:
         """Return what of the cell a run moved; ``ValueError`` if it did and no result tells."""
@@ -423,10 +423,10 @@ class Agreement(Stop):
             if final.labelled is None:
                 last = final.where.replace("the end", "the last frame")
                 return Verdict("go on", f"{last} has no label")
-            found = prediction_errors(final.predicted, final.labelled)
+            errors_of_ends = prediction_errors(final.predicted, final.labelled)
             for name, value, limit in (
-                ("energy", found.get("energy_mae", np.nan), self.energy),
-                ("force", found.get("force_mae", np.nan), self.force),
+                ("energy", errors_of_ends.get("energy_mae", np.nan), self.energy),
+                ("force", errors_of_ends.get("force_mae", np.nan), self.force),
                 ("stress", final.stress_error_GPa, self.stress_GPa),
             ):
                 if not value <= limit:
@@ -503,8 +503,8 @@ class All(Stop):
     @property
     def looks_at(self) -> frozenset[Aspect]:  # type: ignore[override]
         """What all of them judge by; nothing if one doesn't say."""
-        found = [stop.looks_at for stop in self.stops]
-        return frozenset().union(*found) if all(found) else frozenset()
+        aspects = [stop.looks_at for stop in self.stops]
+        return frozenset().union(*aspects) if all(aspects) else frozenset()
 
     def judge(self, state: State) -> Verdict:
         """Ask all of them."""
@@ -556,13 +556,13 @@ class Accuracy(Stop):
         good = state.new.learnable
         if len(good) < self.least:
             return Verdict("go on", f"{len(good)} of {self.least} new labels to compare with")
-        found = prediction_errors(good, good)
+        wrong = prediction_errors(good, good)
         limits = {"force_mae": self.force, "energy_mae": self.energy}
         wanted = {name: limit for name, limit in limits.items() if limit is not None}
-        if not wanted.keys() <= found.keys():
+        if not wanted.keys() <= wrong.keys():
             return Verdict("go on", "the new labels have no predictions")
-        values = {name: f"{name.split('_')[0]} error {found[name]:.4g}" for name in wanted}
-        above = [values[name] for name, limit in wanted.items() if not found[name] < limit]
+        values = {name: f"{name.split('_')[0]} error {wrong[name]:.4g}" for name in wanted}
+        above = [values[name] for name, limit in wanted.items() if not wrong[name] < limit]
         if above:
             return Verdict("go on", f"{', '.join(above)} of {len(good)} new labels")
         return Verdict("converged", f"{', '.join(values.values())} of {len(good)} new labels")
@@ -616,16 +616,16 @@ class Uninterrupted(Stop):
         short = sum(not run.get("converged") for run in state.runs)
         if short:
             return Verdict("go on", f"{short} of {len(ended)} simulations did not reach their aim")
-        found = f"none of {len(ended)} simulations was interrupted"
+        reason = f"none of {len(ended)} simulations was interrupted"
         if self.threshold is None:
-            return Verdict("converged", found)
+            return Verdict("converged", reason)
         known = [run.get("max_uncertainty") for run in state.runs]
         worst = max((value for value in known if value is not None), default=0.0)
         if None in known:
-            return Verdict("go on", f"{found}, but the uncertainty of some is unknown")
+            return Verdict("go on", f"{reason}, but the uncertainty of some is unknown")
         if worst >= self.threshold:
-            return Verdict("go on", f"{found}, but one reached an uncertainty of {worst:.4g}")
-        return Verdict("converged", f"{found}, nor reached an uncertainty of {self.threshold:g}")
+            return Verdict("go on", f"{reason}, but one reached an uncertainty of {worst:.4g}")
+        return Verdict("converged", f"{reason}, nor reached an uncertainty of {self.threshold:g}")
 
 
 @dataclass(frozen=True)
@@ -683,9 +683,9 @@ class Size(Stop):
 
     def judge(self, state: State) -> Verdict:
         """Count good labels."""
-        found = state.n_learnable
-        outcome: Outcome = "converged" if found >= self.n else "go on"
-        return Verdict(outcome, f"{found} of {self.n} structures to learn from")
+        size = state.n_learnable
+        outcome: Outcome = "converged" if size >= self.n else "go on"
+        return Verdict(outcome, f"{size} of {self.n} structures to learn from")
 
 
 @dataclass(frozen=True)
@@ -713,10 +713,10 @@ class Informativeness(Stop):
         if not len(state.scores):
             return Verdict("go on", "nothing was chosen by a score")
         mean = float(np.mean(state.scores))
-        found = f"the mean score of what was chosen is {mean:.4g}"
+        reason = f"the mean score of what was chosen is {mean:.4g}"
         if mean < self.below:
-            return Verdict("converged", f"{found}, below {self.below:g}")
-        return Verdict("go on", f"{found}, not below {self.below:g}")
+            return Verdict("converged", f"{reason}, below {self.below:g}")
+        return Verdict("go on", f"{reason}, not below {self.below:g}")
 
 
 def parse(values: Any) -> list[Stop]:

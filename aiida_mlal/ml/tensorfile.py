@@ -172,8 +172,8 @@ def _checked(
             f"the file has format version {header['version']}, this release reads up to {version}: "
             "install a newer aiida-mlal"
         )
-    found = metadata.pop(CHECKSUM, None)  # the first files had none
-    if set(metadata) != {kind} or found not in (None, _checksum(index, data)):
+    checksum = metadata.pop(CHECKSUM, None)  # the first files had none
+    if set(metadata) != {kind} or checksum not in (None, _checksum(index, data)):
         raise ValueError("the file was damaged or changed: its content does not fit its checksum")
     return header
 

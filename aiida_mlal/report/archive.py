@@ -41,13 +41,13 @@ def ancestry(campaign: ProcessNode) -> Graph:
     Where a data set says which process labelled a structure, that process belongs to it. Links
     to a caller, and from data to what returned it, are followed from the process only.
     """
-    waiting, found, links = [campaign.uuid], {}, set()
+    waiting, ancestors, links = [campaign.uuid], {}, set()
     while waiting:
         uuid = waiting.pop()
-        if uuid in found:
+        if uuid in ancestors:
             continue
         node = load_node(uuid)
-        found[uuid] = _files(node)
+        ancestors[uuid] = _files(node)
         for link in node.base.links.get_incoming().all():
             if link.link_type not in _DOWNWARD:
                 links.add((link.node.uuid, uuid, link.link_type.value, link.link_label))
@@ -58,7 +58,7 @@ def ancestry(campaign: ProcessNode) -> Graph:
                 waiting.append(link.node.uuid)
         if isinstance(node, DatasetData):
             waiting += [source for source in node.sources if source]
-    return Graph(found, frozenset(links))
+    return Graph(ancestors, frozenset(links))
 
 
 def problems(path: Path, meant: Graph) -> list[str]:

@@ -35,10 +35,10 @@ def children(node: ProcessNode) -> list[ProcessNode]:
 
 def descendants(node: ProcessNode) -> list[ProcessNode]:
     """Return the processes that a process called, at any depth, in the order of their creation."""
-    found = [node]
-    for process in found:
-        found += children(process)
-    return sorted(found[1:], key=lambda process: process.pk or 0)
+    processes = [node]
+    for process in processes:
+        processes += children(process)
+    return sorted(processes[1:], key=lambda process: process.pk or 0)
 
 
 def kind(node: ProcessNode) -> str:
@@ -56,12 +56,12 @@ def iterations(node: ProcessNode) -> list[tuple[int, ProcessNode]]:
 
     A campaign numbers its calls: ``label_00``, ``train_01``, ``simulate_01`` and so on.
     """
-    iteration, found = 0, []
+    iteration, calls = 0, []
     for label, child in _calls(node):
         number = re.search(r"_(\d+)$", label)
         iteration = int(number.group(1)) if number else iteration
-        found.append((iteration, child))
-    return found
+        calls.append((iteration, child))
+    return calls
 
 
 def curve(node: ProcessNode) -> list[dict[str, Any]]:
@@ -149,8 +149,8 @@ def _force_stop(node: ProcessNode) -> Mapping[str, Any] | None:
     stops = find_inputs(node).get("stop")
     given = stops.get_list() if isinstance(stops, List) else []
     several = [one for stop in given if stop["name"] == "all" for one in stop["of"]]
-    found = [stop for stop in (*given, *several) if stop["name"] == "oracle_force"]
-    return found[0] if found else None
+    matching = [stop for stop in (*given, *several) if stop["name"] == "oracle_force"]
+    return matching[0] if matching else None
 
 
 def moving_cell(node: ProcessNode) -> MovingCell:
@@ -166,14 +166,14 @@ def moving_cell(node: ProcessNode) -> MovingCell:
 def _outputs(node: ProcessNode, cls: Any) -> Iterator[Any]:
     query = QueryBuilder().append(type(node), filters={"id": node.pk}, tag="process")
     query.append(cls, with_incoming="process")
-    found = {output.pk: output for output in query.all(flat=True)}
-    return iter([found[pk] for pk in sorted(found)])
+    outputs = {output.pk: output for output in query.all(flat=True)}
+    return iter([outputs[pk] for pk in sorted(outputs)])
 
 
 def paths(node: ProcessNode) -> list[dict[str, Any]]:
     """Return the paths that a campaign found until it ended (see ``ml.paths``)."""
-    found: list[dict[str, Any]] = []
+    profiles: list[dict[str, Any]] = []
     for link in node.base.links.get_outgoing(node_class=Dict).all():
         if link.link_label == "paths" and isinstance(link.node, Dict):
-            found += link.node["paths"]
-    return found
+            profiles += link.node["paths"]
+    return profiles

@@ -253,12 +253,16 @@ def _joined(batches: Sequence[graph.Batch]) -> Configurations:
 
 
 def _queries(batch: graph.Batch, cell: MovingCell) -> list[Query]:
-    found = batch.dataset.configurations
-    energy_errors = (PREDICTED_ENERGY.of(found) - found.energies) / found.counts
-    force_errors = _force_errors(found)
-    steps, reasons, uncertainty = STEP.of(found), REASON.of(found), UNCERTAINTY.of(found)
+    structures = batch.dataset.configurations
+    energy_errors = (PREDICTED_ENERGY.of(structures) - structures.energies) / structures.counts
+    force_errors = _force_errors(structures)
+    steps, reasons, uncertainty = (
+        STEP.of(structures),
+        REASON.of(structures),
+        UNCERTAINTY.of(structures),
+    )
     why = _chosen_because(batch)
-    smax = cell.largest(found.stresses) if cell else np.full(len(found), np.nan)
+    smax = cell.largest(structures.stresses) if cell else np.full(len(structures), np.nan)
     return [
         Query(
             iteration=batch.iteration,
@@ -266,17 +270,17 @@ def _queries(batch: graph.Batch, cell: MovingCell) -> list[Query]:
             formula=formula,
             step=int(steps[i]) if batch.iteration and steps[i] != STEP.unknown else None,
             reason=why.get(key, "given" if batch.iteration == 0 else str(reasons[i])),
-            status=str(found.status[i]),
-            problem=str(reasons[i]) if found.status[i] != OK else "",
-            energy=_known(found.energies[i]),
-            fmax=_known(found.max_forces[i]),
+            status=str(structures.status[i]),
+            problem=str(reasons[i]) if structures.status[i] != OK else "",
+            energy=_known(structures.energies[i]),
+            fmax=_known(structures.max_forces[i]),
             energy_error=_known(energy_errors[i]),
             force_error=_known(force_errors[i]),
             uncertainty=_known(uncertainty[i]),
             source=batch.dataset.sources[i] or batch.process.uuid,
             smax_GPa=_known(smax[i]),
         )
-        for i, (key, formula) in enumerate(zip(found.keys, found.formulas, strict=True))
+        for i, (key, formula) in enumerate(zip(structures.keys, structures.formulas, strict=True))
     ]
 
 
@@ -382,12 +386,12 @@ def _system(batches: Sequence[graph.Batch], inputs: Mapping[str, Any]) -> str:
 
 
 def _potential(node: ProcessNode) -> dict[str, Any]:
-    found = [
+    potentials = [
         link.node
         for link in node.base.links.get_outgoing(node_class=Data).all()
         if link.link_label == "potential"
     ]
-    return dict(found[0].base.attributes.all) if found else {}
+    return dict(potentials[0].base.attributes.all) if potentials else {}
 
 
 def _plain(node: Any) -> Any:

@@ -43,18 +43,18 @@ def begin(
     """
     start = beginnings(structures, fixed)
     known = None if dataset is None else dataset.configurations
-    found: dict[str, Data] = {"structures": DatasetData(start)}
+    outputs: dict[str, Data] = {"structures": DatasetData(start)}
     new = unknown(start, known)
     if potential is not None or (first_query is not None and has_labels(dataset)):
         new = []
     if new:
-        found["unlabelled"] = DatasetData(
+        outputs["unlabelled"] = DatasetData(
             start[new].with_columns({STATUS: UNLABELLED, REASON: "initial"})
         )
     n_known = 0 if known is None else len(known.learnable)
     if first_query is not None and new:
-        return {**found, **_affordable(first_query, stop, ahead(0, n_known), "first_query")}
-    return {**found, **_affordable(query, stop, ahead(len(new), n_known))}
+        return {**outputs, **_affordable(first_query, stop, ahead(0, n_known), "first_query")}
+    return {**outputs, **_affordable(query, stop, ahead(len(new), n_known))}
 
 
 @calcfunction
@@ -184,10 +184,10 @@ def move_start(
     begun = structures.configurations
     plan = plan_of(simulating.value, options)
     now = Beginning(begun, guard.get("trust"), plan.minimised(begun))
-    found = plugins.make("starts", start.get_dict(), "start").after(now, state)
-    moved: dict[str, Data] = {"structures": DatasetData(found.structures)}
-    if found.trust != now.trust:
-        moved["simulation"] = Dict({**options, "guard": {**guard, "trust": found.trust}})
+    beginning = plugins.make("starts", start.get_dict(), "start").after(now, state)
+    moved: dict[str, Data] = {"structures": DatasetData(beginning.structures)}
+    if beginning.trust != now.trust:
+        moved["simulation"] = Dict({**options, "guard": {**guard, "trust": beginning.trust}})
     return moved
 
 
@@ -228,8 +228,8 @@ def last_frames(trajectory: DatasetData, dataset: DatasetData, results: Dict) ->
         "relaxed": DatasetData(Configurations.concatenate(frames), sources),
         "structure": to_structure(frames[best]),
     }
-    found = paths(state)
-    return {**outputs, "paths": Dict({"paths": found})} if found else outputs
+    profiles = paths(state)
+    return {**outputs, "paths": Dict({"paths": profiles})} if profiles else outputs
 
 
 @calcfunction
@@ -253,9 +253,9 @@ def beginnings(structures: Data, fixed: List | None) -> Configurations:
     given = structures.configurations
     masks = [fixed_mask(atoms, count) for count in given.counts]
     mask = np.concatenate(masks) if masks else given.fixed
-    found = replace(given.bare, fixed=given.fixed | mask)
+    bare = replace(given.bare, fixed=given.fixed | mask)
     moving = VELOCITIES.is_in(given)
-    return found.with_columns({VELOCITIES: VELOCITIES.of(given)}) if moving else found
+    return bare.with_columns({VELOCITIES: VELOCITIES.of(given)}) if moving else bare
 
 
 def unknown(structures: Configurations, dataset: Configurations | None) -> list[int]:
@@ -266,12 +266,12 @@ def unknown(structures: Configurations, dataset: Configurations | None) -> list[
     seen = Twins()
     for i, one in enumerate([] if dataset is None else dataset.learnable):
         seen.add(i, one)
-    found = []
+    indices = []
     for i, one in enumerate(structures):
         if seen.find(one, SAME) is None:
-            found.append(i)
+            indices.append(i)
             seen.add(i, one)
-    return found
+    return indices
 
 
 def failed_share(dataset: DatasetData) -> tuple[int, int]:

@@ -194,14 +194,14 @@ class CampaignWorkChain(WorkChain):
 
         WorkChains that are exchangeable say themselves where theirs are.
         """
-        found = dict(inputs)
+        completed = dict(inputs)
         for step in (role for role in cls.ROLES if role not in EXCHANGEABLE):
             job: dict[str, Any] = {"code": codes[step]}
             if options:
                 job["metadata"] = {"options": options}
             nested = {"train": job} if step == "train" else job  # within that of restarts
-            found[step] = protocols.merge(nested, found.get(step, {}))
-        return found
+            completed[step] = protocols.merge(nested, completed.get(step, {}))
+        return completed
 
     def begin_context(self) -> None:
         """Initialise the context: iteration, outcome, query, data set and potential."""
@@ -350,10 +350,10 @@ class CampaignWorkChain(WorkChain):
         """Judge whether the campaign goes on, and note a row of the learning curve."""
         names = ("labelled", "initial", "previous")
         given = {name: self.ctx.pop(name) for name in names if name in self.ctx}
-        found = self.judge(given, {"call_link_label": f"check_{self.ctx.iteration:02d}"})
-        row = found["row"]
+        judged = self.judge(given, {"call_link_label": f"check_{self.ctx.iteration:02d}"})
+        row = judged["row"]
         self.ctx[f"row_{self.ctx.iteration:02d}"] = self.ctx.previous = row
-        self.ctx.query = found.get("query", self.ctx.query)
+        self.ctx.query = judged.get("query", self.ctx.query)
         self.ctx.outcome, self.ctx.verdict = row["outcome"], row["reason"]
         self.ctx.going_on = row["outcome"] == "go on" and "labelled" in given
         self._tell(f"{row['labels']} labels, {row['outcome']}: {row['reason']}")
@@ -538,10 +538,10 @@ def trained_for(given: Mapping[str, Mapping[str, Any]]) -> Any:
 
 def measure_for(given: Mapping[str, Mapping[str, Any]]) -> Any:
     """Return the measure of uncertainty unless one is named, or None; ``given`` as above."""
-    found = trained_for(given)
-    if found is None and given["model"].get("ensemble", 1) > 1:
+    measure = trained_for(given)
+    if measure is None and given["model"].get("ensemble", 1) > 1:
         return plugins.make("uncertainties", {"name": "force_std"})
-    return found
+    return measure
 
 
 def validate_seed(node: Int | None, _: Any) -> str | None:
@@ -574,8 +574,8 @@ def check_known(inputs: Mapping[str, Any]) -> None:
 
 def elements_of(structures: DatasetData) -> list[str]:
     """Return the elements of structures."""
-    found: list[str] = structures.base.attributes.get("elements")
-    return found
+    elements: list[str] = structures.base.attributes.get("elements")
+    return elements
 
 
 def strategy_of(query: Dict) -> Any:
@@ -598,16 +598,16 @@ def label_inputs(
         builder = workflow.get_builder_from_protocol(
             code, structure, protocol=protocol, overrides=overrides, options=options, **others
         )
-    found: dict[str, Any] = builder._inputs(prune=True)
-    found.pop("dataset", None)
-    return found
+    inputs: dict[str, Any] = builder._inputs(prune=True)
+    inputs.pop("dataset", None)
+    return inputs
 
 
 def _errors(errors: Mapping[str, Any]) -> str:
     energy, force = errors.get("energy_mae"), errors.get("force_mae")
-    found = [] if energy is None else [f"{1000 * energy:.3g} meV/atom"]
-    found += [] if force is None else [f"{force:.3g} eV/Å"]
-    return f", mean errors {' and '.join(found)}" if found else ""
+    told = [] if energy is None else [f"{1000 * energy:.3g} meV/atom"]
+    told += [] if force is None else [f"{force:.3g} eV/Å"]
+    return f", mean errors {' and '.join(told)}" if told else ""
 
 
 def name_campaign(

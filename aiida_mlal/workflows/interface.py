@@ -101,9 +101,9 @@ class Interface:
             point: Any = get_entry_point("aiida.workflows", entry_point)
         except EntryPointError as error:  # two packages claim it
             raise ValueError(f"{what}: {error}") from error
-        found = load(point, f"{what} ({location(point)})")
-        self.check(found)
-        return found
+        cls = load(point, f"{what} ({location(point)})")
+        self.check(cls)
+        return cls
 
     def check(self, cls: Any) -> None:
         """Raise ``ValueError`` unless a class has these inputs and outputs."""
@@ -116,12 +116,12 @@ class Interface:
                     raise ValueError(
                         f"{cls.__name__} cannot {self.verb}: its {ports.name} lack {name!r}"
                     )
-                found = ports[name].valid_type
-                accepted = found if isinstance(found, tuple) else (found,)
+                valid = ports[name].valid_type
+                accepted = valid if isinstance(valid, tuple) else (valid,)
                 if kind not in accepted:
                     raise ValueError(
                         f"{cls.__name__} cannot {self.verb}: {name!r} among its {ports.name} must "
-                        f"be a {kind.__name__}, not {found}"
+                        f"be a {kind.__name__}, not {valid}"
                     )
 
         path = getattr(cls, "CODE", "").split(".")
@@ -132,13 +132,13 @@ class Interface:
 
     def buildable(self, entry_point: str, method: str, base: str) -> Any:
         """Find a WorkChain that has a ``method``, as those have that are derived from ``base``."""
-        found = self.find(entry_point)
-        if not hasattr(found, method):
+        cls = self.find(entry_point)
+        if not hasattr(cls, method):
             raise ValueError(
                 f"{self.noun}: {entry_point!r} has no {method}, as those have that are derived "
                 f"from {base}: derive it, or give the inputs without a protocol"
             )
-        return found
+        return cls
 
     def validate(self, node: Str | None, _: Any) -> str | None:
         """Validate the entry point of a WorkChain of this kind."""
@@ -194,7 +194,7 @@ def _check_ports(inputs: Mapping[str, Any], ports: PortNamespace, unknown: set[s
 
 def _inside(ports: PortNamespace, path: list[str]) -> PortNamespace | None:
     """Return the namespace at a path; None if there is none."""
-    found: Any = ports
+    namespace: Any = ports
     for name in path:
-        found = found.get(name) if isinstance(found, PortNamespace) else None
-    return found if isinstance(found, PortNamespace) else None
+        namespace = namespace.get(name) if isinstance(namespace, PortNamespace) else None
+    return namespace if isinstance(namespace, PortNamespace) else None

@@ -269,19 +269,19 @@ class OfflineWorkChain(CampaignWorkChain):
         self.ctx.simulation = inputs.simulation
         known = ("fixed", "dataset", "potential", "first_query")
         given = {name: inputs[name] for name in known if name in inputs}
-        found: Any = calcfunctions.begin(  # type: ignore[call-arg]
+        outputs: Any = calcfunctions.begin(  # type: ignore[call-arg]
             structures=inputs.structures,
             query=inputs.query,
             stop=inputs.stop,
             metadata={"call_link_label": "begin"},
             **given,
         )
-        self.ctx.structures = self.ctx.scope = found["structures"]
+        self.ctx.structures = self.ctx.scope = outputs["structures"]
         for name in ("unlabelled", "query"):
-            if name in found:
-                self.ctx[name] = found[name]
+            if name in outputs:
+                self.ctx[name] = outputs[name]
         if "first_query" in inputs:
-            self.ctx.first_query = found.get("first_query", inputs.first_query)
+            self.ctx.first_query = outputs.get("first_query", inputs.first_query)
 
     def first_choice_is_due(self) -> bool:
         """Return whether some of the structures are to be chosen for the first labels."""
@@ -297,13 +297,13 @@ class OfflineWorkChain(CampaignWorkChain):
         if problem is not None or "unlabelled" not in self.ctx:
             return problem or self._finish("ERROR_NOTHING_TO_QUERY", reason="nothing is labelled")
         afford: Any = calcfunctions.afford
-        found = afford(
+        outputs = afford(
             query=self.ctx.query,
             stop=self.inputs.stop,
             chosen=self.ctx.unlabelled,
             metadata={"call_link_label": "afford"},
         )
-        self.ctx.query = found.get("query", self.ctx.query)
+        self.ctx.query = outputs.get("query", self.ctx.query)
         return None
 
     def take_potential(self) -> ExitCode | None:
@@ -363,7 +363,7 @@ class OfflineWorkChain(CampaignWorkChain):
 
     def judge(self, given: Mapping[str, Any], metadata: Mapping[str, Any]) -> Mapping[str, Any]:
         """Judge by the labels at the ends of the simulations."""
-        found: Any = calcfunctions.check(  # type: ignore[call-arg]
+        judged: Any = calcfunctions.check(  # type: ignore[call-arg]
             stop=self.inputs.stop,
             query=self.inputs.query,
             dataset=self.ctx.dataset,
@@ -372,7 +372,7 @@ class OfflineWorkChain(CampaignWorkChain):
             metadata=metadata,
             **given,
         )
-        return found
+        return judged
 
     def start_moves(self) -> bool:
         """Return whether the next simulations may begin elsewhere."""
@@ -382,7 +382,7 @@ class OfflineWorkChain(CampaignWorkChain):
     def move_start(self) -> None:
         """Find where the next simulations begin, and how far they may go."""
         move: Any = calcfunctions.move_start
-        found = move(
+        moved = move(
             start=self.inputs.start,
             simulating=self.inputs.simulating,
             simulation=self.ctx.simulation,
@@ -392,19 +392,19 @@ class OfflineWorkChain(CampaignWorkChain):
             results=self.ctx.results,
             metadata={"call_link_label": f"move_start_{self.ctx.iteration:02d}"},
         )
-        for name, node in found.items():
+        for name, node in moved.items():
             self.ctx[name] = node
 
     def attach(self) -> None:
         """Attach the ends of the last simulations."""
         if "trajectory" in self.ctx and "dataset" in self.ctx:
-            found: Any = calcfunctions.last_frames(  # type: ignore[call-arg]
+            outputs: Any = calcfunctions.last_frames(  # type: ignore[call-arg]
                 trajectory=self.ctx.trajectory,
                 dataset=self.ctx.dataset,
                 results=self.ctx.results,
                 metadata={"call_link_label": "last_frames"},
             )
-            for name, node in found.items():
+            for name, node in outputs.items():
                 self.out(name, node)
 
 

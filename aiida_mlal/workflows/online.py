@@ -44,15 +44,15 @@ class OnlineWorkChain(OfflineWorkChain):
         """Find out which runs there are."""
         super().begin()
         begin: Any = online_calcfunctions.begin_runs
-        found = begin(
+        outputs = begin(
             structures=self.ctx.structures,
             simulating=self.inputs.simulating,
             simulation=self.inputs.simulation,
             metadata={"call_link_label": "begin_runs"},
         )
-        self.ctx.keep_state = found.pop("keep_state")
-        self.ctx.runs = self.ctx.active = sorted(found)
-        for name, structures in found.items():
+        self.ctx.keep_state = outputs.pop("keep_state")
+        self.ctx.runs = self.ctx.active = sorted(outputs)
+        for name, structures in outputs.items():
             self.ctx[f"begun_{name}"] = structures
 
     def simulate(self) -> None:
@@ -84,7 +84,7 @@ class OnlineWorkChain(OfflineWorkChain):
             if child.outputs.results["runs"][0]["reason"] != UNPHYSICAL:
                 self.ctx[f"state_{name}"] = child.outputs.state
         gather: Any = online_calcfunctions.gather_runs
-        found = gather(
+        outputs = gather(
             metadata={"call_link_label": f"gather_{self.ctx.iteration:02d}"},
             **{
                 name: {
@@ -94,7 +94,7 @@ class OnlineWorkChain(OfflineWorkChain):
                 for name in self.ctx.runs
             },
         )
-        self.ctx.trajectory, self.ctx.results = found["trajectory"], found["results"]
+        self.ctx.trajectory, self.ctx.results = outputs["trajectory"], outputs["results"]
         self.ctx.simulated = True
         ends = self.ctx.results["runs"]
         told = ", ".join(f"{run['reason']} at step {run['steps']}" for run in ends)

@@ -19,8 +19,8 @@ def begin_runs(structures: DatasetData, simulating: Str, simulation: Dict) -> di
     """
     plan = plan_of(simulating.value, simulation.get_dict())
     groups = plan.groups(structures.configurations)
-    found = {f"run_{i:03d}": DatasetData(group) for i, group in enumerate(groups)}
-    return {**found, "keep_state": Bool(True)}
+    initial = {f"run_{i:03d}": DatasetData(group) for i, group in enumerate(groups)}
+    return {**initial, "keep_state": Bool(True)}
 
 
 @calcfunction

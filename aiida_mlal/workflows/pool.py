@@ -267,8 +267,8 @@ class PoolWorkChain(CampaignWorkChain):
                 self.inputs.candidates, metadata=metadata, **given
             )
             return
-        found: Any = pool_calcfunctions.draw(self.ctx.pool, metadata=metadata, **given)  # type: ignore[call-arg]
-        self.ctx.unlabelled, self.ctx.taken = found["drawn"], found["taken"]
+        drawn: Any = pool_calcfunctions.draw(self.ctx.pool, metadata=metadata, **given)  # type: ignore[call-arg]
+        self.ctx.unlabelled, self.ctx.taken = drawn["drawn"], drawn["taken"]
 
     def validation_is_unlabelled(self) -> bool:
         """Return whether structures for validation have no labels."""
@@ -309,8 +309,8 @@ class PoolWorkChain(CampaignWorkChain):
 
     def candidates(self) -> dict[str, Any]:
         """Return the pool, what of it was chosen before, and the potential."""
-        found = {"pool": self.ctx.pool, "potential": self.ctx.potential}
-        return found | ({"taken": self.ctx.taken} if "taken" in self.ctx else {})
+        inputs = {"pool": self.ctx.pool, "potential": self.ctx.potential}
+        return inputs | ({"taken": self.ctx.taken} if "taken" in self.ctx else {})
 
     def labels_are_due(self) -> bool:
         """Return whether something was chosen that is worth its labels."""
@@ -334,7 +334,7 @@ class PoolWorkChain(CampaignWorkChain):
         more |= self._growth()
         if "previous" not in given and "kept" in self.ctx:
             more["validation"] = self.ctx.kept
-        found: Any = pool_calcfunctions.judge(  # type: ignore[call-arg]
+        judged: Any = pool_calcfunctions.judge(  # type: ignore[call-arg]
             stop=self.inputs.stop,
             query=self.inputs.query,
             dataset=self.ctx.dataset,
@@ -342,7 +342,7 @@ class PoolWorkChain(CampaignWorkChain):
             **more,
             **given,
         )
-        return found
+        return judged
 
     def _label(self, step: str) -> None:
         if "labelling" in self.inputs:

@@ -254,8 +254,8 @@ def _array(indices: Iterable[int]) -> ArrayData:
 
 
 def _gone(taken: ArrayData | None) -> Integers[np.ndarray, " taken"]:
-    found: np.ndarray = np.zeros(0, np.int64) if taken is None else taken.get_array()
-    return found
+    indices: np.ndarray = np.zeros(0, np.int64) if taken is None else taken.get_array()
+    return indices
 
 
 def _sources(candidates: DatasetData, indices: Integers[np.ndarray, " structures"]) -> list[str]:

@@ -38,8 +38,8 @@ class Path:
     def masses(self) -> Float[np.ndarray, " atoms"]:
         """Of each atom, in amu."""
         first = self.frames[0]
-        found: np.ndarray = first.arrays.get("masses", atomic_masses[first.numbers])
-        return found
+        masses: np.ndarray = first.arrays.get("masses", atomic_masses[first.numbers])
+        return masses
 
     def of_atoms(self, values: np.ndarray) -> Float[np.ndarray, "frames atoms 3"]:
         """Return values of atoms of all frames as those of each frame."""
@@ -65,7 +65,7 @@ def paths(trajectory: Configurations, skip: float = 0.0) -> list[Path]:
     times, runs = TIME.of(trajectory), RUN.of(trajectory)
     if not np.isfinite(times).all():
         raise ValueError("expected frames of molecular dynamics, that have a 'time'")
-    found = []
+    all_paths = []
     for run in np.unique(runs):
         mine = np.flatnonzero((runs == run) & (times >= skip))
         gaps = np.diff(times[mine])
@@ -82,8 +82,8 @@ def paths(trajectory: Configurations, skip: float = 0.0) -> list[Path]:
         n = int(frames.counts[0])
         if (frames.counts != n).any() or (frames.numbers.reshape(-1, n) != frames[0].numbers).any():
             raise ValueError(f"run {run} has frames of other atoms, or in another order")
-        found.append(Path(frames, interval))
-    return found
+        all_paths.append(Path(frames, interval))
+    return all_paths
 
 
 @dataclass(frozen=True, eq=False)
@@ -134,7 +134,7 @@ def diffusion(path: Path) -> dict[str, Diffusion]:
     away, elements = positions - centre[:, None], np.array(path.elements)
     n = len(away)
     times = path.interval * np.arange(n)
-    found = {}
+    coefficients = {}
     for element in sorted(set(elements)):
         squares = _squares(away[:, elements == element])
         some, n_atoms = slice(max(1, n // 10), max(3, n // 2 + 1)), squares.shape[1]
@@ -145,8 +145,10 @@ def diffusion(path: Path) -> dict[str, Diffusion]:
         power = np.nan
         if n > 3 and (means[some] > 1e-12).all():
             power = np.polyfit(np.log(times[some]), np.log(means[some]), 1)[0]
-        found[element] = Diffusion(times, means, float(each.mean()), float(error), float(power))
-    return found
+        coefficients[element] = Diffusion(
+            times, means, float(each.mean()), float(error), float(power)
+        )
+    return coefficients
 
 
 def _check_unwrapped(path: Path, positions: Float[np.ndarray, "frames atoms 3"]) -> None:
@@ -177,20 +179,20 @@ def _squares(
     squares = (positions**2).sum(axis=2)
     overlap = _correlation(positions).sum(axis=2)
     both = 2 * squares.sum(axis=0)
-    found = np.zeros(squares.shape)
+    sums = np.zeros(squares.shape)
     for step in range(n):
         if step:
             both = both - squares[step - 1] - squares[n - step]
-        found[step] = (both - 2 * overlap[step]) / (n - step)
-    return found
+        sums[step] = (both - 2 * overlap[step]) / (n - step)
+    return sums
 
 
 def _correlation(values: np.ndarray) -> np.ndarray:
     """Return the sums of products of values that are 0, 1, ... frames apart."""
     n = len(values)
     spectrum = np.fft.rfft(values, 2 * n, axis=0)
-    found: np.ndarray = np.fft.irfft(spectrum * spectrum.conj(), 2 * n, axis=0)[:n]
-    return found
+    correlation: np.ndarray = np.fft.irfft(spectrum * spectrum.conj(), 2 * n, axis=0)[:n]
+    return correlation
 
 
 @dataclass(frozen=True, eq=False)

@@ -62,16 +62,16 @@ def _of(path: Path, cutoff: float, n_bins: int, longest: float) -> Analysis:
     if warnings := [_unseen(path, element) for element, one in moving.items() if not one.is_seen]:
         numbers["warnings"] = warnings
     if frames.pbc.all():
-        found = radial_distribution(frames, cutoff, n_bins)
+        rdf = radial_distribution(frames, cutoff, n_bins)
         curves["radial_distribution"] = {
             "-".join(pair): {
                 "distances_A": one.distances, "g": one.g, "coordination": one.coordination,
             }
-            for pair, one in found.items()
+            for pair, one in rdf.items()
         }  # fmt: skip
         numbers["highest_peak_A"] = {
             "-".join(pair): float(one.distances[one.g.argmax()]) if one.g.any() else None
-            for pair, one in found.items()
+            for pair, one in rdf.items()
         }
     return Analysis(curves, numbers)
 

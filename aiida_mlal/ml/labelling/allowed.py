@@ -80,12 +80,12 @@ def check_factory(factory: str) -> None:
 
 def check_commands(options: Mapping[str, Any]) -> None:
     """Raise ``ValueError`` for options that would run commands which nobody allowed here."""
-    found = [name for name, value in options.items() if _runs(name, value)]
-    if found and COMMANDS not in allowed():
+    commands = [name for name, value in options.items() if _runs(name, value)]
+    if commands and COMMANDS not in allowed():
         raise ValueError(
-            f"the options {found} of a calculator could run any command, which is not allowed on "
-            f"this computer: to let them, name '{COMMANDS}' in the environment variable {VARIABLE} "
-            f"or on a line of {file()}"
+            f"the options {commands} of a calculator could run any command, which is not allowed "
+            f"on this computer: to let them, name '{COMMANDS}' in the environment variable "
+            f"{VARIABLE} or on a line of {file()}"
         )
 
 

@@ -148,15 +148,15 @@ class CalculatorOptions:
 
     def describe(self) -> dict[str, Any]:
         """Describe the calculator for a reader."""
-        found: dict[str, Any] = {
+        described: dict[str, Any] = {
             "calculator": self.name,
             "options": dict(self.options),
             "ase": ASE_VERSION,
         }
         if self.factory is not None:
-            found["factory"] = self.factory
-            found["version"] = _version(self.factory)
-        return found
+            described["factory"] = self.factory
+            described["version"] = _version(self.factory)
+        return described
 
     @property
     def made_by(self) -> dict[str, Any]:
@@ -167,12 +167,12 @@ class CalculatorOptions:
         check_commands(self.options)
         if self.factory is None:
             try:
-                found: Callable[..., Any] = get_calculator_class(self.name)
+                factory: Callable[..., Any] = get_calculator_class(self.name)
             except (ImportError, AttributeError) as error:
                 raise ValueError(
                     f"calculator '{self.name}' cannot be loaded, is it installed? {error}"
                 ) from error
-            return found
+            return factory
         check_factory(self.factory)
         module, _, function = self.factory.partition(":")
         try:
@@ -188,18 +188,18 @@ class CalculatorOptions:
                 f"the module of the factory {self.factory!r} cannot be imported: {words}"
             ) from error
         try:
-            found = getattr(home, function)
+            factory = getattr(home, function)
         except AttributeError as error:
             here = [name for name, _ in inspect.getmembers(home, callable)]
             raise ValueError(
                 f"module {module!r} has no function {function!r}{suggest(function, here)}"
             ) from error
-        known = isinstance(found, type) and issubclass(found, BaseCalculator)
+        known = isinstance(factory, type) and issubclass(factory, BaseCalculator)
         if is_always_allowed(self.factory) and not known:
             raise ValueError(
                 f"expected a class of calculators of ASE, got {self.factory!r}, which is none"
             )
-        return found
+        return factory
 
 
 @dataclass(frozen=True, eq=False)

@@ -164,10 +164,10 @@ def check_convergence(results: Mapping[str, Any], conv_thr: float) -> None:
     ValueError
         If the output does not say whether it converged.
     """
-    found = results.get("convergence_info", {}).get("scf_conv", {})
-    if found.get("convergence_achieved") is False:
+    cycle = results.get("convergence_info", {}).get("scf_conv", {})
+    if cycle.get("convergence_achieved") is False:
         raise NotConverged("pw.x says that the electrons did not converge")
-    error = found.get("scf_error")
+    error = cycle.get("scf_error")
     if error is None:
         raise ValueError("the output of pw.x does not say how well the electrons converged")
     if not RYDBERGS * error <= conv_thr:
@@ -291,9 +291,9 @@ def _split(
         if not (alone or free):
             raise ValueError(f"{element_of(kind)} has too many different initial moments for pw.x")
         names[pair] = kind if alone else free[0]
-    found = [names[pair] for pair in zip(kinds, moments)]
+    names_of_kinds = [names[pair] for pair in zip(kinds, moments)]
     return (
-        found,
+        names_of_kinds,
         {name: kind for (kind, _), name in names.items()},
         {name: moment for (_, moment), name in names.items()},
     )
@@ -305,9 +305,9 @@ def _starting(
     noncollinear: bool,
 ) -> dict[str, dict[str, float]]:
     """Return moments as pw.x wants them: shares of the valence electrons, and angles in degrees."""
-    found: dict[str, dict[str, float]] = {"starting_magnetization": {}}
+    starting: dict[str, dict[str, float]] = {"starting_magnetization": {}}
     if noncollinear:
-        found |= {"angle1": {}, "angle2": {}}
+        starting |= {"angle1": {}, "angle2": {}}
     for kind, moment in moments.items():
         vector = np.array(moment if len(moment) == 3 else (0.0, 0.0, moment[0]))
         if not noncollinear:
@@ -318,10 +318,14 @@ def _starting(
             size = vector[2]
         else:
             size = np.linalg.norm(vector)
-            found["angle1"][kind] = float(np.degrees(np.arctan2(np.hypot(*vector[:2]), vector[2])))
-            found["angle2"][kind] = float(np.degrees(np.arctan2(vector[1], vector[0])))
-        found["starting_magnetization"][kind] = float(np.clip(size / valences[kind], -0.999, 0.999))
-    return found
+            starting["angle1"][kind] = float(
+                np.degrees(np.arctan2(np.hypot(*vector[:2]), vector[2]))
+            )
+            starting["angle2"][kind] = float(np.degrees(np.arctan2(vector[1], vector[0])))
+        starting["starting_magnetization"][kind] = float(
+            np.clip(size / valences[kind], -0.999, 0.999)
+        )
+    return starting
 
 
 def _has(values: Mapping[str, Any], kind: str) -> bool:
@@ -337,7 +341,7 @@ def _deciding(
     parameters: Mapping[str, Mapping[str, Any]], elements: dict[str, dict[str, Any]], of: str = ""
 ) -> dict[str, dict[str, Any]]:
     """Return the parameters that decide labels; those by kind of atom go to ``elements``."""
-    found = {}
+    deciding = {}
     for name, values in parameters.items():
         idle, usual = IDLE.get(name, set()), DEFAULTS.get(name, {})
         if idle is None:
@@ -352,8 +356,8 @@ def _deciding(
             else:
                 kept[key] = value
         if kept:
-            found[name] = kept
-    return found
+            deciding[name] = kept
+    return deciding
 
 
 def _of_element(elements: dict[str, dict[str, Any]], kind: str) -> dict[str, Any]:

@@ -57,8 +57,8 @@ def fit_together(fingerprints: Iterable[str], versions: bool = True) -> bool:
         head = [part for part in mark.split("-") if ":" not in part]
         heads.add(tuple(head if versions else head[:1]))
         for part in mark.split("-")[len(head) :]:
-            element, _, found = part.partition(":")
-            elements.add((element, found))
+            element, _, digest = part.partition(":")
+            elements.add((element, digest))
     return len(heads) < 2 and len({element for element, _ in elements}) == len(elements)
 
 

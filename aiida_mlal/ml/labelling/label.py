@@ -78,7 +78,7 @@ def label(
                 try:
                     with time_limit(timeout), staying():
                         code = _built_again(calculator) if code is None else code
-                        found = _calculated(structure, code, limits)
+                        labelled = _calculated(structure, code, limits)
                 except OF_A_STRUCTURE as error:
                     check_stop()  # which may be what the calculator made an error of
                     if getattr(error, "errno", None) in OF_THE_MACHINE:
@@ -86,7 +86,7 @@ def label(
                     code = None  # it may be left in the middle of something
                     outcome = unlabelled_by(structure, error)
                 else:
-                    outcome = judged(structure, found, mark, limits)
+                    outcome = judged(structure, labelled, mark, limits)
             ledger.end(i, outcome)
             if progress is not None:
                 status = str(outcome.status[0])
@@ -115,7 +115,7 @@ def _calculated(structure: Configurations, code: BaseCalculator, limits: Limits)
         code.reset()
     written = Written.by(code)
     try:
-        found = compute(atoms)
+        computed = compute(atoms)
     except OSError:  # that of the machine, such as a full disk
         raise
     except Exception as error:
@@ -134,8 +134,8 @@ def _calculated(structure: Configurations, code: BaseCalculator, limits: Limits)
     converged = getattr(code, "converged", None)
     if isinstance(converged, (bool, np.bool_)) and not converged:
         raise NotConverged("the calculator says that it did not converge")
-    label = structure.with_labels([found.energy], found.forces, found.stress[None])
-    return label if found.moments is None else label.with_columns({MOMENTS: found.moments})
+    label = structure.with_labels([computed.energy], computed.forces, computed.stress[None])
+    return label if computed.moments is None else label.with_columns({MOMENTS: computed.moments})
 
 
 def _geometry(atoms: Atoms) -> Configurations:

@@ -50,8 +50,8 @@ def labelled(
     if np.shape(forces) != wanted:
         return unlabelled(structure, f"expected forces of shape {wanted}, got {np.shape(forces)}")
     stresses = None if stress is None else np.reshape(stress, (1, 3, 3))
-    found = structure.with_labels([energy], forces, stresses)
-    return judged(structure, found, Method(made_by or {}).fingerprint(), limits)
+    label = structure.with_labels([energy], forces, stresses)
+    return judged(structure, label, Method(made_by or {}).fingerprint(), limits)
 
 
 def judged(

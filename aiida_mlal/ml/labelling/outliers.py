@@ -63,15 +63,15 @@ def outlying(labelled: Configurations) -> list[str]:
     known = np.flatnonzero(np.isfinite(labelled.energies))
     deviations = np.full(len(labelled), np.nan)
     deviations[known], allowed = _deviations(labelled[known], 1.0)
-    found = known[np.abs(deviations[known]) > allowed]
-    if not len(found):
+    doubtful = known[np.abs(deviations[known]) > allowed]
+    if not len(doubtful):
         return []
-    found = found[np.argsort(-np.abs(deviations[found]), kind="stable")]
-    which = ", ".join(f"{i} ({deviations[i]:+.3g})" for i in found[:5])
+    doubtful = doubtful[np.argsort(-np.abs(deviations[doubtful]), kind="stable")]
+    which = ", ".join(f"{i} ({deviations[i]:+.3g})" for i in doubtful[:5])
     return [
-        f"the energies of {len(found)} of {len(labelled)} structures are far from what the others "
-        f"let expect of their compositions, in eV per atom: number {which}"
-        f"{', ...' if len(found) > 5 else ''}; are these labels right?"
+        f"the energies of {len(doubtful)} of {len(labelled)} structures are far from what the "
+        f"others let expect of their compositions, in eV per atom: number {which}"
+        f"{', ...' if len(doubtful) > 5 else ''}; are these labels right?"
     ]
 
 

@@ -68,12 +68,12 @@ class Written:
         return None
 
     def _files(self) -> list[Path]:
-        found = []
+        files = []
         for folder in self._folders:
             if folder.is_dir():
                 with os.scandir(folder) as entries:
-                    found += [Path(entry) for entry in entries if entry.is_file()]
-        return sorted(found)
+                    files += [Path(entry) for entry in entries if entry.is_file()]
+        return sorted(files)
 
     def _new(self, path: Path) -> bytes:
         """Return what a file has that it did not have before."""

@@ -65,8 +65,8 @@ class MovingCell:
 
     def largest(self, stresses: Float[np.ndarray, "structures 3 3"]) -> Float[np.ndarray, " n"]:
         """Return the largest size of a component that moves the cell, in GPa; NaN if unknown."""
-        found: np.ndarray = np.abs(self.imbalance(stresses)).max(axis=(-2, -1))
-        return found
+        largest: np.ndarray = np.abs(self.imbalance(stresses)).max(axis=(-2, -1))
+        return largest
 
     def check(self, structures: Configurations) -> None:
         """Raise ``ValueError`` for structures whose cell cannot be moved.

@@ -237,24 +237,24 @@ class Origin:
             self.still = self.still or Standstill(positions, step)
             still = self.still.after(positions, step)
         steps, with_way = step - (self.step or 0), guard.trust is not None
-        found = [
+        snapshots = [
             _snapshot(atoms, begun, with_way, steps, still)
             for atoms, begun in zip(seen.values(), self.begun)
         ]
-        self.first = self.first or [Reference(one.has_neighbours, one.volume) for one in found]
-        return found
+        self.first = self.first or [Reference(one.has_neighbours, one.volume) for one in snapshots]
+        return snapshots
 
     def remember(self) -> Mapping[str, Any]:
         """Return the reference as values of a state, from which ``after`` restores it."""
-        found: dict[str, Any] = {"first": [vars(one) for one in self.first], "renewed": self.step}
+        memory: dict[str, Any] = {"first": [vars(one) for one in self.first], "renewed": self.step}
         if self.step is not None:
-            found["begun"] = [
+            memory["begun"] = [
                 np.stack([one.positions for one in self.begun]),
                 np.stack([one.cell.array for one in self.begun]),
             ]
         if self.still is not None:
-            found["still"] = dict(vars(self.still))
-        return found
+            memory["still"] = dict(vars(self.still))
+        return memory
 
 
 def _resume(

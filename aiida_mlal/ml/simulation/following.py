@@ -107,9 +107,9 @@ class ModeFollowing:
     @property
     def displacements(self) -> Float[np.ndarray, "atoms 3"]:
         """Of all atoms along the mode: a unit vector of all components together."""
-        found = np.zeros(self._free.shape)
-        found[self._free] = self.mode
-        return found
+        displaced = np.zeros(self._free.shape)
+        displaced[self._free] = self.mode
+        return displaced
 
     def remember(self) -> Mapping[str, Any]:
         """Return copies of the attributes that steps change."""
@@ -175,8 +175,8 @@ class ModeFollowing:
         others = basis(np.column_stack([mode, _complement(space)]))
         values, vectors = np.linalg.eigh(others.T @ self.hessian @ others)
         across, sizes = others @ vectors, np.maximum(np.abs(values), 1e-3)
-        found: np.ndarray = along + across @ ((across.T @ forces) / sizes)
-        return found
+        way: np.ndarray = along + across @ ((across.T @ forces) / sizes)
+        return way
 
     def _follow(self, space: np.ndarray) -> None:
         """Let the mode follow the Hessian, where that has a negative eigenvalue."""
@@ -194,7 +194,7 @@ class ModeFollowing:
         space = self._space()
         vectors: list[np.ndarray] = []
         products: list[np.ndarray] = []
-        value, found = np.inf, np.zeros(0)
+        value, mode = np.inf, np.zeros(0)
         vector = space.T @ self.mode
         while len(vectors) < min(MOST_PROBES, space.shape[1]):
             vector = _orthogonal(_unit(vector), vectors)
@@ -206,17 +206,17 @@ class ModeFollowing:
             v, w = np.array(vectors).T, np.array(products).T
             values, mixtures = np.linalg.eigh((v.T @ w + w.T @ v) / 2)
             value, mixture = float(values[0]), mixtures[:, 0]
-            found = v @ mixture
-            residual = w @ mixture - value * found
+            mode = v @ mixture
+            residual = w @ mixture - value * mode
             if np.linalg.norm(residual) < SOFT * abs(value):
                 break
-            vector = self._improved(residual, value, found, space)
+            vector = self._improved(residual, value, mode, space)
         if not vectors:
             return
         self._learn(space @ np.array(vectors).T, space @ np.array(products).T)
         self.age = 0
         if value < 0 or not self._keeps:
-            self.mode, self.curvature = self._along(space @ found), value
+            self.mode, self.curvature = self._along(space @ mode), value
         else:
             self.curvature = float(vectors[0] @ products[0])
 
@@ -237,8 +237,8 @@ class ModeFollowing:
         displacement[self._free] = vector
         self._probe.positions[:] = self._atoms.positions + PROBE * displacement
         there = self._probe.get_forces(apply_constraint=False)
-        found: np.ndarray = (forces - there)[self._free] / PROBE
-        return found
+        product: np.ndarray = (forces - there)[self._free] / PROBE
+        return product
 
     def _learn(self, ways: np.ndarray, products: np.ndarray) -> None:
         """Update the Hessian by its products with some ways (columns): TS-BFGS."""

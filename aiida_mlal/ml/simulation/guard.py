@@ -68,9 +68,9 @@ class Snapshot:
     @property
     def has_neighbours(self) -> Bool[np.ndarray, " atoms"]:
         """Mask of the atoms that have a neighbour within the cutoff."""
-        found = np.zeros(len(self.numbers), bool)
-        found[self.pairs[0]] = True
-        return found
+        mask = np.zeros(len(self.numbers), bool)
+        mask[self.pairs[0]] = True
+        return mask
 
 
 @dataclass(frozen=True, eq=False)
@@ -197,8 +197,8 @@ class Guard:
         """The measure that is named, if one is."""
         if self.uncertainty is None:
             return None
-        found: Uncertainty = plugins.make("uncertainties", self.uncertainty, "guard.uncertainty")
-        return found
+        measure: Uncertainty = plugins.make("uncertainties", self.uncertainty, "guard.uncertainty")
+        return measure
 
     def check_model(self, model: "ModelOptions", trained: "Uncertainty | None") -> None:
         """Raise ``ValueError`` unless the measure suits a model.

@@ -176,13 +176,13 @@ class MolecularDynamics(Simulation):
         if {REPLICA, SCENARIO} <= structures.info.keys():
             return list(structures)
         met: Counter[str] = Counter()
-        found = []
+        groups = []
         for one, key in zip(structures, structures.keys):
             for scenario in range(max(1, len(self.scenarios))):
                 names = {REPLICA: [met[key]], SCENARIO: [scenario]}
-                found.append(one.with_info(**names))
+                groups.append(one.with_info(**names))
             met[key] += 1
-        return found
+        return groups
 
     def of(self, start: Configurations) -> "MolecularDynamics":
         """Return the options of a run, those of its scenario."""

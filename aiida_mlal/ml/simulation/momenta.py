@@ -46,9 +46,9 @@ class Momenta:
 
     def noise(self, rng: np.random.Generator) -> Float[np.ndarray, "rows 3"]:
         """Return momenta drawn from the Maxwell-Boltzmann distribution of kT = 1."""
-        found = rng.standard_normal(self.values.shape) * np.sqrt(self.masses)
-        self.project(found)
-        return found
+        noise = rng.standard_normal(self.values.shape) * np.sqrt(self.masses)
+        self.project(noise)
+        return noise
 
 
 @dataclass(frozen=True, eq=False)
@@ -111,10 +111,10 @@ def without_rotation(
     positions, masses = _about_centre(atoms), atoms.get_masses()[:, None]
     inertia = _inertia(positions, masses)
     angular = np.cross(positions, momenta).sum(axis=0)
-    found: np.ndarray = momenta - masses * np.cross(
+    internal: np.ndarray = momenta - masses * np.cross(
         np.linalg.pinv(inertia, rcond=SMALL, hermitian=True) @ angular, positions
     )
-    return found
+    return internal
 
 
 def _about_centre(atoms: Atoms) -> np.ndarray:

@@ -193,8 +193,8 @@ class Neb(Simulation):
             return ending
         top = images[highest].copy()
         top.calc = MLCalculator(potential, engine=self.engine, threads=self.threads)
-        found = {**ending.results, "modes": modes(top, start[0].fixed).as_dict()}
-        return replace(ending, results=found)
+        results = {**ending.results, "modes": modes(top, start[0].fixed).as_dict()}
+        return replace(ending, results=results)
 
     def _relax(self, images: list[Atoms], image: int, stage: int, record: Recorder) -> Ending:
         """Relax an end."""
@@ -280,16 +280,16 @@ class Band(NEB):
         """Return the forces of the band on the images between the ends, in eV/Å."""
         if self.weakest is not None:
             self.k = self._springs(self.weakest).tolist()
-        found = np.asarray(super().get_forces())
-        self.largest = _largest(found)
-        return found
+        forces = np.asarray(super().get_forces())
+        self.largest = _largest(forces)
+        return forces
 
     def _springs(self, weakest: float) -> Float[np.ndarray, " springs"]:
         energies = np.array([image.get_potential_energy() for image in self.images])
         low, high = min(energies[0], energies[-1]), energies.max()
         share = np.clip((np.maximum(energies[1:], energies[:-1]) - low) / (high - low), 0.0, 1.0)
-        found: np.ndarray = weakest + share * (self.strongest - weakest)
-        return found
+        springs: np.ndarray = weakest + share * (self.strongest - weakest)
+        return springs
 
     def profile(self) -> dict[str, Any]:
         """Return the energies along the path, and what they say, as JSON values.
@@ -328,11 +328,11 @@ class Band(NEB):
             for a, b in zip(self.images, self.images[1:])
         ]
         ways = [way / max(float(np.linalg.norm(way)), 1e-12) for way in ways]
-        found = []
+        slopes = []
         for force, before, after in zip(forces, [ways[0], *ways], [*ways, ways[-1]]):
             tangent = before + after
-            found.append(-float(np.vdot(force, tangent)) / float(np.linalg.norm(tangent)))
-        return np.array(found)
+            slopes.append(-float(np.vdot(force, tangent)) / float(np.linalg.norm(tangent)))
+        return np.array(slopes)
 
 
 def _largest(forces: np.ndarray) -> float:
@@ -341,5 +341,5 @@ def _largest(forces: np.ndarray) -> float:
 
 def saddle_of(run: Mapping[str, Any]) -> int | None:
     """Return the index of the image at the saddle point, from the JSON values of a run."""
-    found = (run.get("results") or {}).get("saddle")
-    return None if found is None else int(found)
+    saddle = (run.get("results") or {}).get("saddle")
+    return None if saddle is None else int(saddle)

@@ -92,11 +92,11 @@ def groups(
     what
         What a group is called in messages, with its number where there are several.
     """
-    found = [structures[i : i + n] for i in range(0, len(structures), n)]
-    for i, group in enumerate(found):
-        with within(f"{what} {i}" if len(found) > 1 else ""):
+    paths = [structures[i : i + n] for i in range(0, len(structures), n)]
+    for i, group in enumerate(paths):
+        with within(f"{what} {i}" if len(paths) > 1 else ""):
             check(group, minimum_image, any_order)
-    return found
+    return paths
 
 
 def _check_order(
@@ -186,7 +186,7 @@ def interpolated(
     """
     from ase.mep.neb import NEB, idpp_interpolate
 
-    found = [structures[0].copy()]
+    images = [structures[0].copy()]
     for (one, other), n in zip(pairwise(structures), np.diff(at)):
         apart = other.positions - one.positions
         if minimum_image and one.pbc.any():
@@ -197,8 +197,8 @@ def interpolated(
         if method == "idpp" and n > 1:
             band = NEB(part, method="improvedtangent")
             idpp_interpolate(band, traj=None, log=None, mic=minimum_image)
-        found += part[1:]
-    return found
+        images += part[1:]
+    return images
 
 
 def lengths(images: Sequence[Atoms]) -> Float[np.ndarray, " images"]:

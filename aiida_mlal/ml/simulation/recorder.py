@@ -125,11 +125,11 @@ class Store:
     def restrict(self, choose: Callable[[Configurations], Configurations]) -> None:
         """Leave of the structures in each file those that are chosen; a file is always whole."""
         for path in self._files():
-            found = Configurations.load(path)
-            left = choose(found)
+            stored = Configurations.load(path)
+            left = choose(stored)
             if not len(left):
                 path.unlink()
-            elif len(left) < len(found):
+            elif len(left) < len(stored):
                 left.save(path)
 
     def clear(self) -> None:

@@ -105,11 +105,11 @@ class Checkpoint:
         simulation
             Their ``identity``.
         """
-        found = system_of(structures)
-        if found != self.system:
+        system = system_of(structures)
+        if system != self.system:
             raise ValueError(
                 "the state is that of simulations from other structures: expected those with the "
-                f"checksum {self.system}, got {found}"
+                f"checksum {self.system}, got {system}"
             )
         other = {k: v for k, v in self.simulation.items() if simulation.get(k) != v}
         if other and self.state is not None:

@@ -66,8 +66,8 @@ class Evaluate(Task):
         if self.output is not None:
             check_target(self.output)
         potential = load_potential(self.potential, self.elements)
-        found = load(self.dataset, self.elements, types(potential), self.keys, named=True)
-        dataset, said = found.configurations, list(found.warnings)
+        contents = load(self.dataset, self.elements, types(potential), self.keys, named=True)
+        dataset, said = contents.configurations, list(contents.warnings)
         with within(self.dataset):
             potential.check_structures(dataset)
         predicted = potential.predict(dataset)

@@ -102,20 +102,20 @@ class Grade(Task):
         if self.save_potential is not None:
             active.store(potential)
             potentials.save(potential, self.save_potential)
-        found = active.grades(potential, dataset)
-        graded = dataset.with_columns({GRADE: found.values, OUTSIDE: found.outside})
-        if found.per_atom is not None:
-            graded = graded.with_columns({GRADES: found.per_atom})
+        grades = active.grades(potential, dataset)
+        graded = dataset.with_columns({GRADE: grades.values, OUTSIDE: grades.outside})
+        if grades.per_atom is not None:
+            graded = graded.with_columns({GRADES: grades.per_atom})
         said += write(graded, self.output, types)
-        values = found.values
+        values = grades.values
         return {
-            "message": "; ".join(filter(None, [*said, found.message])),
+            "message": "; ".join(filter(None, [*said, grades.message])),
             "n_structures": len(dataset),
             "mode": active.mode,
-            "rank": found.rank,
-            "n_parameters": found.n_parameters,
+            "rank": grades.rank,
+            "n_parameters": grades.n_parameters,
             "n_active": len(active.configurations),
-            "n_outside": int(found.outside.sum()),
+            "n_outside": int(grades.outside.sum()),
             "n_extrapolative": int((values > 1.0 + 1e-9).sum()),
             "max_grade": float(values.max()) if len(values) else None,
             "potential": self.save_potential,

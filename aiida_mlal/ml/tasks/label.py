@@ -77,30 +77,30 @@ class Label(Task):
             except BaseException as error:
                 self._leave(error, output, journal)
                 raise
-            found = self._keep(labelled, output)
+            results = self._keep(labelled, output)
             journal.remove()
         finally:
             journal.close()
-        warnings = [*contents.warnings, found["message"]]
+        warnings = [*contents.warnings, results["message"]]
         if ledger.found_before:
             warnings.append(
                 f"{ledger.found_before} of {len(labelled)} labels were there already, in "
                 f"{journal.path.name}"
             )
-        return {**found, "message": "; ".join(filter(None, warnings))}
+        return {**results, "message": "; ".join(filter(None, warnings))}
 
     def _leave(self, error: BaseException, output: Path, journal: Journal) -> None:
         """Write what there is until now, and say where it is in the result of the error."""
         labelled = getattr(error, "computed", None)
         if labelled is None:
             return
-        found: dict[str, Any] = {}
+        results: dict[str, Any] = {}
         where = journal.path.name
         with contextlib.suppress(Exception):  # the first error is the one to be told
-            found = self._keep(labelled, output)
+            results = self._keep(labelled, output)
             where = f"{self.output}, and in {where}"
         message = f"what was labelled is in {where}, from which the same command goes on"
-        setattr(error, "result", {**found, "message": message})  # noqa: B010
+        setattr(error, "result", {**results, "message": message})  # noqa: B010
 
     def _parts(self) -> tuple[CalculatorOptions, Limits]:
         return (

@@ -107,40 +107,40 @@ def execute(values: Any) -> dict[str, Any]:
     well may have a message too.
     """
     start = time.perf_counter()
-    status, message, found = OK, "", {}
+    status, message, results = OK, "", {}
     try:
         with stoppable():
             task = parse(values)
             with said_threads() if task.OWN_THREADS else contextlib.nullcontext():
-                found = task.run()
+                results = task.run()
     except ValueError as error:
-        status, message, found = INVALID_INPUT, words_of(error, LONG), _computed(error)
+        status, message, results = INVALID_INPUT, words_of(error, LONG), _computed(error)
     except FloatingPointError as error:
-        status, message, found = DIVERGED, words_of(error, LONG), _computed(error)
+        status, message, results = DIVERGED, words_of(error, LONG), _computed(error)
     except MemoryError as error:
-        status, message, found = OUT_OF_MEMORY, words_of(error, LONG), _computed(error)
+        status, message, results = OUT_OF_MEMORY, words_of(error, LONG), _computed(error)
         message = message or "not enough memory"
     except Interrupted as error:
-        status, message, found = INTERRUPTED, words_of(error, LONG), _computed(error)
+        status, message, results = INTERRUPTED, words_of(error, LONG), _computed(error)
     except plugins.PluginError as error:
         _print_traceback()
-        status, message, found = INTERNAL_ERROR, words_of(error, LONG), _computed(error)
+        status, message, results = INTERNAL_ERROR, words_of(error, LONG), _computed(error)
     except (Exception, SystemExit, GeneratorExit) as error:
         _print_traceback()
         status = OUT_OF_MEMORY if _is_out_of_memory(error) else INTERNAL_ERROR
-        message, found = printable(in_words(error), LONG), _computed(error)
+        message, results = printable(in_words(error), LONG), _computed(error)
     seconds = round(time.perf_counter() - start, 3)
-    message = "; ".join(filter(None, (message, found.get("message", ""))))
-    return {**found, "status": status, "message": message, "seconds": seconds}
+    message = "; ".join(filter(None, (message, results.get("message", ""))))
+    return {**results, "status": status, "message": message, "seconds": seconds}
 
 
 def versions() -> dict[str, str]:
     """Return the versions of what computes, without importing it."""
-    found = {"python": ".".join(map(str, sys.version_info[:3]))}
+    installed = {"python": ".".join(map(str, sys.version_info[:3]))}
     for package in PACKAGES:
         with contextlib.suppress(PackageNotFoundError):
-            found[package] = version(package)
-    return found
+            installed[package] = version(package)
+    return installed
 
 
 def _print_traceback() -> None:

@@ -114,21 +114,21 @@ class Simulate(Task):
             computed: SimulationResult | None = getattr(error, "computed", None)
             if computed is not None and computed.checkpoint is not None:
                 with contextlib.suppress(Exception):  # the first error is the one to be told
-                    found = self._keep(computed, types)
+                    results = self._keep(computed, types)
                     self._save(computed.checkpoint)
-                    found["message"] = (
+                    results["message"] = (
                         f"frames are in {self.output}, and the state to go on from (option "
                         f"'begun') in {self.STATE}"
                     )
-                    setattr(error, "result", found)  # noqa: B010
+                    setattr(error, "result", results)  # noqa: B010
             raise
-        found = self._keep(result, types)
+        results = self._keep(result, types)
         if self.keep_state and result.checkpoint is not None:
             self._save(result.checkpoint)
         else:
             Path(self.STATE).unlink(missing_ok=True)
-        said = [*contents.warnings, found["message"]]
-        return {**found, "message": "; ".join(filter(None, said))}
+        said = [*contents.warnings, results["message"]]
+        return {**results, "message": "; ".join(filter(None, said))}
 
     def _restore(self, store: "Store", begun: "Checkpoint | None") -> None:
         """Leave in the store the frames before a state: those given, or that a killed job left."""

@@ -119,17 +119,17 @@ class Train(Task):
         check_writable(self.output)
         start = None if self.initial is None else self._start(self.initial)
         known = None if start is None else _types(start)
-        found = load(self.dataset, self.elements, known, self.keys, named=True)
-        dataset, notes = found.configurations, list(found.warnings)
+        contents = load(self.dataset, self.elements, known, self.keys, named=True)
+        dataset, notes = contents.configurations, list(contents.warnings)
         if not len(dataset):
             raise ValueError(f"{self.dataset} has no structures to learn from")
         self._check_elements(dataset, self.dataset)
-        types = () if found.types is None else found.types.elements
+        types = () if contents.types is None else contents.types.elements
         validation = None
         if self.validation is not None:
-            found = load(self.validation, self.elements, types or known, self.keys, named=True)
-            validation = found.configurations
-            notes += found.warnings
+            contents = load(self.validation, self.elements, types or known, self.keys, named=True)
+            validation = contents.configurations
+            notes += contents.warnings
             self._check_elements(validation, self.validation)
         options = ModelOptions.parse(self.model).training(self.training)
         about = {"model": self.model, "options": as_dict(options), "seed": self.seed}

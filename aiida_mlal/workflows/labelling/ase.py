@@ -183,7 +183,7 @@ class ASELabelWorkChain(LabellingWorkChain):
             for name, job in jobs.items()
             if name not in labelled and job.exit_status not in INTERRUPTED_BY
         }
-        found: Any = join(
+        joined: Any = join(
             dataset=self.inputs.dataset,
             calculator=self.inputs.ase.calculator,
             labelled=labelled,
@@ -191,7 +191,7 @@ class ASELabelWorkChain(LabellingWorkChain):
             metadata={"call_link_label": "join"},
             **({} if self.ctx.single else {"size": self.inputs.batch_size}),
         )
-        return self.give(found["dataset"], found["description"])
+        return self.give(joined["dataset"], joined["description"])
 
 
 AGAIN = "_again_"
@@ -251,26 +251,26 @@ def join(
         its hyphens, in that the structures: link labels hold what is no node.
     """
     labelled, failed = batches.get("labelled", {}), batches.get("failed", {})
-    found = {name: outputs["dataset"] for name, outputs in labelled.items()}
+    tried = {name: outputs["dataset"] for name, outputs in labelled.items()}
     for name, ended in failed.items():
         ((word, origin),) = ended.items()
         ((mark, batch),) = origin.items()
         reason = failure_reason(word, LabelCalculation)
         lost = [unlabelled(one, reason) for one in batch.configurations]
-        found[name] = DatasetData(Configurations.concatenate(lost), [str(UUID(mark))] * len(batch))
+        tried[name] = DatasetData(Configurations.concatenate(lost), [str(UUID(mark))] * len(batch))
 
     step = len(dataset) if size is None else size.value
     blank = [unlabelled(one, "", UNLABELLED) for one in dataset.configurations]
     parts = [DatasetData(Configurations.concatenate(blank))]
     index = np.arange(len(dataset))
-    for name in sorted(found, key=_order):
+    for name in sorted(tried, key=_order):
         batch, _ = _order(name)
-        places = np.arange(len(dataset))[batch * step : (batch + 1) * step]
+        indices = np.arange(len(dataset))[batch * step : (batch + 1) * step]
         if AGAIN in name:  # after what jobs before came to
             joined = DatasetData.concatenate(parts).configurations
-            places = places[joined.status[index[places]] == UNLABELLED]
-        index[places] = sum(map(len, parts)) + np.arange(len(places))
-        parts.append(found[name])
+            indices = indices[joined.status[index[indices]] == UNLABELLED]
+        index[indices] = sum(map(len, parts)) + np.arange(len(indices))
+        parts.append(tried[name])
     whole = DatasetData.concatenate(parts).subset(index)
     if labelled:
         description = next(iter(labelled.values()))["description"].get_dict()

@@ -284,7 +284,7 @@ class PerStructureLabelWorkChain(LabellingWorkChain):
         limits: Limits,
     ) -> Configurations:
         try:
-            found = cls.read(structure, nodes, outputs)
+            label = cls.read(structure, nodes, outputs)
             warning = cls.warning(outputs)
         except NotConverged as error:
             return unlabelled(structure, str(error), UNCONVERGED)
@@ -292,7 +292,7 @@ class PerStructureLabelWorkChain(LabellingWorkChain):
             return unlabelled(structure, str(error))
         except Exception as error:  # an output that nobody thought of costs no other label
             return unlabelled_by(structure, error)
-        return judged(structure, found, mark, limits, warning)
+        return judged(structure, label, mark, limits, warning)
 
 
 def frame(i: int) -> str:

@@ -188,11 +188,11 @@ class QuantumEspressoLabelWorkChain(PerStructureLabelWorkChain):
     def deciding(cls, inputs: Mapping[str, Any]) -> dict[str, Any]:
         """Return code, parameters, pseudopotentials, k-points and what goes by structure."""
         pw = inputs["pw"]
-        found = {"code": pw["code"], "parameters": pw["parameters"], "pseudos": dict(pw["pseudos"])}
+        nodes = {"code": pw["code"], "parameters": pw["parameters"], "pseudos": dict(pw["pseudos"])}
         if "settings" in pw:
-            found["settings"] = pw["settings"]
+            nodes["settings"] = pw["settings"]
         keys = ("kpoints", "kpoints_distance", "kpoints_force_parity")
-        return found | {key: inputs[key] for key in (*keys, *RULES) if key in inputs}
+        return nodes | {key: inputs[key] for key in (*keys, *RULES) if key in inputs}
 
     @classmethod
     def method(cls, nodes: Mapping[str, Any]) -> Method:
@@ -248,8 +248,8 @@ class QuantumEspressoLabelWorkChain(PerStructureLabelWorkChain):
     @classmethod
     def version(cls, outputs: Mapping[str, Any]) -> str | None:
         """Return the version of pw.x."""
-        found: str | None = outputs["output_parameters"].get_dict().get("creator_version")
-        return found
+        version: str | None = outputs["output_parameters"].get_dict().get("creator_version")
+        return version
 
     @classmethod
     def warning(cls, outputs: Mapping[str, Any]) -> str:
@@ -431,10 +431,10 @@ def _of_name(kind: Any, key: str, name: str) -> Any:
 def _kinds_named(overrides: Mapping[str, Any], wanted: Mapping[str, Any]) -> set[str]:
     """Return the kinds that overrides and options of a builder speak of."""
     pw = overrides.get("pw", {})
-    found = {*pw.get("pseudos", {}), *(wanted.get("initial_magnetic_moments") or {})}
+    kinds = {*pw.get("pseudos", {}), *(wanted.get("initial_magnetic_moments") or {})}
     for values in namelist(pw.get("parameters", {}), "SYSTEM").values():
-        found |= set(values) if isinstance(values, Mapping) else set()
-    return found
+        kinds |= set(values) if isinstance(values, Mapping) else set()
+    return kinds
 
 
 def _without_example(

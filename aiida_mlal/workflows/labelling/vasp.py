@@ -186,13 +186,13 @@ class VaspLabelWorkChain(PerStructureLabelWorkChain):
     def deciding(cls, inputs: Mapping[str, Any]) -> dict[str, Any]:
         """Give code, parameters, POTCARs by hash, k-points and what goes by structure."""
         mapping = plain(inputs["potential_mapping"])
-        found = {
+        nodes = {
             "code": inputs["code"],
             "parameters": inputs["parameters"],
             "potentials": _potentials(inputs["potential_family"].value, mapping),
         }
         keys = (*KPOINTS, *MAPPINGS, "ediff_per_atom")
-        return found | {key: inputs[key] for key in keys if key in inputs}
+        return nodes | {key: inputs[key] for key in keys if key in inputs}
 
     @classmethod
     def method(cls, nodes: Mapping[str, Any]) -> Method:
@@ -263,8 +263,8 @@ class VaspLabelWorkChain(PerStructureLabelWorkChain):
     @classmethod
     def version(cls, outputs: Mapping[str, Any]) -> str | None:
         """Give that of VASP."""
-        found: str | None = outputs["misc"].get_dict().get("version")
-        return found
+        version: str | None = outputs["misc"].get_dict().get("version")
+        return version
 
 
 @calcfunction
@@ -336,10 +336,10 @@ def _input(one: Configurations, nodes: Mapping[str, Any]) -> Input:
 def _potentials(family: str, mapping: Mapping[str, str]) -> dict[str, PotcarData]:
     """Find the POTCARs of a family by element."""
     try:
-        found: dict[str, PotcarData] = PotcarData.get_potcars_dict(list(mapping), family, mapping)
+        potcars: dict[str, PotcarData] = PotcarData.get_potcars_dict(list(mapping), family, mapping)
     except NotExistent as error:
         raise ValueError(f"potential_family {family!r}: {error}{_families()}") from error
-    return found
+    return potcars
 
 
 def _families() -> str:
@@ -359,9 +359,9 @@ def _valence(potential: PotcarData) -> float:
 
 def _moments(misc: Dict, n_atoms: int) -> np.ndarray | None:
     """Return the projected magnetic moments in the order of the POSCAR, where there are any."""
-    found = misc.get_dict().get("site_magnetization")
+    magnetization = misc.get_dict().get("site_magnetization")
     try:
-        moments = np.array(site_magnetization_to_magmom(found), float)
+        moments = np.array(site_magnetization_to_magmom(magnetization), float)
     except (TypeError, KeyError, ValueError):
         return None
     return moments if moments.shape == (n_atoms,) else None

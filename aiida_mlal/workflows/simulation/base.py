@@ -116,5 +116,5 @@ class SimulationWorkChain(ExchangeableWorkChain):
 def plan_of(entry_point: str, options: Mapping[str, Any]) -> Plan:
     """Build the plan of simulations from the options of an engine."""
     ask = getattr(SIMULATION.find(entry_point), "plan", SimulationWorkChain.plan)
-    found: Plan = ask(options)
-    return found
+    plan: Plan = ask(options)
+    return plan

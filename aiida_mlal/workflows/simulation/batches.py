@@ -55,14 +55,14 @@ class SimulateBatchesWorkChain(SimulationWorkChain):
 
     def split(self) -> None:
         """Find out which runs there are, and which job does them."""
-        found: Any = split_runs(  # type: ignore[call-arg]
+        batches: Any = split_runs(  # type: ignore[call-arg]
             structures=self.inputs.structures,
             simulation=self.inputs.simulation,
             runs_per_job=self.inputs.runs_per_job,
             metadata={"call_link_label": "split"},
         )
-        self.ctx.structures = found
-        self.ctx.left = sorted(found)
+        self.ctx.structures = batches
+        self.ctx.left = sorted(batches)
 
     def jobs_are_left(self) -> bool:
         """Return whether some jobs have not been submitted."""
@@ -95,14 +95,14 @@ class SimulateBatchesWorkChain(SimulationWorkChain):
                 failed=len(failed), total=len(jobs), process=process, why=why
             )
             return code
-        found: Any = merge_runs(
+        merged: Any = merge_runs(
             metadata={"call_link_label": "merge"},
             **{
                 name: {key: job.outputs[key] for key in ("trajectory", "results")}
                 for name, job in jobs.items()
             },
         )
-        return self.give(found["trajectory"], found["results"])
+        return self.give(merged["trajectory"], merged["results"])
 
 
 @calcfunction

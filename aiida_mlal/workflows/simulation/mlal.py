@@ -50,8 +50,8 @@ class SimulateBaseWorkChain(TaskBaseWorkChain, SimulationWorkChain):
     def _joined(self, node: CalcJobNode) -> DatasetData:
         """Return the frames of all parts until now."""
         if "trajectory" not in self.ctx:
-            found: DatasetData = node.outputs.trajectory
-            return found
+            trajectory: DatasetData = node.outputs.trajectory
+            return trajectory
         joined: DatasetData = join(  # type: ignore[call-arg]
             trajectory=self.ctx.trajectory,
             state=self.ctx.inputs.state,
