@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from aiida_mlal.ml.frames import UNCERTAINTY
 from aiida_mlal.ml.stops import Final, State
 
 
@@ -15,17 +16,21 @@ def paths(state: State) -> list[dict[str, Any]]:
     -------
     list of dict
         The ``results`` of the run (see ``ml.simulation.neb.Band.profile``), and ``run``, its
-        number; ``labelled``, for each image with a label its ``image``, its ``energy`` in eV above
-        the label of the first image (None without that), and ``fmax``, the largest force on a free
-        atom in eV/Å; ``labelled_barrier``, ``labelled_barrier_back`` and
-        ``labelled_reaction_energy`` in eV, None where a label is missing.
+        number; ``uncertainties``, for each image that of the prediction, by the measure and in the
+        unit of the guard (None where it is not known); ``labelled``, for each image with a label
+        its ``image``, its ``energy`` in eV above the label of the first image (None without that),
+        and ``fmax``, the largest force on a free atom in eV/Å; ``labelled_barrier``,
+        ``labelled_barrier_back`` and ``labelled_reaction_energy`` in eV, None where a label is
+        missing.
     """
     profiles = []
     for number, run in enumerate(state.runs):
         results = run.get("results") or {}
         if "saddle" in results:
             ends = {final.image: final for final in state.ends if final.run == number}
-            profiles.append({"run": number, **results, **_labelled(results, ends)})
+            unsure = [_number(UNCERTAINTY.of(ends[image].predicted)[0]) for image in sorted(ends)]
+            profile = {"run": number, **results, "uncertainties": unsure}
+            profiles.append({**profile, **_labelled(results, ends)})
     return profiles
 
 

@@ -171,7 +171,7 @@ def _ends(
 
 
 def paths(report: CampaignReport) -> "Figure":
-    """Draw the profile of each path, with the labels of its images."""
+    """Draw the profile of each path, with the labels of its images; hollow without a label."""
     from scipy.interpolate import CubicHermiteSpline
 
     n = len(report.paths)
@@ -180,8 +180,11 @@ def paths(report: CampaignReport) -> "Figure":
         x, y = np.array(path["coordinates"]), np.array(path["energies"])
         dense = np.linspace(x[0], x[-1], 200)
         axes.plot(dense, CubicHermiteSpline(x, y, path["slopes"])(dense), color=BLUE)
-        axes.plot(x, y, "o", color=BLUE, label="potential")
         known = [label for label in path["labelled"] if label["energy"] is not None]
+        told = np.isin(np.arange(len(x)), [label["image"] for label in known])
+        axes.plot(x[told], y[told], "o", color=BLUE, label="potential")
+        if not told.all():
+            axes.plot(x[~told], y[~told], "o", color=BLUE, mfc="white", label="without a label")
         axes.plot(
             [x[label["image"]] for label in known],
             [label["energy"] for label in known],

@@ -22,7 +22,8 @@ CAPTIONS = {
     "errors on it against the number of structures learned from. Right: errors of the potential "
     "on structures that it had not learned from yet.",
     "paths": "Energies along each path, as the potential has them: its images, and the curve that "
-    "goes through them with their forces. Labels are of the structures that these images are.",
+    "goes through them with their forces. Labels are of the structures that these images are; no "
+    "label confirms what is hollow, nor the curve there.",
     "parity": "Each structure that a query chose, as predicted by the potential that led to it, "
     "and as labelled afterwards. Energies are relative to the lowest label; scales are linear near "
     "zero and logarithmic beyond.",

@@ -73,6 +73,8 @@ def test_labels_say_the_barrier(run, path, barrier):
     assert [label["image"] for label in found["labelled"]] == [0, 2, 4]
     assert max(label["fmax"] for label in found["labelled"]) < 0.05
     assert found["modes"]["n_imaginary"] == 1
+    assert len(found["uncertainties"]) == len(found["energies"])
+    assert min(found["uncertainties"]) > 0
 
 
 def test_it_takes_labels_of_the_ends_and_of_the_saddle(path):
