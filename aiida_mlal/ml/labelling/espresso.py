@@ -24,6 +24,9 @@ RYDBERGS = 2.0
 EIGENVALUES = re.compile(r"c_bands:\s*(\d+)\s+eigenvalues not converged")
 """A line of pw.x for each k-point some of whose eigenvalues are not converged."""
 
+ERROR = re.compile(r"^ *Error in routine +(.*?) *:?\n(.*?)^ *%{10}", re.MULTILINE | re.DOTALL)
+"""The routine of pw.x in which it stopped, and what it says there, in a frame of percent signs."""
+
 SUFFIXES = "123456789"
 """What may follow the symbol of an element in the name of a kind; letters could be elements."""
 
@@ -187,6 +190,15 @@ def unconverged_eigenvalues(output: str) -> str:
     if not counts:
         return ""
     return f"pw.x: up to {max(map(int, counts))} eigenvalues of a k-point not converged"
+
+
+def error_message(output: str) -> str:
+    """Return why pw.x stopped, in its own words; empty where it does not say."""
+    found = ERROR.findall(output)
+    if not found:
+        return ""
+    routine, text = found[-1]
+    return f"pw.x: {routine}: {' '.join(text.split())}"
 
 
 def method(description: Mapping[str, Any]) -> Method:

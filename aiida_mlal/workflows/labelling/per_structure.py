@@ -5,7 +5,7 @@ from typing import Any, ClassVar
 from uuid import UUID
 
 from aiida.engine import ExitCode, while_
-from aiida.orm import Data, Dict, Int, ProcessNode
+from aiida.orm import CalcJobNode, Data, Dict, FolderData, Int, ProcessNode
 
 from aiida_mlal.data.dataset import DatasetData
 from aiida_mlal.data.structures import to_structure
@@ -128,6 +128,11 @@ class PerStructureLabelWorkChain(LabellingWorkChain):
         return ""
 
     @classmethod
+    def complaint(cls, retrieved: FolderData) -> str:
+        """Return what the code says in its output of why it stopped; empty if it says nothing."""
+        return ""
+
+    @classmethod
     def define(cls, spec: Any) -> None:
         """Declare the outline."""
         super().define(spec)
@@ -179,6 +184,7 @@ class PerStructureLabelWorkChain(LabellingWorkChain):
         """Turn what the processes found into labels."""
         computed: dict[str, Any] = {}
         unfinished: dict[str, Any] = {}
+        told: dict[str, Any] = {}
         for name in self.ctx.frames:
             child = self.ctx[name]
             missing = [key for key in self.OUTPUTS if key not in child.outputs]
@@ -188,11 +194,14 @@ class PerStructureLabelWorkChain(LabellingWorkChain):
                 word = f"without_{missing[0]}" if child.is_finished_ok else self.failure(child)
                 structure = self.ctx.prepared[name]["structure"]
                 unfinished[name] = {word: {UUID(child.uuid).hex: structure}}
+                if files := _retrieved(child):
+                    told[name] = files[-1]
         _, gather = self.calcfunctions()
         collected = gather(
             dataset=self.inputs.dataset,
             labels=computed,
             failed=unfinished,
+            retrieved=told,
             metadata={"call_link_label": "collect"},
             **self.deciding(self.inputs),
             **self.limits(),
@@ -217,6 +226,7 @@ class PerStructureLabelWorkChain(LabellingWorkChain):
         limits: Dict | None = None,
         labels: Mapping[str, Any] | None = None,
         failed: Mapping[str, Any] | None = None,
+        retrieved: Mapping[str, Any] | None = None,
         **nodes: Any,
     ) -> dict[str, Data]:
         """Return the structures with labels, and a description of what made them.
@@ -228,6 +238,8 @@ class PerStructureLabelWorkChain(LabellingWorkChain):
         failed
             For each other structure how its process ended, in that the UUID of the process without
             its hyphens, in that the structure: link labels hold what is no node.
+        retrieved
+            The files of the last job of such a process, where it had one.
         """
         method, bounds = cls.method(nodes), limits_of(limits)
         frames, sources, versions = [], [], []
@@ -244,6 +256,9 @@ class PerStructureLabelWorkChain(LabellingWorkChain):
                 source = str(UUID(next(iter(origin))))
                 known = word in {f"exit_{status}" for status in cls.NOT_CONVERGED}
                 reason = failure_reason(word, cls.PROCESS, *cls.EXPLAINED_BY)
+                files = (retrieved or {}).get(frame(i))
+                said = "" if files is None else cls.complaint(files)
+                reason = f"{reason.rstrip('.')}; {said}" if said else reason
                 outcome = unlabelled(one, reason, UNCONVERGED if known else FAILED)
             else:
                 status, reason = cls._fitness(one, nodes, bounds)
@@ -293,6 +308,14 @@ class PerStructureLabelWorkChain(LabellingWorkChain):
         except Exception as error:  # an output that nobody thought of costs no other label
             return unlabelled_by(structure, error)
         return judged(structure, label, mark, limits, warning)
+
+
+def _retrieved(process: ProcessNode) -> list[FolderData]:
+    """Return the files of all jobs of a process, the last ones last."""
+    called = [process, *process.called_descendants]
+    jobs = [node for node in called if isinstance(node, CalcJobNode)]
+    jobs.sort(key=lambda job: job.ctime)
+    return [job.outputs.retrieved for job in jobs if "retrieved" in job.outputs]
 
 
 def frame(i: int) -> str:

@@ -11,6 +11,7 @@ from aiida.orm import (
     Data,
     Dict,
     Float,
+    FolderData,
     StructureData,
     TrajectoryData,
     to_aiida_type,
@@ -32,6 +33,7 @@ from aiida_mlal.ml.labelling.espresso import (
     Input,
     check_convergence,
     element_of,
+    error_message,
     is_magnetic,
     method,
     namelist,
@@ -254,9 +256,12 @@ class QuantumEspressoLabelWorkChain(PerStructureLabelWorkChain):
     @classmethod
     def warning(cls, outputs: Mapping[str, Any]) -> str:
         """Tell of eigenvalues that did not converge."""
-        retrieved = outputs["retrieved"]
-        name = retrieved.creator.get_option("output_filename")
-        return unconverged_eigenvalues(retrieved.base.repository.get_object_content(name))
+        return unconverged_eigenvalues(_output(outputs["retrieved"]))
+
+    @classmethod
+    def complaint(cls, retrieved: FolderData) -> str:
+        """Return the error that pw.x printed."""
+        return error_message(_output(retrieved))
 
 
 META = {
@@ -459,6 +464,13 @@ def _describe_kpoints(nodes: Mapping[str, Any]) -> dict[str, Any]:
     distance: Float = nodes["kpoints_distance"]
     parity = nodes.get("kpoints_force_parity")
     return {"distance": distance.value, "force_parity": bool(parity and parity.value)}
+
+
+def _output(retrieved: FolderData) -> str:
+    """Return what pw.x printed; nothing where it did not begin."""
+    name: str = retrieved.creator.get_option("output_filename")
+    files = retrieved.base.repository
+    return files.get_object_content(name, "r") if name in files.list_object_names() else ""
 
 
 def _example(elements: Sequence[str], named: set[str]) -> StructureData:

@@ -6,6 +6,7 @@ from ase.build import bulk, fcc100
 from aiida_mlal.ml.configurations import Configurations
 from aiida_mlal.ml.labelling.espresso import (
     check_convergence,
+    error_message,
     method,
     prepare,
     unconverged_eigenvalues,
@@ -259,3 +260,13 @@ def test_a_fingerprint_is_of_the_elements_of_its_structure():
     assert fit_together([both.fingerprint("7.0", ["O"]), both.fingerprint("7.0", ["Fe"])])
     assert not fit_together([both.fingerprint("7.0"), both.fingerprint("7.1")])
     assert fit_together([both.fingerprint("7.0"), both.fingerprint("7.1")], versions=False)
+
+
+def test_the_error_of_pw_is_found_in_its_output():
+    frame = " " + 78 * "%" + "\n"
+    error = (
+        "     Error in routine vloc_of_g (1):\n     2D cutoff is smaller\n     than the radius\n"
+    )
+    output = f"     Program PWSCF\n{frame}{error}{frame}\n     stopping ...\n"
+    assert error_message(output) == "pw.x: vloc_of_g (1): 2D cutoff is smaller than the radius"
+    assert error_message("     Program PWSCF\n     JOB DONE.\n") == ""

@@ -148,6 +148,16 @@ def test_what_does_not_converge_is_recorded_and_the_rest_goes_on(builder, silico
 
 
 @needs_pw
+def test_a_label_that_failed_says_what_pw_says(builder, silicon):
+    """Of a slab in a box so low that the pseudopotentials of its images overlap."""
+    low = Atoms("Si2", [(0, 0, 0), (1.2, 1.2, 1.4)], cell=[3, 3, 3.1], pbc=[True, True, False])
+    builder.dataset = DatasetData.from_ase([low])
+    (reason,) = run_get_node(builder)[0]["dataset"].configurations.info["reason"]
+    assert "ERROR_UNHANDLED_FAILURE" in reason
+    assert "pw.x: vloc_of_g (1): 2D cutoff is smaller than pseudo cutoff radius" in reason
+
+
+@needs_pw
 def test_atoms_too_close_are_not_computed(builder, silicon):
     silicon[0].positions[1] = silicon[0].positions[0] + 0.1
     builder.dataset = DatasetData.from_ase(silicon)
