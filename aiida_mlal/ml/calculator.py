@@ -97,7 +97,7 @@ class MLCalculator(Calculator):
         ]
 
     def remember(self) -> Mapping[str, Any]:
-        """Return what results depend on, to the last bit, beside the atoms."""
+        """Return the state that results depend on to the last bit, beside the atoms."""
         return self.engine.remember()
 
     def recall(self, atoms: Atoms, memory: Mapping[str, Any]) -> None:

@@ -54,13 +54,13 @@ def scaled(atoms: Atoms, fixed: Bool[np.ndarray, "atoms 3"]) -> list[FixConstrai
 
 
 def _groups(fixed: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Return which components are fixed, and the atoms of which they are."""
+    """Group atoms by their fixed components: a mask of components, and indices of atoms."""
     masks = [mask for mask in np.unique(fixed, axis=0) if mask.any()]
     return [(mask, np.flatnonzero((fixed == mask).all(axis=1))) for mask in masks]
 
 
 def _fixed_axes(constraint: Any, atoms: Atoms) -> np.ndarray | None:
-    """Return along which axes a constraint keeps atoms from moving, None if it does otherwise."""
+    """Return a mask of the axes along which a constraint fixes atoms, None if it is no such one."""
     if isinstance(constraint, FixAtoms):
         return np.ones(3, bool)
     if isinstance(constraint, FixCartesian):

@@ -177,7 +177,7 @@ class Best(Start):
         final: Final,
         asked: bool,
     ) -> float:
-        """Return how far a simulation is to be trusted next time.
+        """Return the trust radius of a simulation in the next iteration, in Å.
 
         ``asked`` is whether its end is labelled because it was uncertain.
         """

@@ -35,7 +35,7 @@ class LabelParser(TaskParser):
         yield "dataset", DatasetData(labelled, sources)
 
     def left(self) -> Mapping[str, Any] | None:
-        """Return what made the labels, if there are any."""
+        """Read what makes the labels from the journal of a job that was killed."""
         names = self.names
         if not {JOURNAL, Label.OUTPUT} & names:
             return None

@@ -165,12 +165,12 @@ class Ledger:
 
 
 def about(content: bytes) -> dict[str, Any]:
-    """Return what makes the labels of a journal."""
+    """Read from a journal what makes its labels: ``description`` and ``fingerprint``."""
     return _made_by(read(content))
 
 
 def _made_by(records: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
-    """Return what the first process of a journal noted that it makes, if that can be read."""
+    """Return the note of the first process about what makes the labels; empty without one."""
     return next((record["labelling"] for record in records if "labelling" in record), {})
 
 

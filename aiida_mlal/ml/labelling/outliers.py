@@ -78,7 +78,7 @@ def outlying(labelled: Configurations) -> list[str]:
 def _deviations(
     good: Configurations, floor: float
 ) -> tuple[Float[np.ndarray, " structures"], Float[np.ndarray, " structures"]]:
-    """Return how far energies per atom are from what is expected, and may be; NaN if unknown."""
+    """Return deviations of energies per atom from medians by composition, and their limits (eV)."""
     n = len(good)
     energies = good.energies / np.maximum(good.counts, 1)
     shares = good.composition(good.elements) / np.maximum(good.counts, 1)[:, None]

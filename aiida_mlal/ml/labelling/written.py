@@ -76,7 +76,7 @@ class Written:
         return sorted(files)
 
     def _new(self, path: Path) -> bytes:
-        """Return what a file has that it did not have before."""
+        """Return the bytes that were appended to a file since then."""
         before, about = self._before.get(path), path.stat()
         if before is None:
             start = 0

@@ -139,7 +139,7 @@ class Strategy(ABC):
     Attributes
     ----------
     n
-        How many to choose.
+        Number of structures to choose in an iteration, images of paths counted each.
     """
 
     n: int = 1

@@ -321,7 +321,7 @@ class Guard:
 
 
 def _of_atom(now: Snapshot) -> str:
-    """Return which atom is the most uncertain one, if that is known."""
+    """Name the most uncertain atom, in words for a message; empty if that is unknown."""
     known = now.uncertainties
     if known is None or not np.isfinite(known).any():
         return ""

@@ -25,7 +25,7 @@ MOVED = 0.5
 def displacements(
     one: Configurations, other: Configurations, minimum_image: bool = True
 ) -> Float[np.ndarray, "atoms 3"]:
-    """Return how far each atom of one structure is displaced in another one, in Å.
+    """Return the displacement of each atom from one structure to another, in Å.
 
     With ``minimum_image`` it is the way to the nearest periodic image.
     """

@@ -38,7 +38,7 @@ class Modes:
         return int((self.wavenumbers < 0).sum())
 
     def as_dict(self) -> dict[str, Any]:
-        """Return what tells a saddle point as JSON values."""
+        """Return number and wavenumbers of imaginary modes and the lowest eigenvalue."""
         return {
             "n_imaginary": self.n_imaginary,
             "imaginary_per_cm": np.abs(self.wavenumbers[self.wavenumbers < 0]).tolist(),

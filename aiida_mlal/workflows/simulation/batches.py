@@ -107,7 +107,7 @@ class SimulateBatchesWorkChain(SimulationWorkChain):
 
 @calcfunction
 def split_runs(structures: DatasetData, simulation: Dict, runs_per_job: Int) -> dict[str, Data]:
-    """Return what the runs of each job begin from, as ``job_000`` and so on."""
+    """Split structures into those that the runs of each job begin from: ``job_000`` and so on."""
     plan = SimulateBatchesWorkChain.plan(simulation.get_dict())
     groups, n = plan.groups(structures.configurations), runs_per_job.value
     jobs = [groups[first : first + n] for first in range(0, len(groups), n)]
