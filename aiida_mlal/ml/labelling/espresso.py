@@ -15,6 +15,13 @@ from aiida_mlal.ml.labelling.outcome import NotConverged
 CONV_THR = 1e-6
 """Default of ``ELECTRONS.conv_thr`` in Ry."""
 
+ROOM = 5.0
+"""How much farther than between atoms of a slab the Coulomb interaction must reach, in Å.
+
+Electrons are beyond the outermost atoms. The force on a surface atom of Al(111) is wrong by 0.01
+eV/Å with 5 Å, by 0.1 with 4, by 0.7 with 3, and by some 30 eV/Å with 1 Å.
+"""
+
 MAX_KINDS = 10
 """Most kinds of atoms that pw.x is built for."""
 
@@ -118,6 +125,8 @@ def prepare(
             "SYSTEM.assume_isolated '2D' wants the vacuum along the third lattice vector, and the "
             f"structure is periodic along {np.flatnonzero(one.pbc[0]).tolist()}"
         )
+    if flat:
+        _check_room(one)
     _set_charge(system, charge_of(one))
     named = set(valences).union(*(v for v in system.values() if isinstance(v, Mapping)))
     kinds = _named_kinds(one, named)
@@ -256,6 +265,26 @@ def is_magnetic(parameters: Mapping[str, Any]) -> bool:
 def element_of(kind: str) -> str:
     """Return the symbol that the name of a kind begins with."""
     return kind[:2] if kind[:2] in chemical_symbols else kind[:1]
+
+
+def _check_room(one: Configurations) -> None:
+    """Raise ``ValueError`` if the Coulomb interaction would be cut off within a slab.
+
+    Sohier, Calandra and Mauri, Phys. Rev. B 96, 075448 (2017): at half the height of the cell.
+    """
+    cell = one.cells[0]
+    height = abs(np.linalg.det(cell)) / float(np.linalg.norm(np.cross(cell[0], cell[1])))
+    places = np.sort(np.linalg.solve(cell.T, one.positions.T)[2] % 1.0)
+    vacuum = np.diff(places, append=places[0] + 1.0).max()
+    thickness = height * (1.0 - vacuum)
+    least = 2.0 * (thickness + ROOM)
+    if height < least:
+        raise ValueError(
+            f"SYSTEM.assume_isolated '2D' cuts the Coulomb interaction off at half the height of "
+            f"the cell, {height / 2:.3g} Å, and the slab has atoms {thickness:.3g} Å apart, with "
+            f"electrons beyond: expected a height of {least:.3g} Å or more, by vacuum, got "
+            f"{height:.3g} Å; or choose another assume_isolated in pw.parameters, such as 'none'"
+        )
 
 
 def _named_kinds(one: Configurations, named: set[str]) -> list[str]:

@@ -52,12 +52,31 @@ def test_thresholds_grow_with_the_number_of_atoms_unless_given():
 )
 def test_periodicity_decides_what_nobody_else_does(pbc, found):
     atoms = iron()
+    atoms.cell[2, 2] = 18.5
     atoms.pbc = pbc
     rules = {**FLAT, "0D": {"system": {"assume_isolated": "mt"}}}
     system = given(atoms, periodicity=rules).parameters["SYSTEM"]
     assert system.get("assume_isolated") == found
     asked = {**PARAMETERS, "SYSTEM": {"assume_isolated": "esm"}}
     assert given(atoms, asked, periodicity=rules).parameters["SYSTEM"] == {"assume_isolated": "esm"}
+
+
+@pytest.mark.parametrize("across", [0.0, 7.0, 16.0])
+def test_a_slab_needs_room_for_the_interaction_that_is_cut_off(across):
+    """Forces of a slab that is thicker are wrong by as much as 30 eV/Å, and nothing tells."""
+    slab = fcc100("Cu", (1, 1, 3), vacuum=6.0)
+    slab.positions[:, 2] += across  # also where it is on both sides of the cell
+    slab.cell[2, 0] = 3.0
+    thickness = np.ptp(fcc100("Cu", (1, 1, 3)).positions[:, 2])
+    slab.wrap(pbc=True)
+    with pytest.raises(ValueError, match=r"'2D' cuts .* 7\.81 Å, .* atoms 3\.61 Å apart") as error:
+        given(slab, valences={"Cu": 11}, periodicity=FLAT)
+    assert f"a height of {2 * thickness + 10:.3g} Å or more" in str(error.value)
+    asked = {**PARAMETERS, "SYSTEM": {"assume_isolated": "none"}}
+    given(slab, asked, valences={"Cu": 11}, periodicity=FLAT)
+    high = fcc100("Cu", (1, 1, 3), vacuum=thickness / 2 + 5.01)
+    system = given(high, valences={"Cu": 11}, periodicity=FLAT).parameters["SYSTEM"]
+    assert system["assume_isolated"] == "2D"
 
 
 def test_charges_of_atoms_are_the_charge_of_the_cell():

@@ -149,12 +149,14 @@ def test_what_does_not_converge_is_recorded_and_the_rest_goes_on(builder, silico
 
 @needs_pw
 def test_a_label_that_failed_says_what_pw_says(builder, silicon):
-    """Of a slab in a box so low that the pseudopotentials of its images overlap."""
-    low = Atoms("Si2", [(0, 0, 0), (1.2, 1.2, 1.4)], cell=[3, 3, 3.1], pbc=[True, True, False])
-    builder.dataset = DatasetData.from_ase([low])
+    """With fewer bands than electrons need."""
+    parameters = builder.pw.parameters.get_dict()
+    parameters["SYSTEM"]["nbnd"] = 1
+    builder.pw.parameters = orm.Dict(parameters)
+    builder.dataset = DatasetData.from_ase(silicon[:1])
     (reason,) = run_get_node(builder)[0]["dataset"].configurations.info["reason"]
     assert "ERROR_UNHANDLED_FAILURE" in reason
-    assert "pw.x: vloc_of_g (1): 2D cutoff is smaller than pseudo cutoff radius" in reason
+    assert "pw.x: setup (1): too few bands" in reason
 
 
 @needs_pw
@@ -360,7 +362,7 @@ def test_an_scf_that_need_not_converge_does_not_make_labels(builder, silicon):
 
 @needs_pw
 def test_labels_depend_neither_on_order_nor_on_company(workflow, pseudos, pw_code, silicon):
-    slab = fcc100("Al", (1, 1, 2), vacuum=4.0)
+    slab = fcc100("Al", (1, 1, 2), vacuum=6.0)
     slab.symbols = "SiSi"
     slab.positions[1] += 0.1
     slab.cell[2] += [0.0, 0.0, 1.0]
