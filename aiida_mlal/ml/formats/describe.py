@@ -50,6 +50,7 @@ def describe(
             del about["formulas"]
         warnings = [
             *found.warnings,
+            *_lacking(found.configurations),
             *doubtful_lengths(found.configurations),
             *inconsistencies(found.configurations),
         ]
@@ -96,6 +97,15 @@ def summary(configurations: Configurations) -> dict[str, Any]:
         "info": sorted(configurations.info),
         "arrays": sorted(configurations.arrays),
     }
+
+
+def _lacking(configurations: Configurations) -> list[str]:
+    """Say, in one sentence or none, which structures are good to learn from but for a label."""
+    try:
+        configurations.check_labels()
+    except ValueError as error:
+        return [str(error)]
+    return []
 
 
 def is_potential(path: str | Path) -> bool:

@@ -212,7 +212,8 @@ def failure_reason(word: str, *classes: Any) -> str:
     for cls in classes:
         for label, code in cls.spec().exit_codes.items():
             if code.status == number:
-                details = "" if "{" in code.message else f": {code.message}"
+                fixed = code.message.partition("{")[0].rstrip(" :,(")
+                details = f": {fixed}" if fixed else ""
                 return f"exit code {number}, {label}{details}"
     return f"exit code {number}"
 

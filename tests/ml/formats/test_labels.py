@@ -7,6 +7,7 @@ from ase.calculators.emt import EMT
 from ase.calculators.singlepoint import SinglePointCalculator
 
 from aiida_mlal.ml.formats import files
+from aiida_mlal.ml.formats.describe import describe
 from aiida_mlal.ml.formats.labels import LabelKeys
 
 FRAMES = 4
@@ -225,3 +226,10 @@ def test_what_we_write_looks_like_no_label(tmp_path, truth):
     for name in ("a.extxyz", "a.safetensors"):
         files.write(predicted, tmp_path / name)
         assert files.load(tmp_path / name).warnings == ()
+
+
+def test_a_status_without_a_label_is_said(tmp_path):
+    path = tmp_path / "promised.extxyz"
+    path.write_text("1\nstatus=ok Properties=species:S:1:pos:R:3\nCu 0 0 0\n")
+    (said,) = describe(path)["warnings"]
+    assert "has the status 'ok', but neither energy, forces nor stress" in said

@@ -262,3 +262,11 @@ def test_jobs_that_went_on_are_joined_in_their_places(aiida_profile_clean, confi
     assert found.configurations.energies[:4].tolist() == configurations.energies[:4].tolist()
     assert found.sources == (mine[1], mine[0], mine[2], mine[2], "", "")
     assert "attempts" not in found.configurations.info
+
+
+def test_the_sentence_of_an_exit_code_is_told_up_to_what_each_process_fills_in():
+    from aiida_mlal.calculations.label import LabelCalculation
+    from aiida_mlal.workflows.labelling.base import failure_reason
+
+    said = failure_reason("exit_310", LabelCalculation)
+    assert said == "exit code 310, ERROR_INVALID_INPUT: Options or files do not fit"
