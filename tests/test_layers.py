@@ -37,7 +37,7 @@ TORCH_FREE = {
     "uncertainty.criterion", "uncertainty.information",
     "labelling.allowed", "labelling.calculators", "labelling.checks", "labelling.electrons",
     "labelling.espresso", "labelling.fingerprint", "labelling.label", "labelling.ledger",
-    "labelling.outcome", "labelling.outliers", "labelling.vasp",
+    "labelling.outcome", "labelling.outliers", "labelling.vacuum", "labelling.vasp",
     "tasks.base", "tasks.runner", "tasks.train", "tasks.simulate", "tasks.select", "tasks.label",
     "tasks.evaluate",
 }  # fmt: skip

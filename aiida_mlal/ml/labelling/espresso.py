@@ -11,6 +11,7 @@ from aiida_mlal.ml.configurations import Configurations
 from aiida_mlal.ml.labelling.electrons import ROUNDING, charge_of, has_moments
 from aiida_mlal.ml.labelling.fingerprint import Method
 from aiida_mlal.ml.labelling.outcome import NotConverged
+from aiida_mlal.ml.labelling.vacuum import heights, vacuum
 
 CONV_THR = 1e-6
 """Default of ``ELECTRONS.conv_thr`` in Ry."""
@@ -272,11 +273,8 @@ def _check_room(one: Configurations) -> None:
 
     Sohier, Calandra and Mauri, Phys. Rev. B 96, 075448 (2017): at half the height of the cell.
     """
-    cell = one.cells[0]
-    height = abs(np.linalg.det(cell)) / float(np.linalg.norm(np.cross(cell[0], cell[1])))
-    places = np.sort(np.linalg.solve(cell.T, one.positions.T)[2] % 1.0)
-    vacuum = np.diff(places, append=places[0] + 1.0).max()
-    thickness = height * (1.0 - vacuum)
+    height = float(heights(one)[2])
+    thickness = height - float(vacuum(one)[2])
     least = 2.0 * (thickness + ROOM)
     if height < least:
         raise ValueError(

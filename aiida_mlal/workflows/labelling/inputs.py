@@ -7,9 +7,10 @@ import numpy as np
 from aiida.orm import Dict, Float, KpointsData
 
 from aiida_mlal.data.dataset import DatasetData
+from aiida_mlal.ml.labelling.vacuum import vacuum
 
 MIN_BOX = 3.0
-"""Shortest lattice vector in Å that can be meant to hold something that is not periodic."""
+"""Least vacuum in Å around what is not periodic."""
 
 
 def plain(node: Any) -> Any:
@@ -29,12 +30,11 @@ def above_zero(node: Float | None, _: Any) -> str | None:
 def box_problem(dataset: DatasetData, code: str) -> str | None:
     """Why a plane-wave code could not know the box of a structure; None if it can."""
     for i, one in enumerate(dataset.configurations):
-        lengths = np.linalg.norm(one.cells[0], axis=1)
         flat = not abs(np.linalg.det(one.cells[0])) > 1e-3
-        if flat or (lengths[~one.pbc[0]] < MIN_BOX).any():
+        if flat or (vacuum(one)[~one.pbc[0]] < MIN_BOX).any():
             return (
                 f"structure {i} has the cell {one.cells[0].tolist()}: {code} needs three lattice "
-                f"vectors, of {MIN_BOX:g} Å or more where the structure is not periodic"
+                f"vectors, with {MIN_BOX:g} Å or more of vacuum where the structure is not periodic"
             )
     return None
 

@@ -444,7 +444,7 @@ def test_a_calculation_that_moves_atoms_is_refused(builder):
 @needs_pw
 def test_a_box_is_wanted(builder):
     atoms = Atoms("Si2", [[0, 0, 0], [0, 0, 2.2]])
-    for cell in (np.zeros((3, 3)), np.eye(3), np.diag([6.0, 6.0, 2.5])):
+    for cell in (np.zeros((3, 3)), np.eye(3), np.diag([6.0, 6.0, 5.0])):
         atoms.cell = cell
         with pytest.raises(ValueError, match="three lattice vectors"):
             builder.dataset = DatasetData.from_ase(atoms)
