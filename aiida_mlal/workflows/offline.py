@@ -493,6 +493,10 @@ def _check_structures(inputs: Mapping[str, Any]) -> None:
     with within("structures"):
         start.check_movable()
         simulation.check(start)
+        if not any(simulation.can_move(run) for run in simulation.groups(start)):
+            raise ValueError(
+                "nothing would move in any simulation: all atoms are fixed, or move together alone"
+            )
     moving = simulation.moving_cell
     if moving:
         check_stress(inputs["labelling"].value, inputs.get("label", {}))

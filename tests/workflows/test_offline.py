@@ -421,6 +421,21 @@ def test_codes_that_cannot_work_are_told_before_anything_is_submitted(
                 run_get_node(workflow.get_builder_from_protocol(codes, structure, "fast", INPUTS))
 
 
+@pytest.mark.parametrize("name", ["relax", "md"])
+def test_something_must_move(workflow, mlal_code, structure, name):
+    """A potential of one label is no result, nor is a run that came to its end where it began."""
+    inputs = {**INPUTS, "simulation": {"name": name}}
+    if name == "md":
+        inputs["stop"] = [{"name": "iterations", "n": 2}]
+    everything = range(len(structure.sites))
+    with pytest.raises(ValueError, match="structures: nothing would move in any simulation"):
+        run_get_node(
+            workflow.get_builder_from_protocol(
+                mlal_code, structure, "fast", inputs, fixed=list(everything)
+            )
+        )
+
+
 def test_fixed_atoms_must_be_there(workflow, mlal_code, structure):
     with pytest.raises(ValueError, match="no atom 7"):
         run_get_node(

@@ -204,6 +204,10 @@ class Plan:
             for image in range(len(group))
         ]
 
+    def can_move(self, start: Configurations) -> bool:
+        """Return whether anything can move in the run that begins from there."""
+        return bool(self.moving_cell) or not start.fixed.all()
+
     def check(self, structures: Configurations) -> None:
         """Raise ``ValueError`` for structures that these simulations cannot begin with."""
         self.moving_cell.check(structures)
@@ -235,10 +239,6 @@ class Simulation(Plan, ABC):
     def of(self, start: Configurations) -> "Simulation":
         """Return the options of the run from these structures; by default all are alike."""
         return self
-
-    def can_move(self, start: Configurations) -> bool:
-        """Return whether anything can move in the run that begins from there."""
-        return bool(self.moving_cell) or not start.fixed.all()
 
     @abstractmethod
     def simulate(
