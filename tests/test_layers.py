@@ -14,7 +14,8 @@ import aiida_mlal
 ROOT = Path(aiida_mlal.__file__).parent
 ML = ROOT / "ml"
 TORCH_FREE = {
-    "", "configurations", "frames", "neighbours", "options", "plugins", "metrics", "stops", "cli",
+    "", "arrays", "ase_properties",
+    "configurations", "frames", "neighbours", "options", "plugins", "metrics", "stops", "cli",
     "journal", "stopping", "folders", "tensorfile", "text", "wholefile",
     "tasks", "selection", "labelling", "simulation", "training", "uncertainty", "models", "formats",
     "formats.files", "formats.describe", "formats.mlip", "formats.mlip.cfg", "formats.types",

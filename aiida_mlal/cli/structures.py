@@ -27,7 +27,7 @@ def read_structure(
 
     from aiida_mlal.data.dataset import DatasetData
     from aiida_mlal.data.structures import to_structure
-    from aiida_mlal.ml.configurations import ELECTRONIC
+    from aiida_mlal.ml.ase_properties import ELECTRONIC
     from aiida_mlal.ml.options import within
 
     if Path(text).is_file():

@@ -11,11 +11,23 @@ from typing import Any
 import numpy as np
 from ase import Atoms
 from ase.calculators.singlepoint import SinglePointCalculator
-from ase.data import atomic_masses, atomic_numbers, chemical_symbols
+from ase.data import atomic_numbers, chemical_symbols
 from ase.stress import full_3x3_to_voigt_6_stress
 from jaxtyping import Bool, Float, Int
 
 from aiida_mlal.ml import constraints
+from aiida_mlal.ml.arrays import as_array, check_width, checked, frozen, is_text, texts, with_bases
+from aiida_mlal.ml.ase_properties import (
+    ELECTRONIC,
+    SITES,
+    info_of,
+    is_usual,
+    kind_of_energy,
+    labels_of,
+    results_of,
+    sites_of,
+    usual_site,
+)
 from aiida_mlal.ml.frames import (
     PREDICTED_ENERGY,
     PREDICTED_FORCES,
@@ -27,7 +39,6 @@ from aiida_mlal.ml.frames import (
 from aiida_mlal.ml.neighbours import complete_cell
 from aiida_mlal.ml.options import within
 from aiida_mlal.ml.tensorfile import Outline, pack, read, unpack, write
-from aiida_mlal.ml.text import UNHOLDABLE, holdable
 
 FORMAT = "aiida-mlal/configurations"
 VERSION = 2
@@ -36,19 +47,8 @@ OK, UNLABELLED = "ok", str(STATUS.unknown)
 STATUSES = (OK, UNLABELLED, "unconverged", "failed", "unphysical")
 """What became of the label of a structure. Only ``ok`` is learned from."""
 
-SITES = ("initial_charges", "initial_magmoms", "masses", "tags")
-"""What ASE knows of atoms beside element and position: ``arrays`` that belong to a structure."""
-
-ELECTRONIC = ("initial_charges", "initial_magmoms")
-"""Those of ``SITES`` that tell apart states of equal geometry."""
-
 FILE_STATUS, NOT_KEPT = "file_status", "constraints_not_kept"
 """Names in ``info`` of a status that is none of ours, and of constraints that are not kept."""
-
-LONGEST_TEXTS = 2**26
-"""Characters of all texts of a key of ``info``, each as long as the longest: 256 MiB."""
-
-_ENERGIES = ("energy", "free_energy")
 
 
 @dataclass(frozen=True, eq=False)
@@ -109,20 +109,20 @@ class Configurations:
             "stresses": (np.float64, (n, 3, 3)),
         }
         for name, (dtype, shape) in shapes.items():
-            array = _frozen(getattr(self, name), dtype)
+            array = frozen(getattr(self, name), dtype)
             if array.shape != shape:
                 raise ValueError(f"{name} must have shape {shape}, got {array.shape}")
             object.__setattr__(self, name, array)
         _check_counts(self.counts, self.numbers)
         for name, length in (("info", n), ("arrays", n_atoms)):
-            extra = {key: _plain(value, key) for key, value in sorted(getattr(self, name).items())}
+            extra = {key: checked(value, key) for key, value in sorted(getattr(self, name).items())}
             for key, value in extra.items():
                 if len(value) != length:
                     raise ValueError(f"{name}[{key!r}] must have length {length}, got {len(value)}")
                 if name == "arrays" and value.dtype.kind == "U":
                     raise ValueError(f"arrays[{key!r}] must be numbers, got strings")
             if name == "arrays":
-                extra = {k: v for k, v in extra.items() if not _is_usual(k, v, self.numbers)}
+                extra = {k: v for k, v in extra.items() if not is_usual(k, v, self.numbers)}
             object.__setattr__(self, name, extra)
 
     @classmethod
@@ -177,12 +177,12 @@ class Configurations:
             For results of a wrong shape, or if structures have different kinds of energy only.
         """
         frames = [structures] if isinstance(structures, Atoms) else list(structures)
-        results = [_results(atoms) for atoms in frames]
+        results = [results_of(atoms) for atoms in frames]
         energy = energy or kind_of_energy(results)
         labels = []
         for i, (atoms, found) in enumerate(zip(frames, results, strict=True)):
             with within(f"structure {i}"):
-                labels.append(_labels(found, energy, len(atoms)))
+                labels.append(labels_of(found, energy, len(atoms)))
         kept = [constraints.of_ase(atoms) for atoms in frames]
         numbers = _join([a.numbers for a in frames], (0,), int)
         _check_counts(np.array([len(a) for a in frames], int), numbers)
@@ -196,8 +196,8 @@ class Configurations:
             energies=np.array([energy for energy, _, _ in labels]),
             forces=_join([forces for _, forces, _ in labels], (0, 3)),
             stresses=np.array([stress for _, _, stress in labels]).reshape(-1, 3, 3),
-            info=_info([a.info for a in frames]),
-            arrays=_sites(frames),
+            info=info_of([a.info for a in frames]),
+            arrays=sites_of(frames),
         )
         made = made.with_own_status()
         if any(names for _, names in kept):
@@ -245,8 +245,8 @@ class Configurations:
         examples = {k: v for batch in reversed(batches) for k, v in batch.named.items()}
         n = sum(map(len, batches))
         for name, array in ((k, v) for batch in batches for k, v in batch.named.items()):
-            if _is_text(array):
-                _check_width(array.dtype.itemsize // 4, n, name)
+            if is_text(array):
+                check_width(array.dtype.itemsize // 4, n, name)
         return Configurations._from_named(
             {
                 name: np.concatenate([batch.filled(name, example) for batch in batches])
@@ -286,7 +286,7 @@ class Configurations:
         if column is not None:
             return self.status if column is STATUS else column.of(self)
         if group == "arrays" and key in SITES:
-            return _usual(key, self.numbers)
+            return usual_site(key, self.numbers)
         length = len(self) if group == "info" else len(self.numbers)
         unknown = "" if example.dtype.kind == "U" else np.nan
         return np.full((length, *example.shape[1:]), unknown)
@@ -296,7 +296,7 @@ class Configurations:
         """Return the structures of ``named`` arrays that nobody else has: none is copied."""
         values: dict[str, Any] = {"info": {}, "arrays": {}}
         for name, array in named.items():
-            for one in _with_bases(array):
+            for one in with_bases(array):
                 one.setflags(write=False)
             group, _, key = name.partition(".")
             (values[group] if key else values)[key or group] = array
@@ -320,7 +320,7 @@ class Configurations:
 
     def with_info(self, **values: Any) -> "Configurations":
         """Return the same structures with more values for each of them."""
-        return replace(self, info={**self.info, **{k: _array(v, k) for k, v in values.items()}})
+        return replace(self, info={**self.info, **{k: as_array(v, k) for k, v in values.items()}})
 
     def with_arrays(self, **values: Any) -> "Configurations":
         """Return the same structures with more values for each of their atoms."""
@@ -577,8 +577,8 @@ class Configurations:
         What ``from_geometry`` would fill in, such as labels where there are none, is left out.
         """
         named = self.telling
-        strings = {k.removeprefix("info."): v.tolist() for k, v in named.items() if _is_text(v)}
-        numbers = {k: v for k, v in named.items() if not _is_text(v)}
+        strings = {k.removeprefix("info."): v.tolist() for k, v in named.items() if is_text(v)}
+        numbers = {k: v for k, v in named.items() if not is_text(v)}
         return pack(FORMAT, {"version": VERSION, "strings": strings}, numbers)
 
     @classmethod
@@ -680,60 +680,14 @@ def save_together(path: str | Path, parts: Sequence[Callable[[], Configurations]
     strings: dict[str, list[str]] = {}
     for arrays in completed():
         for name, array in arrays.items():
-            if _is_text(array):
-                _check_width(array.dtype.itemsize // 4, sum(sizes), name)
+            if is_text(array):
+                check_width(array.dtype.itemsize // 4, sum(sizes), name)
                 strings.setdefault(name.removeprefix("info."), []).extend(array.tolist())
                 continue
             before = outlines.get(name, Outline(array.dtype, (0, *array.shape[1:])))
             shape = (before.shape[0] + len(array), *array.shape[1:])
             outlines[name] = Outline(np.result_type(before.dtype, array.dtype), shape)
     write(path, FORMAT, {"version": VERSION, "strings": strings}, outlines, completed())
-
-
-def _is_text(array: np.ndarray) -> bool:
-    """Return whether an array has texts, which files keep in their header."""
-    return array.dtype.kind == "U"
-
-
-def kind_of_energy(results: Sequence[Mapping[str, Any]]) -> str:
-    """Choose the kind of energy of all results: ``free_energy`` if all that have one have it.
-
-    Raises
-    ------
-    ValueError
-        If some have only the one, some only the other.
-    """
-    known = [set(found) & {"energy", "free_energy"} for found in results]
-    for name in ("free_energy", "energy"):
-        if all(name in found for found in known if found):
-            return name
-    first = {name: next(i for i, f in enumerate(known) if f == {name}) for name in _ENERGIES}
-    raise ValueError(
-        f"structure {first['energy']} has only an energy, structure {first['free_energy']} only a "
-        "free_energy: these are different things, and one is wanted for all"
-    )
-
-
-def texts(values: Sequence[Any], name: str) -> np.ndarray:
-    """Return texts as an array, each entry of which is as long as the longest.
-
-    Raises
-    ------
-    ValueError
-        If one is so long that the array would be out of proportion.
-    """
-    words = [holdable(str(value)) for value in values]
-    _check_width(max(map(len, words), default=0), len(words), name)
-    return np.array(words, dtype=str)
-
-
-def _check_width(longest: int, n: int, name: str) -> None:
-    name = name.removeprefix("info.")
-    if longest * n > LONGEST_TEXTS:
-        raise ValueError(
-            f"info[{name!r}] has a text of {longest} characters, {n} structures can have texts of "
-            f"{LONGEST_TEXTS // n}"
-        )
 
 
 def _check_counts(counts: np.ndarray, numbers: np.ndarray) -> None:
@@ -761,27 +715,6 @@ def _blank(n: int, n_atoms: int) -> dict[str, np.ndarray]:
     }
 
 
-def _frozen(values: Any, dtype: type | None = None) -> np.ndarray:
-    """Return an array that nobody can change: the same one if that is so already."""
-    array = np.asarray(values, dtype)
-    if array is not values or not _is_frozen(array):
-        array = np.array(array)
-        array.setflags(write=False)
-    return array
-
-
-def _is_frozen(array: np.ndarray) -> bool:
-    return not any(one.flags.writeable for one in _with_bases(array))
-
-
-def _with_bases(array: np.ndarray) -> Iterator[np.ndarray]:
-    """Yield an array and those that it is a view of."""
-    one: Any = array
-    while isinstance(one, np.ndarray):
-        yield one
-        one = one.base
-
-
 def _torn(values: np.ndarray, owner: np.ndarray, n: int) -> Bool[np.ndarray, " n"]:
     """Return of which structures values are neither all finite nor all NaN."""
     torn = np.ones(n, bool)
@@ -797,121 +730,5 @@ def _first_row(values: np.ndarray) -> int:
     return int(np.flatnonzero(~np.isfinite(values).all(axis=1))[0])
 
 
-def _plain(values: Any, name: str = "") -> np.ndarray:
-    array = _array(values, name)
-    if array.dtype.kind not in "biufU":
-        raise ValueError(f"expected numbers or strings, got {array.dtype}")
-    if array.dtype.kind == "U" and UNHOLDABLE.search("".join(array.ravel().tolist())):
-        array = texts(array.ravel().tolist(), name).reshape(array.shape)
-    return _frozen(array)
-
-
-def _array(values: Any, name: str) -> np.ndarray:
-    if isinstance(values, (list, tuple)) and any(isinstance(v, str) for v in values):
-        return texts(values, name)
-    return np.asarray(values)
-
-
 def _join(arrays: list[np.ndarray], empty: tuple[int, ...], dtype: type = float) -> np.ndarray:
     return np.concatenate(arrays) if arrays else np.zeros(empty, dtype)
-
-
-def _sites(frames: list[Atoms]) -> dict[str, np.ndarray]:
-    sites = {}
-    for name in SITES:
-        parts = [a.arrays.get(name, _usual(name, a.numbers)) for a in frames]
-        if len({p.ndim for p in parts}) > 1:  # moments along z beside others
-            parts = [_along_z(p) if p.ndim == 1 else p for p in parts]
-        if parts:
-            sites[name] = np.concatenate(parts)
-    return sites
-
-
-def _usual(name: str, numbers: Int[np.ndarray, " atoms"]) -> np.ndarray:
-    """Return ASE's default values of one of the ``SITES``."""
-    if name == "masses":
-        return np.asarray(atomic_masses[numbers])
-    return np.zeros(len(numbers), int if name == "tags" else float)
-
-
-def _is_usual(name: str, values: np.ndarray, numbers: Int[np.ndarray, " atoms"]) -> bool:
-    if name not in SITES:
-        return False
-    return not values.any() if name != "masses" else np.array_equal(values, _usual(name, numbers))
-
-
-def _along_z(values: Float[np.ndarray, " atoms"]) -> Float[np.ndarray, "atoms 3"]:
-    return np.stack([0 * values, 0 * values, values], axis=1)
-
-
-def _results(atoms: Atoms) -> Mapping[str, Any]:
-    if atoms.calc is None or atoms.calc.check_state(atoms):
-        return {}
-    results: Mapping[str, Any] = atoms.calc.results
-    return results
-
-
-def _full_stress(stress: Any) -> np.ndarray:
-    if stress is None:
-        return np.full((3, 3), np.nan)
-    stress = _real(stress, "stress", ((6,), (3, 3), (9,)))
-    if stress.size == 9:
-        return stress.reshape(3, 3)
-    xx, yy, zz, yz, xz, xy = stress
-    return np.array([[xx, xy, xz], [xy, yy, yz], [xz, yz, zz]])
-
-
-def _labels(
-    results: Mapping[str, Any], energy: str, n_atoms: int
-) -> tuple[float, np.ndarray, np.ndarray]:
-    """Return energy, forces and stress, NaN where they are missing."""
-    forces = results.get("forces")
-    if forces is None:
-        forces = np.full((n_atoms, 3), np.nan)
-    return (
-        float(_real(results.get(energy, np.nan), energy, ((),))),
-        _real(forces, "forces", ((n_atoms, 3),)),
-        _full_stress(results.get("stress")),
-    )
-
-
-def _real(values: Any, name: str, shapes: tuple[tuple[int, ...], ...]) -> np.ndarray:
-    """Return real numbers of one of some shapes."""
-    try:
-        array = np.asarray(values)
-    except ValueError:  # rows of different lengths
-        array = np.zeros(0, object)
-    if array.dtype.kind not in "iuf" or array.shape not in shapes:
-        wanted = " or ".join(str(shape) for shape in shapes)
-        what = "a real number" if shapes == ((),) else f"real numbers of shape {wanted}"
-        got = repr(values)[:60] if array.ndim == 0 else f"{array.dtype} of shape {array.shape}"
-        raise ValueError(f"{name}: expected {what}, got {got}")
-    return array.astype(float)
-
-
-def _info(frames: Sequence[Mapping[str, Any]]) -> dict[str, np.ndarray]:
-    """Collect the ``info`` of ASE structures: keys whose values are of one kind and shape."""
-    joined = {}
-    for key in sorted({str(key) for info in frames for key in info}):
-        values: list[Any] = [info.get(key) for info in frames]
-        there: list[Any] = [value for value in values if _is_plain(value)]
-        if not there or len(there) < sum(value is not None for value in values):
-            continue
-        if any(isinstance(value, str) for value in there):
-            if all(np.ndim(value) == 0 for value in there):
-                joined[key] = texts(["" if value is None else value for value in values], key)
-            continue
-        shape = np.shape(there[0])
-        if all(np.shape(value) == shape for value in there):
-            blank = np.full(shape, np.nan)
-            joined[key] = np.array([blank if value is None else value for value in values])
-    return joined
-
-
-def _is_plain(value: Any) -> bool:
-    if isinstance(value, (str, bool, int, float, np.generic)):
-        return not isinstance(value, np.generic) or value.dtype.kind in "biufU"
-    try:
-        return isinstance(value, (np.ndarray, list)) and np.asarray(value).dtype.kind in "biuf"
-    except ValueError:  # rows of different lengths
-        return False

@@ -16,7 +16,8 @@ from jaxtyping import Int as Integers
 from aiida_mlal.data.dataset import DatasetData
 from aiida_mlal.data.selection import SelectionData
 from aiida_mlal.ml import plugins, stops
-from aiida_mlal.ml.configurations import OK, SITES, UNLABELLED, Configurations
+from aiida_mlal.ml.ase_properties import SITES
+from aiida_mlal.ml.configurations import OK, UNLABELLED, Configurations
 from aiida_mlal.ml.frames import FINGERPRINT, INDEX, REASON, STATUS
 from aiida_mlal.ml.labelling.checks import FAILED
 from aiida_mlal.ml.options import build

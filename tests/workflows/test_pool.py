@@ -14,7 +14,8 @@ from campaign_fixtures import ancestors, once
 
 from aiida_mlal.data.dataset import DatasetData
 from aiida_mlal.data.potential import PotentialData
-from aiida_mlal.ml.configurations import SITES, Configurations
+from aiida_mlal.ml.ase_properties import SITES
+from aiida_mlal.ml.configurations import Configurations
 from aiida_mlal.report.archive import export, problems
 from aiida_mlal.report.numbers import collect
 from aiida_mlal.report.page import write

@@ -14,11 +14,11 @@ from ase.io.formats import UnknownFileTypeError, extension2format, filetype, get
 from ase.units import fs
 
 from aiida_mlal.ml import constraints
+from aiida_mlal.ml.ase_properties import kind_of_energy
 from aiida_mlal.ml.configurations import (
     FILE_STATUS,
     NOT_KEPT,
     Configurations,
-    kind_of_energy,
 )
 from aiida_mlal.ml.folders import check_writable
 from aiida_mlal.ml.formats import convergence, extxyz, labels, lammps

@@ -2,7 +2,8 @@
 
 from dataclasses import replace
 
-from aiida_mlal.ml.configurations import ELECTRONIC, Configurations
+from aiida_mlal.ml.ase_properties import ELECTRONIC
+from aiida_mlal.ml.configurations import Configurations
 
 
 def unseen(configurations: Configurations) -> list[str]:
