@@ -167,9 +167,9 @@ def test_a_campaign_of_the_daemon_by_slurm(site, slab):
     assert "all there after import" in site.run("aiida-mlal", "archive", pk, "-o", "whole.aiida")
 
 
-def test_labels_go_on_where_the_walltime_ended_a_job(site):
-    """SLURM ends the job after a minute or so: no label is lost, none computed twice."""
-    counts = site.folder / "counts"
+def submit_labels(site, n, seconds, walltime, **more):
+    """Submit labels by a slow calculator, and return the process and the file of its counts."""
+    counts = site.folder / f"counts_{n}"
     said = site.ask(f"""
 from aiida.engine import submit
 from aiida.orm import Dict, load_code
@@ -177,32 +177,62 @@ from aiida.plugins import WorkflowFactory
 from ase.build import bulk
 from aiida_mlal.data.dataset import DatasetData
 
-frames = [bulk("Cu", a=3.5 + 0.01 * i) for i in range(14)]
+frames = [bulk("Cu", a=3.5 + 0.01 * i) for i in range({n})]
 builder = WorkflowFactory("mlal.label.ase").get_builder()
 builder.dataset = DatasetData.from_ase(frames)
 builder.ase.calculator = Dict({{
     "name": "slow",
     "factory": "slow_emt:SlowEMT",
-    "options": {{"seconds": 7.0, "counts": "{counts}"}},
+    "options": {{"seconds": {seconds}, "counts": "{counts}"}},
 }})
 builder.ase.code = load_code("mlal@cluster")
-builder.ase.metadata.options.max_wallclock_seconds = 60
+builder.ase.metadata.options.max_wallclock_seconds = {walltime}
 builder.ase.metadata.options.resources = {{"num_machines": 1}}
+for name, value in {more}.items():
+    builder[name] = value
 print(submit(builder).pk)
 """)
-    assert site.wait(int(said)) == "0 None"
-    found = json.loads(
+    return int(said), counts
+
+
+def jobs_and_statuses(site, pk):
+    """Return exit statuses of the jobs of a labelling process, and what became of structures."""
+    return json.loads(
         site.ask(
             "import json\nfrom aiida.orm import load_node\n"
-            f"node = load_node({said})\n"
+            f"node = load_node({pk})\n"
             "status = node.outputs.dataset.configurations.status.tolist()\n"
             "jobs = [child.exit_status for child in node.called if hasattr(child, 'get_job_id')]\n"
-            "print(json.dumps([status, jobs]))\n"
+            "print(json.dumps([jobs, status]))\n"
         )
     )
-    status, jobs = found
+
+
+def test_labels_go_on_where_the_walltime_ended_a_job(site):
+    """SLURM ends the job after a minute or so: no label is lost, none computed twice."""
+    pk, counts = submit_labels(site, 14, 7.0, 60)
+    assert site.wait(pk) == "0 None"
+    jobs, status = jobs_and_statuses(site, pk)
     assert status == ["ok"] * 14
     assert len(jobs) == 2
     asked = counts.read_text().split()
     assert len(set(asked)) == 2  # processes
     assert len(asked) == 14
+
+
+def test_a_killed_job_marks_no_structure_as_failed(site):
+    pk, counts = submit_labels(site, 2, 20.0, 600, batch_size=1)
+    code = (
+        "from aiida.orm import load_node\n"
+        f"jobs = [one for one in load_node({pk}).called if hasattr(one, 'get_job_id')]\n"
+        "print(*[one.pk for one in sorted(jobs, key=lambda one: one.pk) if one.get_job_id()])\n"
+    )
+    end = time.monotonic() + 120
+    while len(found := site.ask(f"print('-')\n{code}").strip("-").split()) < 2:
+        assert time.monotonic() < end
+    site.run("verdi", "process", "kill", found[0])
+    assert site.wait(pk).startswith("412 1 of 2 structures were not tried")
+    jobs, status = jobs_and_statuses(site, pk)
+    assert sorted(map(str, jobs)) == ["0", "None"]
+    assert sorted(status) == ["ok", "unlabelled"]
+    assert len(counts.read_text().split()) == 1

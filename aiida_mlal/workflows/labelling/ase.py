@@ -181,7 +181,7 @@ class ASELabelWorkChain(LabellingWorkChain):
         failed = {
             name: {failure(job): {UUID(job.uuid).hex: self.ctx.batches[name]}}
             for name, job in jobs.items()
-            if name not in labelled and job.exit_status not in INTERRUPTED_BY
+            if not (name in labelled or job.is_killed or job.exit_status in INTERRUPTED_BY)
         }
         joined: Any = join(
             dataset=self.inputs.dataset,

@@ -9,7 +9,7 @@ from aiida.orm import CalcJobNode, Data, Dict, FolderData, Int, ProcessNode
 
 from aiida_mlal.data.dataset import DatasetData
 from aiida_mlal.data.structures import to_structure
-from aiida_mlal.ml.configurations import OK, Configurations
+from aiida_mlal.ml.configurations import OK, UNLABELLED, Configurations
 from aiida_mlal.ml.labelling.checks import FAILED, UNCONVERGED, Limits, check_geometry
 from aiida_mlal.ml.labelling.fingerprint import Method
 from aiida_mlal.ml.labelling.outcome import NotConverged, judged, unlabelled, unlabelled_by
@@ -187,6 +187,8 @@ class PerStructureLabelWorkChain(LabellingWorkChain):
         told: dict[str, Any] = {}
         for name in self.ctx.frames:
             child = self.ctx[name]
+            if child.is_killed:  # by somebody who did not want the label, or not there
+                continue
             missing = [key for key in self.OUTPUTS if key not in child.outputs]
             if child.is_finished_ok and not missing:
                 computed[name] = {key: child.outputs[key] for key in self.OUTPUTS}
@@ -262,6 +264,8 @@ class PerStructureLabelWorkChain(LabellingWorkChain):
                 outcome = unlabelled(one, reason, UNCONVERGED if known else FAILED)
             else:
                 status, reason = cls._fitness(one, nodes, bounds)
+                if status == OK:
+                    status, reason = UNLABELLED, "its process was killed"
                 outcome = unlabelled(one, reason, status)
             frames.append(outcome)
             sources.append(source)

@@ -215,6 +215,14 @@ def test_an_unknown_family_is_told_with_those_that_are_there(workflow, standin, 
         )
 
 
+def test_a_structure_whose_process_was_killed_is_not_tried(builder, workflow):
+    """What somebody killed is neither computed nor failed."""
+    nodes = workflow.deciding(builder._inputs(prune=True))
+    found = workflow.collect_all(dataset=builder.dataset, **nodes)["dataset"].configurations
+    assert found.status.tolist() == ["unlabelled", "unlabelled"]
+    assert found.info["reason"].tolist() == ["its process was killed"] * 2
+
+
 def test_left_handed_cells_are_named(builder, frames):
     frames[0].set_cell(frames[0].cell.array[[1, 0, 2]])
     builder.dataset = DatasetData.from_ase(frames)
