@@ -2,13 +2,17 @@
 
 import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
+import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from aiida_mlal.ml.graph import Graph
+
+if TYPE_CHECKING:
+    from aiida_mlal.ml.fast.symmetry_functions import Functions
 
 
 @dataclass(frozen=True)
@@ -61,8 +65,8 @@ class SymmetryFunctions(nn.Module):
 
     def __init__(self, n_elements: int, cutoff: float, options: SymmetryFunctionOptions) -> None:
         super().__init__()
-        self.n_elements, self.cutoff = n_elements, cutoff
-        self.eta_unit = unit = 1 / cutoff**2 if options.eta_units == "cutoff" else 1.0
+        self.n_elements, self.cutoff, self.options = n_elements, cutoff, options
+        self._eta_unit = unit = 1 / cutoff**2 if options.eta_units == "cutoff" else 1.0
         radial = [(eta * unit, rs) for eta in options.g2_etas for rs in options.g2_centres]
         angular = [
             (eta * unit, zeta, sign)
@@ -89,6 +93,25 @@ class SymmetryFunctions(nn.Module):
     def n_features(self) -> int:
         """How many numbers describe an atom."""
         return self.n_elements * len(self.radial) + self.n_couples * len(self.angular)
+
+    def tables(self) -> "tuple[Functions, Bool[np.ndarray, ' filled']] | None":
+        """Arrange the functions for kernels, see ``fast.symmetry_functions.functions``.
+
+        None for angular exponents that are no integers: kernels multiply.
+        """
+        options = self.options
+        if any(zeta % 1 for zeta in options.g4_zetas):
+            return None
+        from aiida_mlal.ml.fast.symmetry_functions import functions  # numba is slow to import
+
+        return functions(
+            self.cutoff,
+            self.radial.double().numpy(force=True),
+            [eta * self._eta_unit for eta in options.g4_etas],
+            [int(zeta) for zeta in options.g4_zetas],
+            options.g4_lambdas,
+            self.couple.numpy(force=True),
+        )
 
     def forward(
         self, graph: Graph, species: Int[Tensor, " atoms"]

@@ -5,24 +5,23 @@ The members of a committee share their symmetry functions: each has only its net
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 
 from aiida_mlal.ml.fast.gather import gather
 from aiida_mlal.ml.fast.jit import inlined, jit
+from aiida_mlal.ml.fast.kernel import PlainKernel
 from aiida_mlal.ml.fast.simd import W, fill, load, splat, store, vexp, vlog, vsqrt
 from aiida_mlal.ml.fast.symmetry_functions import (
-    GROUP,
     Functions,
     add_forces,
+    buffers,
     describe,
-    functions,
-    room,
     spread,
 )
-from aiida_mlal.ml.fast.verlet import AtomRange
+from aiida_mlal.ml.fast.verlet import Neighbours
 
 TINY = 1e-300
 """So small that a number's square is not changed by it, unless that is zero."""
@@ -49,39 +48,33 @@ class Networks:
     shift: Float[np.ndarray, " elements"]
 
 
-class FastBPNN:
+class FastBPNN(PlainKernel):
     """Networks with fixed weights on the same symmetry functions, for all members at once.
 
     Parameters
     ----------
-    cutoff, radial, etas, zetas, signs, couple
-        As of ``functions``.
+    functions, real
+        As ``symmetry_functions.functions`` returns them.
     members
         The networks, all with layers of the same sizes.
     """
 
-    n_parameters: int | None = None
-
     def __init__(
         self,
-        cutoff: float,
-        radial: Float[np.ndarray, "functions 2"],
-        etas: Sequence[float],
-        zetas: Sequence[int],
-        signs: Sequence[float],
-        couple: Int[np.ndarray, "elements elements"],
+        functions: Functions,
+        real: Bool[np.ndarray, " filled"],
         members: Sequence[Networks],
     ) -> None:
-        self.cutoff, self.n_members = cutoff, len(members)
-        self._functions, real = functions(cutoff, radial, etas, zetas, signs, couple)
+        self.cutoff, self.n_members = float(functions.cutoffs[0]), len(members)
+        self._functions = functions
         first = members[0].layers[0]
         sizes = [len(real), *(len(bias) for _, bias in first)]
         low, gain, weights = [], [], []
-        for z in range(len(couple)):
+        for z in range(len(functions.couple)):
             low.append([spread(m.low[z], real, 0.0) for m in members])
             gain.append([spread(2 / (m.high[z] - m.low[z]), real, 0.0) for m in members])
             weights.append([_pack(m.layers[z], real) for m in members])
-        self._constants = (
+        self._constants = Constants(
             np.array(low),
             np.array(gain),
             np.array([m.scale for m in members], float),
@@ -90,22 +83,35 @@ class FastBPNN:
             np.array(sizes, dtype=np.int64),
         )
 
-    def add(
-        self,
-        part: AtomRange,
-        energies: Float[np.ndarray, "members atoms"],
-        forces: Float[np.ndarray, "members images 3"],
-        gradients: Float[np.ndarray, "members atoms parameters"] | None = None,
-    ) -> None:
-        """Add energies (eV) of atoms, and forces (eV/Å) on atoms and ghosts, of each member."""
-        _chunk(
-            energies.shape[1], part.positions, part.species, part.neighbours, part.begin,
-            self._functions, self._constants, energies, forces,
-        )  # fmt: skip
+    def _add(self, atoms: Neighbours, energies: np.ndarray, forces: np.ndarray) -> None:
+        _chunk(atoms, self._functions, self._constants, energies, forces)
+
+
+class Constants(NamedTuple):
+    """What compiled code takes of the networks of all members.
+
+    Attributes
+    ----------
+    low, gain
+        A feature enters as ``(feature - low) * gain - 1``; they are filled up.
+    scales, shifts
+        Of the energies, in eV.
+    weights
+        Of all layers, as ``_pack`` arranges them.
+    sizes
+        Nodes of the layers, the inputs first.
+    """
+
+    low: Float[np.ndarray, "elements members features"]
+    gain: Float[np.ndarray, "elements members features"]
+    scales: Float[np.ndarray, " members"]
+    shifts: Float[np.ndarray, "members elements"]
+    weights: Float[np.ndarray, "elements members numbers"]
+    sizes: Int[np.ndarray, " layers"]
 
 
 def _pack(layers: Sequence[tuple[np.ndarray, np.ndarray]], real: np.ndarray) -> np.ndarray:
-    """Return the weights of a network in the order in which ``_network`` reads them."""
+    """Arrange the weights of a network in the order in which ``_network`` reads them."""
     forth, back = [], []
     for i, (weight, bias) in enumerate(layers):
         weight = spread(weight, real, 0.0) if i == 0 else weight
@@ -115,7 +121,7 @@ def _pack(layers: Sequence[tuple[np.ndarray, np.ndarray]], real: np.ndarray) -> 
 
 
 def _filled(rows: np.ndarray) -> np.ndarray:
-    """Return rows with zeros at the end, so that vectors fit."""
+    """Pad rows with zeros, so that vectors fit."""
     return np.pad(rows, ((0, 0), (0, -rows.shape[1] % W)))
 
 
@@ -124,10 +130,10 @@ _inlined: Callable[[Callable[..., Any]], Any] = inlined(fastmath=True)
 
 @_inlined
 def _network(
-    weights: np.ndarray, sizes: np.ndarray, nodes: np.ndarray, slopes: np.ndarray,
+    weights: np.ndarray, sizes: np.ndarray, nodes: np.ndarray, adjoints: np.ndarray,
     work: np.ndarray,
 ) -> float:  # fmt: skip
-    """Return the output for the inputs in row 0 of the nodes, and its slopes by the inputs."""
+    """Return the output for the inputs in row 0 of the nodes; write its derivatives by these."""
     n, width, at = sizes.size - 1, nodes.shape[1], 0
     flat = nodes.reshape(-1)
     for layer in range(n):
@@ -141,47 +147,46 @@ def _network(
                 y = y / size * vlog(size + vsqrt(y * y + 1.0))
             store(flat, (layer + 1) * width + p, y)
         at += (n_in + 1) * stride
-    slopes[0] = 1.0
+    adjoints[0] = 1.0
     for layer in range(n - 1, -1, -1):
         n_out, stride = sizes[layer + 1], (sizes[layer] + W - 1) // W * W
         for p in range(0, stride, W):
             g = splat(0.0)
             for i in range(n_out):
-                g = g + fill(slopes, i) * load(weights, at + i * stride + p)
+                g = g + fill(adjoints, i) * load(weights, at + i * stride + p)
             if layer > 0:
                 y = vexp(load(flat, layer * width + p))  # 1 / cosh
                 g = g * (y * 2.0 / (y * y + 1.0))
             store(work, p, g)
         for p in range(stride):
-            slopes[p] = work[p]
+            adjoints[p] = work[p]
         at += n_out * stride
     return nodes[n, 0]
 
 
 @jit(fastmath=True, nogil=True)
 def _chunk(
-    n_atoms: int, positions: np.ndarray, species: np.ndarray, neighbours: np.ndarray,
-    begin: np.ndarray, functions: Functions, constants: tuple[np.ndarray, ...],
-    energies: np.ndarray, forces: np.ndarray,
+    atoms: Neighbours, functions: Functions, networks: Constants, energies: np.ndarray,
+    forces: np.ndarray,
 ) -> None:  # fmt: skip
     """Add energies of atoms and forces on atoms and ghosts, of each member."""
-    low, gain, scales, shifts, weights, sizes = constants
-    cutoff, norms, n_members = functions.cutoffs[0], functions.norms, scales.size
-    stride, flat, who, ends, G, D2, D4, features = room(functions, n_atoms, begin)
+    low, gain, scales, shifts, weights, sizes = networks
+    cutoff, norms, (n_members, n_atoms) = functions.cutoffs[0], functions.norms, energies.shape
     widest = 0
     for n in sizes:
         widest = max(widest, (n + W - 1) // W * W)
-    nodes, slopes = np.zeros((sizes.size, widest)), np.zeros(widest)
-    work = np.empty(max(widest, 4 * GROUP, 3 * W))
+    here = buffers(functions, n_atoms, atoms.begin, widest)
+    features, work = here.features, here.work
+    nodes, adjoints = np.zeros((sizes.size, widest)), np.zeros(widest)
     for i in range(n_atoms):
-        z = species[i]
-        gather(i, positions, neighbours, begin, cutoff, flat, stride, who, ends)
-        describe(functions, stride, flat, ends, G, D2, D4, work, features)
+        z = atoms.species[i]
+        gather(i, atoms, cutoff, here.flat, here.stride, here.who, here.ends)
+        describe(functions, here)
         for m in range(n_members):
             for k in range(features.size):
                 nodes[0, k] = (features[k] * norms[k] - low[z, m, k]) * gain[z, m, k] - 1.0
-            energy = _network(weights[z, m], sizes, nodes, slopes, work)
+            energy = _network(weights[z, m], sizes, nodes, adjoints, work)
             energies[m, i] += energy * scales[m] + shifts[m, z]
             for k in range(features.size):
-                slopes[k] *= scales[m] * gain[z, m, k] * norms[k]
-            add_forces(i, functions, stride, flat, who, ends, slopes, D2, D4, forces[m], work)
+                adjoints[k] *= scales[m] * gain[z, m, k] * norms[k]
+            add_forces(i, functions, here, adjoints, forces[m])

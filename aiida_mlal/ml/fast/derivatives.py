@@ -1,14 +1,14 @@
-"""Symmetry functions of atoms and their derivatives by the places of neighbours, in numba."""
+"""Symmetry functions of atoms and their derivatives by the positions of neighbours, in numba."""
 
 from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from aiida_mlal.ml.fast.gather import gather
+from aiida_mlal.ml.fast.gather import from_edges, gather
 from aiida_mlal.ml.fast.jit import inlined, jit
-from aiida_mlal.ml.fast.simd import W
-from aiida_mlal.ml.fast.symmetry_functions import GROUP, Functions, describe, room
+from aiida_mlal.ml.fast.symmetry_functions import Functions, buffers, describe
+from aiida_mlal.ml.fast.verlet import Neighbours
 
 
 def derivatives(
@@ -25,7 +25,7 @@ def derivatives(
     Float[np.ndarray, "pairs features 3"],
     Float[np.ndarray, "atoms features 3 3"],
 ]:
-    """Return features of atoms and derivatives by the vectors to their neighbours.
+    """Compute features of atoms and derivatives by the vectors to their neighbours.
 
     Parameters
     ----------
@@ -36,32 +36,22 @@ def derivatives(
     centre, neighbour, vectors
         Atoms of each edge, and the way from the first to (an image of) the second, in Å.
     pair
-        To which pair each edge belongs: derivatives are summed over the edges of a pair.
+        Pair that each edge belongs to: derivatives are summed over the edges of a pair.
     n_pairs
-        How many pairs there are.
+        Number of pairs.
 
     Returns
     -------
     tuple
         Features; their derivatives by vectors, in 1/Å; and by the strain.
     """
-    n_species = len(functions.couple)
-    segments = centre * n_species + species[neighbour]
-    order = np.argsort(segments, kind="stable")
-    # each centre at the origin, and behind all of them what its edges lead to
-    n_atoms = len(species)
-    positions = np.concatenate([np.zeros((n_atoms, 3)), vectors[order]])
-    neighbours = np.arange(n_atoms, len(positions))
-    counts = np.bincount(segments, minlength=len(species) * n_species)
-    begin = np.concatenate([[0], np.cumsum(counts)])
-    place = np.where(real, np.cumsum(real) - 1, -1)
+    atoms = from_edges(species, np.stack([centre, neighbour]), vectors, len(functions.couple))
+    column = np.where(real, np.cumsum(real) - 1, -1)
     n_features = int(real.sum())
     features = np.zeros((len(species), n_features))
     by_pair = np.zeros((n_pairs, n_features, 3))
     by_strain = np.zeros((len(species), n_features, 3, 3))
-    _derivatives(
-        positions, neighbours, pair[order], begin, functions, place, features, by_pair, by_strain,
-    )  # fmt: skip
+    _derivatives(atoms, pair, functions, column, features, by_pair, by_strain)
     return features, by_pair, by_strain
 
 
@@ -91,22 +81,22 @@ def _add(
 
 @jit(fastmath=True, nogil=True)
 def _derivatives(
-    positions: np.ndarray, neighbours: np.ndarray, pair: np.ndarray, begin: np.ndarray,
-    functions: Functions, place: np.ndarray, features: np.ndarray, by_pair: np.ndarray,
-    by_strain: np.ndarray,
+    atoms: Neighbours, pair: np.ndarray, functions: Functions, column: np.ndarray,
+    features: np.ndarray, by_pair: np.ndarray, by_strain: np.ndarray,
 ) -> None:  # fmt: skip
+    """Write features and derivatives; ``column`` is where each feature stands, -1 for nowhere."""
     cutoff, couple, norms = functions.cutoffs[0], functions.couple, functions.norms
     n_species, n_radial = couple.shape[0], functions.radial.shape[0]
     n_angular = functions.angular.shape[0] * functions.zetas.size
     n_atoms = features.shape[0]
-    stride, flat, who, ends, G, D2, D4, values = room(functions, n_atoms, begin)
-    work = np.empty(max(4 * GROUP, 3 * W))
+    here = buffers(functions, n_atoms, atoms.begin, 0)
+    stride, flat, who, ends, _, D2, D4, values, _ = here
     for i in range(n_atoms):
-        gather(i, positions, neighbours, begin, cutoff, flat, stride, who, ends)
-        describe(functions, stride, flat, ends, G, D2, D4, work, values)
+        gather(i, atoms, cutoff, flat, stride, who, ends)
+        describe(functions, here)
         for k in range(values.size):
-            if place[k] >= 0:
-                features[i, place[k]] = values[k] * norms[k]
+            if column[k] >= 0:
+                features[i, column[k]] = values[k] * norms[k]
         for s in range(n_species):
             for p in range(ends[s, 0], ends[s, 1]):
                 x, y, z = flat[p], flat[stride + p], flat[2 * stride + p]
@@ -114,7 +104,7 @@ def _derivatives(
                 for g in range(n_radial):
                     k, a = s * n_radial + g, D2[g * stride + p]
                     _add(
-                        i, own, place[k], x, y, z, a * x, a * y, a * z, by_pair, by_strain
+                        i, own, column[k], x, y, z, a * x, a * y, a * z, by_pair, by_strain
                     )  # fmt: skip
                 for t in range(n_species):
                     if ends[t, 0] == ends[t, 1]:
@@ -122,9 +112,9 @@ def _derivatives(
                     first = n_species * n_radial + couple[s, t] * n_angular
                     for h in range(n_angular):
                         k, at = first + h, (t * n_angular + h) * 4 * stride + p
-                        if place[k] < 0:
+                        if column[k] < 0:
                             continue
                         u, v, w = D4[at + stride], D4[at + 2 * stride], D4[at + 3 * stride]
                         a, norm = (D4[at] - u * x - v * y - w * z) / square, norms[k]
                         u, v, w = norm * (u + a * x), norm * (v + a * y), norm * (w + a * z)
-                        _add(i, own, place[k], x, y, z, u, v, w, by_pair, by_strain)
+                        _add(i, own, column[k], x, y, z, u, v, w, by_pair, by_strain)

@@ -6,19 +6,17 @@ mixed to the moments by the trainable coefficients.
 
 The invariants of moments are sums of products, first of tensors of two moments, then of these
 with a third. All of this is one list of bilinear terms, which gives derivatives of any order as
-well, for W atoms at a time; numbers of one kind of W atoms are a slot.
-
-After a change here machine code of the files that import this one must be removed, as with
-``simd``.
+well, for W atoms at a time. The same number of W atoms is a slot; each atom has a lane of it.
+Adjoints are derivatives of the energy by the slots (reverse mode), tangents those of the slots
+along a displacement of the edges (forward mode).
 """
 
 from collections import defaultdict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import cache
 from itertools import permutations, product
 from math import pi
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -27,6 +25,9 @@ from aiida_mlal.ml.descriptors.gaussian_moments import COMPONENTS, index_sets
 from aiida_mlal.ml.fast.jit import inlined
 from aiida_mlal.ml.fast.simd import W, fill, load, splat, store, vexp, vmin, vsqrt
 from aiida_mlal.ml.fast.symmetry_functions import half_cutoff
+
+Vector = Any
+"""W doubles; numba knows the type."""
 
 Row = dict[tuple[int, int], float]
 """A sum of products: pairs of slots and factors."""
@@ -43,11 +44,10 @@ BASIS = MONOMIALS + N
 """Row with the first Gaussian; after all of these come their derivatives by the distance."""
 
 
-@dataclass(frozen=True, eq=False)
-class Terms:
+class Terms(NamedTuple):
     """Sums of products: row i is the sum of factor * X[first] * Y[second] from begin[i] on.
 
-    Places are those of slots, in numbers.
+    ``first`` and ``second`` are where slots begin, W times their indices.
     """
 
     begin: Int[np.ndarray, " rows_and_end"]
@@ -57,7 +57,7 @@ class Terms:
 
     @classmethod
     def of(cls, rows: Sequence[Row]) -> "Terms":
-        """Return the terms of rows, from pairs of slots to their factors."""
+        """Arrange rows, from pairs of slots to their factors."""
         terms = [(*pair, factor) for row in rows for pair, factor in row.items()]
         first, second, factor = np.array(terms).T if terms else np.zeros((3, 0))
         return cls(
@@ -67,15 +67,9 @@ class Terms:
             np.array(factor, dtype=float),
         )
 
-    @property
-    def arrays(self) -> tuple[np.ndarray, ...]:
-        """What kernels get."""
-        return self.begin, self.first, self.second, self.factor
 
-
-@dataclass(frozen=True, eq=False)
-class Program:
-    """How the invariants come of the moments, and how derivatives go back.
+class Program(NamedTuple):
+    """How the invariants come of the moments, and how adjoints go back.
 
     Slot 0 is the number 1, then come the components of the moments, tensors of two moments, and
     the invariants.
@@ -89,7 +83,7 @@ class Program:
     forth
         Rows are the slots behind the moments.
     back
-        Rows are all slots before the invariants: of a derivative by a slot, and another slot.
+        Rows are all slots before the invariants: the adjoint of a slot, times another slot.
     """
 
     n_inner: int
@@ -100,7 +94,7 @@ class Program:
 
 @cache
 def program(n_radial: int, invariants: str) -> Program:
-    """Return the program of an index set of ``GaussianMoments``."""
+    """Write the program of an index set of ``GaussianMoments``."""
     sets = index_sets(n_radial, invariants)
     rows: list[Row] = []
     n_moments = 1 + n_radial * N
@@ -142,12 +136,12 @@ def _axes(rank: int) -> list[tuple[int, ...]]:
 
 
 def _slot(s: int, axes: Sequence[int]) -> int:
-    """Return the slot of a component of a moment."""
+    """Return the index of the slot of a component of a moment."""
     return 1 + s * N + COMPONENTS.index(tuple(sorted(axes)))
 
 
 def _tensor(kind: int, axes: Sequence[int]) -> list[Product]:
-    """Return the products that a component of a tensor of two moments is the sum of."""
+    """List the products that a component of a tensor of two moments is the sum of."""
     if kind == 3:
         return [((*ij, *axes), ij, 1.0) for ij in product(range(3), repeat=2)]
     common = {0: 1, 1: 0, 2: 2}[kind]
@@ -159,7 +153,7 @@ def _tensor(kind: int, axes: Sequence[int]) -> list[Product]:
 
 
 def _sum(s: int, t: int, products: Sequence[Product]) -> Row:
-    """Return a sum of products of components of two moments, equal ones together."""
+    """Add up products of components of two moments, equal ones together."""
     row: Row = defaultdict(float)
     for one, other, factor in products:
         a, b = sorted((_slot(s, one), _slot(t, other)))
@@ -167,36 +161,69 @@ def _sum(s: int, t: int, products: Sequence[Product]) -> Row:
     return row
 
 
-class Radial:
-    """The Gaussians, and room for the coefficients as kernels want them."""
+class Gaussians(NamedTuple):
+    """The radial basis: Gaussians of the distance times a cutoff function.
 
-    def __init__(self, cutoff: float, centres: Float[np.ndarray, " basis"], n_radial: int) -> None:
+    Attributes
+    ----------
+    cutoff
+        In Å.
+    steepness, norm
+        Of the Gaussians, in 1/Å², and the factor of all of them.
+    n_radial
+        Number of radial functions that are made of them.
+    centres
+        Of the Gaussians, in Å.
+    polynomial
+        Square root of the cutoff function, as a polynomial in (r / cutoff)².
+    """
+
+    cutoff: float
+    steepness: float
+    norm: float
+    n_radial: int
+    centres: Float[np.ndarray, " basis"]
+    polynomial: Float[np.ndarray, " coefficients"]
+
+    @classmethod
+    def of(cls, cutoff: float, centres: Float[np.ndarray, " basis"], n_radial: int) -> "Gaussians":
+        """Make the basis with centres (Å) up to a cutoff (Å)."""
         n_basis = len(centres)
         steepness = (n_basis / cutoff) ** 2
         norm = (2 * steepness / pi) ** 0.25 / n_basis**0.5
-        self.cutoff, self.n_basis, self.n_radial = cutoff, n_basis, n_radial
-        self.arrays = (
-            np.array([cutoff, steepness, norm]),
-            np.array(centres, float),
-            _envelope(),
-        )
+        centres = np.array(centres, float)
+        return cls(float(cutoff), float(steepness), float(norm), n_radial, centres, _envelope())
 
-    def coefficients(
-        self, values: Float[np.ndarray, "elements elements radial basis"]
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Return coefficients with radial functions last, and with Gaussians last, filled up."""
-        values = np.asarray(values, float)
-        return filled(values.swapaxes(2, 3)), filled(values)
+
+class Mixing(NamedTuple):
+    """Coefficients of the radial functions, filled up to whole vectors.
+
+    Attributes
+    ----------
+    forth
+        Radial functions last, to make moments of sums over Gaussians.
+    back
+        Gaussians last, to make adjoints of these sums of those of moments.
+    """
+
+    forth: Float[np.ndarray, "elements elements basis radial"]
+    back: Float[np.ndarray, "elements elements radial basis"]
+
+    @classmethod
+    def of(cls, coefficients: Float[np.ndarray, "elements elements radial basis"]) -> "Mixing":
+        """Arrange coefficients."""
+        values = np.asarray(coefficients, float)
+        return cls(filled(values.swapaxes(2, 3)), filled(values))
 
 
 @cache
 def _envelope() -> np.ndarray:
-    """Return the square root of the cutoff function as a polynomial in (r / cutoff)²."""
+    """Fit the square root of the cutoff function by a polynomial in (r / cutoff)²."""
     return np.array(half_cutoff(0.0))
 
 
 def filled(values: Float[np.ndarray, "... numbers"]) -> Float[np.ndarray, "... numbers_and_zeros"]:
-    """Return an array with zeros at the end of the last axis, so that vectors fit."""
+    """Pad the last axis with zeros, so that vectors fit."""
     width = [(0, 0)] * (values.ndim - 1) + [(0, -values.shape[-1] % W)]
     return np.ascontiguousarray(np.pad(values, width))
 
@@ -206,17 +233,14 @@ _inlined: Callable[[Callable[..., Any]], Any] = inlined(fastmath=True)
 
 @_inlined
 def rows_of(n_basis: int) -> int:
-    """Return how many rows the buffer of neighbours has."""
+    """Count the rows of the buffer of neighbours."""
     return BASIS + 2 * n_basis
 
 
 @_inlined
-def write_rows(
-    flat: np.ndarray, stride: int, end: int, constants: np.ndarray, centres: np.ndarray,
-    polynomial: np.ndarray,
-) -> None:  # fmt: skip
+def write_rows(flat: np.ndarray, stride: int, end: int, gaussians: Gaussians) -> None:
     """From x, y, z in rows 0 to 2 of the buffer get all other rows; ``end`` is a multiple of W."""
-    cutoff, steepness, norm = constants[0], constants[1], constants[2]
+    cutoff, steepness, norm, _, centres, polynomial = gaussians
     n_basis, unit = centres.size, 1.0 / cutoff**2
     for p in range(0, end, W):
         x, y, z = load(flat, p), load(flat, stride + p), load(flat, 2 * stride + p)
@@ -266,9 +290,25 @@ def write_rows(
 
 
 @_inlined
-def turn(flat: np.ndarray, stride: int, row: int, n: int, begin: int, end: int, turned: np.ndarray,
-) -> None:  # fmt: skip
-    """Write ``n`` rows of neighbours from begin to end so that each neighbour's are together."""
+def _load_squares(
+    flat: np.ndarray, at: int, stride: int
+) -> tuple[Vector, Vector, Vector, Vector, Vector, Vector]:
+    """Load xx, xy, xz, yy, yz, zz of unit vectors of neighbours from successive rows."""
+    return (
+        load(flat, at),
+        load(flat, at + stride),
+        load(flat, at + 2 * stride),
+        load(flat, at + 3 * stride),
+        load(flat, at + 4 * stride),
+        load(flat, at + 5 * stride),
+    )
+
+
+@_inlined
+def transpose(
+    flat: np.ndarray, stride: int, row: int, n: int, begin: int, end: int, turned: np.ndarray
+) -> None:
+    """Transpose ``n`` rows of neighbours from begin to end: each neighbour's numbers together."""
     width = (n + W - 1) // W * W
     for b in range(n):
         at = (row + b) * stride
@@ -305,9 +345,9 @@ def add_products(
 @_inlined
 def mix(
     sums: np.ndarray, at: int, width: int, n_basis: int, coefficients: np.ndarray, first: int,
-    n_radial: int, slots: np.ndarray, place: int, work: np.ndarray,
+    n_radial: int, slots: np.ndarray, lane: int, work: np.ndarray,
 ) -> None:  # fmt: skip
-    """Add the moments of an atom due to neighbours of one element to its place in the slots."""
+    """Add the moments of an atom due to neighbours of one element to its lane of the slots."""
     wide = (n_radial + W - 1) // W * W
     for p in range(0, wide, W):
         for c in range(0, N, 5):
@@ -327,39 +367,39 @@ def mix(
             store(work, (c + 4) * W, s4)
         for s in range(p, min(p + W, n_radial)):
             for c in range(N):
-                slots[(1 + s * N + c) * W + place] += work[c * W + s - p]
+                slots[(1 + s * N + c) * W + lane] += work[c * W + s - p]
 
 
 @_inlined
 def unmix(
-    bars: np.ndarray, place: int, coefficients: np.ndarray, first: int, n_radial: int, width: int,
-    slopes: np.ndarray,
+    adjoints: np.ndarray, lane: int, coefficients: np.ndarray, first: int, n_radial: int,
+    width: int, by_sums: np.ndarray,
 ) -> None:  # fmt: skip
-    """Get the derivatives by the sums of one element from those by the moments of an atom."""
+    """Get the adjoints of the sums of one element from those of the moments of an atom."""
     for p in range(0, width, W):
         for c in range(0, N, 5):
             s0, s1, s2, s3, s4 = splat(0.0), splat(0.0), splat(0.0), splat(0.0), splat(0.0)
             for s in range(n_radial):
-                g, k = load(coefficients, first + s * width + p), (1 + s * N + c) * W + place
-                s0 = s0 + fill(bars, k) * g
-                s1 = s1 + fill(bars, k + W) * g
-                s2 = s2 + fill(bars, k + 2 * W) * g
-                s3 = s3 + fill(bars, k + 3 * W) * g
-                s4 = s4 + fill(bars, k + 4 * W) * g
+                g, k = load(coefficients, first + s * width + p), (1 + s * N + c) * W + lane
+                s0 = s0 + fill(adjoints, k) * g
+                s1 = s1 + fill(adjoints, k + W) * g
+                s2 = s2 + fill(adjoints, k + 2 * W) * g
+                s3 = s3 + fill(adjoints, k + 3 * W) * g
+                s4 = s4 + fill(adjoints, k + 4 * W) * g
             k = c * width + p
-            store(slopes, k, s0)
-            store(slopes, k + width, s1)
-            store(slopes, k + 2 * width, s2)
-            store(slopes, k + 3 * width, s3)
-            store(slopes, k + 4 * width, s4)
+            store(by_sums, k, s0)
+            store(by_sums, k + width, s1)
+            store(by_sums, k + 2 * width, s2)
+            store(by_sums, k + 3 * width, s3)
+            store(by_sums, k + 4 * width, s4)
 
 
 @_inlined
 def write_gradients(
     flat: np.ndarray, stride: int, begin: int, end: int, n_basis: int, width: int,
-    slopes: np.ndarray, gradients: np.ndarray, work: np.ndarray,
+    by_sums: np.ndarray, gradients: np.ndarray, work: np.ndarray,
 ) -> None:  # fmt: skip
-    """Get the derivatives by x, y, z of neighbours from those by the sums of their element.
+    """Get dE/dx, dE/dy, dE/dz (eV/Å) of neighbours from the adjoints of the sums of their element.
 
     The rows of ``gradients`` have the stride of the buffer.
     """
@@ -369,13 +409,13 @@ def write_gradients(
             s0, s1 = splat(0.0), splat(0.0)
             for c in range(0, N, 2):
                 m = (MONOMIALS + c) * stride + p
-                s0 = s0 + fill(slopes, c * width + b) * load(flat, m)
-                s1 = s1 + fill(slopes, (c + 1) * width + b) * load(flat, m + stride)
+                s0 = s0 + fill(by_sums, c * width + b) * load(flat, m)
+                s1 = s1 + fill(by_sums, (c + 1) * width + b) * load(flat, m + stride)
             along = along + (s0 + s1) * load(flat, (BASIS + n_basis + b) * stride + p)
         for c in range(1, N):
             s0 = splat(0.0)
             for b in range(n_basis):
-                s0 = s0 + fill(slopes, c * width + b) * load(flat, (BASIS + b) * stride + p)
+                s0 = s0 + fill(by_sums, c * width + b) * load(flat, (BASIS + b) * stride + p)
             store(work, c * W, s0)
         at = MONOMIALS * stride + p
         x, y, z = load(flat, at + stride), load(flat, at + 2 * stride), load(flat, at + 3 * stride)
@@ -386,12 +426,7 @@ def write_gradients(
         v = v + x * d1 + (y * d3) * 2.0 + z * d4
         w = w + x * d2 + y * d4 + (z * d5) * 2.0
         at += 4 * stride
-        xx, xy, xz = load(flat, at), load(flat, at + stride), load(flat, at + 2 * stride)
-        yy, yz, zz = (
-            load(flat, at + 3 * stride),
-            load(flat, at + 4 * stride),
-            load(flat, at + 5 * stride),
-        )
+        xx, xy, xz, yy, yz, zz = _load_squares(flat, at, stride)
         d0, d1, d2 = load(work, 10 * W), load(work, 11 * W), load(work, 12 * W)
         d3, d4, d5 = load(work, 13 * W), load(work, 14 * W), load(work, 15 * W)
         d6, d7 = load(work, 16 * W), load(work, 17 * W)
@@ -409,123 +444,115 @@ def write_gradients(
 @_inlined
 def add_moments(
     flat: np.ndarray, stride: int, turned: np.ndarray, ends: np.ndarray, z: int, n_basis: int,
-    coefficients: np.ndarray, n_radial: int, sums: np.ndarray, slots: np.ndarray, place: int,
+    coefficients: np.ndarray, n_radial: int, sums: np.ndarray, slots: np.ndarray, lane: int,
     work: np.ndarray,
 ) -> None:  # fmt: skip
     """Add the moments of an atom of species z, by its neighbours of all species, to its slots."""
     n_species, width = ends.shape[0] - 1, (n_basis + W - 1) // W * W
     size = n_basis * ((n_radial + W - 1) // W * W)
-    turn(flat, stride, BASIS, n_basis, 0, ends[n_species, 0], turned)
+    transpose(flat, stride, BASIS, n_basis, 0, ends[n_species, 0], turned)
     for s in range(n_species):
         if ends[s, 0] < ends[s, 1]:
             at = s * N * width
             add_products(flat, stride, MONOMIALS, turned, ends[s, 0], ends[s, 1], width, sums, at)
             first = (z * n_species + s) * size
-            mix(sums, at, width, n_basis, coefficients, first, n_radial, slots, place, work)
+            mix(sums, at, width, n_basis, coefficients, first, n_radial, slots, lane, work)
 
 
 @_inlined
 def write_all_gradients(
     flat: np.ndarray, stride: int, ends: np.ndarray, z: int, n_basis: int,
-    coefficients: np.ndarray, n_radial: int, bars: np.ndarray, place: int, slopes: np.ndarray,
+    coefficients: np.ndarray, n_radial: int, adjoints: np.ndarray, lane: int, by_sums: np.ndarray,
     gradients: np.ndarray, work: np.ndarray,
 ) -> None:  # fmt: skip
-    """Get the derivatives by the neighbours of an atom of species z from those by its slots."""
+    """Get dE/dr of the neighbours of an atom of species z from the adjoints of its slots."""
     n_species, width = ends.shape[0] - 1, (n_basis + W - 1) // W * W
     for s in range(n_species):
         if ends[s, 0] < ends[s, 1]:
             first = (z * n_species + s) * n_radial * width
-            unmix(bars, place, coefficients, first, n_radial, width, slopes)
+            unmix(adjoints, lane, coefficients, first, n_radial, width, by_sums)
             write_gradients(
-                flat, stride, ends[s, 0], ends[s + 1, 0], n_basis, width, slopes, gradients, work
+                flat, stride, ends[s, 0], ends[s + 1, 0], n_basis, width, by_sums, gradients, work
             )
 
 
 @_inlined
-def add_terms(
-    begin: np.ndarray, first: np.ndarray, second: np.ndarray, factor: np.ndarray,
-    one: np.ndarray, other: np.ndarray, result: np.ndarray, start: int,
-) -> None:  # fmt: skip
-    """Add the rows of terms, ascending, to the slots of the result from ``start`` on."""
+def add_terms(terms: Terms, slots: np.ndarray, start: int) -> None:
+    """Add the rows of terms, ascending, to the slots from ``start`` on."""
+    begin, first, second, factor = terms
     for row in range(begin.size - 1):
-        total = load(result, (start + row) * W)
+        total = load(slots, (start + row) * W)
         for k in range(begin[row], begin[row + 1]):
-            total = total + load(one, first[k]) * load(other, second[k]) * fill(factor, k)
-        store(result, (start + row) * W, total)
+            total = total + load(slots, first[k]) * load(slots, second[k]) * fill(factor, k)
+        store(slots, (start + row) * W, total)
 
 
 @_inlined
 def add_terms_back(
-    begin: np.ndarray, first: np.ndarray, second: np.ndarray, factor: np.ndarray,
-    bars: np.ndarray, slots: np.ndarray, result: np.ndarray,
-) -> None:  # fmt: skip
-    """Add the rows of terms, descending, to the slots of the result."""
+    terms: Terms, adjoints: np.ndarray, slots: np.ndarray, result: np.ndarray
+) -> None:
+    """Add the rows of terms, descending, to the adjoints in ``result``."""
+    begin, first, second, factor = terms
     for row in range(begin.size - 2, 0, -1):
         total = load(result, row * W)
         for k in range(begin[row], begin[row + 1]):
-            total = total + load(bars, first[k]) * load(slots, second[k]) * fill(factor, k)
+            total = total + load(adjoints, first[k]) * load(slots, second[k]) * fill(factor, k)
         store(result, row * W, total)
 
 
 @_inlined
-def add_terms_tangent(
-    begin: np.ndarray, first: np.ndarray, second: np.ndarray, factor: np.ndarray,
-    slots: np.ndarray, dots: np.ndarray, start: int,
-) -> None:  # fmt: skip
-    """Add the tangents of the rows of terms, ascending, to the slots of ``dots``."""
+def add_terms_tangent(terms: Terms, slots: np.ndarray, tangents: np.ndarray, start: int) -> None:
+    """Add the tangents of the rows of terms, ascending, to those of slots from ``start`` on."""
+    begin, first, second, factor = terms
     for row in range(begin.size - 1):
-        total = load(dots, (start + row) * W)
+        total = load(tangents, (start + row) * W)
         for k in range(begin[row], begin[row + 1]):
             i, j = first[k], second[k]
-            both = load(slots, i) * load(dots, j) + load(dots, i) * load(slots, j)
+            both = load(slots, i) * load(tangents, j) + load(tangents, i) * load(slots, j)
             total = total + both * fill(factor, k)
-        store(dots, (start + row) * W, total)
+        store(tangents, (start + row) * W, total)
 
 
 @_inlined
-def write_tangents(flat: np.ndarray, stride: int, end: int, n_basis: int, dots: np.ndarray,
-) -> None:  # fmt: skip
-    """From tangents of x, y, z in rows 0 to 2 of ``dots`` get those of all rows but 1/r."""
+def write_tangents(
+    flat: np.ndarray, stride: int, end: int, n_basis: int, tangents: np.ndarray
+) -> None:
+    """From ``tangents`` of x, y, z in rows 0 to 2 get those of all rows but 1/r."""
     for p in range(0, end, W):
         inverse = load(flat, 3 * stride + p)
         at = MONOMIALS * stride + p
         x, y, z = load(flat, at + stride), load(flat, at + 2 * stride), load(flat, at + 3 * stride)
-        u, v, w = load(dots, p), load(dots, stride + p), load(dots, 2 * stride + p)
+        u, v, w = load(tangents, p), load(tangents, stride + p), load(tangents, 2 * stride + p)
         outward = x * u + y * v + z * w
         u, v, w = (
             (u - x * outward) * inverse,
             (v - y * outward) * inverse,
             (w - z * outward) * inverse,
         )
-        store(dots, at, splat(0.0))
-        store(dots, at + stride, u)
-        store(dots, at + 2 * stride, v)
-        store(dots, at + 3 * stride, w)
+        store(tangents, at, splat(0.0))
+        store(tangents, at + stride, u)
+        store(tangents, at + 2 * stride, v)
+        store(tangents, at + 3 * stride, w)
         at += 4 * stride
-        xx, xy, xz = load(flat, at), load(flat, at + stride), load(flat, at + 2 * stride)
-        yy, yz, zz = (
-            load(flat, at + 3 * stride),
-            load(flat, at + 4 * stride),
-            load(flat, at + 5 * stride),
-        )
-        store(dots, at, x * u * 2.0)
-        store(dots, at + stride, x * v + y * u)
-        store(dots, at + 2 * stride, x * w + z * u)
-        store(dots, at + 3 * stride, y * v * 2.0)
-        store(dots, at + 4 * stride, y * w + z * v)
-        store(dots, at + 5 * stride, z * w * 2.0)
+        xx, xy, xz, yy, yz, zz = _load_squares(flat, at, stride)
+        store(tangents, at, x * u * 2.0)
+        store(tangents, at + stride, x * v + y * u)
+        store(tangents, at + 2 * stride, x * w + z * u)
+        store(tangents, at + 3 * stride, y * v * 2.0)
+        store(tangents, at + 4 * stride, y * w + z * v)
+        store(tangents, at + 5 * stride, z * w * 2.0)
         at += 6 * stride
-        store(dots, at, xx * u * 3.0)
-        store(dots, at + stride, xy * u * 2.0 + xx * v)
-        store(dots, at + 2 * stride, xz * u * 2.0 + xx * w)
-        store(dots, at + 3 * stride, xy * v * 2.0 + yy * u)
-        store(dots, at + 4 * stride, xy * w + xz * v + yz * u)
-        store(dots, at + 5 * stride, xz * w * 2.0 + zz * u)
-        store(dots, at + 6 * stride, yy * v * 3.0)
-        store(dots, at + 7 * stride, yz * v * 2.0 + yy * w)
-        store(dots, at + 8 * stride, yz * w * 2.0 + zz * v)
-        store(dots, at + 9 * stride, zz * w * 3.0)
+        store(tangents, at, xx * u * 3.0)
+        store(tangents, at + stride, xy * u * 2.0 + xx * v)
+        store(tangents, at + 2 * stride, xz * u * 2.0 + xx * w)
+        store(tangents, at + 3 * stride, xy * v * 2.0 + yy * u)
+        store(tangents, at + 4 * stride, xy * w + xz * v + yz * u)
+        store(tangents, at + 5 * stride, xz * w * 2.0 + zz * u)
+        store(tangents, at + 6 * stride, yy * v * 3.0)
+        store(tangents, at + 7 * stride, yz * v * 2.0 + yy * w)
+        store(tangents, at + 8 * stride, yz * w * 2.0 + zz * v)
+        store(tangents, at + 9 * stride, zz * w * 3.0)
         at = BASIS * stride + p
         for b in range(n_basis):
             slope = load(flat, at + (n_basis + b) * stride)
-            store(dots, at + b * stride, slope * outward)
+            store(tangents, at + b * stride, slope * outward)

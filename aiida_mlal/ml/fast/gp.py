@@ -1,27 +1,27 @@
 """The mean of a Gaussian process of symmetry functions, in numba with explicit SIMD."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from aiida_mlal.ml.fast.gather import gather
 from aiida_mlal.ml.fast.jit import inlined, jit
+from aiida_mlal.ml.fast.kernel import PlainKernel
 from aiida_mlal.ml.fast.simd import W, aligned, load, splat, store, vsum
 from aiida_mlal.ml.fast.symmetry_functions import (
-    GROUP,
     Functions,
     add_forces,
+    buffers,
     describe,
-    room,
     spread,
 )
-from aiida_mlal.ml.fast.verlet import AtomRange
+from aiida_mlal.ml.fast.verlet import Neighbours
 
 
-class FastGP:
-    """Energies that are sums over environments that were learned from.
+class FastGP(PlainKernel):
+    """The mean of a Gaussian process of environments, a sum over those that were learned from.
 
     Parameters
     ----------
@@ -42,9 +42,6 @@ class FastGP:
         Of each element, in eV.
     """
 
-    n_parameters: int | None = None
-    n_members = 1
-
     def __init__(
         self,
         functions: Functions,
@@ -62,7 +59,7 @@ class FastGP:
         more = -len(real) % W
         real = np.pad(real, (0, more))
         norms = np.pad(self._functions.norms, (0, more))
-        self._constants = (
+        self._constants = Constants(
             spread(1 / scales, real, 0.0) * norms,
             spread(environments[order], real, 0.0),
             variance * spread(slopes[order], real, 0.0),
@@ -71,34 +68,47 @@ class FastGP:
             np.array(constants, float),
         )
 
-    def add(
-        self,
-        part: AtomRange,
-        energies: Float[np.ndarray, "members atoms"],
-        forces: Float[np.ndarray, "members images 3"],
-        gradients: Float[np.ndarray, "members atoms parameters"] | None = None,
-    ) -> None:
-        """Add energies (eV) of atoms, and forces (eV/Å) on atoms and ghosts."""
-        _chunk(
-            energies.shape[1], part.positions, part.species, part.neighbours, part.begin,
-            self._functions, self._constants, energies[0], forces[0],
-        )  # fmt: skip
+    def _add(self, atoms: Neighbours, energies: np.ndarray, forces: np.ndarray) -> None:
+        _chunk(atoms, self._functions, self._constants, energies[0], forces[0])
+
+
+class Constants(NamedTuple):
+    """What compiled code takes of a process; features are filled up, environments sorted.
+
+    Attributes
+    ----------
+    gain
+        Norms of the features over the length scales of each element.
+    environments, along, heights
+        Scaled features of environments; slopes and heights times the variance.
+    first
+        Index of the first environment of each element, and at last their number.
+    shifts
+        Energies of the elements, in eV.
+    """
+
+    gain: Float[np.ndarray, "elements features"]
+    environments: Float[np.ndarray, "environments features"]
+    along: Float[np.ndarray, "environments features"]
+    heights: Float[np.ndarray, " environments"]
+    first: Int[np.ndarray, " elements_and_end"]
+    shifts: Float[np.ndarray, " elements"]
 
 
 _inlined: Callable[[Callable[..., Any]], Any] = inlined(fastmath=True)
 
 
 @_inlined
-def _mean(
-    environments: np.ndarray, along: np.ndarray, heights: np.ndarray, begin: int, end: int,
-    x: np.ndarray, slopes: np.ndarray,
-) -> float:  # fmt: skip
-    """Return the energy of an environment, and write its slopes by the features."""
-    n = x.size
-    flat, directions = environments.reshape(-1), along.reshape(-1)
+def _mean(process: Constants, begin: int, end: int, x: np.ndarray, adjoints: np.ndarray) -> float:
+    """Return the energy (eV) of an environment x, write its derivatives by x as ``adjoints``.
+
+    Sum over the environments from begin to end.
+    """
+    n, heights = x.size, process.heights
+    flat, directions = process.environments.reshape(-1), process.along.reshape(-1)
     energy = 0.0
     for p in range(0, n, W):
-        store(slopes, p, splat(0.0))
+        store(adjoints, p, splat(0.0))
     for b in range(begin, end):
         square, rise = splat(0.0), splat(0.0)
         for p in range(0, n, W):
@@ -110,32 +120,29 @@ def _mean(
         for p in range(0, n, W):
             apart = load(x, p) - load(flat, b * n + p)
             along_b = load(directions, b * n + p) * k
-            store(slopes, p, load(slopes, p) + along_b - apart * (k * height))
+            store(adjoints, p, load(adjoints, p) + along_b - apart * (k * height))
     return energy
 
 
 @jit(fastmath=True, nogil=True)
 def _chunk(
-    n_atoms: int, positions: np.ndarray, species: np.ndarray, neighbours: np.ndarray,
-    begin: np.ndarray, functions: Functions, constants: tuple[np.ndarray, ...],
-    energies: np.ndarray, forces: np.ndarray,
+    atoms: Neighbours, functions: Functions, process: Constants, energies: np.ndarray,
+    forces: np.ndarray,
 ) -> None:  # fmt: skip
     """Add energies of atoms and forces on atoms and ghosts."""
-    gain, environments, along, heights, first, shifts = constants
-    cutoff = functions.cutoffs[0]
-    stride, flat, who, ends, G, D2, D4, features = room(functions, n_atoms, begin)
-    x, slopes = aligned(gain.shape[1]), aligned(gain.shape[1])
+    gain, first = process.gain, process.first
+    cutoff, n_atoms = functions.cutoffs[0], energies.size
+    here = buffers(functions, n_atoms, atoms.begin, 0)
+    features = here.features
+    x, adjoints = aligned(gain.shape[1]), aligned(gain.shape[1])
     x[:] = 0.0
-    work = np.empty(max(4 * GROUP, 3 * W))
     for i in range(n_atoms):
-        z = species[i]
-        gather(i, positions, neighbours, begin, cutoff, flat, stride, who, ends)
-        describe(functions, stride, flat, ends, G, D2, D4, work, features)
+        z = atoms.species[i]
+        gather(i, atoms, cutoff, here.flat, here.stride, here.who, here.ends)
+        describe(functions, here)
         for k in range(features.size):
             x[k] = features[k] * gain[z, k]
-        energies[i] += shifts[z] + _mean(
-            environments, along, heights, first[z], first[z + 1], x, slopes
-        )
+        energies[i] += process.shifts[z] + _mean(process, first[z], first[z + 1], x, adjoints)
         for k in range(features.size):
-            slopes[k] *= gain[z, k]
-        add_forces(i, functions, stride, flat, who, ends, slopes, D2, D4, forces, work)
+            adjoints[k] *= gain[z, k]
+        add_forces(i, functions, here, adjoints, forces)

@@ -7,7 +7,8 @@ import numpy as np
 from jaxtyping import Float
 
 from aiida_mlal.ml.fast.jit import jit
-from aiida_mlal.ml.fast.pairs import FastPairs, switched
+from aiida_mlal.ml.fast.pairs import FastPairs, displacement, switched
+from aiida_mlal.ml.fast.verlet import Neighbours
 
 
 def fast_morse(
@@ -32,9 +33,10 @@ _jit: Callable[[Callable[..., Any]], Any] = jit(fastmath=True, nogil=True)
 
 @_jit
 def _chunk(
-    positions: np.ndarray, species: np.ndarray, neighbours: np.ndarray, begin: np.ndarray,
-    cutoff: float, tables: np.ndarray, switch: float, energies: np.ndarray, forces: np.ndarray,
+    atoms: Neighbours, cutoff: float, tables: np.ndarray, switch: float, energies: np.ndarray,
+    forces: np.ndarray,
 ) -> None:  # fmt: skip
+    positions, species, neighbours, begin = atoms
     n_species = tables.shape[1]
     for i in range(energies.size):
         total = x = y = z = 0.0
@@ -43,10 +45,7 @@ def _chunk(
             width = tables[2, species[i], s]
             for p in range(begin[i * n_species + s], begin[i * n_species + s + 1]):
                 j = neighbours[p]
-                dx = positions[j, 0] - positions[i, 0]
-                dy = positions[j, 1] - positions[i, 1]
-                dz = positions[j, 2] - positions[i, 2]
-                square = dx * dx + dy * dy + dz * dz
+                dx, dy, dz, square = displacement(positions, i, j)
                 if square >= cutoff * cutoff:
                     continue
                 r = np.sqrt(square)

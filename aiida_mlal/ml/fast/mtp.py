@@ -1,7 +1,7 @@
 """Moment tensor potential on the CPU, in numba with explicit SIMD.
 
 Pass 1, for an atom, W neighbours at a time: radial functions, then the moments. Pass 2, W atoms at
-a time: traces, products and their adjoints, the derivatives of the energy by the moments. Pass 3,
+a time: traces, products, and the adjoints of the moments, dE/dM. Pass 3,
 for an atom, W neighbours at a time: gradients of the polynomials that these are the coefficients
 of; their values by Euler's theorem. ``Tables`` says how the lists are arranged. Neighbours are
 sorted by species, so radial coefficients stay numbers rather than vectors.
@@ -18,6 +18,7 @@ from jaxtyping import Float
 from aiida_mlal.ml.descriptors.moment_tensors import MomentBasis
 from aiida_mlal.ml.descriptors.radial_polynomials import RadialBasis
 from aiida_mlal.ml.fast.jit import inlined, jit
+from aiida_mlal.ml.fast.radial import tables as radial_tables
 from aiida_mlal.ml.fast.simd import (
     W,
     aligned,
@@ -37,13 +38,15 @@ from aiida_mlal.ml.fast.verlet import AtomRange
 Vector = Any
 """W doubles; numba knows the type."""
 
-Constants = tuple[np.ndarray, ...]
-"""A potential as the compiled code wants it."""
-
 _inlined: Callable[[Callable[..., Any]], Any] = inlined(fastmath=True)
 
 
 NOTHING = np.zeros((0, 0))
+"""Derivatives by the coefficients that nobody asked for."""
+
+
+Constants = tuple[np.ndarray, ...]
+"""What ``constants`` returns, flat: names for its parts would cost 2 µs of each call."""
 
 
 class MTPKernel:
@@ -88,17 +91,17 @@ def constants(
     species_coeffs: Float[np.ndarray, " species"],
     moment_coeffs: Float[np.ndarray, " scalars"],
 ) -> Constants:
-    """Return what the compiled code wants to know of a potential."""
-    recurrence = np.concatenate([radial.recurrence, np.zeros((1, 3))])
+    """Arrange a potential for compiled code.
+
+    Radial coefficients, followed along the third axis by those of the derivatives by the distance;
+    energies of species; ``radial.tables``; and all ``Tables``.
+    """
     slopes = radial_coeffs @ radial.slopes * (2 / (radial.cutoff - radial.min_dist))
-    settings = [radial.min_dist, radial.cutoff, radial.factor, radial.envelope]
-    settings += [radial.clamped, radial.repulsive]
     return (
         np.concatenate([radial_coeffs, slopes], axis=2, dtype=float),
         np.array(species_coeffs, dtype=float),
-        np.array(settings, dtype=float),
-        recurrence,
-        *Tables.of(basis, np.array(moment_coeffs, dtype=float)).arrays(),
+        *radial_tables(radial),
+        *Tables.of(basis, np.array(moment_coeffs, dtype=float)),
     )
 
 
@@ -120,7 +123,10 @@ def _gather(
     i: int, positions: np.ndarray, neighbours: np.ndarray, begin: np.ndarray, n_species: int,
     square: float, flat: np.ndarray, stride: int, who: np.ndarray, ends: np.ndarray,
 ) -> int:  # fmt: skip
-    """Pack the neighbours of atom i inside the cutoff: x, y, z, r² in rows 0-3 of the buffer."""
+    """Pack the neighbours of atom i inside the cutoff: x, y, z, r² in rows 0-3 of the buffer.
+
+    Unlike ``gather`` without gaps between species: here vectors may hold neighbours of two.
+    """
     n = 0
     xi, yi, zi = positions[i, 0], positions[i, 1], positions[i, 2]
     there = positions.reshape(-1)
@@ -143,7 +149,7 @@ def _gather(
 
 @_inlined
 def _envelope(r: Vector, settings: np.ndarray) -> tuple[Vector, Vector]:
-    """Return what multiplies the radial polynomials, and its derivative."""
+    """Return the envelope of the radial polynomials and its derivative by r."""
     factor, envelope = settings[2], settings[3]
     t = r - settings[1]
     w, dw = t * t * factor, t * (2.0 * factor)
@@ -245,7 +251,7 @@ def _products(
     linear: np.ndarray, rows: np.ndarray, row_begin: np.ndarray, columns: np.ndarray,
     weights: np.ndarray,
 ) -> Vector:  # fmt: skip
-    """Return energies of W atoms from their moments M, and get dE/dM in G."""
+    """Return energies (eV) of W atoms from their moments M, and get the adjoints dE/dM in G."""
     n_moments, n_basic = linear.size, factors.size + traces.shape[0]
     for k in range(factors.size):
         store(M, k * W, load(M, k * W) * factors[k])
@@ -292,7 +298,7 @@ def _gradients(
     flat: np.ndarray, n: int, stride: int, K: int, lane: int, G: np.ndarray, segments: np.ndarray,
     lower: int, parents: np.ndarray, steps: np.ndarray, E: np.ndarray, V: np.ndarray,
 ) -> None:  # fmt: skip
-    """Write the derivative of the energy of an atom by each neighbour's place into rows 4-6."""
+    """Write the derivative of the energy of an atom by each neighbour's position: rows 4-6."""
     for p in range(0, n, W):
         x, y, z = load(flat, p), load(flat, stride + p), load(flat, 2 * stride + p)
         inverse = load(flat, 3 * stride + p)
@@ -321,7 +327,7 @@ def _gradients(
 
 
 @_inlined
-def _radial_rows(
+def _radial_gradients(
     flat: np.ndarray, ends: np.ndarray, stride: int, lane: int, G: np.ndarray,
     segments: np.ndarray, parents: np.ndarray, settings: np.ndarray, recurrence: np.ndarray,
     E: np.ndarray, V: np.ndarray, Q: np.ndarray, H: np.ndarray, sums: np.ndarray, out: np.ndarray,
@@ -357,11 +363,11 @@ def _radial_rows(
 
 
 @_inlined
-def _scalar_rows(
-    M: np.ndarray, n: int, rows: np.ndarray, base: int, first: int, scalars: np.ndarray,
+def _invariants(
+    M: np.ndarray, n: int, gradients: np.ndarray, base: int, first: int, scalars: np.ndarray,
     begin: np.ndarray, pairs: np.ndarray, factors: np.ndarray,
 ) -> None:  # fmt: skip
-    """Write the invariants of W atoms."""
+    """Write the invariants of W atoms: the derivatives of their energies by moment_coeffs."""
     value = np.empty(W)
     for k in range(scalars.size):
         if scalars[k] >= 0:
@@ -372,15 +378,15 @@ def _scalar_rows(
                 s = s + load(M, pairs[t, 0] * W) * load(M, pairs[t, 1] * W) * fill(factors, t)
             store(value, 0, s)
         for lane in range(n):
-            rows[base + lane, first + k] = value[lane]
+            gradients[base + lane, first + k] = value[lane]
 
 
 @jit(fastmath=True, nogil=True)
 def _chunk(
     positions: np.ndarray, species: np.ndarray, neighbours: np.ndarray, begin: np.ndarray,
-    constants: tuple[np.ndarray, ...], energies: np.ndarray, forces: np.ndarray, rows: np.ndarray,
+    constants: Constants, energies: np.ndarray, forces: np.ndarray, gradients: np.ndarray,
 ) -> None:  # fmt: skip
-    """Add energies of atoms and forces on images; write rows, if there are any, beside zeros."""
+    """Add energies of atoms and forces on images; write gradients, if there are any, by zeros."""
     (
         coefficients, species_coeffs, settings, recurrence, segments, parents, steps, factors,
         traces, inner_begin, inner_pairs, inner_factors, linear, form_rows, row_begin, columns,
@@ -424,10 +430,18 @@ def _chunk(
             row_begin, columns, weights,
         )  # fmt: skip
         store(out, 0, found)
-        if rows.shape[0]:
+        if gradients.shape[0]:
             first = n_species * per_centre + n_species
-            _scalar_rows(
-                M, n_lanes, rows, base, first, scalars, scalar_begin, scalar_pairs, scalar_factors
+            _invariants(
+                M,
+                n_lanes,
+                gradients,
+                base,
+                first,
+                scalars,
+                scalar_begin,
+                scalar_pairs,
+                scalar_factors,
             )
         for lane in range(n_lanes):
             i, here, n = base + lane, buffer[lane], ends[lane, n_species]
@@ -450,10 +464,10 @@ def _chunk(
             forces[i, 0] += fx
             forces[i, 1] += fy
             forces[i, 2] += fz
-            if rows.shape[0]:
+            if gradients.shape[0]:
                 start = species[i] * per_centre
-                _radial_rows(
+                _radial_gradients(
                     flat, ends[lane], stride, lane, G, segments, parents, settings, recurrence,
-                    E, V, Q, H, sums, rows[i, start : start + per_centre],
+                    E, V, Q, H, sums, gradients[i, start : start + per_centre],
                 )  # fmt: skip
-                rows[i, n_species * per_centre + species[i]] = 1.0
+                gradients[i, n_species * per_centre + species[i]] = 1.0

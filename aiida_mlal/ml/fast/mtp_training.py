@@ -1,10 +1,10 @@
 """Moment tensor potentials in training: exact derivatives of many structures by the coefficients.
 
 Basic moments are linear in the radial coefficients, ``M[mu, k] = sum_b c[mu, b] A[b, k]``, with
-``A`` the moments of the polynomials themselves. What forces and virials change with a coefficient
-is, atom by atom, a matrix product: derivatives of dE/dM by the coefficients, times gradients of M
-by the places of the neighbours. The former come from one sweep through the products for each
-coefficient, ``BLOCK`` atoms at a time.
+``A`` the moments of the polynomials themselves. The derivatives of forces and virials by the
+coefficients are, atom by atom, a matrix product: derivatives of the adjoints dE/dM by the
+coefficients, times gradients of M by the positions of the neighbours. The former come from one
+sweep through the products for each coefficient, ``BLOCK`` atoms at a time.
 
 The kernels release Python's lock, so that each thread can have structures of its own.
 """
@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache, cached_property
 from itertools import pairwise
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -23,7 +23,9 @@ from threadpoolctl import ThreadpoolController
 from aiida_mlal.ml.descriptors.moment_tensors import MomentBasis, components
 from aiida_mlal.ml.descriptors.radial_polynomials import RadialBasis
 from aiida_mlal.ml.fast.jit import inlined, jit
+from aiida_mlal.ml.fast.radial import tables as radial_tables
 from aiida_mlal.ml.fast.simd import W, fill, load, store
+from aiida_mlal.ml.fast.tables import n_below
 
 _kernel: Callable[[Callable[..., Any]], Any] = jit(fastmath=True, nogil=True)
 _inlined: Callable[[Callable[..., Any]], Any] = inlined(fastmath=True)
@@ -34,10 +36,10 @@ BLOCK = W
 T = TypeVar("T")
 
 LEAST_PAIRS, MOST_SHARES = 20_000, 16
-"""Of how many pairs derivatives are added up at least, and in how many shares at most."""
+"""Fewest pairs in a share of the structures whose derivatives are summed, and the most shares."""
 
 SYMMETRIC = np.array([[0, 5, 4], [5, 1, 3], [4, 3, 2]])
-"""Where the kernels keep the elements of a symmetric 3 x 3 matrix."""
+"""Index in the kernels' virials of each element of a symmetric 3 x 3 matrix."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,11 +66,11 @@ class Structures:
     offsets: Int[np.ndarray, " structures+1"]
 
     def arrays(self) -> tuple[np.ndarray, ...]:
-        """Return what the kernels want, in their order."""
+        """Return what compiled code takes, in its order."""
         return self.owner, self.species, self.first, self.neighbour, self.vectors
 
     def shares(self, n: int) -> list[tuple[int, int]]:
-        """Return ranges of atoms, whole structures each, with about as many pairs in each."""
+        """Divide the atoms into ranges of whole structures, with about as many pairs in each."""
         goals = np.linspace(0, self.first[-1], n + 1)[1:-1]
         inner = self.offsets[np.searchsorted(self.first[self.offsets], goals)]
         cuts = np.unique([0, *inner, self.offsets[-1]])
@@ -77,7 +79,7 @@ class Structures:
 
 @dataclass(frozen=True, eq=False)
 class Coefficients:
-    """The coefficients of the moment: radial (centre, neighbour, mu, b), species, moments."""
+    """Coefficients as they are now: radial (centre, neighbour, mu, b), species, moments."""
 
     radial: Float[np.ndarray, "species species functions size"]
     species: Float[np.ndarray, " species"]
@@ -85,61 +87,63 @@ class Coefficients:
 
     @property
     def n_linear(self) -> int:
-        """How many of them the energy is linear in."""
+        """Number of coefficients that the energy is linear in."""
         return len(self.species) + len(self.moment)
 
 
-Found = tuple[np.ndarray, np.ndarray, np.ndarray]
-"""Of energies, forces and virials; or derivatives of them, along the last axis."""
+EnergiesForcesVirials = tuple[np.ndarray, np.ndarray, np.ndarray]
+"""In eV, eV/Å and eV, or derivatives of them by coefficients, along the last axis."""
 
 
 class MTPKernels:
     """Energies, forces and virials of structures, and derivatives by the coefficients."""
 
     def __init__(self, basis: MomentBasis, radial: RadialBasis) -> None:
-        settings = [radial.min_dist, radial.cutoff, radial.factor, radial.envelope]
-        settings += [radial.clamped, radial.repulsive]
-        recurrence = np.concatenate([radial.recurrence, np.zeros((1, 3))])
-        self._radial = (np.array(settings, dtype=float), recurrence)
+        self._radial = radial_tables(radial)
         self._lists = _lists(basis)
 
     @cached_property
-    def _chains(self) -> tuple[np.ndarray, ...]:
-        times, scalars, traces = self._lists[4], self._lists[6], self._lists[8]
-        return _chains(times, scalars, traces)
+    def _chains(self) -> "Chains":
+        return _chains(self._lists.times, self._lists.scalars, self._lists.traces)
 
-    def predict(self, at: Structures, of: Coefficients, threads: int = 1) -> Found:
-        """Return energies, forces and virials."""
-        found = _empty(at)
+    def predict(self, at: Structures, of: Coefficients, threads: int = 1) -> EnergiesForcesVirials:
+        """Predict energies (eV), forces (eV/Å) and virials (eV)."""
+        energies, forces, virials = _empty(at)
 
         def work(low: int, high: int) -> None:
             values = (of.radial, of.species, of.moment)
-            _predict(low, high, at.arrays(), *self._radial, *values, self._lists, *found)
+            results = energies, forces, virials
+            _predict(low, high, at.arrays(), *self._radial, *values, self._lists, *results)
 
         _divide(work, at, threads)
-        return found[0], found[1], found[2][:, SYMMETRIC]
+        return energies, forces, virials[:, SYMMETRIC]
 
-    def linear_jacobian(self, at: Structures, of: Coefficients, threads: int = 1) -> Found:
-        """Return derivatives by the coefficients of species, then of moments."""
-        found, chains = _empty(at, of.n_linear), self._chains
+    def linear_jacobian(
+        self, at: Structures, of: Coefficients, threads: int = 1
+    ) -> EnergiesForcesVirials:
+        """Differentiate by the coefficients of species, then of moments."""
+        energies, forces, virials = _empty(at, of.n_linear)
+        chains = self._chains
 
         def work(low: int, high: int) -> None:
-            lists = (self._lists, chains)
-            _linear_jacobian(low, high, at.arrays(), *self._radial, of.radial, *lists, *found)
+            lists, results = (self._lists, chains), (energies, forces, virials)
+            _linear_jacobian(low, high, at.arrays(), *self._radial, of.radial, *lists, *results)
 
         _divide(work, at, threads)
-        return found[0], found[1], found[2][:, SYMMETRIC]
+        return energies, forces, virials[:, SYMMETRIC]
 
-    def radial_jacobian(self, at: Structures, of: Coefficients, threads: int = 1) -> Found:
-        """Return derivatives by the radial coefficients."""
-        found = _empty(at, of.radial.size)
+    def radial_jacobian(
+        self, at: Structures, of: Coefficients, threads: int = 1
+    ) -> EnergiesForcesVirials:
+        """Differentiate by the radial coefficients."""
+        energies, forces, virials = _empty(at, of.radial.size)
 
         def work(low: int, high: int) -> None:
-            values = (of.radial, of.moment)
-            _radial_jacobian(low, high, at.arrays(), *self._radial, *values, self._lists, *found)
+            values, results = (of.radial, of.moment), (energies, forces, virials)
+            _radial_jacobian(low, high, at.arrays(), *self._radial, *values, self._lists, *results)
 
         _divide(work, at, threads)
-        return found[0], found[1], found[2][:, SYMMETRIC]
+        return energies, forces, virials[:, SYMMETRIC]
 
     def gradient(
         self,
@@ -150,19 +154,19 @@ class MTPKernels:
         virials: Float[np.ndarray, "structures 3 3"],
         threads: int = 1,
     ) -> Float[np.ndarray, " coefficients"]:
-        """Return derivatives, by all coefficients, of a sum with these factors."""
+        """Back-propagate dL/dE, dL/dF and dL/dW (virials) to all coefficients."""
 
         def work(low: int, high: int) -> np.ndarray:
-            found = np.zeros(of.radial.size + of.n_linear)
+            gradient = np.zeros(of.radial.size + of.n_linear)
             values = (of.radial, of.moment, energies, forces, virials)
-            _gradient(low, high, at.arrays(), *self._radial, *values, self._lists, found)
-            return found
+            _gradient(low, high, at.arrays(), *self._radial, *values, self._lists, gradient)
+            return gradient
 
         n_shares = min(MOST_SHARES, 1 + int(at.first[-1]) // LEAST_PAIRS)
         return sum(_divide(work, at, threads, n_shares), np.zeros(of.radial.size + of.n_linear))
 
 
-def _empty(at: Structures, *columns: int) -> Found:
+def _empty(at: Structures, *columns: int) -> EnergiesForcesVirials:
     n_structures, n_atoms = len(at.offsets) - 1, len(at.owner)
     shapes = ((n_structures,), (n_atoms, 3), (n_structures, 6))
     energies, forces, virials = (np.zeros((*shape, *columns)) for shape in shapes)
@@ -172,9 +176,9 @@ def _empty(at: Structures, *columns: int) -> Found:
 def _divide(
     work: Callable[[int, int], T], at: Structures, threads: int, n_shares: int | None = None
 ) -> list[T]:
-    """Do the work on all structures; matrix products then keep to the thread they are in.
+    """Do the work on shares of the structures; BLAS keeps to the thread that calls it.
 
-    What is added afterwards needs a number of shares that is not that of the threads.
+    Where results of shares are added up, their number must not depend on that of the threads.
     """
     shares = at.shares(n_shares or threads)
     with _pools().limit(limits=1, user_api="blas"):
@@ -191,27 +195,80 @@ def _pools() -> ThreadpoolController:
     return ThreadpoolController()
 
 
-def _lists(basis: MomentBasis) -> tuple[np.ndarray, ...]:
-    """Return moments and products as the kernels want them.
+class Lists(NamedTuple):
+    """Moments and products in the order of the kernels.
 
     Basic moments are numbered anew: each radial function has the first of the monomials, in one
     order. Where a basis has gaps, they are filled with moments that nothing needs.
 
-    A moment of rank d is the sum of three of rank d + 2, since vectors of length 1 are multiplied:
-    ``traces`` names each with its three, low ranks first. Gradients of the two highest ranks of
-    each radial function are enough then, with factors to which those of lower ranks are added.
-    ``column`` says where these moments stand among each other; -1 for the others.
+    Attributes
+    ----------
+    begin
+        First basic moment of each radial function, and at last their number.
+    powers
+        Of x, y, z in each monomial.
+    lower
+        The monomial with a power of one less, for each axis.
+    parent
+        The monomial that each is made of, and the axis that it is multiplied by.
+    times, factors
+        Products: two moments, that to which their product is added; and its factor.
+    scalars
+        The moments that are the invariants.
+    size
+        The number of moments.
+    traces
+        A moment of rank d is the sum of three of rank d + 2, since vectors have length 1: each
+        with its three, low ranks first. The adjoints of low ranks are added to those of the two
+        highest ranks of each radial function, whose gradients are enough then.
+    column
+        Index of each basic moment among those of the two highest ranks; -1 for the others.
     """
+
+    begin: Int[np.ndarray, " functions_and_end"]
+    powers: Float[np.ndarray, "monomials 3"]
+    lower: Int[np.ndarray, "monomials 3"]
+    parent: Int[np.ndarray, "monomials 2"]
+    times: Int[np.ndarray, "products 3"]
+    factors: Float[np.ndarray, " products"]
+    scalars: Int[np.ndarray, " scalars"]
+    size: Int[np.ndarray, "1"]
+    traces: Int[np.ndarray, "traces 4"]
+    column: Int[np.ndarray, " basic"]
+
+
+class Chains(NamedTuple):
+    """What each invariant is made of; what belongs to it is between ``begin[k]`` and the next.
+
+    Attributes
+    ----------
+    begin, products
+        Products, from the invariant back.
+    touched_begin, touched
+        The moments in them.
+    fold_begin, folds
+        Traces.
+    """
+
+    begin: Int[np.ndarray, " scalars_and_end"]
+    products: Int[np.ndarray, " entries"]
+    touched_begin: Int[np.ndarray, " scalars_and_end"]
+    touched: Int[np.ndarray, " entries"]
+    fold_begin: Int[np.ndarray, " scalars_and_end"]
+    folds: Int[np.ndarray, " entries"]
+
+
+def _lists(basis: MomentBasis) -> Lists:
     monomials = [k for rank in range(basis.max_rank + 1) for k in components(rank)]
     index = {k: i for i, k in enumerate(monomials)}
     mu = basis.basic[:, 0]
-    place = np.array([index[x, y, z] for x, y, z in basis.basic[:, 1:].tolist()])
+    monomial = np.array([index[x, y, z] for x, y, z in basis.basic[:, 1:].tolist()])
     ranks = np.zeros(basis.n_radial, np.int64)
     np.maximum.at(ranks, mu, basis.basic[:, 1:].sum(axis=1))
-    count = np.array([_below(rank + 1) for rank in ranks.tolist()])
+    count = np.array([n_below(rank + 1) for rank in ranks.tolist()])
     begin = np.concatenate([[0], np.cumsum(count)])
     number = np.concatenate(
-        [begin[mu] + place, np.arange(len(mu), basis.n_moments) - len(mu) + begin[-1]]
+        [begin[mu] + monomial, np.arange(len(mu), basis.n_moments) - len(mu) + begin[-1]]
     )
     times = np.stack([number[basis.times[:, q]] for q in (0, 1, 3)], axis=1)
     factors = basis.times[:, 2].astype(float)
@@ -220,32 +277,36 @@ def _lists(basis: MomentBasis) -> tuple[np.ndarray, ...]:
 
     lower = np.zeros((len(monomials), 3), np.int64)
     parent = np.zeros((len(monomials), 2), np.int64)
-    for i, monomial in enumerate(monomials):
+    for i, powers in enumerate(monomials):
         for axis in range(3):
-            if monomial[axis]:
-                x, y, z = (p - (q == axis) for q, p in enumerate(monomial))
+            if powers[axis]:
+                x, y, z = (p - (q == axis) for q, p in enumerate(powers))
                 lower[i, axis] = index[x, y, z]
                 parent[i] = lower[i, axis], axis
-    powers = np.array(monomials, dtype=float)
     traces, column = [], np.full(begin[-1], -1)
     for first, rank in zip(begin.tolist(), ranks.tolist()):
-        start = _below(rank - 1)
+        start = n_below(rank - 1)
         for k, (x, y, z) in enumerate(monomials[:start]):
             higher = ((x + 2, y, z), (x, y + 2, z), (x, y, z + 2))
-            traces.append([first + k, *(first + index[monomial] for monomial in higher)])
-        column[first + start : first + _below(rank + 1)] = 0
+            traces.append([first + k, *(first + index[one] for one in higher)])
+        column[first + start : first + n_below(rank + 1)] = 0
     column[column == 0] = np.arange((column == 0).sum())
-    folds = np.array(traces, np.int64).reshape(-1, 4), column
-    return begin, powers, lower, parent, times, factors, scalars, size, *folds
+    return Lists(
+        begin=begin,
+        powers=np.array(monomials, dtype=float),
+        lower=lower,
+        parent=parent,
+        times=times,
+        factors=factors,
+        scalars=scalars,
+        size=size,
+        traces=np.array(traces, np.int64).reshape(-1, 4),
+        column=column,
+    )
 
 
-def _below(rank: int) -> int:
-    """How many monomials there are of ranks from 0 to below ``rank``."""
-    return rank * (rank + 1) * (rank + 2) // 6 if rank > 0 else 0
-
-
-def _chains(times: np.ndarray, scalars: np.ndarray, traces: np.ndarray) -> tuple[np.ndarray, ...]:
-    """Return for each invariant the products and traces that it needs, and the moments in them."""
+def _chains(times: np.ndarray, scalars: np.ndarray, traces: np.ndarray) -> Chains:
+    """Find for each invariant the products and traces that it needs, and the moments in them."""
     rows: dict[int, list[int]] = {}
     for n, c in enumerate(times[:, 2].tolist()):
         rows.setdefault(c, []).append(n)
@@ -265,7 +326,7 @@ def _chains(times: np.ndarray, scalars: np.ndarray, traces: np.ndarray) -> tuple
                 seen |= set(higher)
         folds.append(mine)
         touched.append(sorted(seen))
-    return *_flat(chains), *_flat(touched), *_flat(folds)
+    return Chains(*_flat(chains), *_flat(touched), *_flat(folds))
 
 
 def _flat(groups: Sequence[Sequence[int]]) -> tuple[np.ndarray, np.ndarray]:
@@ -273,8 +334,7 @@ def _flat(groups: Sequence[Sequence[int]]) -> tuple[np.ndarray, np.ndarray]:
     return begin, np.array([x for group in groups for x in group], np.int64)
 
 
-Lists = Any
-"""A tuple of arrays, as ``_lists`` returns them."""
+Arrays = tuple[np.ndarray, ...]
 
 
 @_inlined
@@ -282,7 +342,7 @@ def _pair(
     vector: np.ndarray, settings: np.ndarray, recurrence: np.ndarray, parent: np.ndarray,
     unit: np.ndarray, u: np.ndarray, Q: np.ndarray, dQ: np.ndarray,
 ) -> float:  # fmt: skip
-    """Write unit vector, its monomials, polynomials of the distance; return the distance."""
+    """Write the unit vector, its monomials, the polynomials Q and dQ/dr; return the distance."""
     low, cutoff, factor, envelope = settings[0], settings[1], settings[2], settings[3]
     distance = np.sqrt(vector[0] ** 2 + vector[1] ** 2 + vector[2] ** 2)
     for x in range(3):
@@ -313,8 +373,8 @@ def _pair(
 
 @_inlined
 def _moments_of_polynomials(
-    i: int, structures: Lists, settings: np.ndarray, recurrence: np.ndarray, parent: np.ndarray,
-    work: Lists, A: np.ndarray,
+    i: int, structures: Arrays, settings: np.ndarray, recurrence: np.ndarray, parent: np.ndarray,
+    work: Arrays, A: np.ndarray,
 ) -> None:  # fmt: skip
     """Sum the products of polynomials and monomials over the neighbours of atom i, by species."""
     _, species, first, neighbour, vectors = structures
@@ -345,6 +405,23 @@ def _combine(c: np.ndarray, A: np.ndarray, begin: np.ndarray, a: int, M: np.ndar
 
 
 @_inlined
+def _basic_moments(
+    base: int, n: int, structures: Arrays, settings: np.ndarray, recurrence: np.ndarray,
+    parent: np.ndarray, radial: np.ndarray, begin: np.ndarray, work: Arrays, A: np.ndarray,
+    M: np.ndarray,
+) -> None:  # fmt: skip
+    """Write the basic moments of n atoms from base on, and those of polynomials into A.
+
+    A has room for as many atoms as are to be kept.
+    """
+    species = structures[1]
+    for a in range(n):
+        own = A[a % A.shape[0]]
+        _moments_of_polynomials(base + a, structures, settings, recurrence, parent, work, own)
+        _combine(radial[species[base + a]], own, begin, a, M)
+
+
+@_inlined
 def _forward(times: np.ndarray, factors: np.ndarray, n_basic: int, M: np.ndarray) -> None:
     """Write all moments that are products."""
     M[n_basic:] = 0.0
@@ -358,7 +435,7 @@ def _backward(
     M: np.ndarray, moment: np.ndarray, scalars: np.ndarray, times: np.ndarray,
     factors: np.ndarray, G: np.ndarray,
 ) -> None:  # fmt: skip
-    """Write the derivatives of the energy by all moments."""
+    """Write the adjoints G = dE/dM of all moments: reverse mode."""
     G[:] = 0.0
     for k in range(scalars.size):
         for a in range(BLOCK):
@@ -375,7 +452,7 @@ def _tangent(
     M: np.ndarray, G: np.ndarray, dM: np.ndarray, times: np.ndarray, factors: np.ndarray,
     n_basic: int, dG: np.ndarray,
 ) -> None:  # fmt: skip
-    """Complete a change of the moments, and write what it makes of the derivatives."""
+    """Complete the tangents dM of the moments, and write those of the adjoints, dG."""
     dM[n_basic:] = 0.0
     dG[:] = 0.0
     for t in range(times.shape[0]):
@@ -392,7 +469,7 @@ def _tangent(
 
 @_inlined
 def _fold(trace: np.ndarray, G: np.ndarray) -> None:
-    """Add the derivative by a moment to those by the three that it is the sum of."""
+    """Add the adjoint of a moment to those of the three that it is the sum of."""
     g = load(G, trace[0] * W)
     for q in range(1, 4):
         store(G, trace[q] * W, load(G, trace[q] * W) + g)
@@ -400,13 +477,14 @@ def _fold(trace: np.ndarray, G: np.ndarray) -> None:
 
 @_inlined
 def _gradients_of_moments(
-    i: int, structures: Lists, settings: np.ndarray, recurrence: np.ndarray, c: np.ndarray,
-    lists: Lists, work: Lists, P: np.ndarray, V: np.ndarray,
+    i: int, structures: Arrays, settings: np.ndarray, recurrence: np.ndarray, c: np.ndarray,
+    lists: Lists, work: Arrays, P: np.ndarray, V: np.ndarray,
 ) -> int:  # fmt: skip
-    """Write the gradients of moments of atom i, those with a column, by the places of neighbours.
+    """Write the gradients of moments of atom i, those with a column, by positions of neighbours.
 
-    ``P[3 n + x]`` is that by component x of the n-th one; ``V[3 n + x]`` what it does to the force
-    on the atom and, times the gradient of the energy, to the virial. Returns the number of rows.
+    ``P[3 n + x]`` is that by component x of the n-th one; ``V[3 n + x]`` what a gradient of the
+    energy by it is multiplied with in the force on the atom and in the virial. Returns the number
+    of rows.
     """
     _, species, first, neighbour, vectors = structures
     begin, powers, lower, parent, column = lists[0], lists[1], lists[2], lists[3], lists[9]
@@ -442,10 +520,10 @@ def _gradients_of_moments(
 
 @_inlined
 def _scatter(
-    i: int, structures: Lists, D: np.ndarray, V: np.ndarray, start: int,
+    i: int, structures: Arrays, D: np.ndarray, V: np.ndarray, start: int,
     forces: np.ndarray, virials: np.ndarray,
 ) -> None:  # fmt: skip
-    """Add gradients by the places of the neighbours of atom i to forces and virials."""
+    """Add gradients by the positions of the neighbours of atom i to forces and virials."""
     owner, _, first, neighbour, _ = structures
     n, q = D.shape[1], owner[i]
     sums = np.dot(V.T, D)
@@ -472,7 +550,7 @@ def _most(first: np.ndarray, low: int, high: int) -> int:
 
 @_kernel
 def _predict(
-    low: int, high: int, structures: Lists, settings: np.ndarray, recurrence: np.ndarray,
+    low: int, high: int, structures: Arrays, settings: np.ndarray, recurrence: np.ndarray,
     radial: np.ndarray, constants: np.ndarray, moment: np.ndarray, lists: Lists,
     energies: np.ndarray, forces: np.ndarray, virials: np.ndarray,
 ) -> None:  # fmt: skip
@@ -482,16 +560,15 @@ def _predict(
     n_basic, n_mono = begin[-1], powers.shape[0]
     n_species, _, K, R = radial.shape
     M, G = np.zeros((size[0], BLOCK)), np.zeros((size[0], BLOCK))
-    A = np.empty((n_species, R, n_mono))
+    A = np.empty((1, n_species, R, n_mono))
     work = np.empty(3), np.empty(n_mono), np.empty(R), np.empty(R)
     unit, u, Q, dQ = work
     v = np.empty(3)
     for base in range(low, high, BLOCK):
         n = min(BLOCK, high - base)
-        for a in range(n):
-            i = base + a
-            _moments_of_polynomials(i, structures, settings, recurrence, parent, work, A)
-            _combine(radial[species[i]], A, begin, a, M)
+        _basic_moments(
+            base, n, structures, settings, recurrence, parent, radial, begin, work, A, M
+        )  # fmt: skip
         _forward(times, factors, n_basic, M)
         _backward(M, moment, scalars, times, factors, G)
         for a in range(n):
@@ -538,18 +615,18 @@ def _predict(
 
 @_kernel
 def _linear_jacobian(
-    low: int, high: int, structures: Lists, settings: np.ndarray, recurrence: np.ndarray,
-    radial: np.ndarray, lists: Lists, chains: Lists,
+    low: int, high: int, structures: Arrays, settings: np.ndarray, recurrence: np.ndarray,
+    radial: np.ndarray, lists: Lists, chains: Chains,
     energies: np.ndarray, forces: np.ndarray, virials: np.ndarray,
 ) -> None:  # fmt: skip
     """Write derivatives by the coefficients of species and of moments."""
     owner, species, first, _, _ = structures
     begin, powers, _, parent, times, factors, scalars, size, traces, column = lists
-    chain_begin, chain, touched_begin, touched, fold_begin, folds = chains
+    chain_begin, products, touched_begin, touched, fold_begin, folds = chains
     n_basic, n_mono = begin[-1], powers.shape[0]
     n_species, _, _, R = radial.shape
     M, G = np.zeros((size[0], BLOCK)), np.zeros((size[0], BLOCK))
-    A = np.empty((n_species, R, n_mono))
+    A = np.empty((1, n_species, R, n_mono))
     n_columns = column.max() + 1
     S = np.zeros((BLOCK, scalars.size, n_columns))
     work = np.empty(3), np.empty(n_mono), np.empty(R), np.empty(R)
@@ -557,10 +634,10 @@ def _linear_jacobian(
     P, V, D = np.empty((rows, n_columns)), np.empty((rows, 9)), np.empty((rows, scalars.size))
     for base in range(low, high, BLOCK):
         n = min(BLOCK, high - base)
-        for a in range(n):
-            i = base + a
-            _moments_of_polynomials(i, structures, settings, recurrence, parent, work, A)
-            _combine(radial[species[i]], A, begin, a, M)
+        _basic_moments(
+            base, n, structures, settings, recurrence, parent, radial, begin, work, A, M
+        )  # fmt: skip
+        for i in range(base, base + n):
             energies[owner[i], species[i]] += 1.0
         _forward(times, factors, n_basic, M)
         for k in range(scalars.size):
@@ -572,7 +649,7 @@ def _linear_jacobian(
             for a in range(BLOCK):
                 G[scalars[k], a] = 1.0
             for at in range(chain_begin[k], chain_begin[k + 1]):
-                t = chain[at]
+                t = products[at]
                 x, y, z = times[t, 0] * W, times[t, 1] * W, times[t, 2] * W
                 g = load(G, z) * fill(factors, t)
                 store(G, x, load(G, x) + g * load(M, y))
@@ -596,7 +673,7 @@ def _linear_jacobian(
 
 @_kernel
 def _radial_jacobian(
-    low: int, high: int, structures: Lists, settings: np.ndarray, recurrence: np.ndarray,
+    low: int, high: int, structures: Arrays, settings: np.ndarray, recurrence: np.ndarray,
     radial: np.ndarray, moment: np.ndarray, lists: Lists,
     energies: np.ndarray, forces: np.ndarray, virials: np.ndarray,
 ) -> None:  # fmt: skip
@@ -617,10 +694,9 @@ def _radial_jacobian(
     P, V, D = np.empty((rows, n_columns)), np.empty((rows, 9)), np.empty((rows, per_centre))
     for base in range(low, high, BLOCK):
         n = min(BLOCK, high - base)
-        for a in range(n):
-            i = base + a
-            _moments_of_polynomials(i, structures, settings, recurrence, parent, work, A[a])
-            _combine(radial[species[i]], A[a], begin, a, M)
+        _basic_moments(
+            base, n, structures, settings, recurrence, parent, radial, begin, work, A, M
+        )  # fmt: skip
         _forward(times, factors, n_basic, M)
         _backward(M, moment, scalars, times, factors, G)
         for s in range(n_species):
@@ -654,7 +730,7 @@ def _radial_jacobian(
                 continue
             np.dot(P[:n_rows], S[a].T, D[:n_rows])
             g = G[:n_basic, a].copy()
-            for p in range(first[i], first[i + 1]):  # the gradient of G . A with G as it is
+            for p in range(first[i], first[i + 1]):  # the gradient of G . A with G held fixed
                 r = _pair(vectors[p], settings, recurrence, parent, unit, u, Q, dQ)
                 s, row = species[neighbour[p]], 3 * (p - first[i])
                 for mu in range(K):
@@ -681,14 +757,14 @@ def _radial_jacobian(
 
 @_kernel
 def _gradient(
-    low: int, high: int, structures: Lists, settings: np.ndarray, recurrence: np.ndarray,
+    low: int, high: int, structures: Arrays, settings: np.ndarray, recurrence: np.ndarray,
     radial: np.ndarray, moment: np.ndarray, by_energy: np.ndarray, by_force: np.ndarray,
-    by_virial: np.ndarray, lists: Lists, found: np.ndarray,
+    by_virial: np.ndarray, lists: Lists, gradient: np.ndarray,
 ) -> None:  # fmt: skip
-    """Add the derivatives of a sum of energies, forces and virials, times what is given for each.
+    """Add the derivatives by the coefficients of a loss with these by energies, forces, virials.
 
-    The sum over forces and virials is what the energy changes by when the neighbours are moved
-    along certain vectors: one change of the moments gives all derivatives.
+    The part of forces and virials is the tangent of the energy along a displacement of the
+    neighbours: forward mode over reverse mode gives all derivatives at once.
     """
     owner, species, first, neighbour, vectors = structures
     begin, powers, lower, parent, times, factors, scalars, size = lists[:8]
@@ -704,12 +780,13 @@ def _gradient(
     for base in range(low, high, BLOCK):
         n = min(BLOCK, high - base)
         B[:] = 0.0
+        _basic_moments(
+            base, n, structures, settings, recurrence, parent, radial, begin, work, A, M
+        )  # fmt: skip
         for a in range(n):
             i = base + a
             q = owner[i]
-            found[linear + species[i]] += by_energy[q]
-            _moments_of_polynomials(i, structures, settings, recurrence, parent, work, A[a])
-            _combine(radial[species[i]], A[a], begin, a, M)
+            gradient[linear + species[i]] += by_energy[q]
             for p in range(first[i], first[i + 1]):
                 r = _pair(vectors[p], settings, recurrence, parent, unit, u, Q, dQ)
                 j = neighbour[p]
@@ -741,7 +818,7 @@ def _gradient(
             e = by_energy[owner[i]]
             for k in range(scalars.size):
                 value = e * M[scalars[k], a] + dM[scalars[k], a]
-                found[linear + n_species + k] += value
+                gradient[linear + n_species + k] += value
             for s in range(n_species):
                 for mu in range(K):
                     start = ((species[i] * n_species + s) * K + mu) * R
@@ -751,4 +828,4 @@ def _gradient(
                             m = begin[mu] + k
                             total += (e * G[m, a] + dG[m, a]) * A[a, s, b, k]
                             total += G[m, a] * B[a, s, b, k]
-                        found[start + b] += total
+                        gradient[start + b] += total

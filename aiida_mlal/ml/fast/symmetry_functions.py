@@ -1,15 +1,15 @@
-"""Symmetry functions and the forces that follow from their slopes, in numba with explicit SIMD.
+"""Symmetry functions, and forces from derivatives by them, in numba with explicit SIMD.
 
 For an atom: its neighbours inside the cutoff, by species; for each of them G2 and its derivative,
 W at a time; for each neighbour j, and W neighbours k at a time, the angular functions and what
-their derivatives by the places of j and k are made of. Whatever reads an energy off the functions
-gives its slopes, which turn the derivatives into forces; several of them, as the members of a
-committee, share all the rest.
+their derivatives by the positions of j and k are made of. Whatever makes an energy of the functions
+gives its derivatives dE/dG, the adjoints, which turn these into forces; the members of a committee
+share all the rest.
 
-The derivative of a feature by the place r_j of neighbour j is a multiple of r_j and a vector B_j,
-the sum over k of multiples of r_k; B_j and the component along r_j, times the distance, are what
-is summed. That the distance of j and k is below the cutoff needs no test: their cutoff function
-is the square of a polynomial in their squared distance, which is zero where it ends.
+The derivative of a feature by the position r_j of neighbour j is a multiple of r_j and a vector
+B_j, the sum over k of multiples of r_k; B_j and the component along r_j, times the distance, are
+what is summed. That the distance of j and k is below the cutoff needs no test: their cutoff
+function is the square of a polynomial in their squared distance, which is zero where it ends.
 """
 
 import math
@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
+from aiida_mlal.ml.fast.gather import most_neighbours
 from aiida_mlal.ml.fast.jit import inlined
 from aiida_mlal.ml.fast.simd import (
     W,
@@ -39,7 +40,7 @@ Vector = Any
 """W doubles; numba knows the type."""
 
 GROUP = 4
-"""How many angular functions are handled together."""
+"""Angular functions that are computed together, their sums held in registers."""
 
 STEEP = 4.0
 """Largest eta, in units of 1/cutoff², of an exponential that is part of a polynomial."""
@@ -66,7 +67,7 @@ class Functions(NamedTuple):
     zetas, signs
         Of the angular functions of one eta.
     couple
-        The place of each pair of elements among the angular functions.
+        The index of each pair of elements among the angular functions.
     norms
         Factors of the features; 0 for those that only fill groups.
     """
@@ -90,7 +91,7 @@ def functions(
     signs: Sequence[float],
     couple: Int[np.ndarray, "elements elements"],
 ) -> tuple[Functions, Bool[np.ndarray, " features"]]:
-    """Return symmetry functions for kernels, and which of the features are no filling.
+    """Arrange symmetry functions for kernels; the mask tells features from those that only fill.
 
     Parameters
     ----------
@@ -101,7 +102,7 @@ def functions(
     etas, zetas, signs
         Of the angular functions: each combination is one, in this order, signs running fastest.
     couple
-        The place of each pair of elements among the angular functions.
+        The index of each pair of elements among the angular functions.
     """
     n_elements, n_couples = len(couple), int(couple.max()) + 1
     kinds = np.array([(z, s) for z in zetas for s in signs], float).reshape(-1, 2)
@@ -312,37 +313,61 @@ def angular_functions(
         store(G, at_g + 3 * W, load(G, at_g + 3 * W) + g3 * fj)
 
 
-@_inlined
-def room(
-    functions: Functions, n_atoms: int, begin: np.ndarray
-) -> tuple[int, np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Return buffers for one atom after another.
+class Buffers(NamedTuple):
+    """Memory for one atom after another.
 
-    How many neighbours they have room for, what ``gather`` fills (three), sums of functions in W
-    parts, their derivatives (radial, angular), and features.
+    Attributes
+    ----------
+    stride
+        Length of the rows of ``flat`` and of derivatives: the most neighbours of an atom.
+    flat, who, ends
+        What ``gather`` fills.
+    sums
+        Of the functions over neighbours, in W parts.
+    radial, angular
+        Their derivatives by the positions of the neighbours.
+    features
+        Of the atom, without norms.
+    work
+        For whatever.
     """
-    n_species, most = functions.couple.shape[0], 0
+
+    stride: int
+    flat: np.ndarray
+    who: np.ndarray
+    ends: np.ndarray
+    sums: np.ndarray
+    radial: np.ndarray
+    angular: np.ndarray
+    features: np.ndarray
+    work: np.ndarray
+
+
+@_inlined
+def buffers(functions: Functions, n_atoms: int, begin: np.ndarray, n_work: int) -> Buffers:
+    """Allocate buffers for atoms whose neighbours begin at ``begin`` (see ``Verlet``).
+
+    ``n_work`` is the least size of ``work``.
+    """
+    n_species = functions.couple.shape[0]
     n_radial, n_angular = (
         functions.radial.shape[0],
         functions.angular.shape[0] * functions.zetas.size,
     )
     n_features = functions.norms.size
-    for i in range(n_atoms):
-        most = max(most, begin[(i + 1) * n_species] - begin[i * n_species])
-    stride = (most + (n_species + 2) * W) // W * W
+    stride = (most_neighbours(begin, n_atoms, n_species) + (n_species + 2) * W) // W * W
     flat = aligned((5 + 2 * functions.angular.shape[0]) * stride)
     who, ends = np.empty(stride, np.int32), np.zeros((n_species + 1, 2), np.intp)
     G, D2 = aligned(n_features * W), aligned(n_radial * stride)
     D4 = aligned(n_species * n_angular * 4 * stride)
-    return stride, flat, who, ends, G, D2, D4, np.empty(n_features)
+    work = np.empty(max(n_work, 4 * GROUP, 3 * W))
+    return Buffers(stride, flat, who, ends, G, D2, D4, np.empty(n_features), work)
 
 
 @_inlined
-def describe(
-    functions: Functions, stride: int, flat: np.ndarray, ends: np.ndarray, G: np.ndarray,
-    D2: np.ndarray, D4: np.ndarray, work: np.ndarray, features: np.ndarray,
-) -> None:  # fmt: skip
+def describe(functions: Functions, buffers: Buffers) -> None:
     """Write the features of an atom whose neighbours were gathered, without their norms."""
+    stride, flat, _, ends, G, D2, D4, features, work = buffers
     cutoffs, radial, angular, polynomials, later, zetas, signs, couple, norms = functions
     unit, n_species = 1.0 / cutoffs[0] ** 2, couple.shape[0]
     n_radial, n_angular = radial.shape[0], angular.shape[0] * zetas.size
@@ -368,11 +393,10 @@ def describe(
 
 @_inlined
 def add_forces(
-    i: int, functions: Functions, stride: int, flat: np.ndarray, who: np.ndarray,
-    ends: np.ndarray, slopes: np.ndarray, D2: np.ndarray, D4: np.ndarray, forces: np.ndarray,
-    work: np.ndarray,
-) -> None:  # fmt: skip
-    """Add the forces of the energy of atom i, of one member with these slopes by the features."""
+    i: int, functions: Functions, buffers: Buffers, adjoints: np.ndarray, forces: np.ndarray
+) -> None:
+    """Add the forces (eV/Å) of the energy of atom i: of one member, with dE/dG as ``adjoints``."""
+    stride, flat, who, ends, _, D2, D4, _, work = buffers
     couple = functions.couple
     n_species, n_radial = couple.shape[0], functions.radial.shape[0]
     n_angular = functions.angular.shape[0] * functions.zetas.size
@@ -385,15 +409,15 @@ def add_forces(
                     continue
                 first = n_species * n_radial + couple[s, t] * n_angular
                 for h in range(n_angular):
-                    slope, at = fill(slopes, first + h), (t * n_angular + h) * 4 * stride + p
-                    a = a + load(D4, at) * slope
-                    u = u + load(D4, at + stride) * slope
-                    v = v + load(D4, at + 2 * stride) * slope
-                    w = w + load(D4, at + 3 * stride) * slope
+                    adjoint, at = fill(adjoints, first + h), (t * n_angular + h) * 4 * stride + p
+                    a = a + load(D4, at) * adjoint
+                    u = u + load(D4, at + stride) * adjoint
+                    v = v + load(D4, at + 2 * stride) * adjoint
+                    w = w + load(D4, at + 3 * stride) * adjoint
             dx, dy, dz = load(flat, p), load(flat, stride + p), load(flat, 2 * stride + p)
             a = (a - u * dx - v * dy - w * dz) / load(flat, 3 * stride + p)
             for g in range(n_radial):
-                a = a + load(D2, g * stride + p) * fill(slopes, s * n_radial + g)
+                a = a + load(D2, g * stride + p) * fill(adjoints, s * n_radial + g)
             store(work, 0, u + a * dx)
             store(work, W, v + a * dy)
             store(work, 2 * W, w + a * dz)

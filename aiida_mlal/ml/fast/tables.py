@@ -2,8 +2,8 @@
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, fields
 from math import factorial, prod
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -13,9 +13,8 @@ from aiida_mlal.ml.descriptors.moment_tensors import MomentBasis, components
 Moment = tuple[int, int, int, int]
 
 
-@dataclass(frozen=True, eq=False)
-class Tables:
-    r"""What the kernel needs to know of a basis with its moment coefficients.
+class Tables(NamedTuple):
+    r"""The contractions of a basis, with their coefficients, in the order of the kernel.
 
     Moments are numbered anew. First those that are summed over neighbours: of each radial function
     only the two highest ranks, since a unit vector makes the moments of rank d - 2 traces of those
@@ -68,10 +67,6 @@ class Tables:
     scalar_pairs: Int[np.ndarray, "terms 2"]
     scalar_factors: Float[np.ndarray, " terms"]
 
-    def arrays(self) -> tuple[np.ndarray, ...]:
-        """Return all tables in order, as numba takes them."""
-        return tuple(getattr(self, f.name) for f in fields(self))
-
     @classmethod
     def of(cls, basis: MomentBasis, coefficients: Float[np.ndarray, " scalars"]) -> "Tables":
         """Arrange a basis with its moment coefficients."""
@@ -87,8 +82,8 @@ class Tables:
             for d in range(rank[mu] - 2, -1, -1)
             for k in components(d)
         ]
-        place = {moment: i for i, moment in enumerate(summed + traced)}
-        number = {i: place[moment] for i, moment in enumerate(basic)}
+        index = {moment: i for i, moment in enumerate(summed + traced)}
+        number = {i: index[moment] for i, moment in enumerate(basic)}
 
         products = [(a, b, float(m), c) for a, b, m, c in basis.times.tolist()]
         operands = {x for a, b, _, _ in products for x in (a, b)}
@@ -96,13 +91,13 @@ class Tables:
         for a, b, m, c in products:
             if c in operands:
                 inner.setdefault(c, []).append((a, b, m))
-        number |= {c: len(place) + i for i, c in enumerate(inner)}
+        number |= {c: len(index) + i for i, c in enumerate(inner)}
         inner_terms = [[(number[a], number[b], m) for a, b, m in terms] for terms in inner.values()]
 
         weight: Counter[int] = Counter()
         for c, x in zip(basis.mapping.tolist(), coefficients.tolist()):
             weight[c] += x
-        linear = np.zeros(len(place) + len(inner))
+        linear = np.zeros(len(index) + len(inner))
         for c, x in weight.items():
             if c in number:
                 linear[number[c]] += x
@@ -116,7 +111,7 @@ class Tables:
 
         highest = max(rank.values())
         segments = [
-            (mu, d, 0, _below(d), len(components(d)), _below(d - 1), len(components(d - 1)))
+            (mu, d, 0, n_below(d), len(components(d)), n_below(d - 1), len(components(d - 1)))
             for mu, d in parts
         ]
         table = _integers(segments, 7)
@@ -126,7 +121,7 @@ class Tables:
             parents=_integers(_parents(highest), 2),
             steps=_integers([s + 1 for s in range(highest) for _ in range(s + 1)]),
             factors=np.array([float(prod(map(factorial, k))) for _, *k in summed]),
-            traces=_integers([_trace(moment, place) for moment in traced], 4),
+            traces=_integers([_trace(moment, index) for moment in traced], 4),
             inner_begin=_begins(inner_terms),
             inner_pairs=_integers([t[:2] for terms in inner_terms for t in terms], 2),
             inner_factors=np.array([t[2] for terms in inner_terms for t in terms], float),
@@ -145,7 +140,7 @@ class Tables:
 def _quadratic_form(
     outer: dict[int, list[tuple[int, int, float]]], weight: Counter[int]
 ) -> dict[int, list[tuple[int, float]]]:
-    """Return rows of the form; an entry stands in the row of the operand that has more of them."""
+    """Arrange the form in rows: an entry is in the row of that operand which has more entries."""
     entries: Counter[tuple[int, int]] = Counter()
     for c, terms in outer.items():
         if c in weight:
@@ -159,10 +154,10 @@ def _quadratic_form(
     return form
 
 
-def _trace(moment: Moment, place: dict[Moment, int]) -> list[int]:
+def _trace(moment: Moment, index: dict[Moment, int]) -> list[int]:
     mu, x, y, z = moment
     terms = ((mu, x + 2, y, z), (mu, x, y + 2, z), (mu, x, y, z + 2))
-    return [place[moment], *(place[term] for term in terms)]
+    return [index[moment], *(index[term] for term in terms)]
 
 
 def _parents(highest: int) -> list[tuple[int, int]]:
@@ -176,9 +171,9 @@ def _parents(highest: int) -> list[tuple[int, int]]:
     return parents
 
 
-def _below(rank: int) -> int:
-    """How many monomials there are of ranks below ``rank``."""
-    return rank * (rank + 1) * (rank + 2) // 6
+def n_below(rank: int) -> int:
+    """Count the monomials of x, y, z of ranks from 0 to below ``rank``."""
+    return rank * (rank + 1) * (rank + 2) // 6 if rank > 0 else 0
 
 
 def _integers(values: Sequence[object], width: int | None = None) -> np.ndarray:

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from itertools import pairwise
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -12,14 +12,34 @@ from aiida_mlal.ml.fast.jit import jit
 from aiida_mlal.ml.neighbours import complete_cell
 
 MAX_GHOSTS = 20_000_000
+"""Most ghost atoms of a structure: a cell that is too flat or too small would need more memory."""
 
 LEAST_ATOMS, MOST_PARTS = 64, 16
-"""How many atoms a part has at least, and how many parts there are at most."""
+"""Fewest atoms of an ``AtomRange``, and the most ranges that a structure is divided into."""
 
 ALIGNED = 8
-"""Parts begin at multiples of it: kernels handle so many atoms together."""
+"""Ranges begin at multiples of it: kernels handle so many atoms together."""
 
 _jit: Callable[[Callable[..., Any]], Any] = jit()
+
+
+class Neighbours(NamedTuple):
+    """Atoms and their neighbours, as compiled code takes them.
+
+    Attributes
+    ----------
+    positions
+        Of the atoms, then of their other neighbours and ghosts, in Å.
+    species
+        Of the atoms.
+    neighbours, begin
+        As in ``Verlet``.
+    """
+
+    positions: Float[np.ndarray, "images 3"]
+    species: Int[np.ndarray, " atoms"]
+    neighbours: Int[np.ndarray, " pairs"]
+    begin: Int[np.ndarray, " segments"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,6 +67,11 @@ class AtomRange:
     neighbours: Int[np.ndarray, " pairs"]
     begin: Int[np.ndarray, " segments"]
     n_species: int
+
+    @property
+    def arrays(self) -> Neighbours:
+        """For compiled code."""
+        return Neighbours(self.positions, self.species, self.neighbours, self.begin)
 
 
 class Verlet:
@@ -104,7 +129,7 @@ class Verlet:
         return None
 
     def ranges(self) -> list[AtomRange]:
-        """Divide the atoms into ranges, as many as their number alone says."""
+        """Divide the atoms into ranges, whose number depends on that of the atoms alone."""
         if not self._ranges:
             n = n_parts(len(self.species))
             if n == 1:
@@ -130,7 +155,7 @@ class Verlet:
         )
 
     def _some(self, low: int, high: int) -> tuple[AtomRange, Int[np.ndarray, " images"]]:
-        """Return some of the atoms, and which images belong to them."""
+        """Take the atoms from low to high, and the indices of their images."""
         begin = self.begin[low * self.n_species : high * self.n_species + 1]
         mine = self.neighbours[begin[0] : begin[-1]]
         images, neighbours = _renumber(mine, low, high, len(self.positions))
@@ -182,7 +207,7 @@ class Verlet:
 
 
 def n_parts(n_atoms: int) -> int:
-    """Return into how many parts so many atoms are divided: a power of 2."""
+    """Return the number of ranges for so many atoms: a power of 2."""
     return min(MOST_PARTS, 1 << max(n_atoms // LEAST_ATOMS, 1).bit_length() - 1)
 
 
@@ -213,19 +238,22 @@ def fold(
 def _renumber(
     neighbours: np.ndarray, low: int, high: int, n_images: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return which images atoms from low to high and their neighbours are, and these by number."""
-    place, images = np.full(n_images, -1, np.int32), np.empty(n_images, np.int64)
+    """Give new numbers to the images that some atoms and their neighbours are, the atoms first.
+
+    Return these images, and the new numbers of the neighbours.
+    """
+    number, images = np.full(n_images, -1, np.int32), np.empty(n_images, np.int64)
     n = high - low
     for i in range(n):
-        images[i], place[low + i] = low + i, i
-    found = np.empty(neighbours.size, np.int32)
+        images[i], number[low + i] = low + i, i
+    renumbered = np.empty(neighbours.size, np.int32)
     for p in range(neighbours.size):
         j = neighbours[p]
-        if place[j] < 0:
-            images[n], place[j] = j, n
+        if number[j] < 0:
+            images[n], number[j] = j, n
             n += 1
-        found[p] = place[j]
-    return images[:n].copy(), found
+        renumbered[p] = number[j]
+    return images[:n].copy(), renumbered
 
 
 @_jit
@@ -233,8 +261,8 @@ def nearest(
     n: int, positions: np.ndarray, neighbours: np.ndarray, begin: np.ndarray, n_species: int,
     cutoff: float,
 ) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
-    """Nearest neighbour of each species of the first ``n`` atoms, or -1, and its distance²."""
-    found, squares = np.full((n, n_species), -1), np.full((n, n_species), cutoff * cutoff)
+    """Nearest neighbour of each species of the first ``n`` atoms, or -1, and its distance² (Å²)."""
+    index, squares = np.full((n, n_species), -1), np.full((n, n_species), cutoff * cutoff)
     for i in range(n):
         for s in range(n_species):
             for p in range(begin[i * n_species + s], begin[i * n_species + s + 1]):
@@ -242,8 +270,8 @@ def nearest(
                 for q in range(3):
                     square += (positions[j, q] - positions[i, q]) ** 2
                 if square < squares[i, s]:
-                    found[i, s], squares[i, s] = j, square
-    return found, squares
+                    index[i, s], squares[i, s] = j, square
+    return index, squares
 
 
 @_jit
@@ -306,7 +334,7 @@ def _leaves(
     positions: np.ndarray, owner: np.ndarray, offsets: np.ndarray, images: np.ndarray,
     reference: np.ndarray, limit: float,
 ) -> bool:  # fmt: skip
-    """Move all images, and return whether one is farther from its reference than the limit."""
+    """Move all images; tell if one is farther from its reference than the limit (Å)."""
     far = False
     for g in range(owner.size):
         square, i = 0.0, owner[g]

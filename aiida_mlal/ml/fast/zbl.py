@@ -1,4 +1,4 @@
-"""Screened repulsion of nuclei on the CPU, in numba."""
+"""ZBL repulsion of nuclei on the CPU, in numba."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -7,7 +7,8 @@ import numpy as np
 from jaxtyping import Float
 
 from aiida_mlal.ml.fast.jit import jit
-from aiida_mlal.ml.fast.pairs import FastPairs, switched
+from aiida_mlal.ml.fast.pairs import FastPairs, displacement, switched
+from aiida_mlal.ml.fast.verlet import Neighbours
 
 
 def fast_zbl(
@@ -27,7 +28,7 @@ def fast_zbl(
     switch
         Width in Å of the range below the cutoff in which the energy goes to zero.
     screening
-        Heights and decays of exponentials.
+        Heights and decays of the exponentials of the screening function of :math:`r / a_{ab}`.
     """
     tables = np.array(tables, dtype=float, order="C")
     return FastPairs(_chunk, cutoff, tables, float(switch), np.array(screening, dtype=float))
@@ -38,20 +39,17 @@ _jit: Callable[[Callable[..., Any]], Any] = jit(fastmath=True, nogil=True)
 
 @_jit
 def _chunk(
-    positions: np.ndarray, species: np.ndarray, neighbours: np.ndarray, begin: np.ndarray,
-    cutoff: float, tables: np.ndarray, switch: float, screening: np.ndarray,
+    atoms: Neighbours, cutoff: float, tables: np.ndarray, switch: float, screening: np.ndarray,
     energies: np.ndarray, forces: np.ndarray,
 ) -> None:  # fmt: skip
+    positions, species, neighbours, begin = atoms
     n_species = tables.shape[1]
     for i in range(energies.size):
         for s in range(n_species):
             charge, length = tables[0, species[i], s], tables[1, species[i], s]
             for p in range(begin[i * n_species + s], begin[i * n_species + s + 1]):
                 j = neighbours[p]
-                dx = positions[j, 0] - positions[i, 0]
-                dy = positions[j, 1] - positions[i, 1]
-                dz = positions[j, 2] - positions[i, 2]
-                square = dx * dx + dy * dy + dz * dz
+                dx, dy, dz, square = displacement(positions, i, j)
                 if square >= cutoff * cutoff:
                     continue
                 r = np.sqrt(square)

@@ -210,33 +210,22 @@ class BPNN(DescriptorPotential, HasLastLayer, HasLayers, HasKernels):
             if not member.describes_like(first) or member.options.hidden != first.options.hidden:
                 return None
             networks.append(member)
-        options = networks[0].options.descriptor
-        if any(zeta % 1 for zeta in options.g4_zetas):
+        tables = networks[0].descriptor.tables()
+        if tables is None:
             return None
         from aiida_mlal.ml.fast.bpnn import FastBPNN, Networks  # numba is slow to import
 
-        descriptor = networks[0].descriptor
-        unit = descriptor.eta_unit
-        return [
-            FastBPNN(
-                first.cutoff,
-                descriptor.radial.double().numpy(),
-                [eta * unit for eta in options.g4_etas],
-                [int(zeta) for zeta in options.g4_zetas],
-                options.g4_lambdas,
-                descriptor.couple.numpy(),
-                [
-                    Networks(
-                        [_layers(network) for network in member.networks],
-                        member.low.double().numpy(),
-                        member.high.double().numpy(),
-                        float(member.scale),
-                        member.shift.double().numpy(),
-                    )
-                    for member in networks
-                ],
+        weights = [
+            Networks(
+                [_layers(network) for network in member.networks],
+                member.low.double().numpy(),
+                member.high.double().numpy(),
+                float(member.scale),
+                member.shift.double().numpy(),
             )
+            for member in networks
         ]
+        return [FastBPNN(*tables, weights)]
 
     def initialise(self, prepared: Prepared, targets: Prediction, seed: int) -> None:
         """Scale features to the training structures, and energies to their targets."""

@@ -215,14 +215,17 @@ class GMNN(Potential, HasLastLayer, HasLayers, HasDescriptors, HasKernels):
 
     @staticmethod
     def _kernel(networks: "Sequence[GMNN]") -> "FastGMNN":
-        from aiida_mlal.ml.fast.gaussian_moments import Radial, program  # numba is slow to import
+        from aiida_mlal.ml.fast.gaussian_moments import (
+            Gaussians,
+            program,
+        )  # numba is slow to import
         from aiida_mlal.ml.fast.gmnn import FastGMNN
 
         first = networks[0]
         options, centres = first.options.descriptor, first.descriptor.centres.double().numpy()
-        radial = Radial(first.cutoff, centres, options.n_radial)
+        gaussians = Gaussians.of(first.cutoff, centres, options.n_radial)
         of = program(options.n_radial, options.invariants)
-        return FastGMNN(radial, of, [_frozen(network) for network in networks])
+        return FastGMNN(gaussians, of, [_frozen(network) for network in networks])
 
     def initialise(self, prepared: Prepared, targets: Prediction, seed: int) -> None:
         """Set shifts by a regression on the composition, scales to the spread that it leaves."""

@@ -14,8 +14,9 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from aiida_mlal.ml.fast.gaussian_moments import Program, Radial, program
-from aiida_mlal.ml.fast.gmnn_training import Described, Edges
+from aiida_mlal.ml.fast.gather import from_edges
+from aiida_mlal.ml.fast.gaussian_moments import Gaussians, Program, program
+from aiida_mlal.ml.fast.gmnn_training import Described
 from aiida_mlal.ml.graph import Graph
 from aiida_mlal.ml.models.prediction import Prediction, forces_and_stresses
 from aiida_mlal.ml.models.prepared import Prepared
@@ -25,24 +26,25 @@ if TYPE_CHECKING:
 
 
 PORTION = 256
-"""Atoms that are predicted together when nothing is learned."""
+"""Atoms that are predicted together when nothing is learned, so that slots stay in caches."""
 
 
 class PreparedGMNN(Prepared):
     """Fixed structures, of which energies and forces can be differentiated by the weights once."""
 
     def __init__(
-        self, graph: Graph, species: Int[Tensor, " atoms"], radial: Radial, program: Program
+        self,
+        graph: Graph,
+        species: Int[Tensor, " atoms"],
+        n_elements: int,
+        gaussians: Gaussians,
+        program: Program,
     ) -> None:
         super().__init__(graph)
-        self.species, self.radial, self.program = species, radial, program
-        begin = torch.searchsorted(graph.pairs[0], torch.arange(len(species) + 1))
-        self.edges = Edges(
-            species.numpy(),
-            begin.numpy(),
-            species[graph.pairs[1]].numpy(),
-            graph.vectors.detach().double().numpy(),
-        )
+        self.species, self.gaussians, self.program = species, gaussians, program
+        self._n_elements = n_elements
+        vectors = graph.vectors.detach().double().numpy()
+        self.edges = from_edges(species.numpy(), graph.pairs.numpy(), vectors, n_elements)
 
     @classmethod
     def of(cls, potential: "GMNN", graph: Graph) -> "PreparedGMNN":
@@ -52,30 +54,36 @@ class PreparedGMNN(Prepared):
         return cls(
             graph,
             potential.species(graph.numbers),
-            Radial(of.cutoff, of.centres.double().numpy(), options.n_radial),
+            len(potential.elements),
+            Gaussians.of(of.cutoff, of.centres.double().numpy(), options.n_radial),
             program(options.n_radial, options.invariants),
         )
 
     def features(self, potential: "GMNN") -> Float[Tensor, "atoms features"]:
-        """Return the invariants of each atom, which can be differentiated by the coefficients."""
+        """Compute the invariants of each atom, differentiable by the radial coefficients."""
         features: Tensor = _Features.apply(self, potential.descriptor.coefficients)
         return features
 
     def tangents(
         self, potential: "GMNN", along: Float[Tensor, "directions edges 3"]
     ) -> tuple[Float[Tensor, "atoms features"], Float[Tensor, "directions atoms features"]]:
-        """Return the same, and their derivatives where the edges move along some directions."""
-        coefficients = potential.descriptor.coefficients.detach().double().numpy()
-        described = Described(self.edges, self.radial, self.program, coefficients)
+        """Compute invariants, and their derivatives along displacements (Å) of the edges."""
+        described = self.described(potential.descriptor.coefficients)
         n = len(self.species)
         moved = [described.tangents(direction)[:, :n].T for direction in along.double().numpy()]
-        found = torch.from_numpy(described.features[:, :n].T), torch.from_numpy(np.stack(moved))
-        return found[0].to(potential.dtype), found[1].to(potential.dtype)
+        features = torch.from_numpy(described.features[:, :n].T)
+        return features.to(potential.dtype), torch.from_numpy(np.stack(moved)).to(potential.dtype)
 
     def take(self, structures: Int[np.ndarray, " chosen"]) -> "PreparedGMNN":
         """Return some of the structures, which may repeat."""
         species = self.species[self.graph.atoms_of(structures)]
-        return PreparedGMNN(self.graph.take(structures), species, self.radial, self.program)
+        graph = self.graph.take(structures)
+        return PreparedGMNN(graph, species, self._n_elements, self.gaussians, self.program)
+
+    def described(self, coefficients: Tensor) -> Described:
+        """Compute the invariants with coefficients, in double precision."""
+        values = coefficients.detach().double().numpy()
+        return Described(self.edges, self.gaussians, self.program, values)
 
     def predict(self, potential: "GMNN") -> Prediction:
         """Predict with the weights that ``potential`` has now."""
@@ -104,7 +112,7 @@ class PreparedGMNN(Prepared):
         return self.graph.sum_over_atoms(potential.read(self.features(potential), self.species))
 
     def _portions(self) -> list[np.ndarray]:
-        """Return successive structures of about PORTION atoms, whose slots stay in the caches."""
+        """Divide the structures into successive groups of about PORTION atoms."""
         counts = self.graph.counts.numpy()
         portion = (np.cumsum(counts) - 1) // PORTION
         return np.split(np.arange(len(counts)), np.flatnonzero(np.diff(portion)) + 1)
@@ -121,18 +129,16 @@ class _Features(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, prepared: PreparedGMNN, coefficients: Tensor) -> Tensor:
-        described = Described(
-            prepared.edges, prepared.radial, prepared.program, coefficients.double().numpy()
-        )
+        described = prepared.described(coefficients)
         ctx.described, ctx.n_atoms = described, len(prepared.species)
         return _tensor(described.features[:, : ctx.n_atoms].T, coefficients)
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, by_features: Tensor) -> tuple[Tensor | None, ...]:
-        slopes = np.zeros_like(ctx.described.features)
-        slopes[:, : ctx.n_atoms] = by_features.T.numpy()
-        return None, _tensor(ctx.described.by_coefficients(slopes), by_features)
+        adjoints = np.zeros_like(ctx.described.features)
+        adjoints[:, : ctx.n_atoms] = by_features.T.numpy()
+        return None, _tensor(ctx.described.by_coefficients(adjoints), by_features)
 
 
 class Gains(NamedTuple):
@@ -156,16 +162,14 @@ class _Predict(torch.autograd.Function):
         shift: Tensor,
         *weights: Tensor,
     ) -> tuple[Tensor, Tensor]:
-        described = Described(
-            prepared.edges, prepared.radial, prepared.program, coefficients.double().numpy()
-        )
+        described = prepared.described(coefficients)
         network = _Network(gains, weights[::2], weights[1::2])
         outputs = network.outputs(_tensor(described.features, scale))
         species, n_atoms = prepared.species, len(prepared.species)
         output, own_scale = outputs[0, :n_atoms], scale[species]
         start = torch.zeros_like(outputs)
         start[0, :n_atoms] = own_scale
-        gradient = described.gradients(_array(network.slopes(start)))
+        gradient = described.gradients(_array(network.adjoints(start)))
         ctx.described, ctx.network, ctx.species = described, network, species
         ctx.output, ctx.scale = output, scale
         return own_scale * output + shift[species], _tensor(gradient, scale)
@@ -175,12 +179,12 @@ class _Predict(torch.autograd.Function):
     def backward(ctx: Any, by_energies: Tensor, along: Tensor) -> tuple[Tensor | None, ...]:
         described, network, species, scale = ctx.described, ctx.network, ctx.species, ctx.scale
         n_atoms = len(species)
-        dots = network.tangents(_tensor(described.tangents(_array(along)), scale))
-        start = torch.zeros_like(dots)
+        tangents = network.tangents(_tensor(described.tangents(_array(along)), scale))
+        start = torch.zeros_like(tangents)
         start[0, :n_atoms] = by_energies * scale[species]
-        inward, weights = network.gradients(start)
-        coefficients = described.by_coefficients_along(_array(inward))
-        by_scale = by_energies * ctx.output + dots[0, :n_atoms]
+        by_features, weights = network.gradients(start)
+        coefficients = described.by_coefficients_along(_array(by_features))
+        by_scale = by_energies * ctx.output + tangents[0, :n_atoms]
         zero = torch.zeros_like(scale)
         return (
             None,
@@ -195,7 +199,7 @@ class _Predict(torch.autograd.Function):
 class _Network:
     """A network passed forwards and backwards, first itself, then along a tangent of its inputs.
 
-    Nodes are rows, atoms are columns. What each pass finds is kept for the next.
+    Nodes are rows, atoms are columns. Each pass keeps what the next needs.
     """
 
     def __init__(
@@ -204,8 +208,8 @@ class _Network:
         self._gains, self._weights, self._biases = gains, weights, biases
 
     def outputs(self, nodes: Float[Tensor, "inputs atoms"]) -> Float[Tensor, "outputs atoms"]:
-        """Return the outputs."""
-        self._nodes, self._before, self._logistic, self._rises = [nodes], [], [], []
+        """Compute the outputs."""
+        self._nodes, self._before, self._logistic, self._slopes = [nodes], [], [], []
         for gain, weight, bias in zip(self._gains, self._weights, self._biases):
             before = torch.addmm(
                 bias[:, None], weight, self._nodes[-1], beta=gain.bias, alpha=gain.weight
@@ -215,54 +219,54 @@ class _Network:
                 logistic = before.sigmoid()
                 silu = before * logistic
                 self._logistic.append(logistic)
-                self._rises.append(gain.activation * (logistic + silu * (1 - logistic)))
+                self._slopes.append(gain.activation * (logistic + silu * (1 - logistic)))
                 self._nodes.append(gain.activation * silu)
         return self._before[-1]
 
-    def slopes(self, start: Float[Tensor, "outputs atoms"]) -> Float[Tensor, "inputs atoms"]:
-        """Return the derivatives by the inputs of what has these derivatives by the outputs."""
-        self._slopes: list[Tensor] = [start]
+    def adjoints(self, start: Float[Tensor, "outputs atoms"]) -> Float[Tensor, "inputs atoms"]:
+        """Back-propagate dE/d(outputs) to the inputs."""
+        self._adjoints: list[Tensor] = [start]
         self._inward: list[Tensor] = []
         for layer in range(len(self._gains) - 1, -1, -1):
-            self._inward.insert(0, self._into(layer, self._slopes[0]))
+            self._inward.insert(0, self._into(layer, self._adjoints[0]))
             if layer:
-                self._slopes.insert(0, self._inward[0] * self._rises[layer - 1])
+                self._adjoints.insert(0, self._inward[0] * self._slopes[layer - 1])
         return self._inward[0]
 
-    def tangents(self, dots: Float[Tensor, "inputs atoms"]) -> Float[Tensor, "outputs atoms"]:
-        """Return the tangents of the outputs, after ``slopes``."""
-        self._dots, self._before_dots = [dots], []
+    def tangents(self, start: Float[Tensor, "inputs atoms"]) -> Float[Tensor, "outputs atoms"]:
+        """Propagate tangents of the inputs to the outputs, after ``adjoints``."""
+        self._tangents, self._before_tangents = [start], []
         for layer, (gain, weight) in enumerate(zip(self._gains, self._weights)):
-            self._before_dots.append(gain.weight * (weight @ self._dots[-1]))
+            self._before_tangents.append(gain.weight * (weight @ self._tangents[-1]))
             if layer < len(self._gains) - 1:
-                self._dots.append(self._before_dots[-1] * self._rises[layer])
-        return self._before_dots[-1]
+                self._tangents.append(self._before_tangents[-1] * self._slopes[layer])
+        return self._before_tangents[-1]
 
     def gradients(
         self, start: Float[Tensor, "outputs atoms"]
     ) -> tuple[Float[Tensor, "inputs atoms"], list[Tensor]]:
-        """Return derivatives by the inputs and, in turns, weights and biases, after ``tangents``.
+        """Back-propagate a loss L to the inputs and, in turns, to weights and biases.
 
-        Of the sum of what has the derivatives ``start`` by the outputs, and of the tangents of the
-        outputs times what was given to ``slopes``.
+        After ``tangents``. L has the derivatives ``start`` by the outputs and, by their tangents,
+        those that ``adjoints`` was given.
         """
-        found: list[Tensor] = []
-        bars = start
+        by_weights: list[Tensor] = []
+        adjoints = start
         for layer in range(len(self._gains) - 1, -1, -1):
             gain = self._gains[layer]
-            weights = bars @ self._nodes[layer].T
-            weights.addmm_(self._slopes[layer], self._dots[layer].T)
-            found = [weights.mul_(gain.weight), gain.bias * bars.sum(1), *found]
-            bars = self._into(layer, bars)
+            weights = adjoints @ self._nodes[layer].T
+            weights.addmm_(self._adjoints[layer], self._tangents[layer].T)
+            by_weights = [weights.mul_(gain.weight), gain.bias * adjoints.sum(1), *by_weights]
+            adjoints = self._into(layer, adjoints)
             if layer:
-                bend = self._bend(layer - 1) * self._before_dots[layer - 1]
-                bars = bars * self._rises[layer - 1] + bend * self._inward[layer]
-        return bars, found
+                bend = self._curvature(layer - 1) * self._before_tangents[layer - 1]
+                adjoints = adjoints * self._slopes[layer - 1] + bend * self._inward[layer]
+        return adjoints, by_weights
 
-    def _into(self, layer: int, slopes: Tensor) -> Tensor:
-        return self._gains[layer].weight * (self._weights[layer].T @ slopes)
+    def _into(self, layer: int, adjoints: Tensor) -> Tensor:
+        return self._gains[layer].weight * (self._weights[layer].T @ adjoints)
 
-    def _bend(self, layer: int) -> Tensor:
+    def _curvature(self, layer: int) -> Tensor:
         """Return the second derivative of the activation behind a layer."""
         s, x = self._logistic[layer], self._before[layer]
         return self._gains[layer].activation * s * (1 - s) * (2 + x * (1 - 2 * s))
@@ -273,5 +277,5 @@ def _tensor(values: np.ndarray, like: Tensor) -> Tensor:
 
 
 def _array(values: Tensor) -> np.ndarray:
-    found: np.ndarray = values.double().contiguous().numpy()
-    return found
+    array: np.ndarray = values.double().contiguous().numpy()
+    return array

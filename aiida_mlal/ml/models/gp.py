@@ -138,19 +138,7 @@ class GP(DescriptorPotential, HasProcess, HasKernels):
     @cached_property
     def functions(self) -> "tuple[Functions, np.ndarray] | None":
         """The symmetry functions for kernels; None for angular exponents that are no integers."""
-        options, descriptor = self.options.descriptor, self.descriptor
-        if any(zeta % 1 for zeta in options.g4_zetas):
-            return None
-        from aiida_mlal.ml.fast.symmetry_functions import functions  # numba is slow to import
-
-        return functions(
-            self.cutoff,
-            descriptor.radial.double().numpy(force=True),
-            [eta * descriptor.eta_unit for eta in options.g4_etas],
-            [int(zeta) for zeta in options.g4_zetas],
-            options.g4_lambdas,
-            descriptor.couple.numpy(force=True),
-        )
+        return self.descriptor.tables()
 
     def prepare(self, graph: Graph) -> Described:
         """Compute the features and their derivatives once, by kernels where there are such."""

@@ -8,7 +8,12 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from aiida_mlal.ml.fast.mtp_training import Coefficients, Found, MTPKernels, Structures
+from aiida_mlal.ml.fast.mtp_training import (
+    Coefficients,
+    EnergiesForcesVirials,
+    MTPKernels,
+    Structures,
+)
 from aiida_mlal.ml.graph import Graph
 from aiida_mlal.ml.models.prediction import Prediction, stresses_of
 from aiida_mlal.ml.models.prepared import Prepared
@@ -61,16 +66,16 @@ class PreparedMTP(Prepared):
         radial = any(w is potential.radial_coeffs for w in weights)
         linear = any(w is not potential.radial_coeffs for w in weights)
         of, threads = coefficients(*potential.parameters()), torch.get_num_threads()
-        found = {}
+        by_weight = {}
         if radial:
             columns = self.kernels.radial_jacobian(self.structures, of, threads)
-            found[id(potential.radial_coeffs)] = columns
+            by_weight[id(potential.radial_coeffs)] = columns
         if linear:
             columns = self.kernels.linear_jacobian(self.structures, of, threads)
-            cut = len(of.species)
-            found[id(potential.species_coeffs)] = _part(columns, slice(None, cut))
-            found[id(potential.moment_coeffs)] = _part(columns, slice(cut, None))
-        chosen = [found[id(w)] for w in weights]
+            n_species = len(of.species)
+            by_weight[id(potential.species_coeffs)] = _part(columns, slice(None, n_species))
+            by_weight[id(potential.moment_coeffs)] = _part(columns, slice(n_species, None))
+        chosen = [by_weight[id(w)] for w in weights]
         energies, forces, virials = (
             torch.cat([torch.from_numpy(part[q]) for part in chosen], dim=-1).movedim(-1, 0)
             for q in range(3)
@@ -84,32 +89,33 @@ class _Predict(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, prepared: PreparedMTP, *weights: Tensor) -> tuple[Tensor, ...]:
         ctx.prepared, ctx.coefficients = prepared, coefficients(*weights)
-        found = prepared.kernels.predict(
+        predicted = prepared.kernels.predict(
             prepared.structures, ctx.coefficients, torch.get_num_threads()
         )
-        return tuple(torch.from_numpy(values) for values in found)
+        return tuple(torch.from_numpy(values) for values in predicted)
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         of = ctx.coefficients
-        found = ctx.prepared.kernels.gradient(
+        gradient = ctx.prepared.kernels.gradient(
             ctx.prepared.structures,
             of,
-            *(gradient.contiguous().numpy() for gradient in gradients),
+            *(values.contiguous().numpy() for values in gradients),
             torch.get_num_threads(),
         )
         sizes = [of.radial.size, of.species.size, of.moment.size]
-        radial, species, moment = torch.from_numpy(found).split(sizes)
+        radial, species, moment = torch.from_numpy(gradient).split(sizes)
         return None, radial.reshape(of.radial.shape), species, moment
 
 
 def coefficients(radial: Tensor, species: Tensor, moment: Tensor) -> Coefficients:
-    """Return coefficients as the kernels want them; they do not change with the weights."""
+    """Copy coefficients for the kernels, so that they do not change with the weights."""
     return Coefficients(
         *(np.array(part.detach().numpy(), order="C") for part in (radial, species, moment))
     )
 
 
-def _part(found: Found, columns: slice) -> Found:
-    return found[0][..., columns], found[1][..., columns], found[2][..., columns]
+def _part(of_all: EnergiesForcesVirials, columns: slice) -> EnergiesForcesVirials:
+    energies, forces, virials = of_all
+    return energies[..., columns], forces[..., columns], virials[..., columns]

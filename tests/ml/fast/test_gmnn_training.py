@@ -8,8 +8,9 @@ from ase.build import bulk, molecule
 
 from aiida_mlal.ml.configurations import Configurations
 from aiida_mlal.ml.descriptors.gaussian_moments import GaussianMomentOptions, GaussianMoments
-from aiida_mlal.ml.fast.gaussian_moments import Radial, program
-from aiida_mlal.ml.fast.gmnn_training import Described, Edges
+from aiida_mlal.ml.fast.gather import from_edges
+from aiida_mlal.ml.fast.gaussian_moments import Gaussians, program
+from aiida_mlal.ml.fast.gmnn_training import Described
 from aiida_mlal.ml.graph import Graph
 
 CUTOFF = 4.0
@@ -37,13 +38,10 @@ def both(request):
     graph = Graph.of(Configurations.from_ase(frames()), CUTOFF)
     species = torch.tensor(np.unique(graph.numbers, return_inverse=True)[1])
     descriptor = GaussianMoments(4, CUTOFF, options)
-    begin = torch.searchsorted(graph.pairs[0], torch.arange(len(species) + 1))
-    edges = Edges(
-        species.numpy(), begin.numpy(), species[graph.pairs[1]].numpy(), graph.vectors.numpy()
-    )
+    edges = from_edges(species.numpy(), graph.pairs.numpy(), graph.vectors.numpy(), 4)
     described = Described(
         edges,
-        Radial(CUTOFF, descriptor.centres.numpy(), options.n_radial),
+        Gaussians.of(CUTOFF, descriptor.centres.numpy(), options.n_radial),
         program(options.n_radial, options.invariants),
         descriptor.coefficients.detach().numpy(),
     )
