@@ -1,4 +1,4 @@
-"""What engines find for one structure, and what engines and kernels are."""
+"""The interfaces of engines and kernels, and the evaluation of one structure."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ EngineName = Literal["auto", "torch", "numba"]
 
 @dataclass(frozen=True, eq=False)
 class Members:
-    """What the members of a committee find for one structure.
+    """Energies and forces of one structure by each member of a committee.
 
     Attributes
     ----------
@@ -37,7 +37,7 @@ class Members:
 
 @dataclass(frozen=True, eq=False)
 class Evaluation:
-    """What is found for one structure: the mean, if it is by a committee.
+    """Energy, forces and virial of one structure: of a committee the mean.
 
     Attributes
     ----------
@@ -105,9 +105,9 @@ class Engine(Protocol):
         """Evaluate atoms as they are now; with ``gradients`` also derivatives by parameters."""
 
     def remember(self) -> Mapping[str, Any]:
-        """Return what results depend on, to the last bit, beside the atoms.
+        """Return the state that results depend on to the last bit: the last search for neighbours.
 
-        That is where neighbours were looked for: it decides in which order numbers are added.
+        Its positions and cell decide the order in which numbers are added.
         """
 
     def recall(self, atoms: "Atoms", memory: Mapping[str, Any]) -> None:

@@ -48,7 +48,7 @@ class NumbaEngine:
         )  # fmt: skip
 
     def remember(self) -> Mapping[str, Any]:
-        """Return where neighbours were looked for, for kernels and for graphs."""
+        """Return positions (Å) and cell of the last searches, for kernels and for graphs."""
         origin = self.kernels.verlet.origin
         kernels = {} if origin is None else {"kernels": origin}
         return {**self._neighbourhood.remember(), **kernels}
@@ -62,7 +62,7 @@ class NumbaEngine:
 
 
 def kernels_of(potential: Potential, skin: float, threads: int = 1) -> "KernelSum | None":
-    """Return the kernels of a potential, with the weights of now, if it has some.
+    """Compile the kernels of a potential, with its present weights; None if it has none.
 
     There are none on a GPU.
 

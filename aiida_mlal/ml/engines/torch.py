@@ -1,4 +1,4 @@
-"""The engine that has no limits: torch, on any device."""
+"""The engine for all potentials: torch, on any device."""
 
 from collections.abc import Mapping
 from functools import partial
@@ -60,7 +60,7 @@ class TorchEngine:
         )
 
     def remember(self) -> Mapping[str, Any]:
-        """Return where neighbours were looked for."""
+        """Return positions (Å) and cell of the last search for neighbours."""
         return self.neighbourhood.remember()
 
     def recall(self, atoms: Atoms, memory: Mapping[str, Any]) -> None:
@@ -84,7 +84,7 @@ class Neighbourhood:
         self.searches = 0
 
     def remember(self) -> Mapping[str, Any]:
-        """Return positions and cell of the last search."""
+        """Return positions (Å) and cell of the last search for neighbours."""
         return {"graph": self._origin} if self.searches else {}
 
     def recall(self, atoms: Atoms, memory: Mapping[str, Any]) -> None:
@@ -117,7 +117,7 @@ class Neighbourhood:
         return graph.within(self._potential.cutoff)
 
     def _moved(self, positions: np.ndarray) -> float:
-        """Return how far an atom is from where it was at the last search, in Å."""
+        """Compute the largest displacement since the last search, in Å."""
         if not len(positions):
             return 0.0
         return float(np.sqrt(((positions - self._origin[0]) ** 2).sum(axis=1).max()))
@@ -154,5 +154,5 @@ def _surroundings(
 
 
 def _array(values: Tensor) -> np.ndarray:
-    found: np.ndarray = values.detach().double().cpu().numpy()
-    return found
+    array: np.ndarray = values.detach().double().cpu().numpy()
+    return array

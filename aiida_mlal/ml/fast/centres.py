@@ -1,4 +1,4 @@
-"""Kernels for strategies whose choices become centres, each point belonging to its nearest one."""
+"""Kernels for strategies whose choices become cluster centres of the points nearest to them."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -9,16 +9,16 @@ from jaxtyping import Bool, Float, Int
 from aiida_mlal.ml.fast.jit import jit
 
 TILE = 32
-"""How many points are compared with a centre at a time."""
+"""Points that are compared with a centre at a time."""
 
 STEP = 16
-"""After how many dimensions it is checked whether one of them can still be nearer."""
+"""Dimensions after which it is checked whether one of them can still be nearer."""
 
 SAMPLE = 20_000
-"""Of how many points the principal axes are computed."""
+"""Points of which the principal axes are computed, at most."""
 
 BLOCK = 4096
-"""Of how many points distances to the first centres are computed at a time."""
+"""Points whose distances to the first centres are computed at a time."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,7 +52,7 @@ def grow(
     n: int,
     rule: Rule,
 ) -> tuple[list[int], list[float]]:
-    """Return ``n`` points that become centres one after the other, and how far they were.
+    """Choose ``n`` points that become cluster centres in turn; and their distances² from others.
 
     Without centres to begin with, the rule makes its first choice as if the origin were one,
     which it is not any more for the next.
@@ -75,12 +75,12 @@ def grow(
     free = np.zeros(len(distances), bool)
     free[:size] = True
     chosen: list[int] = []
-    found: list[float] = []
+    how_far: list[float] = []
     n_centres = len(centres)
     for _ in range(n):
         best = rule(Clusters(distances[:size], nearest[:size], free[:size], max(n_centres, 1)))
         chosen.append(best)
-        found.append(float(distances[best]))
+        how_far.append(float(distances[best]))
         if not n_centres:
             distances[:size] = np.inf
         here = tiles[best // TILE, :, best % TILE].copy()
@@ -91,7 +91,7 @@ def grow(
         known[n_centres] = here
         distances[best], free[best] = 0.0, False
         n_centres += 1
-    return chosen, found
+    return chosen, how_far
 
 
 def _principal_axes(points: Float[np.ndarray, "points features"]) -> np.ndarray:

@@ -20,8 +20,8 @@ def greedy_determinant(
     """
     if not noise > 0:
         raise ValueError(f"expected a noise above 0, got {noise}")
-    found: tuple[np.ndarray, np.ndarray] = _greedy(np.ascontiguousarray(rows), n, float(noise))
-    return found
+    result: tuple[np.ndarray, np.ndarray] = _greedy(np.ascontiguousarray(rows), n, float(noise))
+    return result
 
 
 @jit(fastmath={"contract", "reassoc", "nsz"})

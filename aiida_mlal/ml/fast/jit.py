@@ -89,7 +89,7 @@ def sources_hash(path: str) -> str:
     And of ``SETTINGS``.
     """
     settings = [getattr(config, name) for name in SETTINGS]
-    found = hashlib.sha256(repr(settings).encode())
+    digest = hashlib.sha256(repr(settings).encode())
     for source in [*sorted(Path(__file__).parent.glob("*.py")), Path(path)]:
-        found.update(source.name.encode() + b"\0" + hashlib.sha256(source.read_bytes()).digest())
-    return found.hexdigest()
+        digest.update(source.name.encode() + b"\0" + hashlib.sha256(source.read_bytes()).digest())
+    return digest.hexdigest()

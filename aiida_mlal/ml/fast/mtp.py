@@ -425,11 +425,11 @@ def _chunk(
             _sum_moments(flat, n, stride, segments, parents, E, V, sums)
             for k in range(n_summed):
                 M[k * W + lane] = vsum(load(sums, k * W))
-        found = _products(
+        energy = _products(
             M, G, factors, traces, inner_begin, inner_pairs, inner_factors, linear, form_rows,
             row_begin, columns, weights,
         )  # fmt: skip
-        store(out, 0, found)
+        store(out, 0, energy)
         if gradients.shape[0]:
             first = n_species * per_centre + n_species
             _invariants(

@@ -66,7 +66,7 @@ class Structures:
     offsets: Int[np.ndarray, " structures+1"]
 
     def arrays(self) -> tuple[np.ndarray, ...]:
-        """Return what compiled code takes, in its order."""
+        """Return the arrays for compiled code, in its order."""
         return self.owner, self.species, self.first, self.neighbour, self.vectors
 
     def shares(self, n: int) -> list[tuple[int, int]]:

@@ -20,7 +20,7 @@ from numba.core.typing.templates import ConcreteTemplate, infer_global, signatur
 from numba.extending import intrinsic, lower_builtin, register_model
 
 W = 8
-"""How many numbers a vector has."""
+"""Doubles in a vector."""
 
 F64, I32 = ir.DoubleType(), ir.IntType(32)
 VECTOR = ir.VectorType(F64, W)
@@ -159,7 +159,7 @@ def vmin(typing: Any, value: Any, number: Any) -> tuple[Any, Generator]:
 
 @_intrinsic
 def any_below(typing: Any, value: Any, number: Any) -> tuple[Any, Generator]:
-    """Return whether one of the numbers is smaller than ``number``."""
+    """Tell if one of the numbers is smaller than ``number``."""
 
     def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         below = builder.fcmp_ordered("<", args[0], _splat(builder, args[1]))

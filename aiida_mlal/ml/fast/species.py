@@ -26,11 +26,11 @@ class Species:
         """Return the species of atoms; ``ValueError`` for one that is none of the elements."""
         key = numbers.tobytes()
         if key != self._numbers:
-            found = self._table[numbers]
-            if len(found) and found.min() < 0:
-                strange = sorted({chemical_symbols[z] for z in np.asarray(numbers)[found < 0]})
+            species = self._table[numbers]
+            if len(species) and species.min() < 0:
+                strange = sorted({chemical_symbols[z] for z in np.asarray(numbers)[species < 0]})
                 raise ValueError(
                     f"the potential knows {list(self.elements)}, the structure has {strange}"
                 )
-            self._numbers, self._last = key, found
+            self._numbers, self._last = key, species
         return self._last

@@ -92,7 +92,7 @@ class KernelSum:
         verlet.update(np.array(positions, dtype=float, order="C"), np.asarray(cell), pbc, species)
         ranges = verlet.ranges()
         slopes = [_empty(kernel, n) if gradients else None for kernel in kernels]
-        found = {}
+        results = {}
 
         def run(thread: int) -> None:
             for p in range(thread, len(ranges), n_threads):
@@ -103,7 +103,7 @@ class KernelSum:
                     mine = slopes[k]
                     own = None if mine is None else mine[:, part.atoms]
                     kernel.add(part, energies, forces, own)
-                    found[k, p] = energies, forces
+                    results[k, p] = energies, forces
 
         self._threads.run(run)
         energies, forces = np.zeros((self.n_members, n)), np.zeros((self.n_members, n, 3))
@@ -112,7 +112,7 @@ class KernelSum:
         for k, kernel in enumerate(kernels):
             folded, strain = np.zeros((kernel.n_members, n, 3)), np.zeros((3, 3))
             for p, part in enumerate(ranges):
-                own, images = found[k, p]
+                own, images = results[k, p]
                 energies[:, part.atoms] += own
                 for member in range(kernel.n_members):
                     fold(part.owner, part.positions, images[member], folded[member], strain)
@@ -150,16 +150,16 @@ def _side_by_side(slopes: Sequence[np.ndarray | None]) -> Float[np.ndarray, "ato
 def _contacts(
     verlet: Verlet, n_atoms: int
 ) -> tuple[Int[np.ndarray, "2 pairs"], Float[np.ndarray, " pairs"]]:
-    found, squares = nearest(
+    index, squares = nearest(
         n_atoms, verlet.positions, verlet.neighbours, verlet.begin, verlet.n_species, verlet.cutoff
     )
-    atom, species = np.nonzero(found >= 0)
-    there = verlet.owner[found[atom, species]].astype(atom.dtype)
+    atom, species = np.nonzero(index >= 0)
+    there = verlet.owner[index[atom, species]].astype(atom.dtype)
     return np.stack([atom, there]), np.sqrt(squares[atom, species])
 
 
 def _surroundings(verlet: Verlet, n_atoms: int) -> Surroundings:
-    found = surroundings(
+    nearest_crowding_swell = surroundings(
         n_atoms, verlet.positions, verlet.neighbours, verlet.begin, verlet.n_species, verlet.cutoff
     )
-    return Surroundings(*found)
+    return Surroundings(*nearest_crowding_swell)

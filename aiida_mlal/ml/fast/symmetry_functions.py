@@ -114,9 +114,9 @@ def functions(
     norms = np.concatenate([np.ones(n_radial), np.tile(norms, n_blocks)])
     real = np.concatenate([np.full(n_radial, True), np.tile(real, n_blocks)])
     folded = [eta if eta * cutoff**2 <= STEEP else 0.0 for eta in etas]
-    found = [half_cutoff(eta * cutoff**2 / 2) for eta in [0.0, *folded]]
-    longest = max(map(len, found))
-    polynomials = [np.pad(p, (longest - len(p), 0)) for p in found]
+    fitted = [half_cutoff(eta * cutoff**2 / 2) for eta in [0.0, *folded]]
+    longest = max(map(len, fitted))
+    polynomials = [np.pad(p, (longest - len(p), 0)) for p in fitted]
     made = Functions(
         np.array([cutoff]),
         np.array(radial, dtype=float, order="C").reshape(-1, 2),
@@ -144,17 +144,17 @@ def half_cutoff(decay: float) -> Float[np.ndarray, " coefficients"]:
     x = np.linspace(0, 1, 401)
     for degree in range(6, 24):
         fit = np.polynomial.Chebyshev.interpolate(function, degree, domain=[0, 1])
-        found: np.ndarray = fit.convert(kind=np.polynomial.Polynomial).coef[::-1]
-        if abs(np.polyval(found, x) - function(x)).max() < 4e-15:
-            return found
+        polynomial: np.ndarray = fit.convert(kind=np.polynomial.Polynomial).coef[::-1]
+        if abs(np.polyval(polynomial, x) - function(x)).max() < 4e-15:
+            return polynomial
     raise ValueError(f"expected a decay up to {STEEP / 2}, got {decay}")
 
 
 def spread(values: np.ndarray, real: np.ndarray, nothing: float) -> np.ndarray:
     """Return values of features with those between them that only fill groups."""
-    found = np.full((*values.shape[:-1], len(real)), nothing)
-    found[..., real] = values
-    return found
+    filled = np.full((*values.shape[:-1], len(real)), nothing)
+    filled[..., real] = values
+    return filled
 
 
 _inlined: Callable[[Callable[..., Any]], Any] = inlined(fastmath=True)

@@ -61,21 +61,21 @@ class FeatureMap(ABC):
         """
         for part in structures.slices(self.batch):
             some = structures[part]
-            found = self.sums(potential, potential.graph(some)).detach().cpu().double().numpy()
+            values = self.sums(potential, potential.graph(some)).detach().cpu().double().numpy()
             if self.per_atom:
-                found = found / np.maximum(some.counts, 1)[:, None]
-            strange = np.flatnonzero(~np.isfinite(found).all(axis=1))
+                values = values / np.maximum(some.counts, 1)[:, None]
+            strange = np.flatnonzero(~np.isfinite(values).all(axis=1))
             if len(strange):
                 raise ValueError(
                     f"features of {len(strange)} structures are not finite, the first of them is "
                     f"of {some[strange[0]].numbers.size} atoms with the key "
                     f"{some[strange[0]].keys[0]!r}"
                 )
-            yield found
+            yield values
 
     def matrix(
         self, potential: "Potential", structures: Configurations
     ) -> Float[np.ndarray, "structures features"]:
         """Return all rows of structures."""
-        found = list(self.rows(potential, structures))
-        return np.concatenate(found) if found else np.zeros((0, 0))
+        parts = list(self.rows(potential, structures))
+        return np.concatenate(parts) if parts else np.zeros((0, 0))

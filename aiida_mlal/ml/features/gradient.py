@@ -64,7 +64,7 @@ class Gradient(FeatureMap):
         import torch
 
         first = layers[0].inputs
-        found = first.new_zeros(n_atoms, size)
+        sketch = first.new_zeros(n_atoms, size)
         for number, layer in enumerate(layers):
             generator = self._generator(number)
             sides = [
@@ -74,8 +74,8 @@ class Gradient(FeatureMap):
                 )
                 for values in (layer.inputs, layer.slopes)
             ]
-            found.index_add_(0, layer.atoms, sides[0] * sides[1])
-        return found / size**0.5
+            sketch.index_add_(0, layer.atoms, sides[0] * sides[1])
+        return sketch / size**0.5
 
     def _generator(self, number: int) -> "Generator":
         import torch

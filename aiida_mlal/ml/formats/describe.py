@@ -27,7 +27,7 @@ _ACTIVE_SET = "extras.active_set."
 def describe(
     path: str | Path, elements: Sequence[str] | None = None, keys: LabelKeys | None = None
 ) -> dict[str, Any]:
-    """Return what a file of structures or a potential holds.
+    """Describe a file of structures or a potential in JSON values.
 
     Of an active set these are its mode, and how many of its rows are filled. ``elements`` and
     ``keys`` are those of ``files.load``.
@@ -109,7 +109,7 @@ def _lacking(configurations: Configurations) -> list[str]:
 
 
 def is_potential(path: str | Path) -> bool:
-    """Return whether a file holds a potential, not structures."""
+    """Tell if a file holds a potential, not structures."""
     with within(str(path)):
         return known(path).holds == "potential"
 

@@ -267,7 +267,7 @@ _SCALED = {"vasp"}
 
 
 def _missing_in(found: Configurations, expected: Configurations) -> list[str]:
-    """Return what structures lack that were read from a file that others were written to."""
+    """Name what is lost on the way through a file: structures written, and as they were read."""
     if found.counts.tolist() != expected.counts.tolist():
         return ["structures or atoms"]
     there = {

@@ -15,19 +15,19 @@ from aiida_mlal.ml.formats.content import read_bytes, read_head
 
 
 def dump_names_elements(path: str | Path) -> bool:
-    """Return whether a dump says which elements its atoms are, beside the numbers of types."""
+    """Tell if a dump names elements beside the numbers of types."""
     columns = re.search(rb"^ITEM: ATOMS(.*)$", read_head(path), re.MULTILINE)
     return columns is not None and b"element" in columns[1].split()
 
 
 def data_names_elements(path: str | Path) -> bool:
-    """Return whether a data file has labels of its types, or the masses that ASE knows them by."""
+    """Tell if a data file has labels of its types, or masses, by which ASE knows elements."""
     sections = rb"^\s*(Masses|Atom Type Labels)\s*(#.*)?$"
     return re.search(sections, read_bytes(path), re.MULTILINE) is not None
 
 
 def corrected(frames: list[Atoms], elements: Sequence[str] | None) -> list[Atoms]:
-    """Return what ASE read without the energy that it makes up, and with elements of types.
+    """Remove the energy of 0 that ASE makes up, and give types their elements.
 
     Parameters
     ----------

@@ -75,10 +75,10 @@ class ASEPotential(Potential):
             mine, end = slice(end, end + count), end + count
             atoms = Atoms(numbers[mine], positions[mine], cell=cells[i], pbc=pbc[i])
             atoms.calc = self._calculator
-            found = compute(atoms)
-            energies[i] = found.energy
-            forces[mine] = torch.from_numpy(found.forces)
-            stresses[i] = torch.from_numpy(found.stress)
+            computed = compute(atoms)
+            energies[i] = computed.energy
+            forces[mine] = torch.from_numpy(computed.forces)
+            stresses[i] = torch.from_numpy(computed.stress)
         return Prediction(energies, forces, stresses)
 
     def atomic_energies(self, graph: Graph) -> Float[Tensor, " atoms"]:

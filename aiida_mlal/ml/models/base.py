@@ -91,7 +91,7 @@ class Potential(nn.Module, ABC):
 
     @classmethod
     def settled(cls, options: Any, structures: Configurations) -> Any:
-        """Return options with what was left open decided by structures to learn from."""
+        """Fill in options that were left open, from structures to learn from."""
         return options
 
     @property
@@ -195,7 +195,7 @@ class Potential(nn.Module, ABC):
         return Prediction(*(part.to(self.dtype) for part in values))
 
     def get_extra_state(self) -> Tensor:
-        """Return the atomic number and the reference energy (eV) of each element that has one."""
+        """Tabulate atomic number and reference energy (eV) of each element that has one."""
         rows = [(atomic_numbers[e], value) for e, value in sorted(self.references.items())]
         return torch.tensor(rows, dtype=torch.float64).reshape(-1, 2)
 
@@ -278,9 +278,9 @@ class Potential(nn.Module, ABC):
                 self.check_elements(structures.elements)
 
     def warnings(self, structures: Configurations) -> str:
-        """Return what makes predictions for structures doubtful by the form of the potential.
+        """Name structures outside of what the form of the potential is made for; empty if none is.
 
-        See ``uncertainty.doubts`` for all that does. Empty if nothing does.
+        One of all ``uncertainty.doubts``.
         """
         return ""
 
@@ -295,12 +295,12 @@ class Potential(nn.Module, ABC):
         return self._species.device
 
     def graph(self, configurations: Configurations) -> Graph:
-        """Return the graph of structures as this potential wants it."""
+        """Make the graph of structures, with cutoff, precision and device of the potential."""
         return Graph.of(configurations, self.cutoff, self.dtype, self.device)
 
     @final
     def predict(self, configurations: Configurations) -> Configurations:
-        """Return the structures with predicted energies (eV), forces and stresses as labels."""
+        """Label structures with predicted energies (eV), forces (eV/Å) and stresses (eV/Å³)."""
         pieces = list(configurations.slices(AT_ONCE)) or [slice(0)]
         with torch.no_grad():
             predictions = [self(self.graph(configurations[piece])) for piece in pieces]

@@ -111,7 +111,7 @@ class BPNN(DescriptorPotential, HasLastLayer, HasLayers, HasKernels):
         return self.scale * energies + self.shift[element]
 
     def last_layer(self, graph: Graph) -> Float[Tensor, "atoms weights"]:
-        """Return the derivative of each atomic energy by the weights of the last layer.
+        """Differentiate each atomic energy (eV) by the weights of the last layer.
 
         Networks of different elements have nothing in common, so each has columns of its own.
         """
@@ -130,16 +130,16 @@ class BPNN(DescriptorPotential, HasLastLayer, HasLayers, HasKernels):
         return torch.cat([cast(nn.Linear, network[-1]).weight[0] for network in networks])
 
     def layer_gradients(self, graph: Graph) -> list[LayerGradient]:
-        """Return the derivatives by the weights of each layer of each network."""
+        """Differentiate by the weights of each layer of each network."""
         with torch.no_grad():
             features, species = self.features(graph), self.species(graph.numbers)
-        found = []
+        gradients = []
         for element, network in enumerate(self.networks):
             mine = torch.nonzero(species == element)[:, 0]
             linear = [layer for layer in network.modules() if isinstance(layer, nn.Linear)]
             energies = partial(self.readout, features[mine], element)
-            found += outer_products(energies, linear, mine)
-        return found
+            gradients += outer_products(energies, linear, mine)
+        return gradients
 
     def readout_derivatives(
         self,
@@ -166,15 +166,15 @@ class BPNN(DescriptorPotential, HasLastLayer, HasLayers, HasKernels):
                 values = layer(values)
         of_energy = self.scale.expand(*features.shape[:2], 1)
         of_slope = along.new_zeros(*along.shape[:3], 1)
-        found: dict[Tensor, tuple[Tensor, Tensor]] = {}
+        by_weight: dict[Tensor, tuple[Tensor, Tensor]] = {}
         for layer, (values, tangents) in zip(reversed(network), reversed(passed)):
             if isinstance(layer, nn.Linear):
                 outer = of_energy.transpose(1, 2)
-                found[layer.weight] = (
+                by_weight[layer.weight] = (
                     outer @ values,
                     of_slope.transpose(2, 3) @ values[:, None] + outer[:, None] @ tangents,
                 )
-                found[layer.bias] = of_energy.sum(1), of_slope.sum(2)
+                by_weight[layer.bias] = of_energy.sum(1), of_slope.sum(2)
                 of_energy, of_slope = of_energy @ layer.weight, of_slope @ layer.weight
             else:
                 slope = _slope(values)
@@ -182,7 +182,7 @@ class BPNN(DescriptorPotential, HasLastLayer, HasLayers, HasKernels):
                 bent = (of_energy * curvature)[:, None] * tangents
                 of_slope = of_slope * slope[:, None] + bent
                 of_energy = of_energy * slope
-        return cast(dict[nn.Parameter, tuple[Tensor, Tensor]], found)
+        return cast(dict[nn.Parameter, tuple[Tensor, Tensor]], by_weight)
 
     def _scaled(
         self, features: Float[Tensor, "... features"], element: int
@@ -191,7 +191,7 @@ class BPNN(DescriptorPotential, HasLastLayer, HasLayers, HasKernels):
         return 2 * (features - low) / (high - low) - 1
 
     def describes_like(self, other: Potential) -> bool:
-        """Return whether another network has the same symmetry functions."""
+        """Tell if another potential has the same symmetry functions."""
         return isinstance(other, BPNN) and (
             (self.elements, self.cutoff, self.options.descriptor, self.dtype)
             == (other.elements, other.cutoff, other.options.descriptor, other.dtype)
@@ -267,7 +267,7 @@ class BPNN(DescriptorPotential, HasLastLayer, HasLayers, HasKernels):
 
 
 def _labelled(graph: Graph, targets: Prediction) -> Bool[Tensor, " structures"]:
-    """Return which structures have a label, or a part of one."""
+    """Mark the structures that have a label, or a part of one."""
     forces = graph.sum_over_atoms(targets.forces.isfinite().any(dim=1).to(targets.forces))
     stresses = targets.stresses.isfinite().flatten(1).any(dim=1)
     return targets.energies.isfinite() | (forces > 0) | stresses

@@ -27,7 +27,7 @@ UNITS = {"energy": "eV", "length": "Å", "stress": "eV/Å^3"}
 
 
 def mark_of(potential: Potential) -> str:
-    """Return a short hash of all that predictions of a potential, and their uncertainty, depend on.
+    """Hash all that predictions of a potential, and their uncertainty, depend on: 16 digits.
 
     What is not only computed here, such as a calculator of ASE, is known by its options.
     """
@@ -147,4 +147,4 @@ class _AtMost(TorchFunctionMode):
 
 
 _MAKERS = (torch.empty, torch.zeros, torch.ones, torch.rand, torch.randn, torch.full)
-"""What makes room for tensors of a given shape."""
+"""Functions of torch that allocate tensors of a given shape."""

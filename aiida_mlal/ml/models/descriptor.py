@@ -17,7 +17,7 @@ from aiida_mlal.ml.models.prediction import Prediction, forces_and_stresses, str
 from aiida_mlal.ml.models.prepared import Prepared
 
 LARGEST = 2**24
-"""How many numbers a map from slopes to forces may have (128 MiB in float64)."""
+"""Most numbers in a map from dE/dG to forces (128 MiB in float64)."""
 
 
 class DescriptorPotential(Potential, HasDescriptors):
@@ -80,7 +80,7 @@ class DescriptorPotential(Potential, HasDescriptors):
         return {weight: (of_energy[name], of_slopes[name]) for name, weight in weights.items()}
 
     def describes_like(self, other: Potential) -> bool:
-        """Return whether another potential of the same elements has the same features."""
+        """Tell if another potential of the same elements has the same features."""
         return False
 
     @classmethod
@@ -181,7 +181,7 @@ class Described(Prepared):
         return cls(joined, species, features.detach(), merged, virials)
 
     def take(self, structures: Int[np.ndarray, " chosen"]) -> "Described":
-        """Return some of the structures, which may repeat."""
+        """Select structures, which may repeat."""
         atoms = self.graph.atoms_of(structures)
         return Described(
             self.graph.take(structures),
@@ -210,7 +210,7 @@ class Described(Prepared):
     def derivatives(
         self, potential: DescriptorPotential, weights: Sequence[nn.Parameter] | None = None
     ) -> Prediction:
-        r"""Return the derivatives of the prediction by each weight, along a leading axis.
+        r"""Differentiate the prediction by each weight, along a leading axis.
 
         With :math:`T_k` what a component of a force, or of a virial, takes from the slopes
         :math:`\partial E / \partial G`, its derivative by a weight is that of the slope of the
@@ -229,14 +229,14 @@ class Described(Prepared):
             of_slopes = self.features.new_zeros(len(structures), maps.shape[1], n)
             for element in kinds.unique().tolist():
                 mine = torch.nonzero(kinds == element)[:, 0]
-                found = potential.readout_derivatives(
+                by_weight = potential.readout_derivatives(
                     self.features[atoms[:, mine]], maps[:, :, mine], element
                 )
                 column = 0
                 for weight in weights:
                     here = slice(column, column := column + weight.numel())
-                    if weight in found:
-                        by_energy, by_slopes = found[weight]
+                    if weight in by_weight:
+                        by_energy, by_slopes = by_weight[weight]
                         of_energy[:, here] += by_energy.reshape(len(structures), -1)
                         of_slopes[..., here] += by_slopes.reshape(*maps.shape[:2], -1)
             energies[structures] = of_energy
@@ -265,7 +265,7 @@ class Described(Prepared):
     def maps(
         self, structures: Int[Tensor, " alike"], atoms: Int[Tensor, "alike atoms"]
     ) -> Float[Tensor, "alike components atoms features"]:
-        """Return the linear map from slopes to forces and virials of structures of one size."""
+        """Make the linear map from dE/dG to forces and virials, of structures of one size."""
         n, n_atoms = atoms.shape
         edges = self.graph.edges_of(structures.numpy(force=True))
         centre, neighbour = self.graph.pairs[:, edges]
@@ -284,7 +284,7 @@ class Described(Prepared):
     def _linear(
         self, energies: Float[Tensor, " atoms"], slopes: Float[Tensor, "atoms features"]
     ) -> Prediction:
-        """Return what follows from atomic energies and their derivatives by the features."""
+        """Predict from atomic energies (eV) and their derivatives dE/dG by the features."""
         centre, neighbour = self.graph.pairs
         gradient = torch.einsum("pf,pfx->px", slopes[centre], self.jacobian)
         forces = gradient.new_zeros(len(self.species), 3)
@@ -296,7 +296,7 @@ class Described(Prepared):
 
 
 def without_images(graph: Graph) -> tuple[Graph, Int[Tensor, " edges"]]:
-    """Return a graph with one edge for each pair of atoms, and to which each edge belongs now.
+    """Merge the edges to periodic images: one for each pair of atoms; and the index of each edge.
 
     An edge may stand for several images, so that its vector is unknown.
     """

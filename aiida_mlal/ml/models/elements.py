@@ -24,12 +24,13 @@ def by_atomic_number(elements: Sequence[str]) -> tuple[str, ...]:
 
 def common_elements(potentials: Sequence[KnowsElements]) -> tuple[str, ...]:
     """Return the elements that potentials have in common; ``ValueError`` if they differ."""
-    found = sorted({potential.elements for potential in potentials})
-    if len(found) != 1:
+    different = sorted({potential.elements for potential in potentials})
+    if len(different) != 1:
         raise ValueError(
-            f"expected one or more potentials of the same elements, got {list(map(list, found))}"
+            "expected one or more potentials of the same elements, got "
+            f"{list(map(list, different))}"
         )
-    return found[0]
+    return different[0]
 
 
 def check_known(known: Sequence[str], elements: Iterable[str]) -> None:

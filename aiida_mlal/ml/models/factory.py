@@ -82,19 +82,19 @@ class ModelOptions:
         """
         models = _made()
         given = [part["architecture"] for part in (self.architecture, self.prior) if part]
-        found = [name for name in given if models[name].is_learned]
-        if not found:
+        learners = [name for name in given if models[name].is_learned]
+        if not learners:
             raise ValueError(
                 f"model: {' on '.join(map(repr, given))} has no weights to be trained: choose an "
                 f"architecture from {[name for name in models if models[name].is_learned]}, it can "
                 "be on a 'prior' without weights"
             )
-        if len(found) > 1:
+        if len(learners) > 1:
             raise ValueError(
                 "model.prior: expected an architecture without weights, one of "
                 f"{[name for name in models if not models[name].is_learned]}, got {given[1]!r}"
             )
-        return found[0]
+        return learners[0]
 
     def require(self, capability: type) -> None:
         """Raise ``ValueError`` if what is trained lacks one of ``models.capabilities``."""
@@ -107,16 +107,16 @@ class ModelOptions:
         """The measure that such potentials are trained for, unless another one is asked for."""
         if self.ensemble > 1:
             return None
-        found: str | None = _options(self.architecture, "model")[0].uncertainty
-        return found
+        measure: str | None = _options(self.architecture, "model")[0].uncertainty
+        return measure
 
     @property
     def formats(self) -> tuple[str, ...]:
         """Ends of the names of files, beside ``.safetensors``, that hold such a potential."""
         if self.ensemble > 1 or self.prior is not None:
             return ()
-        found: tuple[str, ...] = plugins.find("models", self.architecture["architecture"]).formats  # type: ignore[attr-defined]
-        return found
+        endings: tuple[str, ...] = plugins.find("models", self.architecture["architecture"]).formats  # type: ignore[attr-defined]
+        return endings
 
     def check(self, elements: Sequence[str]) -> None:
         """Raise ``ValueError`` if there can be no such potential of these elements."""

@@ -136,7 +136,7 @@ class GMNN(Potential, HasLastLayer, HasLayers, HasDescriptors, HasKernels):
         return nodes
 
     def last_layer(self, graph: Graph) -> Float[Tensor, "atoms weights"]:
-        """Return the derivatives of atomic energies by the weights of the last layer.
+        """Differentiate atomic energies (eV) by the weights of the last layer.
 
         Those by its bias are left out. A differentiable function of ``graph.vectors``.
         """
@@ -150,7 +150,7 @@ class GMNN(Potential, HasLastLayer, HasLayers, HasDescriptors, HasKernels):
     def last_layer_tangents(
         self, graph: Graph, along: Float[Tensor, "directions edges 3"]
     ) -> Float[Tensor, "directions atoms weights"]:
-        """Return the derivatives of ``last_layer`` along directions; by kernels on the CPU."""
+        """Differentiate ``last_layer`` along displacements (Å) of edges, by kernels on the CPU."""
         if graph.vectors.is_cuda:
             return super().last_layer_tangents(graph, along)
         from aiida_mlal.ml.models.gmnn_prepared import PreparedGMNN  # numba is slow to import
@@ -179,7 +179,7 @@ class GMNN(Potential, HasLastLayer, HasLayers, HasDescriptors, HasKernels):
         return features
 
     def layer_gradients(self, graph: Graph) -> list[LayerGradient]:
-        """Return the derivatives by the weights of each layer."""
+        """Differentiate by the weights of each layer."""
         with torch.no_grad():
             features, species = self.features(graph), self.species(graph.numbers)
         everybody = torch.arange(len(species), device=species.device)
@@ -234,10 +234,10 @@ class GMNN(Potential, HasLastLayer, HasLayers, HasDescriptors, HasKernels):
         if not known.any():
             return
         counts = self.composition(prepared.graph)[known]
-        found = regress(counts, energies[known])
+        regression = regress(counts, energies[known])
         with torch.no_grad():
-            self.shift.copy_(torch.from_numpy(found.energies))
-            self.scale.fill_(found.spread or 1.0)
+            self.shift.copy_(torch.from_numpy(regression.energies))
+            self.scale.fill_(regression.spread or 1.0)
 
     def config(self) -> dict[str, Any]:
         """Return elements and hyper-parameters."""
@@ -254,7 +254,7 @@ class GMNN(Potential, HasLastLayer, HasLayers, HasDescriptors, HasKernels):
 
 
 def _frozen(potential: GMNN) -> "Network":
-    """Return the weights of a network with all factors in the weights of its layers."""
+    """Take the weights of a network, all factors multiplied into those of its layers."""
     from aiida_mlal.ml.fast.gmnn import Network
 
     layers, activation = [], 1.0

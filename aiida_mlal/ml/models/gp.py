@@ -149,7 +149,7 @@ class GP(DescriptorPotential, HasProcess, HasKernels):
         species = self.species(graph.numbers)
         joined, index = without_images(graph)
         centre, neighbour = graph.pairs.numpy()
-        found = derivatives(
+        arrays = derivatives(
             *self.functions,
             species.numpy(),
             centre,
@@ -159,7 +159,7 @@ class GP(DescriptorPotential, HasProcess, HasKernels):
             len(joined.shifts),
         )
         return Described(
-            joined, species, *(torch.from_numpy(part).to(graph.vectors) for part in found)
+            joined, species, *(torch.from_numpy(part).to(graph.vectors) for part in arrays)
         )
 
     def readout(
@@ -229,7 +229,7 @@ class GP(DescriptorPotential, HasProcess, HasKernels):
         self.references = given | self.references
 
     def describes_like(self, other: Potential) -> bool:
-        """Return whether another process has the same symmetry functions."""
+        """Tell if another potential has the same symmetry functions."""
         return isinstance(other, GP) and (
             (self.elements, self.options, self.dtype)
             == (other.elements, other.options, other.dtype)

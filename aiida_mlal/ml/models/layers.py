@@ -1,4 +1,4 @@
-"""What passes through the linear layers of a network, and what the energy makes of it."""
+"""Derivatives by the weights of linear layers, as outer products of inputs and adjoints."""
 
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
@@ -25,7 +25,7 @@ def outer_products(
     atoms: Int[Tensor, " rows"],
     gains: Sequence[float] | None = None,
 ) -> list[LayerGradient]:
-    """Return the derivatives of what ``energies`` computes, with each of ``layers`` used once.
+    """Differentiate what ``energies`` computes by the weights of layers, each of them used once.
 
     Each row is one of ``atoms`` throughout. ``gains`` are the factors of weights in a layer.
     """

@@ -170,15 +170,15 @@ def morse_table() -> Mapping[str, MorseParameters]:
 
 
 def _dimers(elements: Sequence[str], replaced: Mapping[str, Any]) -> dict[str, MorseParameters]:
-    found = dict(morse_table())
-    found |= {element: build(MorseParameters, values) for element, values in replaced.items()}
-    missing = [element for element in elements if element not in found]
+    table = dict(morse_table())
+    table |= {element: build(MorseParameters, values) for element, values in replaced.items()}
+    missing = [element for element in elements if element not in table]
     if missing:
         raise ValueError(
             f"the table of Morse parameters lacks {missing}: fit them to a dimer with "
             "'mlal fit-morse', and give them as option 'parameters'"
         )
-    return {element: found[element] for element in elements}
+    return {element: table[element] for element in elements}
 
 
 def _mix(one: MorseParameters, other: MorseParameters, mixing: str) -> tuple[float, float, float]:

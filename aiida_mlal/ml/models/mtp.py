@@ -177,7 +177,7 @@ class MTP(Potential, HasKernels):
 
     @classmethod
     def settled(cls, options: MTPOptions, structures: Configurations) -> MTPOptions:
-        """Return options with ``min_dist`` from the structures, rounded down to 0.01 Å."""
+        """Take ``min_dist`` from the structures, rounded down to 0.01 Å."""
         if options.min_dist is not None:
             return options
         shortest = shortest_distance(structures, options.cutoff)
@@ -242,15 +242,15 @@ class MTP(Potential, HasKernels):
         """Return the kernel of potentials that may differ in all but their elements."""
         from aiida_mlal.ml.fast.mtp import MTPKernel, constants  # numba is slow to import
 
-        found, sizes = [], set()
+        potentials, sizes = [], set()
         for member in members:
             if not isinstance(member, MTP):
                 return None
-            found.append(constants(member.basis, member.radial, *member._arrays()))
+            potentials.append(constants(member.basis, member.radial, *member._arrays()))
             learned = sum(w.numel() for w in member.parameters() if w.requires_grad)
             sizes.add(learned if learned in (0, member.n_parameters) else None)
         n_parameters = sizes.pop() if len(sizes) == 1 else None
-        return [MTPKernel(max(member.cutoff for member in members), found, n_parameters)]
+        return [MTPKernel(max(member.cutoff for member in members), potentials, n_parameters)]
 
     def _arrays(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         radial, species, moment = (
@@ -268,7 +268,7 @@ class MTP(Potential, HasKernels):
             return self.prepare(graph).predict(self)
 
     def prepare(self, graph: Graph) -> Prepared:
-        """Return structures whose derivatives by the coefficients come from kernels on the CPU."""
+        """Use kernels on the CPU for the derivatives by the coefficients."""
         if not self._has_kernels:
             return super().prepare(graph)
         from aiida_mlal.ml.models.mtp_prepared import PreparedMTP  # numba is slow to import
@@ -299,22 +299,24 @@ class MTP(Potential, HasKernels):
             self.radial_coeffs.copy_(rows.reshape(by_function.shape).movedim(0, 2))
 
     def free_directions(self) -> Float[Tensor, "directions radial"]:
-        """Return the ways to change the radial coefficients that no other coefficient undoes.
+        """Span the changes of the radial coefficients that no other coefficient can undo.
 
-        They are orthonormal, if the radial functions are.
+        Orthonormal, if the radial functions are.
         """
         by_function = self.radial_coeffs.detach().movedim(2, 0)
         n, size = len(by_function), by_function[0].numel()
         rows = by_function.reshape(n, size)
         # first the functions themselves, then what is orthogonal to them all
         axes = torch.cat([rows, torch.linalg.svd(rows)[2][n:]])
-        found = []
+        directions = []
         for mu in range(n):
             for axis in axes[mu + 1 :]:
                 direction = torch.zeros_like(by_function)
                 direction[mu] = axis.reshape(by_function[0].shape)
-                found.append(direction.movedim(0, 2).flatten())
-        return torch.stack(found) if found else rows.new_zeros(0, self.radial_coeffs.numel())
+                directions.append(direction.movedim(0, 2).flatten())
+        if not directions:
+            return rows.new_zeros(0, self.radial_coeffs.numel())
+        return torch.stack(directions)
 
     def warm_start(self, other: Potential) -> None:
         """Begin with the coefficients of a potential of this or a lower level, of fewer elements.
@@ -402,9 +404,9 @@ class MTP(Potential, HasKernels):
         energies = targets.energies.double().numpy(force=True)
         known = np.isfinite(energies)
         if known.any():
-            found = regress(self.composition(prepared.graph)[known], energies[known])
+            regression = regress(self.composition(prepared.graph)[known], energies[known])
             with torch.no_grad():
-                self.species_coeffs.copy_(torch.from_numpy(found.energies))
+                self.species_coeffs.copy_(torch.from_numpy(regression.energies))
 
     def config(self) -> dict[str, Any]:
         """Return elements, radial basis, and the level or the lists of the basis itself."""
@@ -433,7 +435,7 @@ class MTP(Potential, HasKernels):
     def _edges(
         self, graph: Graph
     ) -> tuple[Float[Tensor, "edges size"], Float[Tensor, "edges monomials"]]:
-        """Return the radial polynomials and the monomials of the unit vector of each edge."""
+        """Compute the radial polynomials and the monomials of the unit vector of each edge."""
         distances = graph.distances
         unit = graph.vectors / distances[:, None]
         powers = [torch.ones_like(unit)]
@@ -473,7 +475,7 @@ class MTP(Potential, HasKernels):
     def _site_energies(
         self, moments: Float[Tensor, "basic atoms"]
     ) -> tuple[Float[Tensor, " atoms"], Float[Tensor, "scalars atoms"]]:
-        """Return what the moments make of the energies, and the invariants."""
+        """Contract basic moments: energies (eV) without those of species, and invariants."""
         n_basic, n_atoms = moments.shape
         rest = moments.new_zeros(self.basis.n_moments - n_basic, n_atoms)
         values = torch.cat([moments, rest])
@@ -486,7 +488,7 @@ class MTP(Potential, HasKernels):
 
 
 def orthonormal(rows: Float[Tensor, "rows size"]) -> Float[Tensor, "rows size"]:
-    """Return the rows made orthogonal to those before, and of length 1 (Gram and Schmidt)."""
+    """Orthonormalise rows, each against those before (Gram and Schmidt)."""
     done: list[Tensor] = []
     for k, row in enumerate(rows):
         for _ in range(2):  # the second time for what rounding has left

@@ -53,7 +53,7 @@ class Process(Protocol):
         """Take over the mean of a posterior."""
 
     def graph(self, configurations: Configurations) -> Graph:
-        """Return the graph of structures as this potential wants it."""
+        """Make the graph of structures, with the cutoff and precision of the potential."""
 
     def prepare(self, graph: Graph) -> Described:
         """Compute the features and their derivatives once."""
@@ -83,7 +83,7 @@ class Observed(NamedTuple):
 
 
 def observed(described: Described, targets: Prediction, noise: Float[Tensor, "4"]) -> Observed:
-    """Return all labels that are numbers, of the kinds that have a noise above 0."""
+    """Collect all labels that are numbers, of the kinds that have a noise above 0."""
     volumes = described.graph.volumes
     structures, values, deviations, shared = [], [], [], []
     learned, has_stresses = noise[:3] > 0, bool(noise[2] > 0)
@@ -97,10 +97,10 @@ def observed(described: Described, targets: Prediction, noise: Float[Tensor, "4"
             part.isfinite() & wanted for part, wanted in zip((energy, forces, virial), learned)
         )
         derivatives = torch.cat([slopes[:n_forces][of_forces], virials[of_virial]])
-        found = _of(described, mine, int(of_energy), derivatives)
-        if not len(found):
+        observations = _of(described, mine, int(of_energy), derivatives)
+        if not len(observations):
             continue
-        structures.append(found)
+        structures.append(observations)
         values += [energy[of_energy], forces[of_forces], virial[of_virial]]
         for kind, sigma in zip(
             (of_energy, of_forces, of_virial), (noise[0], noise[1], noise[2] * volumes[one])
@@ -116,7 +116,7 @@ def observed(described: Described, targets: Prediction, noise: Float[Tensor, "4"
 def observable(
     described: Described, with_virial: bool = False
 ) -> Iterator[tuple[int, Int[Tensor, " atoms"], Observations]]:
-    """Yield the place of each structure, its atoms in some order, and what could be observed of it.
+    """Yield the index of each structure, its atoms in some order, and what could be observed of it.
 
     That is the energy, then the components of the forces on the atoms in this order, then, if
     wanted, the components of the virial that ``UPPER`` names.
@@ -132,7 +132,7 @@ def observable(
 def _virials(
     slopes: Float[Tensor, "9 atoms features"],
 ) -> Float[Tensor, "6 atoms features"]:
-    """Return the slopes of symmetric strains from those of all strains, row by row."""
+    """Symmetrise derivatives by strains, row by row."""
     square = slopes.unflatten(0, (3, 3))
     return ((square + square.transpose(0, 1)) / 2).flatten(0, 1)[UPPER]
 
@@ -153,6 +153,6 @@ def _of(
 
 
 def _each(described: Described) -> Iterator[tuple[int, Tensor, Tensor]]:
-    """Yield the place of each structure with atoms, these, and its map from slopes."""
+    """Yield the index of each structure with atoms, these, and its map from dE/dG."""
     for structures, atoms in described.alike():
         yield from zip(structures.tolist(), atoms, described.maps(structures, atoms))

@@ -46,7 +46,7 @@ class Prediction:
         return Prediction(self.energies.detach(), self.forces.detach(), self.stresses.detach())
 
     def take(self, graph: Graph, structures: Int[np.ndarray, " chosen"]) -> "Prediction":
-        """Return the values of some of the structures of ``graph``, which may repeat."""
+        """Select structures of ``graph``, which may repeat."""
         return Prediction(
             self.energies[..., structures],
             self.forces[..., graph.atoms_of(structures), :],
@@ -55,7 +55,7 @@ class Prediction:
 
     @staticmethod
     def stack(predictions: Sequence["Prediction"]) -> "Prediction":
-        """Return the predictions of single models as those of a committee."""
+        """Join the predictions of single models to those of a committee."""
         return Prediction(
             torch.stack([p.energies for p in predictions]),
             torch.stack([p.forces for p in predictions]),
@@ -66,7 +66,7 @@ class Prediction:
 def forces_and_stresses(
     graph: Graph, gradient: Float[Tensor, "edges 3"]
 ) -> tuple[Float[Tensor, "atoms 3"], Float[Tensor, "structures 3 3"]]:
-    """Return forces (eV/Å) and stresses (eV/Å³) from the derivative of the energy by each edge."""
+    """Compute forces (eV/Å) and stresses (eV/Å³) from dE/dr of each edge (eV/Å)."""
     centre, neighbour = graph.pairs
     forces = gradient.new_zeros(len(graph.numbers), 3)
     forces = forces.index_add(0, centre, gradient).index_add(0, neighbour, -gradient)
@@ -79,7 +79,7 @@ def forces_and_stresses(
 def stresses_of(
     virials: Float[Tensor, "... structures 3 3"], volumes: Float[Tensor, " structures"]
 ) -> Float[Tensor, "... structures 3 3"]:
-    """Return stresses (eV/Å³) from virials (eV); NaN where there is no volume.
+    """Compute stresses (eV/Å³) from virials (eV); NaN where there is no volume.
 
     A NaN that no loss looks at leaves the derivatives of the others finite.
     """

@@ -26,13 +26,13 @@ class Prepared:
         return prediction
 
     def energies(self, potential: Any) -> Float[Tensor, " structures"]:
-        """Return these energies (eV) alone, for less than they cost together with the forces."""
+        """Predict energies (eV) alone, which costs less than with forces."""
         return self.graph.sum_over_atoms(potential.atomic_energies(self.graph))
 
     def derivatives(
         self, potential: Any, weights: Sequence[nn.Parameter] | None = None
     ) -> Prediction:
-        """Return the derivatives of the prediction by each weight, along a leading axis.
+        """Differentiate the prediction by each weight, along a leading axis: its Jacobian.
 
         Weights stand in the order of ``potential.parameters()``, those that are fixed left out,
         or they are only the ``weights`` that are given.
@@ -40,18 +40,20 @@ class Prepared:
         if weights is None:
             weights = [w for w in potential.parameters() if w.requires_grad]
         with torch.enable_grad():
-            said = self.predict(potential)
+            prediction = self.predict(potential)
         return Prediction(
-            *(jacobian(values, weights) for values in (said.energies, said.forces, said.stresses))
+            jacobian(prediction.energies, weights),
+            jacobian(prediction.forces, weights),
+            jacobian(prediction.stresses, weights),
         )
 
     def take(self, structures: Int[np.ndarray, " chosen"]) -> "Prepared":
-        """Return some of the structures, which may repeat."""
+        """Select structures, which may repeat."""
         return Prepared(self.graph.take(structures))
 
 
 def jacobian(values: Tensor, weights: Sequence[nn.Parameter]) -> Tensor:
-    """Return the derivatives of ``values`` by each weight along a new leading axis."""
+    """Differentiate ``values`` by each weight, along a new leading axis."""
     unit = torch.eye(values.numel(), dtype=values.dtype, device=values.device)
     rows = torch.autograd.grad(
         values,

@@ -73,8 +73,8 @@ def regress(
     n_atoms = counts.sum(axis=1)
     mean = energies.sum() / n_atoms.sum()
     fractions, rest = counts / n_atoms[:, None], energies / n_atoms - mean
-    found = np.linalg.lstsq(fractions, rest, rcond=COLLINEAR)[0]
-    spread = float(np.sqrt(np.mean((rest - fractions @ found) ** 2)))
+    departures = np.linalg.lstsq(fractions, rest, rcond=COLLINEAR)[0]
+    spread = float(np.sqrt(np.mean((rest - fractions @ departures) ** 2)))
     return Regression(
-        mean + found, spread if spread > SMALLEST else 0.0, float(np.linalg.norm(found))
+        mean + departures, spread if spread > SMALLEST else 0.0, float(np.linalg.norm(departures))
     )

@@ -27,7 +27,7 @@ def from_config(config: Mapping[str, Any]) -> "Potential":
 
 
 def difference(wanted: Any, found: Any, where: str = "model") -> str:
-    """Return where two descriptions differ first, in words; nothing if they are equal."""
+    """Say in words the first difference of two configurations; empty if they are equal."""
     if isinstance(wanted, Mapping) and isinstance(found, Mapping):
         keys = sorted({*wanted, *found})
         pairs = [(wanted.get(key), found.get(key), f"{where}.{key}") for key in keys]

@@ -56,11 +56,11 @@ def mean_distances(
     pool: Float[np.ndarray, "pool features"], train: Float[np.ndarray, "train features"], k: int
 ) -> Float[np.ndarray, " pool"]:
     """Return the mean distance of each row from the ``k`` nearest of the training set."""
-    found, squares = np.zeros(len(pool)), np.einsum("ij,ij->i", train, train)
+    means, squares = np.zeros(len(pool)), np.einsum("ij,ij->i", train, train)
     rows = max(1, 2**22 // len(train))
     for start in range(0, len(pool), rows):
         some = pool[start : start + rows]
         near = np.argpartition(squares - 2 * some @ train.T, k - 1, axis=1)[:, :k]
         apart = np.stack([some - train[near[:, i]] for i in range(k)])
-        found[start : start + rows] = np.linalg.norm(apart, axis=2).mean(axis=0)
-    return found
+        means[start : start + rows] = np.linalg.norm(apart, axis=2).mean(axis=0)
+    return means

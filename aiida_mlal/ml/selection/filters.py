@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from aiida_mlal.ml.models.base import Potential
 
 SMALL = 64
-"""Up to so many atoms, all distances in a molecule are computed."""
+"""Most atoms of a molecule all of whose distances are computed."""
 
 SAME = 1e-6
 """Largest displacement in Å of structures that are the same but for rounding."""
@@ -233,11 +233,11 @@ class _Group:
 def _apart(
     pool: Configurations, of_radii: float, angstrom: float
 ) -> Bool[np.ndarray, " structures"]:
-    """Return which molecules surely have no atoms nearer than this; of others it is not known.
+    """Mark molecules that surely have no atoms nearer than this; of others it is not known.
 
     Molecules of one size are looked at together, as there may be very many in a pool.
     """
-    found = np.zeros(len(pool), bool)
+    are_apart = np.zeros(len(pool), bool)
     radii = covalent_radii[pool.numbers]
     small = ~pool.pbc.any(axis=1) & (pool.counts <= SMALL)
     for n in np.unique(pool.counts[small]):
@@ -248,8 +248,8 @@ def _apart(
             positions, sizes = pool.positions[atoms], radii[atoms]
             distances = np.linalg.norm(positions[:, upper[0]] - positions[:, upper[1]], axis=2)
             limits = of_radii * (sizes[:, upper[0]] + sizes[:, upper[1]])
-            found[some] = (distances > np.maximum(limits, angstrom) * (1 + 1e-9)).all(axis=1)
-    return found
+            are_apart[some] = (distances > np.maximum(limits, angstrom) * (1 + 1e-9)).all(axis=1)
+    return are_apart
 
 
 def _certain(pool: Configurations, finals: set[int]) -> Iterator[Rejection]:

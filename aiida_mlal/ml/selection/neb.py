@@ -43,7 +43,7 @@ class Path(Strategy):
 def _of_path(
     query: Query, lasts: Sequence[Last], new: dict[tuple[int, int], Choice]
 ) -> list[Choice]:
-    """Return what of a path has no label, most wanted first."""
+    """Choose the images of a path that have no label, most wanted first."""
     run, end = lasts[0].run, max(last.image for last in lasts)
     between = [last for last in lasts if last.image not in (0, end)]
     energies = PREDICTED_ENERGY.of(query.pool)[[last.frame for last in between]]

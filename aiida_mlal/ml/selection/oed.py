@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from aiida_mlal.ml.uncertainty.oed import OED
 
 TRIED = 8
-"""How many structures are looked at again at a time, when others were chosen."""
+"""Structures whose gains are updated at a time, after others were chosen."""
 
 
 @dataclass(frozen=True)
@@ -60,10 +60,10 @@ class OptimalDesign(Criterion, Strategy):
         search = _Search(query, query.potential, measure, designs)
         if not self.sequential:
             return largest(query, measure.scores(search.gains(), designs), n, "informativeness")
-        found = search.energies_in_turn(n) if self.quantity == "energy" else search.in_turn(n)
+        choices = search.energies_in_turn(n) if self.quantity == "energy" else search.in_turn(n)
         return [
             Choice(int(query.order[i]), score, f"informativeness {score:.4g}, choice {rank}")
-            for rank, (i, score) in enumerate(found, start=1)
+            for rank, (i, score) in enumerate(choices, start=1)
         ]
 
     def _designs(self, query: Query, potential: "Potential") -> "dict[Quantity, Design]":
@@ -88,21 +88,21 @@ class _Search:
         """Return the gain of each candidate; NaN for the rest of the pool."""
         from aiida_mlal.ml.uncertainty.design import N_ATOMS
 
-        found = np.full(len(self.query.pool), np.nan)
+        values = np.full(len(self.query.pool), np.nan)
         order = self.query.order
         for part, some in self.query.parts(min(N_ATOMS[quantity] for quantity in self.designs)):
             graph = self.potential.graph(some)
-            found[order[part]] = self.measure.gains(self.potential, graph, self.designs)[0]
-        strange = order[~np.isfinite(found[order])]
+            values[order[part]] = self.measure.gains(self.potential, graph, self.designs)[0]
+        strange = order[~np.isfinite(values[order])]
         if len(strange):
             raise ValueError(
                 f"the last layer says nothing finite of {len(strange)} structures of the pool, "
                 f"the first of them is {strange.min()}"
             )
-        return found
+        return values
 
     def energies_in_turn(self, n: int) -> list[tuple[int, float]]:
-        """Return places in the order, and scores, when each choice adds to the information."""
+        """Choose energies in turn, each adding to the information: indices in the order, scores."""
         from aiida_mlal.ml.fast.determinant import greedy_determinant  # numba is slow to import
         from aiida_mlal.ml.uncertainty.design import N_ATOMS, sensitivities
         from aiida_mlal.ml.uncertainty.information import gain
@@ -117,15 +117,15 @@ class _Search:
         return list(zip(chosen.tolist(), scores.tolist()))
 
     def in_turn(self, n: int) -> list[tuple[int, float]]:
-        """Return the same with forces, whose rows are computed again where they are needed.
+        """Do so with forces, whose rows are computed again where they are needed.
 
-        Gains only become smaller, so those that were too small before need not be.
+        Gains only become smaller, so those that were too small before are not updated.
         """
         from aiida_mlal.ml.uncertainty.information import with_rows
 
         covariances = {q: design.information.covariance for q, design in self.designs.items()}
         bounds = self.gains()[self.query.order]
-        found: list[tuple[int, float]] = []
+        choices: list[tuple[int, float]] = []
         for _ in range(n):
             stale = np.isfinite(bounds)
             while stale[best := int(bounds.argmax())]:
@@ -134,35 +134,35 @@ class _Search:
                 bounds[again] = self._again(again, covariances)
                 stale[again] = False
             score = self.measure.scores(bounds[best : best + 1], self.designs)
-            found.append((best, float(score[0])))
+            choices.append((best, float(score[0])))
             bounds[best] = -np.inf
             rows = self._rows(np.array([best]))
             covariances = {q: with_rows(c, rows[q][0]) for q, c in covariances.items()}
-        return found
+        return choices
 
-    def _rows(self, places: np.ndarray) -> "dict[Quantity, list[np.ndarray]]":
-        """Return the rows of each of some structures."""
+    def _rows(self, indices: np.ndarray) -> "dict[Quantity, list[np.ndarray]]":
+        """Compute the rows of each of some structures, given by indices in the order."""
         from aiida_mlal.ml.uncertainty.design import sensitivities
 
-        some = self.query.pool[self.query.order[places]]
-        graph, found = self.potential.graph(some), {}
+        some = self.query.pool[self.query.order[indices]]
+        graph, by_quantity = self.potential.graph(some), {}
         for quantity in self.designs:
             rows = sensitivities(self.potential, graph, quantity)
             ends = some.offsets[1:-1] if quantity == "forces" else range(1, len(some))
             split = np.split(rows, ends)
-            found[quantity] = [part.reshape(-1, part.shape[-1]) for part in split]
-        return found
+            by_quantity[quantity] = [part.reshape(-1, part.shape[-1]) for part in split]
+        return by_quantity
 
     def _again(
-        self, places: np.ndarray, covariances: "dict[Quantity, np.ndarray]"
-    ) -> Float[np.ndarray, " places"]:
-        """Return the gains of some structures with the information of now."""
+        self, indices: np.ndarray, covariances: "dict[Quantity, np.ndarray]"
+    ) -> Float[np.ndarray, " indices"]:
+        """Compute the gains of some structures with the present information."""
         from aiida_mlal.ml.uncertainty.information import gain
 
-        found = np.zeros(len(places))
-        for quantity, rows in self._rows(places).items():
+        total = np.zeros(len(indices))
+        for quantity, rows in self._rows(indices).items():
             weight = self.measure.parts[quantity]
             for i, mine in enumerate(rows):
                 gains = gain(np.einsum("ij,jk,ik->i", mine, covariances[quantity], mine))
-                found[i] += weight * (gains.mean() if self.measure.column == 0 else gains.max())
-        return found
+                total[i] += weight * (gains.mean() if self.measure.column == 0 else gains.max())
+        return total

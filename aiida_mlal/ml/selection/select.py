@@ -210,12 +210,12 @@ def _rejections(
     finals: list[int],
     potential: "Potential | None",
 ) -> list[Rejection]:
-    """Return what the filters take out of the structures that are free."""
+    """Filter the structures that are free."""
     if len(free) == len(pool):
         return filters.reject(pool, train, finals, potential)
     last = np.flatnonzero(np.isin(free, finals))
-    found = filters.reject(pool[free], train, last.tolist(), potential)
-    return [replace(rejection, index=int(free[rejection.index])) for rejection in found]
+    rejections = filters.reject(pool[free], train, last.tolist(), potential)
+    return [replace(rejection, index=int(free[rejection.index])) for rejection in rejections]
 
 
 def _doubtful(pool: Configurations, ends: list[int]) -> list[int]:

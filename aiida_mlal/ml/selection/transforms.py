@@ -1,4 +1,4 @@
-"""What is done to features before distances and products are taken."""
+"""Linear maps of features, before distances and products are taken."""
 
 from dataclasses import dataclass
 
@@ -14,9 +14,9 @@ class Transform:
     Attributes
     ----------
     origin
-        What is taken from each row.
+        Is subtracted from each row.
     matrix
-        What it is then multiplied with, or a number.
+        Multiplies it then; a number is a multiple of the identity.
     """
 
     origin: Float[np.ndarray, " features"] | float
@@ -25,16 +25,16 @@ class Transform:
     def __call__(
         self, rows: Float[np.ndarray, "structures features"]
     ) -> Float[np.ndarray, "structures features"]:
-        """Return transformed rows, in single precision."""
+        """Transform rows, in single precision."""
         moved = rows - self.origin
-        found = moved * self.matrix if np.ndim(self.matrix) == 0 else moved @ self.matrix
-        return np.asarray(found, np.float32)
+        mapped = moved * self.matrix if np.ndim(self.matrix) == 0 else moved @ self.matrix
+        return np.asarray(mapped, np.float32)
 
 
 def scaled(train: Float[np.ndarray, "train features"]) -> Transform:
-    """Return what moves the training set to the origin and makes lengths of 1 of its mean one.
+    """Centre features on the training set, in units of the root mean square of their lengths.
 
-    Lengths are those before: the root of the mean square. Nothing is done without a training set.
+    The lengths are those before centring. The identity without a training set.
     """
     if not len(train):
         return Transform(0.0, 1.0)
@@ -42,7 +42,7 @@ def scaled(train: Float[np.ndarray, "train features"]) -> Transform:
 
 
 def posterior(train: Float[np.ndarray, "train features"], sigma: float) -> Transform:
-    r"""Return what makes a kernel of products that of a Gaussian process after training.
+    r"""Whiten features: their products become the posterior kernel of a Gaussian process.
 
     With rows :math:`\phi` in units of the root of their mean square length, products become
     :math:`\phi^T (\Phi^T \Phi / \sigma^2 + I)^{-1} \phi'`: D. Holzmüller et al., J. Mach. Learn.
@@ -57,5 +57,5 @@ def posterior(train: Float[np.ndarray, "train features"], sigma: float) -> Trans
 
 
 def _rms(rows: Float[np.ndarray, "structures features"]) -> float:
-    found = float(np.sqrt(np.einsum("ij,ij->i", rows, rows).mean()))
-    return found if found > 0 else 1.0
+    length = float(np.sqrt(np.einsum("ij,ij->i", rows, rows).mean()))
+    return length if length > 0 else 1.0

@@ -213,7 +213,7 @@ class Guard:
             return
         with within("guard.uncertainty"):
             measure.check_model(model)
-            measure.check_carried(trained)
+            measure.check_provided(trained)
 
     def choose(self, usual: "Uncertainty | None", cell: MovingCell) -> "Uncertainty | None":
         """Return the measure that is named, or else the usual one, of stresses too if they count.

@@ -275,7 +275,7 @@ class _Job:
 
 
 _jobs: Sequence[_Job] = ()
-"""In a worker: what it may be asked to do. It is there by the fork, without being copied."""
+"""The jobs of a worker, which has them by the fork, without a copy."""
 
 
 def _inherit(jobs: Sequence[_Job]) -> None:
@@ -294,7 +294,7 @@ def _errors(predicted: Configurations, labelled: Configurations) -> dict[str, fl
 def split(
     n: int, share: float, seed: int
 ) -> tuple[Int[np.ndarray, " train"], Int[np.ndarray, " validation"]]:
-    """Return places among ``n`` structures to learn from, and those of a share for validation."""
+    """Split ``n`` structures: indices to learn from, and those of a share for validation."""
     order = np.random.default_rng(seed).permutation(n)
     n_validation = min(round(share * n), n - 1)
     return np.sort(order[n_validation:]), np.sort(order[:n_validation])
@@ -338,7 +338,7 @@ def _refer(
 def _beyond_priors(
     potential: Potential, configurations: Configurations
 ) -> tuple[Potential, Prediction]:
-    """Return the term that learns, and the labels less what the other terms say, in double."""
+    """Find the term that learns, and subtract the predictions of the others from the labels."""
     labels = Prediction(
         *(
             torch.tensor(values, dtype=torch.float64, device=potential.device)

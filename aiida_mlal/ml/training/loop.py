@@ -131,7 +131,7 @@ class Tried:
         return self.verdict is not None and self.verdict.unexplained.left <= unexplained
 
     def start(self, kept: bool) -> Start:
-        """Return what is recorded."""
+        """Return the record."""
         loss = self.loss if self.error is None else None
         known = self.seed, loss, len(self.curve.train)
         if self.verdict is None:
@@ -309,7 +309,7 @@ def training_warnings(
 
 
 def _judged(judge: Problem, criterion: str) -> float:
-    """Return what of a validation set decides."""
+    """Choose the part of a validation set that decides."""
     if criterion == "mae":
         return judge.mean_absolute_errors()
     with torch.no_grad():

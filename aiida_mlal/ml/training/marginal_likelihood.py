@@ -125,11 +125,11 @@ class MarginalLikelihood(Optimizer):
         widths[-1] = np.inf
 
         def posterior(parameters: np.ndarray) -> Posterior:
-            found = torch.from_numpy(np.exp(parameters))
+            hyperparameters = torch.from_numpy(np.exp(parameters))
             if process.lengths.requires_grad:
                 with torch.no_grad():
-                    process.lengths.copy_(found[:-1].reshape(process.lengths.shape))
-            prior = Hyperparameters(process.scales.detach(), found[-1], self.offset**2)
+                    process.lengths.copy_(hyperparameters[:-1].reshape(process.lengths.shape))
+            prior = Hyperparameters(process.scales.detach(), hyperparameters[-1], self.offset**2)
             return Posterior(*known, prior)
 
         def loss(parameters: np.ndarray) -> tuple[float, np.ndarray]:
@@ -144,7 +144,7 @@ class MarginalLikelihood(Optimizer):
         best = torch.cat([process.lengths.detach().flatten(), process.variance[None]]).log().numpy()
         if process.lengths.requires_grad:
             bounds = [(log(SCALES[0]), log(SCALES[1]))] * (len(best) - 1) + [(None, None)]
-            found = minimize(
+            optimum = minimize(
                 loss,
                 best,
                 jac=True,
@@ -152,7 +152,7 @@ class MarginalLikelihood(Optimizer):
                 bounds=bounds,
                 options={"maxiter": epochs},
             )
-            best = found.x
+            best = optimum.x
         with torch.no_grad():
             process.learn(posterior(best))
             yield float(problem.loss())

@@ -1,4 +1,4 @@
-"""What an optimiser sees: weights, and a loss of fixed structures."""
+"""The loss of fixed structures as a function of the weights, for an optimiser."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ class Problem:
     Attributes
     ----------
     potential
-        Whose weights are to be found.
+        Whose weights are fitted.
     prepared
         The structures, with all that does not depend on the weights.
     targets
@@ -51,14 +51,14 @@ class Problem:
         virials = self.targets.stresses * (volumes if self.weights.stress else torch.nan)
         only_energies = not bool(self.targets.forces.isfinite().any() or virials.isfinite().any())
         with torch.no_grad():
-            said = self._predict(only_energies)
+            prediction = self._predict(only_energies)
         total = 0.0
-        for found, wanted in (
-            (said.energies, self.targets.energies),
-            (said.forces, self.targets.forces),
-            (said.stresses * volumes, virials),
+        for predicted, wanted in (
+            (prediction.energies, self.targets.energies),
+            (prediction.forces, self.targets.forces),
+            (prediction.stresses * volumes, virials),
         ):
-            error = (found - wanted).abs()[wanted.isfinite()]
+            error = (predicted - wanted).abs()[wanted.isfinite()]
             total += float(error.mean()) if len(error) else 0.0
         return total
 
@@ -109,5 +109,5 @@ class Problem:
 
     @property
     def parameters(self) -> list[nn.Parameter]:
-        """The weights to be found."""
+        """The weights that are fitted."""
         return [p for p in self.potential.parameters() if p.requires_grad]

@@ -1,4 +1,4 @@
-"""What tells labelled structures apart and no model sees."""
+"""Properties of labelled structures that no model sees, such as charges and moments."""
 
 from dataclasses import replace
 

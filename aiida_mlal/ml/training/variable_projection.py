@@ -34,7 +34,7 @@ class Separable(Protocol):
         """
 
     def free_directions(self) -> Float[Tensor, "directions weights"]:
-        """Return orthonormal changes of the other weights that the linear ones cannot undo."""
+        """Span the changes of the other weights that the linear ones cannot undo, orthonormal."""
 
 
 @dataclass(frozen=True)
@@ -92,13 +92,13 @@ class VariableProjection(Optimizer):
         damping = self.damping
         for _ in range(epochs - 1 if search.searched else 0):
             try:
-                found = self._step(search, now, damping)
+                step = self._step(search, now, damping)
             except BaseException:  # an interrupted step leaves no weights of a trial behind
                 search.restore(now)
                 raise
-            if found is None:
+            if step is None:
                 return
-            now, damping = found
+            now, damping = step
             yield now.loss
 
     def _step(self, search: _Search, now: _Point, damping: float) -> tuple[_Point, float] | None:
@@ -224,13 +224,13 @@ class _Search:
         return torch.linalg.qr(torch.cat([triangle, penalty]), mode="r").R
 
     def _matrix(self, block: int) -> Tensor:
-        """Return the derivatives of a block by the linear weights."""
-        found = self._kept.get(block)
-        if found is None:
-            found = self.blocks[block].jacobian(self.linear)
+        """Differentiate a block by the linear weights."""
+        jacobian_block = self._kept.get(block)
+        if jacobian_block is None:
+            jacobian_block = self.blocks[block].jacobian(self.linear)
             if self._fits:
-                self._kept[block] = found
-        return found
+                self._kept[block] = jacobian_block
+        return jacobian_block
 
 
 def _inseparable(architecture: str) -> ValueError:

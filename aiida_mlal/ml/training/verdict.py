@@ -114,7 +114,7 @@ def _half(residuals: Float[Tensor, " residuals"]) -> float:
 
 
 def _constant(problem: Problem) -> Prediction:
-    """Return the energies that elements without interaction have in the fit, and no forces."""
+    """Predict by energies of atoms without interaction, fitted to the labels; no forces."""
     graph, targets = problem.prepared.graph, problem.targets
     composition = problem.potential.composition(graph)
     energies = targets.energies.double().numpy(force=True)
@@ -123,8 +123,9 @@ def _constant(problem: Problem) -> Prediction:
     counts = composition.sum(axis=1)
     mean = energies[known].sum() / max(counts[known].sum(), 1.0)
     rest = energies - mean * counts
-    found = np.linalg.lstsq(weight * composition[known], weight[:, 0] * rest[known], rcond=1e-10)[0]
-    fitted = torch.from_numpy(mean * counts + composition @ found).to(targets.energies)
+    matrix, right = weight * composition[known], weight[:, 0] * rest[known]
+    of_elements = np.linalg.lstsq(matrix, right, rcond=1e-10)[0]
+    fitted = torch.from_numpy(mean * counts + composition @ of_elements).to(targets.energies)
     return Prediction(fitted, torch.zeros_like(targets.forces), torch.zeros_like(targets.stresses))
 
 

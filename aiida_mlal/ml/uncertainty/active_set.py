@@ -31,7 +31,7 @@ PREFIX = "active_set."
 """Before the names of its tensors, among the extras of a potential."""
 
 SAME = 1e-5
-"""How much rows, in units of the largest number, differ by what a file rounds off."""
+"""Relative difference of rows, in units of the largest number, that is rounding in a file."""
 
 EQUATIONS = 2**32
 """More than a structure has."""
@@ -135,7 +135,7 @@ class ActiveSet:
 
     @staticmethod
     def is_in(potential: Potential) -> bool:
-        """Return whether a potential carries an active set."""
+        """Tell if a potential carries an active set."""
         return f"{PREFIX}matrix" in potential.extras
 
     @classmethod

@@ -44,7 +44,7 @@ class Uncertainties:
     per_atom: Float[np.ndarray, " atoms"] | None = None
 
     def attach(self, configurations: Configurations) -> Configurations:
-        """Return the structures with the columns ``uncertainty`` and ``uncertainties``."""
+        """Add the columns ``uncertainty`` and ``uncertainties`` to the structures."""
         atoms = {} if self.per_atom is None else {UNCERTAINTIES: self.per_atom}
         return configurations.with_columns({UNCERTAINTY: self.values, **atoms})
 
@@ -73,7 +73,7 @@ class Bound:
     Attributes
     ----------
     of
-        Returns how uncertain the potential is about what an engine has evaluated.
+        Measures the uncertainty of what an engine has evaluated.
     needs_gradients
         Whether it looks at the derivatives of atomic energies by the parameters.
     """
@@ -82,7 +82,7 @@ class Bound:
     needs_gradients: bool = False
 
     def __call__(self, seen: Evaluation) -> Uncertainties:
-        """Return how uncertain the potential is about a structure."""
+        """Measure the uncertainty of a structure."""
         return self.of(seen)
 
 
@@ -133,7 +133,7 @@ class Uncertainty(ABC):
 
     @abstractmethod
     def of(self, potential: Potential, graph: Graph) -> Uncertainties:
-        """Return how uncertain the potential is about each structure of a graph.
+        """Measure the uncertainty of the predictions for each structure of a graph.
 
         Raises
         ------
@@ -142,18 +142,18 @@ class Uncertainty(ABC):
         """
 
     @property
-    def carried(self) -> frozenset[str]:
-        """What potentials carry that were trained for this measure, in words."""
+    def provides(self) -> frozenset[str]:
+        """What training for this measure leaves with a potential, in words."""
         return frozenset()
 
     @property
-    def needed(self) -> frozenset[str]:
-        """What of that, or of what another measure lets them carry, this one cannot do without."""
-        return self.carried
+    def requires(self) -> frozenset[str]:
+        """What a potential must carry for this measure, in the words of ``provides``."""
+        return self.provides
 
-    def check_carried(self, trained: "Uncertainty | None") -> None:
+    def check_provided(self, trained: "Uncertainty | None") -> None:
         """Raise ``ValueError`` unless training for another measure, or none, is enough for this."""
-        missing = sorted(self.needed - (frozenset() if trained is None else trained.carried))
+        missing = sorted(self.requires - (frozenset() if trained is None else trained.provides))
         if missing:
             raise ValueError(
                 f"the uncertainty {self.kind!r} needs a potential that carries {missing[0]}, as "
@@ -169,9 +169,9 @@ class Uncertainty(ABC):
         configurations: Configurations,
         held_out: Configurations | None = None,
     ) -> Fitted:
-        """Return what this measure has to know of the labels that a potential was trained with.
+        """Compute what the measure needs of the training set, such as an information matrix.
 
-        A measure that looks at predictions alone has to know nothing.
+        Nothing for a measure of predictions alone.
 
         Parameters
         ----------
@@ -184,13 +184,14 @@ class Uncertainty(ABC):
 
     @classmethod
     def is_carried_by(cls, potential: Potential) -> bool:
-        """Return whether a potential carries what ``fitted`` returns, with tensors in it."""
+        """Tell if a potential carries the extras of ``fitted``."""
         return False
 
     def bind(self, potential: Potential) -> Bound:
-        """Return what measures one structure after another, by what an engine finds for each.
+        """Make the measure for a calculator, which has one ``Evaluation`` after another.
 
-        Overridden where that is enough, or saves work; otherwise torch looks at each structure.
+        Overridden by measures that need no more than that, or save work by it; others are computed
+        by torch from the graph of each structure.
         """
 
         def measure(seen: Evaluation) -> Uncertainties:
@@ -203,22 +204,19 @@ class Uncertainty(ABC):
     def measure(
         self, potential: Potential, configurations: Configurations, batch: int = 64
     ) -> Uncertainties:
-        """Return the same for structures, ``batch`` of them at a time, larger outside of a domain.
-
-        The domain is that of the structures that the potential has learned from, see ``Domain``.
-        """
+        """Measure structures, ``batch`` of them at a time; larger outside of the ``Domain``."""
         with plugins.named("uncertainties", self, *plugins.NUMERICAL):
-            found = [
+            measured = [
                 self.of(potential, potential.graph(configurations[start : start + batch]))
                 for start in range(0, len(configurations), batch)
             ]
-        if not found:
+        if not measured:
             return Uncertainties(self.kind, self.unit, np.zeros(0))
-        per_atom = [part.per_atom for part in found if part.per_atom is not None]
+        per_atom = [part.per_atom for part in measured if part.per_atom is not None]
         bare = Uncertainties(
             self.kind,
             self.unit,
-            np.concatenate([part.values for part in found]),
+            np.concatenate([part.values for part in measured]),
             np.concatenate(per_atom) if per_atom else None,
         )
         domain = self.domain(potential)
@@ -229,5 +227,5 @@ class Uncertainty(ABC):
         return domain.widen(bare, scores, configurations.owner, *kind)
 
     def domain(self, potential: Potential) -> Domain | None:
-        """Return the domain outside of which this measure is larger."""
+        """Return the domain that the potential carries, outside of which this measure is larger."""
         return Domain.stored(potential) if self.has_domain else None

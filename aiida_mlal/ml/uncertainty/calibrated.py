@@ -98,14 +98,14 @@ class Calibrated(Uncertainty):
         self.inner.check_model(model)
 
     @property
-    def carried(self) -> frozenset[str]:
-        """The factor, and what the other measure needs."""
-        return frozenset({f"a factor of calibration for {self._about}"}) | self.inner.carried
+    def provides(self) -> frozenset[str]:
+        """The factor, and what belongs to the other measure."""
+        return frozenset({f"a factor of calibration for {self._about}"}) | self.inner.provides
 
     @property
-    def needed(self) -> frozenset[str]:
-        """The factor, and what the other measure needs."""
-        return frozenset({f"a factor of calibration for {self._about}"}) | self.inner.needed
+    def requires(self) -> frozenset[str]:
+        """The factor, and what belongs to the other measure."""
+        return frozenset({f"a factor of calibration for {self._about}"}) | self.inner.requires
 
     def fitted(
         self,
@@ -113,7 +113,7 @@ class Calibrated(Uncertainty):
         configurations: Configurations,
         held_out: Configurations | None = None,
     ) -> Fitted:
-        """Return what the other measure has to know, and the factor.
+        """Fit the other measure, and its factor of calibration to what was held out.
 
         Raises
         ------
@@ -154,17 +154,17 @@ class Calibrated(Uncertainty):
 
     @classmethod
     def is_carried_by(cls, potential: Potential) -> bool:
-        """Return whether a potential carries a factor."""
+        """Tell if a potential carries a factor."""
         return f"{PREFIX}factor" in potential.extras
 
     def of(self, potential: Potential, graph: Graph) -> Uncertainties:
-        """Return the expected errors; a potential without this factor raises ``ValueError``."""
+        """Compute the expected errors; ``ValueError`` for a potential without this factor."""
         scale, owner = self._factor(potential), graph.owner.cpu().numpy()
         found = self.inner.of(potential, graph)
         return self._scaled(found, scale, owner, len(graph.volumes))
 
     def bind(self, potential: Potential) -> Bound:
-        """Return what the other measure does, calibrated."""
+        """Bind the other measure, and calibrate its values."""
         inner, scale = self.inner.bind(potential), self._factor(potential)
 
         def measure(seen: Evaluation) -> Uncertainties:

@@ -77,7 +77,7 @@ class Pairs:
 
 
 def factor(pairs: Pairs, method: Method = "conformal", level: float = 0.95) -> float:
-    r"""Return what uncertainties are to be multiplied with.
+    r"""Fit the factor of calibration that uncertainties are multiplied with.
 
     With ratios s of n errors to their uncertainties:
 
@@ -221,9 +221,9 @@ def pairs_of(
 
 
 def force_deviations(found: "Uncertainties", is_variance: bool) -> Float[np.ndarray, " atoms"]:
-    """Return what a measure says of a component of the force on each atom, as of a deviation.
+    """Convert a measure to the standard deviation of a force component of each atom.
 
-    In eV/Å its values are those of vectors.
+    Values in eV/Å are taken for those of force vectors.
     """
     if found.per_atom is None:
         raise ValueError(f"the uncertainty {found.kind!r} has no values for atoms")

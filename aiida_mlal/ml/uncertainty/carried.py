@@ -24,7 +24,9 @@ def carry(
     train: Configurations,
     held_out: Configurations | None = None,
 ) -> dict[str, Any]:
-    """Let a potential carry a measure, with all that it has to know, and tell of it.
+    """Fit a measure to a training set, and store it in the extras of a potential.
+
+    Returns its name and what ``Fitted.about`` says, as JSON values.
 
     Parameters
     ----------
@@ -44,10 +46,10 @@ def carry(
 
 
 def measure_of(potential: "Potential", structures: Configurations) -> "Uncertainty | None":
-    """Return what measures the uncertainty of a potential unless one is named.
+    """Choose the measure of a potential where none is named.
 
-    The measure that it was trained for; if none is known, one that it carries what is needed for,
-    such as an active set; ``force_std`` for a committee; else None.
+    The one that it was trained for; if that is not known, one whose extras it carries, such as an
+    active set; ``force_std`` for a committee; else None.
 
     Parameters
     ----------

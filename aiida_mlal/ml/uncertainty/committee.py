@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Committee(Uncertainty):
-    """How far the members of a committee are from their mean.
+    """Spread of the members of a committee about their mean.
 
     Variances are those of the members themselves (divided by their number, not by one less).
     """
@@ -30,17 +30,19 @@ class Committee(Uncertainty):
         self._check_size(model.ensemble)
 
     def of(self, potential: Potential, graph: Graph) -> Uncertainties:
-        """Return the spread; ``ValueError`` for no committee, or one of equal members."""
+        """Compute the spread; ``ValueError`` for no committee, or one of equal members."""
         _check_distinct(potential)
         with torch.no_grad():
-            said = potential.committee(graph)
+            prediction = potential.committee(graph)
         owner: np.ndarray = graph.owner.cpu().numpy()
         return self._measure(
-            said.energies.double().cpu().numpy(), said.forces.double().cpu().numpy(), owner
+            prediction.energies.double().cpu().numpy(),
+            prediction.forces.double().cpu().numpy(),
+            owner,
         )
 
     def bind(self, potential: Potential) -> Bound:
-        """Return what measures the spread of what the members say."""
+        """Measure the spread of ``Evaluation.members``."""
         _check_distinct(potential)
 
         def measure(seen: Evaluation) -> Uncertainties:
@@ -72,7 +74,7 @@ class Committee(Uncertainty):
         forces: Float[np.ndarray, "members atoms 3"],
         owner: Int[np.ndarray, " atoms"],
     ) -> tuple[Float[np.ndarray, " structures"], Float[np.ndarray, " atoms"] | None]:
-        """Return the spread for each structure, and for each atom if there is one.
+        """Compute the spread for each structure, and for each atom if it has one.
 
         ``owner`` is the structure of each atom.
         """
@@ -120,7 +122,7 @@ class ForceStd(Committee):
 
     @property
     def is_of_forces(self) -> bool:
-        """It does: energy and stress don't count."""
+        """Forces alone: energy and stress don't count."""
         return True
 
     def _spread(
@@ -147,7 +149,7 @@ class ForceVariance(Committee):
 
     @property
     def is_of_forces(self) -> bool:
-        """It does: energy and stress don't count."""
+        """Forces alone: energy and stress don't count."""
         return True
 
     def _spread(
@@ -179,5 +181,5 @@ class EnergyStd(Committee):
 
 def _variance(values: Float[np.ndarray, "members ..."]) -> Float[np.ndarray, "..."]:
     apart = values - values.sum(axis=0) / len(values)
-    found: np.ndarray = (apart * apart).sum(axis=0) / len(values)
-    return found
+    variance: np.ndarray = (apart * apart).sum(axis=0) / len(values)
+    return variance

@@ -1,4 +1,4 @@
-"""What optimal experimental design is to look at."""
+"""Options of optimal experimental design: which labels, and how gains are reduced."""
 
 from dataclasses import dataclass
 from typing import Literal

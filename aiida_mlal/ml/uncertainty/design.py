@@ -1,4 +1,4 @@
-"""What a training set says of the last layer of a network, kept with its weights."""
+"""Information matrices of the last layer of a network, kept with its weights."""
 
 from dataclasses import dataclass
 
@@ -25,14 +25,14 @@ MATRIX = "an information matrix of the quantity {!r}"
 """What potentials carry, in words."""
 
 N_ATOMS = {"energy": 2000, "atoms": 2000, "forces": 64}
-"""Of how many atoms sensitivities are computed at a time."""
+"""Atoms whose sensitivities are computed at a time."""
 
 _READ = WeakIdKeyDictionary()  # matrices in extras, and the designs made of them
 
 
 @dataclass(frozen=True, eq=False)
 class Design:
-    r"""The information in a training set, and what is left open of it.
+    r"""The information matrix of a training set, and the gains of its own structures.
 
     Attributes
     ----------
@@ -64,7 +64,7 @@ class Design:
         quantity: Quantity = "energy",
         ridge: float = RIDGE,
     ) -> "Design":
-        """Return what a training set says; without structures ``ValueError``."""
+        """Compute the design of a training set; ``ValueError`` for an empty one."""
         information = None
         for part in train.slices(N_ATOMS[quantity]):
             rows = sensitivities(potential, potential.graph(train[part]), quantity)
@@ -77,24 +77,25 @@ class Design:
         gains = over_structures(gain(variances), bare.owners(train), len(train))
         loss = np.nan
         if quantity != "atoms" and np.isfinite(train.energies).any():
-            said = potential.predict(train)
-            loss = _loss(bare, said, train, variances)
+            predicted = potential.predict(train)
+            loss = _loss(bare, predicted, train, variances)
         return cls(quantity, information, gains, loss, bare.fingerprint)
 
     def owners(self, structures: Configurations) -> Int[np.ndarray, " values"]:
-        """Return the structure of each of the first axis of ``variances``."""
+        """Return the structure of each row of ``variances``."""
         return np.arange(len(structures)) if self.quantity == "energy" else structures.owner
 
     def variances(
         self, potential: Potential, structures: Configurations
     ) -> Float[np.ndarray, "values ..."]:
-        """Return the variance of each value: structures, atoms, or the components of forces."""
+        """Compute the variance of the energies of structures or atoms, or of force components."""
         shape = (0, 3) if self.quantity == "forces" else (0,)
-        found = [np.zeros(shape)]
+        variances = [np.zeros(shape)]
         for part in structures.slices(N_ATOMS[self.quantity]):
             graph = potential.graph(structures[part])
-            found.append(self.information.variances(sensitivities(potential, graph, self.quantity)))
-        return np.concatenate(found)
+            rows = sensitivities(potential, graph, self.quantity)
+            variances.append(self.information.variances(rows))
+        return np.concatenate(variances)
 
     def check(self, potential: Potential) -> None:
         """Refuse another potential, and other weights, than those of this design."""
@@ -105,24 +106,24 @@ class Design:
             )
 
     def tensors(self, prefix: str) -> dict[str, Tensor]:
-        """Return all of it, as the extras of a potential."""
+        """Write the design as extras of a potential."""
         one = self.information
-        found = {
+        tensors = {
             "matrix": torch.tensor(one.matrix),
             "numbers": torch.tensor([one.n_rows, one.ridge, self.loss], dtype=torch.float64),
             "gains": torch.tensor(self.gains),
             "fingerprint": to_tensor(self.fingerprint),
         }
-        return {f"{prefix}.{self.quantity}.{name}": tensor for name, tensor in found.items()}
+        return {f"{prefix}.{self.quantity}.{name}": tensor for name, tensor in tensors.items()}
 
     @staticmethod
     def is_in(potential: Potential, quantity: Quantity, prefix: str) -> bool:
-        """Return whether a potential carries a design that was made for a measure."""
+        """Tell if a potential carries the design of a quantity, made for the measure ``prefix``."""
         return f"{prefix}.{quantity}.matrix" in potential.extras
 
     @classmethod
     def stored(cls, potential: Potential, quantity: Quantity) -> "Design":
-        """Return the design that a potential carries, whichever measure it was made for.
+        """Read the design that a potential carries, whichever measure it was made for.
 
         Raises
         ------
@@ -135,26 +136,26 @@ class Design:
                 f"the potential carries no information matrix of the quantity {quantity!r}: train "
                 f"it with such an 'uncertainty', as {{'name': 'oed', 'quantity': {quantity!r}}}"
             )
-        found = {
+        tensors = {
             name: potential.extras[f"{prefix}.{quantity}.{name}"]
             for name in ("matrix", "numbers", "gains", "fingerprint")
         }
-        known: Design | None = _READ.get(found["matrix"])
+        known: Design | None = _READ.get(tensors["matrix"])
         if known is None:
-            n_rows, ridge, loss = found["numbers"].tolist()
-            matrix = found["matrix"].cpu().numpy()
-            name = to_text(found["fingerprint"])
-            gains = found["gains"].cpu().numpy()
+            n_rows, ridge, loss = tensors["numbers"].tolist()
+            matrix = tensors["matrix"].cpu().numpy()
+            name = to_text(tensors["fingerprint"])
+            gains = tensors["gains"].cpu().numpy()
             known = cls(quantity, Information(matrix, int(n_rows), ridge), gains, loss, name)
             known.check(potential)  # once: it takes longer than a step of a simulation
-            _READ[found["matrix"]] = known
+            _READ[tensors["matrix"]] = known
         return known
 
 
 def sensitivities(
     potential: Potential, graph: Graph, quantity: Quantity
 ) -> Float[np.ndarray, "values ... weights"]:
-    """Return the derivatives of each value by the weights of the last layer."""
+    """Differentiate each value (eV or eV/Å) by the weights of the last layer."""
     if quantity == "forces":
         return _array(force_sensitivities(potential, graph))
     rows = energy_sensitivities(potential, graph)

@@ -34,7 +34,7 @@ CROWDED, THINNED = 0.05, 0.1
 """The strain by which all neighbours are nearer, or farther, than any labelled ones, likewise."""
 
 RANGES = ("low", "high", "thinnest", "densest", "swell")
-"""Of its attributes, what depends on the training set."""
+"""Attributes that depend on the training set."""
 
 FORCE = 0.005
 """What a score of 1 adds to an uncertainty of forces, in eV/Å.

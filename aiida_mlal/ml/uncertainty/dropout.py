@@ -1,4 +1,4 @@
-"""What a network says when nodes of its last hidden layer are left out at random."""
+"""Monte Carlo dropout of the last hidden layer, in closed form."""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal
@@ -46,10 +46,11 @@ class _Dropout(Uncertainty):
         model.require(HasLastLayer)
 
     def _variances(self, potential: Potential, graph: Graph) -> np.ndarray:
-        rows = sensitivities(potential, graph, self.quantity)
+        sensitivity = sensitivities(potential, graph, self.quantity)
         weights = require(potential, HasLastLayer).last_weights().detach().cpu().double().numpy()
-        found: np.ndarray = self.rate / (1 - self.rate) * ((rows * weights) ** 2).sum(axis=-1)
-        return found
+        odds = self.rate / (1 - self.rate)
+        variances: np.ndarray = odds * ((sensitivity * weights) ** 2).sum(axis=-1)
+        return variances
 
 
 @dataclass(frozen=True)
@@ -77,7 +78,7 @@ class DropoutForce(_Dropout):
 
     @property
     def is_of_forces(self) -> bool:
-        """It does: energy and stress don't count."""
+        """Forces alone: energy and stress don't count."""
         return True
 
     def of(self, potential: Potential, graph: Graph) -> Uncertainties:

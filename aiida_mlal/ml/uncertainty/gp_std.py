@@ -49,7 +49,7 @@ class _ProcessStd(Uncertainty):
         model.require(HasProcess)
 
     @property
-    def carried(self) -> frozenset[str]:
+    def provides(self) -> frozenset[str]:
         """The covariances, whichever of them it was trained for."""
         return frozenset({CARRIED})
 
@@ -76,7 +76,7 @@ class _ProcessStd(Uncertainty):
 
     @classmethod
     def is_carried_by(cls, potential: Potential) -> bool:
-        """Return whether a potential carries the covariances."""
+        """Tell if a potential carries the covariances."""
         return f"{PREFIX}factor" in potential.extras
 
 
@@ -155,7 +155,7 @@ class ProcessEnergyStd(_ProcessStd):
 
 
 _TIMES = np.array([1.0, 2.0, 2.0, 1.0, 2.0, 1.0])
-"""How often each component that ``UPPER`` names is in a symmetric matrix."""
+"""Multiplicity in a symmetric matrix of each component that ``UPPER`` names."""
 
 
 def _of_forces(
@@ -178,7 +178,7 @@ def _variances(
 
 
 def _stored(potential: Potential) -> Conditioned:
-    """Return the process that a potential carries, as far as variances go."""
+    """Read the covariances that a potential carries."""
     extras = potential.extras
     if f"{PREFIX}factor" not in extras:
         raise ValueError(

@@ -51,14 +51,14 @@ class Grade(Uncertainty):
             raise ValueError(f"expected start above 0, got {self.start}")
 
     @property
-    def carried(self) -> frozenset[str]:
+    def provides(self) -> frozenset[str]:
         """An active set of a mode."""
         return frozenset({ANY, f"{ANY} of the mode {self.mode or 'configuration'!r}"})
 
     @property
-    def needed(self) -> frozenset[str]:
+    def requires(self) -> frozenset[str]:
         """The active set of this mode, or any."""
-        return frozenset({ANY}) if self.mode is None else self.carried
+        return frozenset({ANY}) if self.mode is None else self.provides
 
     def fitted(
         self,
@@ -74,18 +74,18 @@ class Grade(Uncertainty):
 
     @classmethod
     def is_carried_by(cls, potential: Potential) -> bool:
-        """Return whether a potential carries an active set."""
+        """Tell if a potential carries an active set."""
         return ActiveSet.is_in(potential)
 
     def of(self, potential: Potential, graph: Graph) -> Uncertainties:
-        """Return the grades; a potential without such an active set raises ``ValueError``."""
+        """Compute the grades; ``ValueError`` for a potential without such an active set."""
         active = self._active_set(potential)
         rows = rows_of(potential, graph, active.weights)
-        found = active.of_rows(rows, len(graph.volumes), len(graph.numbers))
-        return Uncertainties(self.kind, self.unit, found.values, found.per_atom)
+        grades = active.of_rows(rows, len(graph.volumes), len(graph.numbers))
+        return Uncertainties(self.kind, self.unit, grades.values, grades.per_atom)
 
     def bind(self, potential: Potential) -> Bound:
-        """Return what finds the grade from derivatives of atomic energies, where they suffice."""
+        """Grade the derivatives of atomic energies by parameters, where rows are made of these."""
         active = self._active_set(potential)
         if not active.weights.simple:
             return super().bind(potential)
@@ -93,8 +93,8 @@ class Grade(Uncertainty):
         def measure(seen: Evaluation) -> Uncertainties:
             if seen.gradients is None:
                 raise ValueError("a grade needs the derivatives of atomic energies")
-            found = active.of_sites(seen.gradients)
-            return Uncertainties(self.kind, self.unit, found.values, found.per_atom)
+            grades = active.of_sites(seen.gradients)
+            return Uncertainties(self.kind, self.unit, grades.values, grades.per_atom)
 
         return Bound(measure, needs_gradients=True)
 

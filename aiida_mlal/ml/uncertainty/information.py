@@ -8,12 +8,12 @@ import scipy.linalg
 from jaxtyping import Float
 
 RIDGE = 1e-8
-"""What is added to the diagonal of an information matrix, in units of its mean."""
+"""Ridge that is added to the diagonal of an information matrix, in units of its mean."""
 
 
 @dataclass(frozen=True, eq=False)
 class Information:
-    r"""What equations with the rows g say of the weights of a linear model.
+    r"""Information matrix of a linear model: the sum of the outer products of its rows g.
 
     :math:`\tilde A = \sum g g^T + \lambda I`, equation 8 of V. Zaverkin and J. Kästner,
     Mach. Learn.: Sci. Technol. 2, 035009 (2021), times the loss; their matrix has no ridge
@@ -24,7 +24,7 @@ class Information:
     matrix
         The sum, without the ridge.
     n_rows
-        How many rows it is of.
+        Number of rows.
     ridge
         :math:`\lambda` in units of the mean of the diagonal.
     """
@@ -40,11 +40,11 @@ class Information:
 
     @classmethod
     def of(cls, rows: Float[np.ndarray, "rows weights"], ridge: float = RIDGE) -> "Information":
-        """Return the information of some rows."""
+        """Sum up rows."""
         return cls(np.zeros((rows.shape[1],) * 2), 0, ridge).extended(rows)
 
     def extended(self, rows: Float[np.ndarray, "rows weights"]) -> "Information":
-        """Return the information of more rows."""
+        """Add rows."""
         rows = np.asarray(rows, float)
         with np.errstate(over="ignore", invalid="ignore"):
             matrix = self.matrix + rows.T @ rows
@@ -82,10 +82,10 @@ class Information:
         return factor
 
     def whitened(self, rows: Float[np.ndarray, "rows weights"]) -> np.ndarray:
-        """Return rows whose squared lengths are ``variances``."""
+        """Whiten rows: their squared lengths become ``variances``."""
         rows = np.asarray(rows, float)
-        found = scipy.linalg.solve_triangular(self.factor, rows.T, lower=True, check_finite=False).T
-        return np.asarray(found)
+        solved = scipy.linalg.solve_triangular(self.factor, rows.T, lower=True, check_finite=False)
+        return np.asarray(solved.T)
 
     @property
     def covariance(self) -> Float[np.ndarray, "weights weights"]:
@@ -94,32 +94,32 @@ class Information:
         return inverse @ inverse.T
 
     def variances(self, rows: Float[np.ndarray, "... weights"]) -> Float[np.ndarray, "..."]:
-        r"""Return :math:`u = g^T \tilde A^{-1} g` of each row.
+        r"""Compute :math:`u = g^T \tilde A^{-1} g` of each row.
 
-        Times the mean squared error it is the variance of what the model says, equation 5.
+        Times the mean squared error it is the variance of the prediction, equation 5.
         """
         flat = self.whitened(np.reshape(rows, (-1, len(self.matrix))))
-        found: np.ndarray = np.einsum("ij,ij->i", flat, flat).reshape(np.shape(rows)[:-1])
-        return found
+        variances: np.ndarray = np.einsum("ij,ij->i", flat, flat).reshape(np.shape(rows)[:-1])
+        return variances
 
 
 def gain(variances: Float[np.ndarray, "..."]) -> Float[np.ndarray, "..."]:
-    r"""Return by how much a label would reduce the variance: :math:`u / (1 + u)`, equation 14.
+    r"""Compute the reduction of the variance by a label: :math:`u / (1 + u)`, equation 14.
 
     The factor :math:`\mathcal{L} / N_\mathrm{train}`, the same for all, is left out.
     """
-    found: np.ndarray = variances / (1 + variances)
-    return found
+    gains: np.ndarray = variances / (1 + variances)
+    return gains
 
 
 def with_rows(
     covariance: Float[np.ndarray, "weights weights"], rows: Float[np.ndarray, "rows weights"]
 ) -> np.ndarray:
-    """Return the inverse of an information matrix with more rows, from that without them.
+    """Update the inverse of an information matrix for more rows.
 
-    The formula of Woodbury; for one row equations 10 and 11.
+    Woodbury's formula; for one row equations 10 and 11.
     """
     moved = rows @ covariance
     inner = np.eye(len(rows)) + moved @ rows.T
-    found: np.ndarray = covariance - moved.T @ np.linalg.solve(inner, moved)
-    return found
+    updated: np.ndarray = covariance - moved.T @ np.linalg.solve(inner, moved)
+    return updated

@@ -34,7 +34,7 @@ class _LastLayer(Uncertainty):
         model.require(HasLastLayer)
 
     @property
-    def carried(self) -> frozenset[str]:
+    def provides(self) -> frozenset[str]:
         """The information matrix."""
         return frozenset({MATRIX.format(self.quantity)})
 
@@ -51,7 +51,7 @@ class _LastLayer(Uncertainty):
 
     @classmethod
     def is_carried_by(cls, potential: Potential) -> bool:
-        """Return whether a potential carries an information matrix that was made for this."""
+        """Tell if a potential carries an information matrix that was made for this."""
         return Design.is_in(potential, cls.quantity, "last_layer")
 
     def _design(self, potential: Potential) -> Design:

@@ -15,7 +15,7 @@ SWAP = 1.0000001
 """The threshold of swaps in MLIP-2 (MLIP-3 has 1.001)."""
 
 NOISE = 1e-12
-"""What of a row is left beside the rows that span it, in units of its length, is rounding."""
+"""Remainder of a row beside those that span it, relative to its length, that is rounding."""
 
 PART = 4
 """Among every so many candidates swaps are done first."""

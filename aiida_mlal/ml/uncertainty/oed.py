@@ -65,14 +65,16 @@ class OED(Criterion, Uncertainty):
         model.require(HasLastLayer)
 
     @property
-    def carried(self) -> frozenset[str]:
+    def provides(self) -> frozenset[str]:
         """The information matrices."""
         return frozenset(map(MATRIX.format, {*self.parts, "atoms"}))
 
     @property
-    def needed(self) -> frozenset[str]:
+    def requires(self) -> frozenset[str]:
         """Those that are looked at: of atoms where energies are asked for."""
-        return self.carried if "energy" in self.parts else frozenset(map(MATRIX.format, self.parts))
+        return (
+            self.provides if "energy" in self.parts else frozenset(map(MATRIX.format, self.parts))
+        )
 
     def fitted(
         self,
@@ -80,7 +82,7 @@ class OED(Criterion, Uncertainty):
         configurations: Configurations,
         held_out: Configurations | None = None,
     ) -> Fitted:
-        """Return the information matrices of a training set, those of the atoms as well."""
+        """Compute the information matrices of a training set, that of atomic energies too."""
         needed: list[Quantity] = sorted({*self.parts, "atoms"})
         designs = {q: Design.of(potential, configurations, q, self.ridge) for q in needed}
         extras = {k: v for design in designs.values() for k, v in design.tensors("oed").items()}
@@ -94,15 +96,15 @@ class OED(Criterion, Uncertainty):
 
     @classmethod
     def is_carried_by(cls, potential: Potential) -> bool:
-        """Return whether a potential carries information matrices."""
+        """Tell if a potential carries information matrices."""
         return any(Design.is_in(potential, quantity, "oed") for quantity in ("energy", "forces"))
 
     def of(self, potential: Potential, graph: Graph) -> Uncertainties:
-        """Return the gains; a potential without information matrices raises ``ValueError``.
+        """Compute the gains; ``ValueError`` for a potential without information matrices.
 
-        Those of the atoms are those of their forces if these alone were asked for, otherwise as
-        if atomic energies were labels; compared with what the atoms of training structures have on
-        average, with its mean or median as well.
+        Those of atoms are of their forces if these alone are asked for, else as if atomic energies
+        were labels; where there is a threshold, in units of the mean or median of the gains of the
+        atoms of training structures.
         """
         designs = {quantity: Design.stored(potential, quantity) for quantity in self.parts}
         atoms = designs
@@ -116,9 +118,9 @@ class OED(Criterion, Uncertainty):
     def gains(
         self, potential: Potential, graph: Graph, designs: Mapping[Quantity, Design]
     ) -> tuple[Float[np.ndarray, " structures"], Float[np.ndarray, " atoms"]]:
-        """Return what is compared: of each structure, and of each atom.
+        """Compute the gains (equation 14) of the labels of each structure, and of each atom.
 
-        Of atoms it is that of their energies, if there is a design of these, or of their forces.
+        The latter are of atomic energies, if there is a design of these, else of forces.
         """
         owner: np.ndarray = graph.owner.cpu().numpy()
         values, per_atom = np.zeros(len(graph.volumes)), np.zeros(len(owner))
@@ -141,15 +143,15 @@ class OED(Criterion, Uncertainty):
     def scores(
         self, gains: Float[np.ndarray, " values"], designs: Mapping[Quantity, Design]
     ) -> Float[np.ndarray, " values"]:
-        """Return the informativeness of what ``gains`` returns; without a threshold the gains."""
+        """Compute the informativeness of gains; without a threshold the gains themselves."""
         if self.threshold is None:
             return gains
         bound = sum(self._weights[quantity] for quantity in designs)
         train = _odds(self._train(designs), bound)
         limit = train.mean() if self.threshold == "mean" else np.median(train)
         with np.errstate(divide="ignore"):
-            found: np.ndarray = _odds(gains, bound) / limit
-        return found
+            informativeness: np.ndarray = _odds(gains, bound) / limit
+        return informativeness
 
     def thresholds(self, designs: Mapping[Quantity, Design]) -> dict[str, float]:
         """Return mean and median of the gains over the training set."""
@@ -158,8 +160,8 @@ class OED(Criterion, Uncertainty):
 
     def _train(self, designs: Mapping[Quantity, Design]) -> Float[np.ndarray, " train"]:
         parts = [self._weights[q] * design.gains[:, self.column] for q, design in designs.items()]
-        found: np.ndarray = np.sum(parts, axis=0)
-        return found
+        total: np.ndarray = np.sum(parts, axis=0)
+        return total
 
     @property
     def _weights(self) -> dict[Quantity, float]:

@@ -1,4 +1,4 @@
-"""Derivatives of energies, forces and stresses by the parameters of a potential."""
+"""Rows of the design matrix: derivatives of energies, forces, stresses by the parameters."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -44,11 +44,11 @@ class SelectionWeights:
         return not (self.force_weight or self.stress_weight)
 
     def scale(self, n_atoms: int) -> float:
-        """Return the factor of rows that are sums over so many atoms."""
+        """Compute the factor of rows that are sums over so many atoms."""
         return float(max(n_atoms, 1) ** (-self.weight_scaling / 2))
 
     def of_sites(self, sites: Float[np.ndarray, "atoms parameters"]) -> np.ndarray:
-        """Return the rows of one structure from the derivatives of its atomic energies."""
+        """Make the rows of one structure of the parameter gradients of its atomic energies."""
         parts = []
         if self.energy_weight:
             parts.append(
@@ -82,7 +82,7 @@ class Rows:
 
 
 def rows_of(potential: Potential, graph: Graph, weights: SelectionWeights) -> Rows:
-    """Return the rows of all equations of the structures of a graph.
+    """Compute the rows of all equations of the structures of a graph.
 
     For a structure: its energy, the energies of its atoms, the components of its forces, the nine
     of its virial, as far as these have weights (and there is a virial).
@@ -93,9 +93,9 @@ def rows_of(potential: Potential, graph: Graph, weights: SelectionWeights) -> Ro
     sites = _numpy(potential.parameter_gradients(graph)) if with_sites else None
     forces = virials = None
     if not weights.simple:
-        found = potential.prepare(graph).derivatives(potential)
-        forces = _numpy(found.forces.movedim(0, -1))
-        virials = _numpy((found.stresses * graph.volumes[:, None, None]).movedim(0, -1))
+        derivatives = potential.prepare(graph).derivatives(potential)
+        forces = _numpy(derivatives.forces.movedim(0, -1))
+        virials = _numpy((derivatives.stresses * graph.volumes[:, None, None]).movedim(0, -1))
     nothing = np.zeros((0, n_parameters(potential)))
     parts, atoms = [nothing], [np.zeros(0, int)]
     for i, n in enumerate(counts):
@@ -126,7 +126,7 @@ def batches(
     weights: SelectionWeights,
     size: int = 10_000,
 ) -> Iterator[Rows]:
-    """Return the rows of structures in batches of about ``size`` rows."""
+    """Yield the rows of structures in batches of about ``size`` rows."""
     parts: list[Rows] = []
     for part in _chunks(potential, configurations, weights):
         parts.append(part)
@@ -143,12 +143,12 @@ def _chunks(
     weights: SelectionWeights,
     n_atoms: int = 1000,
 ) -> Iterator[Rows]:
-    """Return the rows of so few structures at a time that their graph is small."""
+    """Yield the rows of so few structures at a time that their graph is small."""
     for part in configurations.slices(n_atoms):
         graph = potential.graph(configurations[part])
-        found = rows_of(potential, graph, weights)
-        atoms = np.where(found.atoms >= 0, found.atoms + configurations.offsets[part.start], -1)
-        yield Rows(found.values, found.owners + part.start, found.equations, atoms)
+        rows = rows_of(potential, graph, weights)
+        atoms = np.where(rows.atoms >= 0, rows.atoms + configurations.offsets[part.start], -1)
+        yield Rows(rows.values, rows.owners + part.start, rows.equations, atoms)
 
 
 def _together(parts: list[Rows]) -> Rows:
@@ -157,10 +157,10 @@ def _together(parts: list[Rows]) -> Rows:
 
 
 def n_parameters(potential: Potential) -> int:
-    """Return the length of the rows of a potential."""
+    """Count the parameters of a potential that are not fixed: the length of its rows."""
     return sum(p.numel() for p in potential.parameters() if p.requires_grad)
 
 
 def _numpy(values: Tensor) -> np.ndarray:
-    found: np.ndarray = values.detach().cpu().double().numpy()
-    return found
+    array: np.ndarray = values.detach().cpu().double().numpy()
+    return array

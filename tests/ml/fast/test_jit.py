@@ -26,14 +26,13 @@ def twice(x):
 DIMER = """
 import numpy as np
 from aiida_mlal.ml.fast.morse import _chunk
+from aiida_mlal.ml.fast.verlet import Neighbours
 
 energies, forces = np.zeros(2), np.zeros((2, 3))
 positions = np.array([[0.0, 0, 0], [0, 0, 3.5]])
 neighbours, begin = np.array([1, 0], np.int32), np.array([0, 1, 2])
-_chunk(
-    positions, np.zeros(2, np.int32), neighbours, begin, 4.0, np.ones((3, 1, 1)), 1.0, energies,
-    forces,
-)
+atoms = Neighbours(positions, np.zeros(2, np.int32), neighbours, begin)
+_chunk(atoms, 4.0, np.ones((3, 1, 1)), 1.0, energies, forces)
 print(energies.sum(), sum(_chunk.stats.cache_hits.values()))
 """
 

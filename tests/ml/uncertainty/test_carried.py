@@ -97,9 +97,9 @@ def test_what_training_leaves_out_is_known_before(copper, trained):
             measure.measure(potential, copper)
         except ValueError:
             with pytest.raises(ValueError, match="needs a potential that carries"):
-                measure.check_carried(made)
+                measure.check_provided(made)
         else:
-            measure.check_carried(made)
+            measure.check_provided(made)
 
 
 @pytest.mark.parametrize("options", [*MEASURES, {"name": "force_std"}, {"name": "gp_std"}], ids=str)
