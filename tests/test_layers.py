@@ -143,6 +143,18 @@ def test_modules_that_should_not_need_torch_do_not_import_it():
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
+def test_kernels_do_without_torch():
+    """Which is 220 MB in each process that only simulates."""
+    names = sorted(f"aiida_mlal.ml.fast.{path.stem}" for path in (ML / "fast").glob("[a-z]*.py"))
+    code = (
+        "import sys, importlib\n"
+        f"for name in {names!r}:\n"
+        "    importlib.import_module(name)\n"
+        "    assert 'torch' not in sys.modules, name\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
 def test_labelling_and_selecting_do_without_torch(tmp_path):
     """Which is a second and a half, and 300 MB, in each of the processes of a campaign."""
     code = """

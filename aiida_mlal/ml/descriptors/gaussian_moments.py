@@ -2,17 +2,15 @@
 
 import math
 from dataclasses import dataclass
-from itertools import combinations_with_replacement, product
+from itertools import product
 from typing import Literal
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from aiida_mlal.ml.descriptors.contractions import COMPONENTS, index_sets
 from aiida_mlal.ml.graph import Graph
-
-COMPONENTS = [axes for rank in range(4) for axes in combinations_with_replacement(range(3), rank)]
-"""Axes of the components of symmetric tensors of rank 0 to 3 that differ: 1 + 3 + 6 + 10."""
 
 
 @dataclass(frozen=True)
@@ -160,28 +158,16 @@ def monomials(vectors: Float[Tensor, "edges 3"]) -> Float[Tensor, "edges compone
     return torch.stack([torch.ones_like(x), x, y, z, *second, *third], dim=1)
 
 
-def index_sets(n: int, invariants: str) -> list[list[tuple[int, ...]]]:
-    """Return the radial functions of each of the eight contractions, in their order."""
-    single: list[tuple[int, ...]] = list(product(range(n)))
-    pairs: list[tuple[int, ...]] = list(combinations_with_replacement(range(n), 2))
-    ascending: list[tuple[int, ...]] = list(combinations_with_replacement(range(n), 3))
-    if invariants == "sorted":
-        return [single, *[pairs] * 3, *[ascending] * 4]
-    half: list[tuple[int, ...]] = [(*pair, u) for pair in pairs for u in range(n)]
-    every: list[tuple[int, ...]] = list(product(range(n), repeat=3))
-    return [single, *[pairs] * 3, ascending, half, half, every]
-
-
 def _chosen(n: int, invariants: str) -> list[int]:
-    """Return the places of the invariants where each contraction has all n, n² or n³ in order."""
+    """Find the invariants among those of each contraction with all n, n² or n³ index tuples."""
     chosen, start = [], 0
     for functions in index_sets(n, invariants):
         degree = len(functions[0])
         for index in functions:
-            place = 0
+            flat = 0
             for s in index:
-                place = n * place + s
-            chosen.append(start + place)
+                flat = n * flat + s
+            chosen.append(start + flat)
         start += n**degree
     return chosen
 

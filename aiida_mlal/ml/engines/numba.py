@@ -62,7 +62,7 @@ class NumbaEngine:
 
 
 def kernels_of(potential: Potential, skin: float, threads: int = 1) -> "KernelSum | None":
-    """Compile the kernels of a potential, with its present weights; None if it has none.
+    """Make the kernels of a potential, with its present weights; None if it has none.
 
     There are none on a GPU.
 

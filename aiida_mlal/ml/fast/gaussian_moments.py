@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Float, Int
 
-from aiida_mlal.ml.descriptors.gaussian_moments import COMPONENTS, index_sets
+from aiida_mlal.ml.descriptors.contractions import COMPONENTS, index_sets
 from aiida_mlal.ml.fast.jit import inlined
 from aiida_mlal.ml.fast.simd import W, fill, load, splat, store, vexp, vmin, vsqrt
 from aiida_mlal.ml.fast.symmetry_functions import half_cutoff

@@ -10,13 +10,12 @@ One compilation serves all levels and numbers of species: 15 s of CPU time, then
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from jaxtyping import Float
 
 from aiida_mlal.ml.descriptors.moment_tensors import MomentBasis
-from aiida_mlal.ml.descriptors.radial_polynomials import RadialBasis
 from aiida_mlal.ml.fast.jit import inlined, jit
 from aiida_mlal.ml.fast.radial import tables as radial_tables
 from aiida_mlal.ml.fast.simd import (
@@ -34,6 +33,9 @@ from aiida_mlal.ml.fast.simd import (
 )
 from aiida_mlal.ml.fast.tables import Tables
 from aiida_mlal.ml.fast.verlet import AtomRange
+
+if TYPE_CHECKING:
+    from aiida_mlal.ml.descriptors.radial_polynomials import RadialBasis
 
 Vector = Any
 """W doubles; numba knows the type."""
@@ -86,7 +88,7 @@ class MTPKernel:
 
 def constants(
     basis: MomentBasis,
-    radial: RadialBasis,
+    radial: "RadialBasis",
     radial_coeffs: Float[np.ndarray, "species species functions size"],
     species_coeffs: Float[np.ndarray, " species"],
     moment_coeffs: Float[np.ndarray, " scalars"],

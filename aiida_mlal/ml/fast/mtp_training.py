@@ -14,18 +14,20 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache, cached_property
 from itertools import pairwise
-from typing import Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import numpy as np
 from jaxtyping import Float, Int
 from threadpoolctl import ThreadpoolController
 
 from aiida_mlal.ml.descriptors.moment_tensors import MomentBasis, components
-from aiida_mlal.ml.descriptors.radial_polynomials import RadialBasis
 from aiida_mlal.ml.fast.jit import inlined, jit
 from aiida_mlal.ml.fast.radial import tables as radial_tables
 from aiida_mlal.ml.fast.simd import W, fill, load, store
 from aiida_mlal.ml.fast.tables import n_below
+
+if TYPE_CHECKING:
+    from aiida_mlal.ml.descriptors.radial_polynomials import RadialBasis
 
 _kernel: Callable[[Callable[..., Any]], Any] = jit(fastmath=True, nogil=True)
 _inlined: Callable[[Callable[..., Any]], Any] = inlined(fastmath=True)
@@ -98,7 +100,7 @@ EnergiesForcesVirials = tuple[np.ndarray, np.ndarray, np.ndarray]
 class MTPKernels:
     """Energies, forces and virials of structures, and derivatives by the coefficients."""
 
-    def __init__(self, basis: MomentBasis, radial: RadialBasis) -> None:
+    def __init__(self, basis: MomentBasis, radial: "RadialBasis") -> None:
         self._radial = radial_tables(radial)
         self._lists = _lists(basis)
 

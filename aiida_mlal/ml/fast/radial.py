@@ -1,12 +1,15 @@
 """The radial basis of moment tensor potentials, as compiled code takes it."""
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 from jaxtyping import Float
 
-from aiida_mlal.ml.descriptors.radial_polynomials import RadialBasis
+if TYPE_CHECKING:
+    from aiida_mlal.ml.descriptors.radial_polynomials import RadialBasis
 
 
-def tables(basis: RadialBasis) -> tuple[Float[np.ndarray, "6"], Float[np.ndarray, "size 3"]]:
+def tables(basis: "RadialBasis") -> tuple[Float[np.ndarray, "6"], Float[np.ndarray, "size 3"]]:
     """Arrange a basis: polynomials of the distance times an envelope.
 
     Returns

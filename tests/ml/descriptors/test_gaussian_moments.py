@@ -7,10 +7,10 @@ from ase import Atoms
 from ase.build import molecule
 
 from aiida_mlal.ml.configurations import Configurations
+from aiida_mlal.ml.descriptors.contractions import index_sets
 from aiida_mlal.ml.descriptors.gaussian_moments import (
     GaussianMomentOptions,
     GaussianMoments,
-    index_sets,
 )
 from aiida_mlal.ml.graph import Graph
 
