@@ -106,7 +106,7 @@ def observed(described: Described, targets: Prediction, noise: Float[Tensor, "4"
             (of_energy, of_forces, of_virial), (noise[0], noise[1], noise[2] * volumes[one])
         ):
             deviations.append(sigma.to(energy).expand(int(kind.sum())))
-        together = energy.new_zeros(len(found))
+        together = energy.new_zeros(len(observations))
         if has_stresses and volumes[one].isfinite():
             together[: int(of_energy)] = noise[3] * volumes[one]
         shared.append(together)
