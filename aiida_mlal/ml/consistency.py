@@ -5,7 +5,7 @@ from jaxtyping import Float
 
 from aiida_mlal.ml.configurations import Configurations
 
-NEAR, STRAINED = 0.5, 0.03
+NEAR, STRAINED = 0.5, 0.08
 """Most that an atom (in Å) and a cell may be away for forces to tell the change of an energy."""
 
 LEAST, MOST = 0.35, 1.3
@@ -13,43 +13,78 @@ LEAST, MOST = 0.35, 1.3
 to 1.1: atoms repel more than they attract, so that the rule says too much over long ways."""
 
 ALIKE = 0.9
-"""The correlation from which the factor means something."""
+"""The correlation from which factors mean something."""
 
-FEW = 5
-"""Fewest pairs of structures that tell it."""
+FEW, MANY = 5, 200
+"""Fewest pairs of structures that tell it, and how many are enough."""
+
+FARTHEST = 20
+"""Most places that structures of a pair are from each other in the data set."""
+
+NOTHING = 1e-6
+"""Share of the changes of energies that forces which vanish by symmetry may say."""
+
+ERRORS = 3.0
+"""Standard errors by which a factor must be off."""
 
 
 def inconsistencies(labelled: Configurations) -> list[str]:
     """Say, in one sentence or none, if forces are not the derivatives of the energies.
 
-    Structures that follow each other, of the same atoms little apart, tell: by the trapezoidal rule
-    the energy changes by the mean force times the displacement, and by the mean stress times the
-    strain and the volume. Units that don't belong together, and another sign, are a factor.
+    Structures near each other in the data set, of the same atoms little apart, tell: by the
+    trapezoidal rule the energy changes by the mean force times the displacement, and by the mean
+    stress times the strain and the volume. Units that don't belong together, and another sign, are
+    factors, of forces and of stresses each: those of a regression.
     """
-    pairs = [_changes(labelled[i], labelled[i + 1]) for i in range(len(labelled) - 1)]
-    told, found = np.array([pair for pair in pairs if pair is not None]).reshape(-1, 2).T
-    size = float(np.linalg.norm(told) * np.linalg.norm(found))
-    if len(told) < FEW or not size or abs(told @ found) < ALIKE * size:
+    told, found = _pairs(labelled)
+    tell = np.linalg.norm(told, axis=0) > NOTHING * np.linalg.norm(found)
+    names, told = np.array(["forces", "stresses"])[tell], told[:, tell]
+    if len(told) < max(FEW, told.shape[1] + 1) or not len(names):
         return []
-    factor = float(told @ found / (told @ told))
-    if LEAST < factor < MOST:
+    factors, *_ = np.linalg.lstsq(told, found, rcond=None)
+    rest = float(np.sum((found - told @ factors) ** 2))
+    if not 1 - rest / max(float(found @ found), 1e-300) > ALIKE**2:
         return []
+    variance = rest / (len(told) - len(names))
+    errors = ERRORS * np.sqrt(variance * np.diag(np.linalg.pinv(told.T @ told)))
+    wrong = (factors + errors < LEAST) | (factors - errors > MOST)
+    if not wrong.any():
+        return []
+    which = " and ".join(
+        f"{factor:.2g} times what {name} say" for name, factor in zip(names[wrong], factors[wrong])
+    )
     return [
-        f"labelled energies change by {factor:.2g} times what forces and stresses say, between "
-        f"{len(told)} pairs of structures: are their units eV/Å and eV/Å³, and their signs right?"
+        f"labelled energies change by {which}, between {len(told)} pairs of structures: are their "
+        "units eV/Å and eV/Å³, and their signs right?"
     ]
 
 
-def _changes(one: Configurations, other: Configurations) -> tuple[float, float] | None:
-    """Return by how much the energy changes, by forces and by labels; None if that cannot be told.
+def _pairs(
+    labelled: Configurations,
+) -> tuple[Float[np.ndarray, "pairs 2"], Float[np.ndarray, " pairs"]]:
+    """Return what forces and stresses say of the changes of energies, and the changes."""
+    pairs: list[tuple[float, float, float]] = []
+    for apart in range(1, min(len(labelled), FARTHEST + 1)):
+        if len(pairs) >= MANY:
+            break
+        n = len(labelled) - apart
+        for i in range(0, n, -(-n // MANY)):
+            if (pair := _changes(labelled[i], labelled[i + apart])) is not None:
+                pairs.append(pair)
+    found = np.array(pairs).reshape(-1, 3)
+    return found[:, :2], found[:, 2]
 
-    Both are for an atom, so that large structures count as others do.
+
+def _changes(one: Configurations, other: Configurations) -> tuple[float, float, float] | None:
+    """Return by how much the energy changes: by forces, by stresses and by labels; None if unknown.
+
+    All are for an atom, so that large structures count as others do.
     """
     if not np.array_equal(one.numbers, other.numbers) or not len(one.numbers):
         return None
     if not np.array_equal(one.pbc, other.pbc):
         return None
-    work, cell = 0.0, other.cells[0]
+    strained, cell = 0.0, other.cells[0]
     positions = one.positions
     if not np.array_equal(one.cells, other.cells):
         if not one.pbc.all():
@@ -59,17 +94,17 @@ def _changes(one: Configurations, other: Configurations) -> tuple[float, float] 
         if np.abs(deformation - np.eye(3)).max() > STRAINED:
             return None
         positions = positions @ deformation
-        work = float((_virial(one) + _virial(other)).ravel() @ strain.ravel()) / 2
+        strained = float((_virial(one) + _virial(other)).ravel() @ strain.ravel()) / 2
     apart = other.positions - positions
     if one.pbc.all():
         apart -= np.round(apart @ np.linalg.inv(cell)) @ cell
     if not np.linalg.norm(apart, axis=1).max() < NEAR:
         return None
-    work -= float((one.forces + other.forces).ravel() @ apart.ravel()) / 2
+    moved = -float((one.forces + other.forces).ravel() @ apart.ravel()) / 2
     change = float(other.energies[0] - one.energies[0])
-    if not np.isfinite([work, change]).all():
+    if not np.isfinite([moved, strained, change]).all():
         return None
-    return work / len(apart), change / len(apart)
+    return moved / len(apart), strained / len(apart), change / len(apart)
 
 
 def _virial(one: Configurations) -> Float[np.ndarray, "3 3"]:
