@@ -12,10 +12,12 @@ from aiida.orm import (
     Dict,
     Float,
     FolderData,
+    QueryBuilder,
     StructureData,
     TrajectoryData,
     to_aiida_type,
 )
+from aiida_pseudo.groups.family import PseudoPotentialFamily
 from aiida_quantumespresso.calculations.pw import PwCalculation
 from aiida_quantumespresso.common.types import ElectronicType, SpinType
 from aiida_quantumespresso.workflows.pw.base import PwBaseWorkChain
@@ -165,6 +167,7 @@ class QuantumEspressoLabelWorkChain(PerStructureLabelWorkChain):
         for key, kind in (("spin_type", SpinType), ("electronic_type", ElectronicType)):
             if isinstance(kwargs.get(key), str):
                 kwargs[key] = _of_name(kind, key, kwargs[key])
+        _check_family(PwBaseWorkChain.get_protocol_inputs(protocol, values))
         inner = PwBaseWorkChain.get_builder_from_protocol(
             code_of(code),
             _example(given.elements, _kinds_named(values, kwargs)),
@@ -423,6 +426,20 @@ def _lacking(inputs: Mapping[str, Any]) -> str | None:
         except ValueError as error:
             return f"structure {i}: {error}"
     return None
+
+
+def _check_family(inputs: Mapping[str, Any]) -> None:
+    """Raise ``ValueError`` if the family of pseudopotentials is not here, naming those that are."""
+    name = inputs.get("pseudo_family")
+    if name is None or "pseudos" in inputs.get("pw", {}):
+        return
+    query = QueryBuilder().append(PseudoPotentialFamily, project="label")
+    known = sorted(query.all(flat=True))
+    if name not in known:
+        raise ValueError(
+            f"pseudo_family: {name!r} is not here{suggest(name, known) if known else ''}; "
+            "`aiida-mlal setup --pseudos FOLDER` or `aiida-pseudo install` makes one"
+        )
 
 
 def _of_name(kind: Any, key: str, name: str) -> Any:

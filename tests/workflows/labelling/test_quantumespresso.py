@@ -148,6 +148,14 @@ def test_what_does_not_converge_is_recorded_and_the_rest_goes_on(builder, silico
 
 
 @needs_pw
+def test_a_family_that_is_not_here_is_told_with_those_that_are(workflow, pseudos, pw_code, silicon):
+    dataset = DatasetData.from_ase(silicon)
+    for name, more in (("debain", "did you mean 'debian'"), ("pbe", r"[Cc]hoose .*'debian'")):
+        with pytest.raises(ValueError, match=f"pseudo_family: {name!r} is not here.*{more}"):
+            workflow.get_builder_from_protocol(pw_code, dataset, overrides={"pseudo_family": name})
+
+
+@needs_pw
 def test_a_label_that_failed_says_what_pw_says(builder, silicon):
     """With fewer bands than electrons need."""
     parameters = builder.pw.parameters.get_dict()
