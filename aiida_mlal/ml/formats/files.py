@@ -356,8 +356,13 @@ def _frames(path: Path) -> tuple[list[Atoms], list[str], list[bool] | None]:
     text = as_text(read_bytes(path)) if name in convergence.OF_FORMAT else ""
     if name == PW:
         source = StringIO(convergence.readable_pw(text))
+    more: dict[str, Any] = {}
+    said = []
+    if name in (DUMP, DATA):
+        units = lammps.units_of(path)
+        more = {} if units is None else {"units": units}
     try:
-        for atoms in ase.io.iread(source, ":", format=name):
+        for atoms in ase.io.iread(source, ":", format=name, **more):
             frames.append(atoms)
         converged = None
         if name in convergence.OF_FORMAT:
@@ -369,7 +374,8 @@ def _frames(path: Path) -> tuple[list[Atoms], list[str], list[bool] | None]:
         raise ValueError(
             f"ASE could not read it as {name!r}, structure {len(frames)}: {why}"
         ) from error
-    said = []
+    if name in (DUMP, DATA) and not more and any(a.calc or "momenta" in a.arrays for a in frames):
+        said.append("it does not say its units: velocities and forces are read as of 'metal'")
     if converged is None and name not in convergence.SILENT and any(a.calc for a in frames):
         said.append(f"whether labels converged is not known of the format {name!r}")
     return frames, said, converged

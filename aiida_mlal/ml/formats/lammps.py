@@ -1,4 +1,4 @@
-"""Text dumps and data files of LAMMPS, as ASE reads them: in the units ``metal``.
+"""Text dumps and data files of LAMMPS, in the units that they say, or else ``metal``.
 
 Both number types, which ASE takes for atomic numbers where nothing else is said.
 """
@@ -13,6 +13,12 @@ from ase.data import atomic_numbers
 
 from aiida_mlal.ml.formats.content import read_bytes, read_head
 
+UNITS = ("metal", "real")
+"""Those whose files are read."""
+
+SAYS_UNITS = rb"^ITEM: UNITS\s*\n\s*(\w+)|\A[^\n]*\bunits = (\w+)"
+"""The units of a dump, and in the first line of a data file that ``write_data`` wrote."""
+
 
 def dump_names_elements(path: str | Path) -> bool:
     """Tell if a dump names elements beside the numbers of types."""
@@ -24,6 +30,26 @@ def data_names_elements(path: str | Path) -> bool:
     """Tell if a data file has labels of its types, or masses, by which ASE knows elements."""
     sections = rb"^\s*(Masses|Atom Type Labels)\s*(#.*)?$"
     return re.search(sections, read_bytes(path), re.MULTILINE) is not None
+
+
+def units_of(path: str | Path) -> str | None:
+    """Return the units of a dump or a data file; None where it does not say them.
+
+    Raises
+    ------
+    ValueError
+        For others than those of ``UNITS``, in which lengths are no Å.
+    """
+    found = re.search(SAYS_UNITS, read_head(path), re.MULTILINE)
+    if found is None:
+        return None
+    units = (found[1] or found[2]).decode()
+    if units not in UNITS:
+        raise ValueError(
+            f"its units are {units!r} of LAMMPS: expected one of {list(UNITS)}, in which lengths "
+            "are in Å; write it again in one of these"
+        )
+    return units
 
 
 def corrected(frames: list[Atoms], elements: Sequence[str] | None) -> list[Atoms]:
