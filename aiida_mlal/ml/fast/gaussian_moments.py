@@ -241,7 +241,7 @@ def rows_of(n_basis: int) -> int:
 def write_rows(flat: np.ndarray, stride: int, end: int, gaussians: Gaussians) -> None:
     """From x, y, z in rows 0 to 2 of the buffer get all other rows; ``end`` is a multiple of W."""
     cutoff, steepness, norm, _, centres, polynomial = gaussians
-    n_basis, unit = centres.size, 1.0 / cutoff**2
+    n_basis, unit = centres.size, 1.0 / (cutoff * cutoff)
     for p in range(0, end, W):
         x, y, z = load(flat, p), load(flat, stride + p), load(flat, 2 * stride + p)
         square = x * x + y * y + z * z

@@ -24,7 +24,9 @@ def jit(**options: Any) -> Callable[[Callable[..., Any]], Any]:
 
     Machine code is kept beside the source or in the user's cache, as numba does (the variable
     ``NUMBA_CACHE_DIR`` names another folder), for the sources that it was made of. Where nothing
-    can be written each process compiles anew. Divisions by zero are as in numpy unless
+    can be written each process compiles anew. A kernel has no powers ``x**2``: numba compiles these
+    once for all kernels of a process, with the ``fastmath`` of the first, so that sums would
+    depend on which one that was. Divisions by zero are as in numpy unless
     ``error_model`` says otherwise.
     """
     options = {"error_model": "numpy"} | options

@@ -395,7 +395,7 @@ def _chunk(
         weights, scalars, scalar_begin, scalar_pairs, scalar_factors,
     ) = constants  # fmt: skip
     n_species, K, R = coefficients.shape[0], coefficients.shape[2] // 2, coefficients.shape[3]
-    square, n_atoms = settings[1] ** 2, energies.size
+    square, n_atoms = settings[1] * settings[1], energies.size
     most = 0
     for i in range(n_atoms):
         most = max(most, begin[(i + 1) * n_species] - begin[i * n_species])

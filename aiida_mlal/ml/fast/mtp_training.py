@@ -346,9 +346,10 @@ def _pair(
 ) -> float:  # fmt: skip
     """Write the unit vector, its monomials, the polynomials Q and dQ/dr; return the distance."""
     low, cutoff, factor, envelope = settings[0], settings[1], settings[2], settings[3]
-    distance = np.sqrt(vector[0] ** 2 + vector[1] ** 2 + vector[2] ** 2)
-    for x in range(3):
-        unit[x] = vector[x] / distance
+    x, y, z = vector[0], vector[1], vector[2]
+    distance = np.sqrt(x * x + y * y + z * z)
+    for q in range(3):
+        unit[q] = vector[q] / distance
     u[0] = 1.0
     for k in range(1, u.size):
         u[k] = u[parent[k, 0]] * unit[parent[k, 1]]

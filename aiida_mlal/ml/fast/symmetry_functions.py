@@ -369,7 +369,7 @@ def describe(functions: Functions, buffers: Buffers) -> None:
     """Write the features of an atom whose neighbours were gathered, without their norms."""
     stride, flat, _, ends, G, D2, D4, features, work = buffers
     cutoffs, radial, angular, polynomials, later, zetas, signs, couple, norms = functions
-    unit, n_species = 1.0 / cutoffs[0] ** 2, couple.shape[0]
+    unit, n_species = 1.0 / (cutoffs[0] * cutoffs[0]), couple.shape[0]
     n_radial, n_angular = radial.shape[0], angular.shape[0] * zetas.size
     radial_functions(flat, stride, ends, unit, polynomials[0], radial, angular, G, D2)
     G[n_species * n_radial * W :] = 0.0

@@ -268,7 +268,8 @@ def nearest(
             for p in range(begin[i * n_species + s], begin[i * n_species + s + 1]):
                 j, square = neighbours[p], 0.0
                 for q in range(3):
-                    square += (positions[j, q] - positions[i, q]) ** 2
+                    d = positions[j, q] - positions[i, q]
+                    square += d * d
                 if square < squares[i, s]:
                     index[i, s], squares[i, s] = j, square
     return index, squares
@@ -288,10 +289,11 @@ def surroundings(
             for p in range(begin[i * n_species + s], begin[i * n_species + s + 1]):
                 j, square = neighbours[p], 0.0
                 for q in range(3):
-                    square += (positions[j, q] - positions[i, q]) ** 2
+                    d = positions[j, q] - positions[i, q]
+                    square += d * d
                 square /= cutoff * cutoff
                 if square < 1.0:
-                    crowding[i] += (1.0 - square) ** 2
+                    crowding[i] += (1.0 - square) * (1.0 - square)
                     swell[i] += 4.0 * square * (1.0 - square)
                     least = min(least, square)
             near[i, s] *= np.sqrt(least)
@@ -340,7 +342,8 @@ def _leaves(
         square, i = 0.0, owner[g]
         for q in range(3):
             images[g, q] = positions[i, q] + offsets[g, q]
-            square += (images[g, q] - reference[g, q]) ** 2
+            moved = images[g, q] - reference[g, q]
+            square += moved * moved
         far |= not square <= limit * limit  # nor is NaN
     return far
 
@@ -362,7 +365,7 @@ def _find_pairs(
             low[q], high = min(low[q], positions[i, q]), max(high, positions[i, q])
         extent = high - low[q]
         # boxes no smaller than the reach, and not many more of them than atoms
-        size[q] = max(reach, extent / (2.0 + 2.0 * n_images ** (1.0 / 3.0)))
+        size[q] = max(reach, extent / (2.0 + 2.0 * np.cbrt(float(n_images))))
         bins[q] = int(extent / size[q]) + 1
     box = np.empty((n_images, 3), np.int64)
     first = np.full(bins[0] * bins[1] * bins[2] * n_species, -1)
@@ -383,7 +386,8 @@ def _find_pairs(
                         while j >= 0:
                             square = 0.0
                             for q in range(3):
-                                square += (positions[j, q] - positions[i, q]) ** 2
+                                d = positions[j, q] - positions[i, q]
+                                square += d * d
                             if square < reach * reach and j != i:
                                 if m == neighbours.size:
                                     more = np.empty(m, np.int32)

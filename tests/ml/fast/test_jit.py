@@ -159,3 +159,59 @@ def test_kernels_are_made_of_nothing_but_the_sources_that_are_hashed():
                 n_kernels += 1
                 assert not imported & set(kernel.py_func.__code__.co_names), kernel
     assert n_kernels > 50
+
+
+def kernels_in(path):
+    """Return the functions of a file that are compiled."""
+    for function in ast.walk(ast.parse(path.read_text())):
+        if isinstance(function, ast.FunctionDef):
+            calls = [d.func if isinstance(d, ast.Call) else d for d in function.decorator_list]
+            names = {call.id for call in calls if isinstance(call, ast.Name)}
+            if names & {"jit", "inlined", "njit", "_jit", "_inlined", "_kernel"}:
+                yield function
+
+
+def test_no_kernel_has_powers():
+    """Numba compiles them once for all kernels, with the flags of whichever comes first."""
+    root = Path(aiida_mlal.__file__).parent
+    kernels = [(path, one) for path in sorted(root.rglob("*.py")) for one in kernels_in(path)]
+    assert len(kernels) > 60
+    for path, kernel in kernels:
+        powers = [
+            node.lineno
+            for node in ast.walk(kernel)
+            if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Pow)
+        ]
+        assert not powers, f"{path}, lines {powers}: write x * x"
+
+
+def test_training_does_not_depend_on_what_was_compiled_before(tmp_path):
+    """The same prediction in a process that has compiled the kernels of simulations first."""
+    found = []
+    for first in ("", "from aiida_mlal.ml.calculator import MLCalculator\n"
+                  "atoms = frame.copy()\natoms.calc = MLCalculator(model)\n"
+                  "atoms.get_potential_energy()\n"):  # fmt: skip
+        env = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path / str(len(found)))}
+        code = TRAINING.replace("# FIRST", first)
+        done = subprocess.run(
+            [sys.executable, "-c", code], env=env, capture_output=True, text=True, check=True
+        )
+        found.append(done.stdout)
+    assert found[0] == found[1]
+
+
+TRAINING = """
+from ase.build import bulk
+from aiida_mlal.ml.configurations import Configurations
+from aiida_mlal.ml.models.factory import ModelOptions
+
+frame = bulk("Cu", cubic=True)
+frame.symbols[0] = "Ni"
+frame.rattle(0.1, seed=1)
+structures = Configurations.from_ase([frame])
+options = ModelOptions.parse({"architecture": "mtp", "level": 8})
+model = options.build(["Cu", "Ni"], 3, structures)
+# FIRST
+found = model.predict(structures)
+print(found.energies.tobytes().hex(), found.forces.tobytes().hex())
+"""
