@@ -20,10 +20,19 @@ from aiida_mlal.ml.graph import Graph
 from aiida_mlal.ml.models.layers import LayerGradient
 
 if TYPE_CHECKING:
+    from aiida_mlal.ml.configurations import Configurations
     from aiida_mlal.ml.models.base import Potential
     from aiida_mlal.ml.models.observed import Process
 
 Capability = TypeVar("Capability")
+
+
+@runtime_checkable
+class Adapts(Protocol):
+    """A prior with a few parameters that are fitted to labels before anything else learns."""
+
+    def adapt(self, labelled: "Configurations") -> None:
+        """Fit them, independent of what they are so far."""
 
 
 @runtime_checkable

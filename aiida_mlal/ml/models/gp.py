@@ -103,7 +103,7 @@ class GP(DescriptorPotential, HasProcess, HasKernels):
         n_radial = n * len(self.descriptor.radial)
         groups = torch.zeros(n_features, dtype=torch.long)
         groups[n_radial:] = 1
-        self.register_buffer("_groups", groups, persistent=False)
+        self.register_buffer("groups", groups, persistent=False)
         self.lengths = nn.Parameter(torch.full((n, 2), BEGIN, dtype=torch.float64))
         self.register_buffer("variance", torch.ones((), dtype=torch.float64))
         self.register_buffer("noise", zeros(4))
@@ -114,12 +114,12 @@ class GP(DescriptorPotential, HasProcess, HasKernels):
         self.register_buffer("heights", zeros(n_environments))
         self.register_buffer("slopes", zeros(n_environments, n_features))
 
-    _groups: Tensor
+    groups: Tensor
 
     @property
     def scales(self) -> Float[Tensor, "elements features"]:
         """The length scale of each feature, for each element."""
-        return self.lengths[:, self._groups]
+        return self.lengths[:, self.groups]
 
     @property
     def prior(self) -> Hyperparameters:

@@ -109,7 +109,7 @@ class Morse(Potential, HasKernels):
         self.options = options
         self.dimers = _dimers(self.elements, options.parameters or {})
         tables = torch.tensor(
-            [[_mix(a, b, options.mixing) for b in self._rows] for a in self._rows],
+            [[mix(a, b, options.mixing) for b in self._rows] for a in self._rows],
             dtype=torch.float64,
         )
         for name, table in zip(("depth", "length", "width"), tables.unbind(dim=2)):
@@ -181,7 +181,7 @@ def _dimers(elements: Sequence[str], replaced: Mapping[str, Any]) -> dict[str, M
     return {element: table[element] for element in elements}
 
 
-def _mix(one: MorseParameters, other: MorseParameters, mixing: str) -> tuple[float, float, float]:
+def mix(one: MorseParameters, other: MorseParameters, mixing: str) -> tuple[float, float, float]:
     """Return depth (eV), distance of the minimum (Å) and stiffness (1/Å) of a pair."""
     mean: Callable[[float, float], float]
     if mixing == "mean":

@@ -16,6 +16,9 @@ from aiida_mlal.ml.models.prediction import Prediction
 UPPER = [0, 1, 2, 4, 5, 8]
 """Components of a symmetric matrix that are independent, counted row by row."""
 
+LEAST = 0.2
+"""Least change of features per Å that length scales are made of."""
+
 
 @runtime_checkable
 class Process(Protocol):
@@ -40,6 +43,10 @@ class Process(Protocol):
     @property
     def lengths(self) -> Tensor:
         """The parameters that the length scales depend on."""
+
+    @property
+    def groups(self) -> Tensor:
+        """Which column of ``lengths`` each feature has its length scale of."""
 
     @property
     def scales(self) -> Tensor:
@@ -127,6 +134,21 @@ def observable(
         if with_virial:
             wanted = torch.cat([wanted, _virials(slopes[n_forces:])])
         yield one, mine, _of(described, mine, 1, wanted)
+
+
+def sensitivities(described: Described, process: Process) -> Float[Tensor, "elements groups"]:
+    """Return how much features change per Å that neighbours move at random, in their units.
+
+    The root of the mean square over atoms of an element, of the features that share a length scale;
+    at least ``LEAST``, since features that an environment doesn't move yet aren't constant.
+    """
+    shape = process.lengths.shape
+    of_edges = described.species[described.graph.pairs[0]]
+    atoms = torch.bincount(described.species, minlength=shape[0]).clamp(min=1)
+    squares = described.jacobian.square().sum(2)
+    by_element = squares.new_zeros(shape[0], squares.shape[1]).index_add(0, of_edges, squares)
+    by_group = squares.new_zeros(shape).index_add(1, process.groups, by_element)
+    return (by_group / atoms[:, None] / 3).sqrt().clamp(min=LEAST)
 
 
 def _virials(

@@ -18,6 +18,7 @@ from aiida_mlal.ml.labelling.outliers import outlying
 from aiida_mlal.ml.lengths import doubtful_lengths
 from aiida_mlal.ml.metrics import errors
 from aiida_mlal.ml.models.base import Potential
+from aiida_mlal.ml.models.capabilities import Adapts
 from aiida_mlal.ml.models.ensemble import member_seed
 from aiida_mlal.ml.models.prediction import Prediction
 from aiida_mlal.ml.models.prepared import Prepared
@@ -353,6 +354,8 @@ def _beyond_priors(
     with torch.no_grad():
         for prior in potential.terms:
             if prior is not learners[0]:
+                if isinstance(prior, Adapts):
+                    prior.adapt(configurations)
                 said = prior(prior.graph(configurations))
                 labels = Prediction(
                     labels.energies - said.energies,

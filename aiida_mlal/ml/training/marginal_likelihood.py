@@ -28,8 +28,9 @@ SCALES = (0.05, 50.0)
 class MarginalLikelihood(Optimizer):
     r"""Maximises the likelihood of the labels, then takes the mean of the posterior.
 
-    The parameters are the logarithms of length scales, with weak normal priors, and of the
-    variance. An epoch is an iteration of L-BFGS-B; the loss of the mean is known after the last.
+    The parameters are the logarithms of length scales and of the deviation of energies, with weak
+    normal priors. Length scales that nothing was learned about yet begin at the median. An epoch
+    is an iteration of L-BFGS-B; the loss of the mean is known after the last.
     Rasmussen and Williams (2006), section 5.4.1.
 
     Attributes
@@ -50,6 +51,14 @@ class MarginalLikelihood(Optimizer):
         Where the prior of length scales has its median, in units of the features.
     width
         Standard deviation of the prior of their logarithms.
+    displacement
+        Where it is given, the median is not ``length`` but how much the features of atoms change
+        if all atoms move by so many Å at random: the root of the mean square over the atoms of an
+        element in what is learned from.
+    deviation
+        Where the prior of the standard deviation of the energy of an atom has its median, in eV.
+    deviation_width
+        Standard deviation of the prior of its logarithm; without it all are as likely.
     """
 
     energy_noise: float = 1e-4
@@ -59,6 +68,9 @@ class MarginalLikelihood(Optimizer):
     offset: float = 10.0
     length: float = 5.0
     width: float = 0.3
+    displacement: float | None = None
+    deviation: float = 1.0
+    deviation_width: float | None = None
 
     def __post_init__(self) -> None:
         """Refuse what is no scale."""
@@ -71,7 +83,9 @@ class MarginalLikelihood(Optimizer):
             "length",
             "width",
         )
-        check_positive(self, *names)
+        given = ("displacement", "deviation_width")
+        optional = (name for name in given if getattr(self, name) is not None)
+        check_positive(self, *names, "deviation", *optional)
 
     def check_model(self, model: ModelOptions) -> None:
         """Want a Gaussian process."""
@@ -87,7 +101,8 @@ class MarginalLikelihood(Optimizer):
 
         from aiida_mlal.ml.gaussian_process import Hyperparameters, Posterior
         from aiida_mlal.ml.models.descriptor import Described
-        from aiida_mlal.ml.models.observed import Process, observed
+        from aiida_mlal.ml.models.gp import BEGIN
+        from aiida_mlal.ml.models.observed import Process, observed, sensitivities
 
         process, described = problem.potential, problem.prepared
         if not isinstance(process, Process) or not isinstance(described, Described):
@@ -119,10 +134,12 @@ class MarginalLikelihood(Optimizer):
         if not all(bool(part.isfinite().all()) for part in numbers):
             yield nan
             return
-        median = np.zeros(process.lengths.numel() + 1)
-        median[:-1] = np.log(self.length)
+        lengths = np.full(process.lengths.shape, self.length)
+        if self.displacement is not None:
+            lengths = self.displacement * sensitivities(described, process).numpy()
+        median = np.log([*lengths.flatten(), self.deviation**2])
         widths = np.full_like(median, self.width)
-        widths[-1] = np.inf
+        widths[-1] = np.inf if self.deviation_width is None else 2 * self.deviation_width
 
         def posterior(parameters: np.ndarray) -> Posterior:
             hyperparameters = torch.from_numpy(np.exp(parameters))
@@ -143,6 +160,8 @@ class MarginalLikelihood(Optimizer):
 
         best = torch.cat([process.lengths.detach().flatten(), process.variance[None]]).log().numpy()
         if process.lengths.requires_grad:
+            if bool((process.lengths == BEGIN).all()):
+                best[:-1] = median[:-1]
             bounds = [(log(SCALES[0]), log(SCALES[1]))] * (len(best) - 1) + [(None, None)]
             optimum = minimize(
                 loss,

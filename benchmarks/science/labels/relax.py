@@ -1,26 +1,30 @@
 """Labels that relaxations need: direct ones by ASE, and by a protocol, one label at a time.
 
-    python relax.py emt|7net [PROTOCOL] [SYSTEM ...] [-v]
+    python relax.py emt|7net [PROTOCOL] [SYSTEM ...] [-v] [--starts N] [--labels FILE]
 
 The steps are those of the WorkChain, without AiiDA: train on all labels, relax from where the start
-says, label the last frame, until the labelled force is below that of the protocol. All counts
+says, label the last frame, until what is labelled is below the limits of the protocol. All counts
 include the first label and the last one. PROTOCOL is a file of ``aiida_mlal/protocols`` (default
 gp); SYSTEM the beginning of names in ``systems.py``. Labels 7net are SevenNet-0 (PyPI sevenn).
-Rows are written to ``KIND_PROTOCOL.md`` beside this file, where all systems are done.
+Of each system N starts are relaxed (default 1), those after the first one rattled. Labels are kept
+in FILE, so that none is computed twice. Rows are written to ``KIND_PROTOCOL.md`` beside this file,
+where all systems are done.
 """
 
+import argparse
 import sys
 import time
 import warnings
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
-from ase import Atoms
 from ase.calculators.calculator import Calculator
-from ase.optimize import BFGS, BFGSLineSearch, GPMin
-from systems import systems
+from systems import System, rattled, systems
 
 from aiida_mlal import protocols
 from aiida_mlal.ml import plugins
@@ -29,48 +33,49 @@ from aiida_mlal.ml.frames import PREDICTED_ENERGY
 from aiida_mlal.ml.options import as_dict
 from aiida_mlal.ml.starts import Beginning
 from aiida_mlal.ml.stops import State
+from aiida_mlal.report.direct import relax_frames
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from campaigns import Counted, Labels, labeller, train
+from campaigns import Labels, Remembered, labeller, train
 
-FMAX, MOST = 0.03, 40
-
-
-def direct(start: Atoms, inner: Calculator) -> tuple[list[str], list[float]]:
-    """Return how many calls each optimiser of ASE needs, and the energies they end with."""
-    found, energies = [], []
-    for optimizer in (BFGS, BFGSLineSearch, GPMin):
-        atoms = start.copy()
-        atoms.calc = Counted(inner, [0])
-        try:
-            done = optimizer(atoms, logfile=None).run(fmax=FMAX, steps=200)
-            found.append(str(atoms.calc.calls) if done else "> 200")
-        except Exception:  # of GPMin, on some molecules
-            found.append("fails")
-        energies.append(atoms.calc.results["energy"])
-    return found, energies
+FMAX, SMAX_GPA, MOST = 0.03, 0.02, 40
+OPTIMIZERS = ("BFGS", "BFGSLineSearch", "GPMin")
 
 
-def learned(start: Atoms, inner: Calculator, protocol: str, tell: bool) -> tuple[str, float]:
-    """Return how many labels a protocol needs, and the energy that it ends with."""
-    given = protocols.inputs(protocol)
+def direct(system: System, labels: Calculator, optimizer: str) -> tuple[float, float]:
+    """Return how many labels an optimiser of ASE needs (NaN: more than 200), and its energy."""
+    try:
+        frames = relax_frames(system.atoms, labels, optimizer, FMAX, 200, system.cell, SMAX_GPA)
+    except Exception:  # of GPMin, on some molecules
+        return np.nan, np.nan
+    return len(frames) if is_relaxed(frames, system) else np.nan, float(frames.energies[-1])
+
+
+def is_relaxed(frames: Configurations, system: System) -> bool:
+    """Return whether the last frame is, as labelled."""
+    last = frames[len(frames) - 1]
+    return last.max_forces[0] < FMAX and not system.cell.largest(last.stresses)[0] > SMAX_GPA
+
+
+def learned(
+    system: System, inner: Calculator, given: dict[str, Any], tell: Callable[[str], None]
+) -> tuple[float, float]:
+    """Return how many labels a protocol needs (NaN: more than ``MOST``), and its energy."""
     rule = plugins.make("starts", given.get("start", {"name": "given"}))
     simulation = plugins.make("simulations", given["simulation"])
-    begun = Beginning(Configurations.from_ase(start).bare, simulation.guard.trust)
+    begun = Beginning(Configurations.from_ase(system.atoms).bare, simulation.guard.trust)
     labels, potential = Labels(inner), None
     now, trajectory, runs = begun.structures, Configurations.empty(), []
     while len(labels) < MOST:
         new = labels.add(now)
-        energy, fmax = float(new.energies[0]), float(new.max_forces[0])
-        if tell:
-            said = PREDICTED_ENERGY.of(trajectory)[-1] if len(trajectory) else np.nan
-            print(
-                f"{len(labels):3d} {energy:10.4f} eV, said {said:10.4f}, {fmax:.3f} eV/Å, "
-                f"trust {begun.trust}",
-                flush=True,
-            )
-        if fmax < FMAX:
-            return str(len(labels)), energy
+        energy = float(new.energies[0])
+        said = PREDICTED_ENERGY.of(trajectory)[-1] if len(trajectory) else np.nan
+        tell(
+            f"{len(labels):3d} {energy:10.4f} eV, said {said:10.4f}, {new.max_forces[0]:.3f} eV/Å, "
+            f"{system.cell.largest(new.stresses)[0]:.3f} GPa, trust {begun.trust}"
+        )
+        if is_relaxed(new, system):
+            return len(labels), energy
         if len(trajectory):
             state = State(0, 0, trajectory, Configurations.empty(), labels.frames, runs)
             begun = rule.after(begun, state)
@@ -81,28 +86,51 @@ def learned(start: Atoms, inner: Calculator, protocol: str, tell: bool) -> tuple
         result = simulation.run(potential, begun.structures)
         trajectory, runs = result.trajectory, [as_dict(run) for run in result.runs]
         now = trajectory[len(trajectory) - 1].bare
-    return f"> {MOST}", energy
+    return np.nan, energy
+
+
+def given_by(protocol: str, system: System) -> dict[str, Any]:
+    """Return the inputs of a protocol for a system."""
+    moving = {"simulation": {"cell": system.cell.moves}}
+    return protocols.inputs(protocol, None, moving, "moving_cell" if system.cell else None)
 
 
 if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("kind", choices=("emt", "7net"))
+    parser.add_argument("protocol", nargs="?", default="gp")
+    parser.add_argument("system", nargs="*")
+    parser.add_argument("-v", action="store_true")
+    parser.add_argument("--starts", type=int, default=1)
+    parser.add_argument("--labels", type=Path)
+    asked = parser.parse_args()
     warnings.simplefilter("ignore")
     torch.set_num_threads(1)
-    kind, *rest = [word for word in sys.argv[1:] if word != "-v"]
-    protocol = rest[0] if rest else "gp"
-    inner = labeller(kind)
+    inner = labeller(asked.kind)
+    if asked.labels:
+        inner = Remembered(inner, asked.kind, asked.labels)
     rows = [
-        f"| labels {kind} | BFGS | BFGSLineSearch | GPMin | {protocol} | above BFGS, eV | CPU s |",
+        f"| labels {asked.kind} | {' | '.join(OPTIMIZERS)} | {asked.protocol} | "
+        "above BFGS, eV | CPU s |",
         "|---|---|---|---|---|---|---|",
     ]
-    for name, start in systems().items():
-        if rest[1:] and not any(name.startswith(wanted) for wanted in rest[1:]):
+    for name, system in systems().items():
+        wanted = not asked.system or any(name.startswith(one) for one in asked.system)
+        if asked.kind not in system.kinds or not wanted:
             continue
-        calls, energies = direct(start, inner)
-        begin = time.process_time()
-        n, energy = learned(start, inner, protocol, "-v" in sys.argv)
-        seconds = time.process_time() - begin
-        apart = energy - energies[0]
-        rows.append(f"| {name} | {' | '.join(calls)} | {n} | {apart:.3f} | {seconds:.0f} |")
-        print(rows[-1], flush=True)
-    if not rest[1:]:
-        (Path(__file__).parent / f"{kind}_{protocol}.md").write_text("\n".join(rows) + "\n")
+        for start in range(asked.starts):
+            moved = rattled(system, start)
+            found = [direct(moved, inner, optimizer) for optimizer in OPTIMIZERS]
+            begin = time.process_time()
+            given = given_by(asked.protocol, moved)
+            tell = partial(print, flush=True) if asked.v else lambda line: None
+            found.append(learned(moved, inner, given, tell))
+            seconds = time.process_time() - begin
+            counts = " | ".join("fails" if np.isnan(n) else str(int(n)) for n, _ in found)
+            apart = found[-1][1] - found[0][1]
+            rows.append(f"| {name} | {counts} | {apart:.3f} | {seconds:.0f} |")
+            print(rows[-1], flush=True)
+    if not asked.system:
+        (Path(__file__).parent / f"{asked.kind}_{asked.protocol}.md").write_text(
+            "\n".join(rows) + "\n"
+        )

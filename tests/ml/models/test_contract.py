@@ -54,6 +54,7 @@ POTENTIALS = {
         "descriptor": {"n_radial": 3, "n_basis": 2, "invariants": "full"},
     },
     "gp": GP,
+    "second_moment": {"architecture": "second_moment", "cutoff": CUTOFF, "switch": 2.0},
     "sum of morse and gp": {**GP, "prior": MORSE},
     "morse": MORSE,
     "mtp": MTP,

@@ -71,7 +71,8 @@ def test_what_is_trained_has_weights_and_a_prior_has_none():
         ({**morse, "prior": {"architecture": "zbl"}}, "^model: 'morse' on 'zbl' has no weights"),
         (
             {**BPNN_OPTIONS, "prior": {"architecture": "mtp"}},
-            r"^model\.prior: expected an .* one of \['ase', 'morse', 'zbl'\], got 'mtp'",
+            r"^model\.prior: expected an .* one of \['ase', 'morse', 'second_moment', 'zbl'\], "
+            "got 'mtp'",
         ),
         ({**BPNN_OPTIONS, "prior": BPNN_OPTIONS}, r"^model\.prior: expected .* got 'bpnn'"),
     ):

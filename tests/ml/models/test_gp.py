@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+import torch
 from ase.build import add_adsorbate, bulk, fcc100
 from ase.calculators.emt import EMT
 from ase.units import GPa
@@ -52,6 +53,41 @@ def test_labels_are_met_to_their_noise():
     said = potential.predict(train)
     np.testing.assert_allclose(said.energies, train.energies, atol=2e-3)
     np.testing.assert_allclose(said.forces, train.forces, atol=1e-2)
+
+
+def test_median_lengths_are_what_features_change_by():
+    """By the definition: features of rattled structures, in every group; at least the bound."""
+    train = labelled(slab, 2, 0)
+    potential, _ = trained(train, width=1e-4, displacement=1.5)
+    rng, h, n = np.random.default_rng(0), 1e-4, 300
+    base = train.to_ase()
+    squares = 0.0
+    for k in range(n):
+        moved = [atoms.copy() for atoms in base]
+        fixed = k % len(base[0])  # an atom stays, others move
+        for atoms in moved:
+            step = rng.normal(0, h / 3**0.5, atoms.positions.shape)
+            step[fixed] = 0
+            atoms.positions += step
+        before, after = (
+            potential.features(potential.graph(Configurations.from_ase(frames)))
+            for frames in (base, moved)
+        )
+        mine = torch.arange(len(before)) % len(base[0]) == fixed
+        if base[0].symbols[fixed] == "Cu":
+            change = ((after - before)[mine] / h).square()
+            squares = squares + change / (n * 8 / 9)
+    by_group = [squares.mean(0)[potential.groups == group].sum() ** 0.5 for group in (0, 1)]
+    row = potential.elements.index("Cu")
+    wanted = 1.5 * torch.stack(by_group)
+    np.testing.assert_allclose(potential.lengths[row].detach(), wanted.detach(), rtol=0.1)
+
+
+def test_a_prior_of_the_deviation_holds_it():
+    train = labelled(slab, 1, 0)
+    free, held = (trained(train, **more)[0] for more in ({}, {"deviation_width": 1e-3}))
+    assert float(held.variance) == pytest.approx(1.0, rel=1e-2)
+    assert abs(float(free.variance) - 1) > 0.1
 
 
 def test_four_structures_tell_of_others():
