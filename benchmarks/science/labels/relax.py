@@ -8,7 +8,7 @@ include the first label and the last one. PROTOCOL is a file of ``aiida_mlal/pro
 gp); SYSTEM the beginning of names in ``systems.py``. Labels 7net are SevenNet-0 (PyPI sevenn).
 Of each system N starts are relaxed (default 1), those after the first one rattled. Labels are kept
 in FILE, so that none is computed twice. Rows are written to ``KIND_PROTOCOL.md`` beside this file,
-where all systems are done.
+where all systems are done; those of several starts, of cheap systems, are in ``7net_gp_starts.md``.
 """
 
 import argparse
@@ -130,7 +130,7 @@ if __name__ == "__main__":
             apart = found[-1][1] - found[0][1]
             rows.append(f"| {name} | {counts} | {apart:.3f} | {seconds:.0f} |")
             print(rows[-1], flush=True)
-    if not asked.system:
+    if not asked.system and asked.starts == 1:
         (Path(__file__).parent / f"{asked.kind}_{asked.protocol}.md").write_text(
             "\n".join(rows) + "\n"
         )
