@@ -65,7 +65,24 @@ class Wishes:
         if self.labelling is not None:
             given = (self.family, self.cutoffs, self.mpi)
             overrides["label"] = self.labelling.overrides(overrides.get("label", {}), *given)
+        else:
+            self._refuse_what_does_nothing()
         return overrides if self.seed is None else {**overrides, "seed": self.seed}
+
+    def _refuse_what_does_nothing(self) -> None:
+        """Raise ``ValueError`` for options of codes that label where none does."""
+        options = {
+            "--label-code": self.label_code,
+            "--family": self.family,
+            "--cutoffs": self.cutoffs,
+            "--mpi": self.mpi,
+        }
+        if given := [name for name, value in options.items() if value is not None]:
+            raise ValueError(
+                f"{', '.join(given)}: expected with --labels qe or vasp, got --labels "
+                f"{self.labels}, which has options of its own: in the JSON of --labels, or below "
+                "'label' in --overrides"
+            )
 
 
 @dataclass(frozen=True)

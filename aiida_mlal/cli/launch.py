@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
 
 CODES = (
-    "qe for Quantum ESPRESSO, or the name of an ASE calculator, or its name and options as JSON, "
-    '{"name": "lj", "options": {"epsilon": 0.1}}.'
+    "qe for Quantum ESPRESSO, vasp for VASP, or the name of an ASE calculator, or its name and "
+    'options as JSON, {"name": "lj", "options": {"epsilon": 0.1}}.'
 )
 
 

@@ -336,6 +336,15 @@ def test_a_family_goes_to_vasp_and_cutoffs_are_refused():
     assert label_code("emt") is None
 
 
+def test_options_of_codes_are_refused_where_a_calculator_labels(run, mlal_code, slab, tmp_path):
+    path = tmp_path / "slab.traj"
+    slab.write(path)
+    asked = ("--labels", "emt", "--family", "pbe", "--mpi", 2, "--code", mlal_code.full_label)
+    result = run("launch", "offline", path, *asked)
+    assert result.exit_code != 0
+    assert "--family, --mpi: expected with --labels qe or vasp, got --labels emt" in result.output
+
+
 def test_neb_takes_ends_from_files(run, mlal_code, slab, tmp_path, launched):
     """Atoms that are fixed there stay; more structures than two lie between."""
     atoms = slab.copy()

@@ -23,6 +23,7 @@ from aiida_vasp.data.potcar import PotcarData
 from aiida_vasp.parsers.content_parsers.potcar import PotcarParser
 from aiida_vasp.utils.workchains import site_magnetization_to_magmom
 from aiida_vasp.workchains.v2.vasp import VaspWorkChain
+from ase.data import chemical_symbols
 
 from aiida_mlal.calculations.codes import code_validator
 from aiida_mlal.data.dataset import DatasetData
@@ -60,12 +61,16 @@ KPOINTS = ("kpoints", "kpoints_spacing")
 MAPPINGS = ("magmom_mapping", "ldau_mapping")
 """Inputs with values by element."""
 
+PARAMETERS = {"incar": None}
+"""What is read of the input ``parameters``: its tags."""
+
 META = {
+    "parameters": PARAMETERS,
     "meta_parameters": {"ediff_per_atom": None},
     "incar_overrides": None,
     "pmg_kwargs": None,
 }
-"""What the protocols of ``VaspWorkChain`` have beside its inputs."""
+"""Overrides that are no inputs of ``VaspWorkChain``, or have names inside that are known."""
 
 OWN = ("batch_size", "limits", "max_failed_share", "ediff_per_atom")
 
@@ -106,6 +111,7 @@ class VaspLabelWorkChain(PerStructureLabelWorkChain):
         )
         spec.inputs["code"].validator = code_validator("vasp.vasp")
         spec.inputs["parameters"].validator = validate_parameters
+        spec.inputs["kpoints_spacing"].validator = above_zero
         spec.inputs["potential_family"].validator = None  # POTCARs are looked for by `validate`
         spec.inputs["settings"].default = lambda: Dict({})  # the plugin stumbles without
         spec.input(
@@ -167,7 +173,8 @@ class VaspLabelWorkChain(PerStructureLabelWorkChain):
                 options=dict(options or {}),
             )
         except InputValidationError as error:
-            raise ValueError(f"{error}{_families()}") from error
+            about_family = "potential family" in str(error)
+            raise ValueError(f"{error}{_families() if about_family else ''}") from error
         inputs = {key: one for key, one in inner._inputs(prune=True).items() if one is not None}
         del inputs["structure"]
         incar = _incar(inputs["parameters"])
@@ -287,6 +294,7 @@ def validate_cells(dataset: DatasetData, _: Any) -> str | None:
 def validate_parameters(node: Dict, _: Any) -> str | None:
     """Refuse tags that VASP does not have, and those that would not give a label."""
     try:
+        check_names(node.get_dict(), PARAMETERS, "parameters")
         parameters_validator(node)
         check_incar(_incar(node))
     except (InputValidationError, ValueError) as error:
@@ -296,7 +304,11 @@ def validate_parameters(node: Dict, _: Any) -> str | None:
 
 def validate(inputs: Mapping[str, Any], ports: PortNamespace) -> str | None:
     """Want one way of choosing k-points, POTCARs of all elements, and no unknown input."""
-    problem = kpoints_problem(inputs, KPOINTS) or validate_names(inputs, ports)
+    problem = (
+        kpoints_problem(inputs, KPOINTS)
+        or validate_names(inputs, ports)
+        or _elements_problem(inputs)
+    )
     if problem is not None or "dataset" not in inputs:
         return problem
     dataset, mapping = inputs["dataset"], plain(inputs["potential_mapping"])
@@ -320,6 +332,18 @@ def validate(inputs: Mapping[str, Any], ports: PortNamespace) -> str | None:
     return None
 
 
+def _elements_problem(inputs: Mapping[str, Any]) -> str | None:
+    """Why values by element would be of no element; None if they are."""
+    elements = set(chemical_symbols[1:])
+    for name, known in (
+        ("potential_mapping", elements),
+        ("magmom_mapping", elements | {"default"}),
+    ):
+        if unknown := sorted(set(plain(inputs.get(name)) or {}) - known):
+            return f"{name}: expected symbols of elements, such as 'Cu', got {unknown}"
+    return None
+
+
 def _incar(parameters: Dict) -> dict[str, Any]:
     return tags(parameters.get_dict().get("incar", {}))
 
@@ -338,8 +362,20 @@ def _potentials(family: str, mapping: Mapping[str, str]) -> dict[str, PotcarData
     try:
         potcars: dict[str, PotcarData] = PotcarData.get_potcars_dict(list(mapping), family, mapping)
     except NotExistent as error:
-        raise ValueError(f"potential_family {family!r}: {error}{_families()}") from error
+        raise ValueError(
+            f"potential_family {family!r}: {error}{_found(family, mapping)}"
+        ) from error
     return potcars
+
+
+def _found(family: str, mapping: Mapping[str, str]) -> str:
+    """Tell which POTCARs of these elements a family has, or which families there are."""
+    groups = PotcarData.get_potcar_groups()
+    group = next((one for one in groups if one.label == family), None)
+    if group is None:
+        return _families()
+    names = sorted(one.full_name for one in group.nodes if one.element in mapping)
+    return f"; potential_mapping chooses {dict(mapping)}, and of these elements it has {names}"
 
 
 def _families() -> str:

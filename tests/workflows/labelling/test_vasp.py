@@ -185,6 +185,17 @@ def test_moments_by_element_hold_where_a_structure_has_none(builder):
         ({"parameters": {"incar": {"encutt": 300}}}, "encutt"),
         ({"potential_family": "none"}, r"families of POTCARs here are \['test'\]"),
         ({"kpoints_spacing": None}, "expected one of 'kpoints' and 'kpoints_spacing'"),
+        ({"parameters": {"incar": {}, "encut": 400}}, r"unknown input 'parameters\.encut'"),
+        ({"kpoints_spacing": -0.3}, "expected a number above 0, got -0.3"),
+        ({"magmom_mapping": {"cu": 1.0}}, r"expected symbols of elements.*got \['cu'\]"),
+        (
+            {"potential_mapping": {"C": "C", "O": "O", "Cu": "Cu", "cu": "Cu_pv"}},
+            r"potential_mapping: expected.*got \['cu'\]",
+        ),
+        (
+            {"potential_mapping": {"C": "C", "O": "O", "Cu": "Cu_pv"}},
+            r"'Cu': 'Cu_pv'.*of these elements it has \['C', 'Cu', 'O'\]",
+        ),
         ({"potential_mapping": {"Cu": "Cu"}}, r"there is none for \['C', 'O'\]"),
     ],
 )
@@ -204,6 +215,25 @@ def test_unknown_overrides_name_the_nearest(workflow, standin, frames):
         workflow.get_builder_from_protocol(
             standin, DatasetData.from_ase(frames), overrides={"potential_famly": "test"}
         )
+
+
+@pytest.mark.parametrize("parameters", [{"encut": 400}, {"INCAR": {"encut": 400}}])
+def test_tags_that_are_not_below_incar_are_refused(workflow, standin, frames, parameters):
+    """VaspWorkChain would leave them out."""
+    with pytest.raises(ValueError, match=r"unknown input 'overrides\.parameters\.(encut|INCAR)'"):
+        workflow.get_builder_from_protocol(
+            standin,
+            DatasetData.from_ase(frames),
+            overrides={**overrides(), "parameters": parameters},
+        )
+
+
+def test_an_unknown_tag_is_told_without_families(workflow, standin, frames):
+    with pytest.raises(ValueError, match="encutt") as error:
+        workflow.get_builder_from_protocol(
+            standin, DatasetData.from_ase(frames), overrides=overrides(encutt=300)
+        )
+    assert "famil" not in str(error.value)
 
 
 def test_an_unknown_family_is_told_with_those_that_are_there(workflow, standin, frames):
