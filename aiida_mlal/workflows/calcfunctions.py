@@ -289,8 +289,13 @@ def has_learned(potential: PotentialData, dataset: DatasetData | None) -> bool:
     names = {} if trained is None else {link.link_label: link.node for link in trained.all()}
     if dataset is None or "dataset" not in names:
         return True
-    learned = set(names["dataset"].configurations.learnable.keys)
-    return set(dataset.configurations.learnable.keys) <= learned
+    return _labels(dataset) <= _labels(names["dataset"])
+
+
+def _labels(dataset: DatasetData) -> set[tuple[str, float]]:
+    """Structures with their energies: another method has others for the same structures."""
+    good = dataset.configurations.learnable
+    return set(zip(good.keys, good.energies.tolist(), strict=True))
 
 
 def has_labels(dataset: DatasetData | None) -> bool:

@@ -31,7 +31,7 @@ def campaigns(mlal_code):
 
 def test_the_second_stage_begins_with_some_structures_of_the_first(stages, campaigns):
     builder = stages.get_builder_from_campaigns(campaigns, {"name": "uncertainty", "n": 2})
-    builder["stages"]["stage_01"]["sparsify"] = orm.Dict({"name": "first", "n": 2})
+    builder["stages"]["stage_01"]["sparsify"] = orm.Dict({"name": "first", "n": 1})
     results, node = run_get_node(builder)
     assert node.is_finished_ok, node.exit_message
     first, last = results["datasets"]["stage_00"], results["datasets"]["stage_01"]
@@ -42,6 +42,7 @@ def test_the_second_stage_begins_with_some_structures_of_the_first(stages, campa
     chosen = choice.outputs.selected.configurations.keys
     assert last.configurations.keys[: len(chosen)] == chosen
     assert set(chosen) < set(first.configurations.keys)
+    assert chosen[0] == first.configurations.keys[0]  # though no potential had predicted it
     links = node.base.links.get_outgoing().all_link_labels()
     assert {
         "campaign_stage_00", "choose_stage_01", "label_stage_01", "campaign_stage_01"

@@ -134,7 +134,7 @@ class Filters:
         if self.max_force is None:
             return largest
         if PREDICTED_FORCES.is_in(pool):
-            asked, forces = pool, PREDICTED_FORCES.of(pool)
+            asked, forces = pool, _or_labelled(PREDICTED_FORCES.of(pool), pool.forces)
             which = np.arange(len(pool))
         elif potential is not None:
             which = np.flatnonzero(finite)
@@ -262,7 +262,13 @@ def _finite(pool: Configurations) -> Bool[np.ndarray, " pool"]:
     good = np.isfinite(pool.cells).all(axis=(1, 2))
     good[pool.owner[~np.isfinite(pool.positions).all(axis=1)]] = False
     if PREDICTED_ENERGY.is_in(pool):
-        good &= np.isfinite(PREDICTED_ENERGY.of(pool))
+        good &= np.isfinite(_or_labelled(PREDICTED_ENERGY.of(pool), pool.energies))
     if PREDICTED_FORCES.is_in(pool):
-        good[pool.owner[~np.isfinite(PREDICTED_FORCES.of(pool)).all(axis=1)]] = False
+        forces = _or_labelled(PREDICTED_FORCES.of(pool), pool.forces)
+        good[pool.owner[~np.isfinite(forces).all(axis=1)]] = False
     return good
+
+
+def _or_labelled(predicted: np.ndarray, labelled: np.ndarray) -> np.ndarray:
+    """Take labels where nothing is predicted, as for the first structures of a campaign."""
+    return np.where(np.isfinite(predicted), predicted, labelled)

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 from ase import Atoms
 from ase.build import bulk, molecule
+from ase.calculators.emt import EMT
 from ase.geometry import find_mic
 
 from aiida_mlal.ml.configurations import Configurations
@@ -65,6 +66,20 @@ def test_predictions_that_are_not_finite(value):
     forces = np.zeros((8, 3))
     forces[5, 2] = value
     assert list(rejected(Filters(), pool.with_arrays(predicted_forces=forces))) == [1]
+
+
+def test_labels_do_where_nothing_was_predicted():
+    """A campaign labels its first structures before there is a potential."""
+    labelled = copper()
+    labelled.calc = EMT()
+    labelled.get_forces()
+    pool = Configurations.from_ase([labelled, copper(0.1)])
+    forces = np.zeros((8, 3))
+    forces[:4] = np.nan
+    pool = pool.with_info(predicted_energy=[np.nan, 1.0]).with_arrays(predicted_forces=forces)
+    assert list(rejected(Filters(max_force=10.0), pool)) == []
+    pool = pool.with_info(predicted_energy=[1.0, np.nan])
+    assert list(rejected(Filters(max_force=10.0), pool)) == [1]
 
 
 def test_force_limit_takes_the_norm_of_any_atom():
