@@ -34,6 +34,7 @@ def packed(content):
         ("broken.gz", gzip.compress(CONTENT)[:40], 0),
         ("other.tgz", packed(b"something"), 0),
     ],
+    ids=["POTCAR", "text", "gzip", "tar", "other POTCAR", "broken gzip", "other tar"],
 )
 def test_potcars_are_found_by_content(aiida_profile, name, content, found):
     node = SinglefileData.from_bytes(content, filename=name).store()
