@@ -252,10 +252,12 @@ def _sealed(read: Callable[[Path], object]) -> Callable[[Path], object]:
         from aiida_mlal.ml import tensorfile
 
         try:
-            index, data = tensorfile._split(path.read_bytes())
+            content = path.read_bytes()
+            end = 8 + int.from_bytes(content[:8], "little")
+            index, data = json.loads(content[8:end]), content[end:]
             index["__metadata__"].pop(tensorfile.CHECKSUM, None)
             head = json.dumps(index).encode()
-        except (ValueError, KeyError, TypeError, RecursionError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise ValueError("the head is damaged") from error
         head += b" " * (-len(head) % 8)
         path.write_bytes(len(head).to_bytes(8, "little") + head + data)
