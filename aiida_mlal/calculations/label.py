@@ -9,6 +9,7 @@ from aiida.orm import Dict, Float, to_aiida_type
 from aiida_mlal.calculations.base import TaskCalculation, plain
 from aiida_mlal.data.content import ContentData
 from aiida_mlal.data.dataset import DatasetData
+from aiida_mlal.data.numbers import to_float
 
 
 class LabelCalculation(TaskCalculation):
@@ -43,7 +44,7 @@ class LabelCalculation(TaskCalculation):
         spec.input(
             "timeout",
             valid_type=Float,
-            serializer=to_aiida_type,
+            serializer=to_float,
             required=False,
             help="Time in s that the label of one structure may take; by default any.",
         )

@@ -23,6 +23,7 @@ from aiida.plugins import WorkflowFactory
 from aiida_mlal import protocols
 from aiida_mlal.calculations.select import SelectCalculation
 from aiida_mlal.data.dataset import DatasetData
+from aiida_mlal.data.numbers import to_float
 from aiida_mlal.data.potential import PotentialData
 from aiida_mlal.data.selection import SelectionData
 from aiida_mlal.ml import plugins, stops
@@ -137,7 +138,7 @@ class CampaignWorkChain(WorkChain):
         spec.input(
             "max_failed_share",
             valid_type=Float,
-            serializer=to_aiida_type,
+            serializer=to_float,
             default=lambda: Float(0.75),
             validator=share,
             help="The campaign ends if a larger share of all labels asked for failed.",

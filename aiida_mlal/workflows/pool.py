@@ -11,6 +11,7 @@ from aiida_mlal import protocols
 from aiida_mlal.calculations.evaluate import EvaluateCalculation
 from aiida_mlal.calculations.train import TrainCalculation
 from aiida_mlal.data.dataset import DatasetData
+from aiida_mlal.data.numbers import to_float
 from aiida_mlal.ml import plugins, stops
 from aiida_mlal.ml.options import build
 from aiida_mlal.workflows import pool_calcfunctions
@@ -68,7 +69,7 @@ class PoolWorkChain(CampaignWorkChain):
         spec.input(
             "growth",
             valid_type=Float,
-            serializer=to_aiida_type,
+            serializer=to_float,
             required=False,
             help="Share of the training set that is added in each iteration, instead of a number "
             "`n` in the query.",

@@ -7,6 +7,7 @@ from aiida.engine import ExitCode, ProcessBuilder
 from aiida.orm import AbstractCode, Dict, Float, Int, ProcessNode, StructureData, to_aiida_type
 
 from aiida_mlal.data.dataset import DatasetData
+from aiida_mlal.data.numbers import to_float
 from aiida_mlal.ml.configurations import OK, UNLABELLED
 from aiida_mlal.ml.frames import REASON
 from aiida_mlal.ml.labelling.checks import FAILED, UNCONVERGED, Limits
@@ -72,7 +73,7 @@ class LabellingWorkChain(ExchangeableWorkChain):
         spec.input(
             "max_failed_share",
             valid_type=Float,
-            serializer=to_aiida_type,
+            serializer=to_float,
             required=False,
             validator=share,
             help="Finish with an exit code if the share of structures without a label is larger.",

@@ -26,6 +26,7 @@ from ase.units import GPa
 
 from aiida_mlal.calculations.codes import code_validator
 from aiida_mlal.data.dataset import DatasetData
+from aiida_mlal.data.numbers import to_float
 from aiida_mlal.data.structures import to_configurations, to_structure
 from aiida_mlal.ml.configurations import Configurations
 from aiida_mlal.ml.frames import MOMENTS
@@ -100,7 +101,7 @@ class QuantumEspressoLabelWorkChain(PerStructureLabelWorkChain):
         spec.input(
             "conv_thr_per_atom",
             valid_type=Float,
-            serializer=to_aiida_type,
+            serializer=to_float,
             required=False,
             validator=above_zero,
             help="`ELECTRONS.conv_thr` in Ry of each structure for each of its atoms, where "

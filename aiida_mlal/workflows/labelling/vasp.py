@@ -15,7 +15,6 @@ from aiida.orm import (
     Float,
     ProcessNode,
     StructureData,
-    to_aiida_type,
 )
 from aiida_vasp.calcs.vasp import VaspCalculation
 from aiida_vasp.common import parameters_validator
@@ -27,6 +26,7 @@ from ase.data import chemical_symbols
 
 from aiida_mlal.calculations.codes import code_validator
 from aiida_mlal.data.dataset import DatasetData
+from aiida_mlal.data.numbers import to_float
 from aiida_mlal.data.structures import to_configurations, to_structure
 from aiida_mlal.ml.configurations import Configurations
 from aiida_mlal.ml.labelling.electrons import has_moments
@@ -117,7 +117,7 @@ class VaspLabelWorkChain(PerStructureLabelWorkChain):
         spec.input(
             "ediff_per_atom",
             valid_type=Float,
-            serializer=to_aiida_type,
+            serializer=to_float,
             required=False,
             validator=above_zero,
             help="`EDIFF` in eV of each structure for each of its atoms, where `parameters.incar` "
