@@ -1,9 +1,9 @@
 """Any calculator of ASE as a potential without weights, such as a prior to learn the rest of."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from ase import Atoms
@@ -14,9 +14,8 @@ from torch import Tensor
 
 from aiida_mlal.ml.graph import Graph
 from aiida_mlal.ml.labelling.calculators import CalculatorOptions, compute
-from aiida_mlal.ml.models.base import Potential
+from aiida_mlal.ml.models.of_options import OfOptions
 from aiida_mlal.ml.models.prediction import Prediction
-from aiida_mlal.ml.options import as_dict, build
 
 
 @dataclass(frozen=True)
@@ -37,7 +36,7 @@ class ASEOptions:
     cutoff: float = 4.0
 
 
-class ASEPotential(Potential):
+class ASEPotential(OfOptions):
     """What a calculator of ASE computes: energies, forces and, in a crystal, stresses.
 
     The calculator gets the atoms, not the edges of the graph, and its derivatives are its own: it
@@ -88,16 +87,3 @@ class ASEPotential(Potential):
     @cached_property
     def _calculator(self) -> BaseCalculator:
         return self.options.calculator.build()
-
-    def config(self) -> dict[str, Any]:
-        """Return elements and the calculator."""
-        return {
-            "architecture": "ase",
-            "elements": list(self.elements),
-            "options": as_dict(self.options),
-        }
-
-    @classmethod
-    def from_config(cls, config: Mapping[str, Any]) -> "ASEPotential":
-        """Build the potential of a configuration."""
-        return cls(config["elements"], build(ASEOptions, config["options"]))

@@ -1,11 +1,11 @@
 """Behler-Parrinello neural network."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import pairwise
 from types import MappingProxyType
-from typing import Any, cast
+from typing import cast
 
 import numpy as np
 import torch
@@ -19,10 +19,10 @@ from aiida_mlal.ml.models.base import Potential
 from aiida_mlal.ml.models.capabilities import HasKernels, HasLastLayer, HasLayers
 from aiida_mlal.ml.models.descriptor import Described, DescriptorPotential
 from aiida_mlal.ml.models.layers import LayerGradient, outer_products
+from aiida_mlal.ml.models.of_options import OfOptions
 from aiida_mlal.ml.models.prediction import Prediction
 from aiida_mlal.ml.models.prepared import Prepared
 from aiida_mlal.ml.models.references import SMALLEST
-from aiida_mlal.ml.options import as_dict, build
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ the mean over the atoms of an element.
 """
 
 
-class BPNN(DescriptorPotential, HasLastLayer, HasLayers, HasKernels):
+class BPNN(OfOptions, DescriptorPotential, HasLastLayer, HasLayers, HasKernels):
     """Symmetry functions and a feed-forward network for each element.
 
     J. Behler and M. Parrinello, Phys. Rev. Lett. 98, 146401 (2007). The output is linear; the
@@ -251,19 +251,6 @@ class BPNN(DescriptorPotential, HasLastLayer, HasLayers, HasKernels):
             self.shift.fill_(per_atom.mean())
             spread = per_atom.std(correction=0)
             self.scale.fill_(spread if spread > SMALLEST else 1.0)
-
-    def config(self) -> dict[str, Any]:
-        """Return elements and hyper-parameters."""
-        return {
-            "architecture": "bpnn",
-            "elements": list(self.elements),
-            "options": as_dict(self.options),
-        }
-
-    @classmethod
-    def from_config(cls, config: Mapping[str, Any]) -> "BPNN":
-        """Build the network of a configuration, its weights not yet set."""
-        return cls(config["elements"], build(BPNNOptions, config["options"]))
 
 
 def _labelled(graph: Graph, targets: Prediction) -> Bool[Tensor, " structures"]:

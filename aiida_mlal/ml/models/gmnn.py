@@ -1,12 +1,12 @@
 """Gaussian-moment neural network."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import pairwise
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import TYPE_CHECKING, Literal, cast
 
 import numpy as np
 import torch
@@ -19,10 +19,10 @@ from aiida_mlal.ml.graph import Graph
 from aiida_mlal.ml.models.base import Potential
 from aiida_mlal.ml.models.capabilities import HasDescriptors, HasKernels, HasLastLayer, HasLayers
 from aiida_mlal.ml.models.layers import LayerGradient, outer_products
+from aiida_mlal.ml.models.of_options import OfOptions
 from aiida_mlal.ml.models.prediction import Prediction, forces_and_stresses
 from aiida_mlal.ml.models.prepared import Prepared
 from aiida_mlal.ml.models.references import regress
-from aiida_mlal.ml.options import as_dict, build
 
 if TYPE_CHECKING:
     from aiida_mlal.ml.fast.gmnn import FastGMNN, Network
@@ -62,7 +62,7 @@ class GMNNOptions:
             )
 
 
-class GMNN(Potential, HasLastLayer, HasLayers, HasDescriptors, HasKernels):
+class GMNN(OfOptions, HasLastLayer, HasLayers, HasDescriptors, HasKernels):
     """Gaussian moments and one feed-forward network for all elements.
 
     V. Zaverkin and J. Kästner, J. Chem. Theory Comput. 16, 5410 (2020) and Mach. Learn.: Sci.
@@ -238,19 +238,6 @@ class GMNN(Potential, HasLastLayer, HasLayers, HasDescriptors, HasKernels):
         with torch.no_grad():
             self.shift.copy_(torch.from_numpy(regression.energies))
             self.scale.fill_(regression.spread or 1.0)
-
-    def config(self) -> dict[str, Any]:
-        """Return elements and hyper-parameters."""
-        return {
-            "architecture": "gmnn",
-            "elements": list(self.elements),
-            "options": as_dict(self.options),
-        }
-
-    @classmethod
-    def from_config(cls, config: Mapping[str, Any]) -> "GMNN":
-        """Build the network of a configuration, its weights not yet set."""
-        return cls(config["elements"], build(GMNNOptions, config["options"]))
 
 
 def _frozen(potential: GMNN) -> "Network":

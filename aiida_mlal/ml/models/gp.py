@@ -19,8 +19,9 @@ from aiida_mlal.ml.models.base import Potential
 from aiida_mlal.ml.models.capabilities import HasKernels, HasProcess
 from aiida_mlal.ml.models.descriptor import Described, DescriptorPotential, without_images
 from aiida_mlal.ml.models.observed import Process
+from aiida_mlal.ml.models.of_options import OfOptions
 from aiida_mlal.ml.models.registry import difference
-from aiida_mlal.ml.options import as_dict, build
+from aiida_mlal.ml.options import build
 
 if TYPE_CHECKING:
     from aiida_mlal.ml.fast.symmetry_functions import Functions
@@ -56,7 +57,7 @@ class GPOptions:
     descriptor: SymmetryFunctionOptions = field(default_factory=_default_descriptor)
 
 
-class GP(DescriptorPotential, HasProcess, HasKernels):
+class GP(OfOptions, DescriptorPotential, HasProcess, HasKernels):
     r"""Sum over atoms of a Gaussian process of their symmetry functions, one for each element.
 
     Energies, forces and stresses are labels of equal rank. The mean of the posterior is
@@ -237,12 +238,7 @@ class GP(DescriptorPotential, HasProcess, HasKernels):
 
     def config(self) -> dict[str, Any]:
         """Return elements, hyper-parameters and the number of environments."""
-        return {
-            "architecture": "gp",
-            "elements": list(self.elements),
-            "options": as_dict(self.options),
-            "environments": len(self.heights),
-        }
+        return {**super().config(), "environments": len(self.heights)}
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> "GP":

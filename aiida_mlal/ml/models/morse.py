@@ -16,6 +16,7 @@ from aiida_mlal.ml.engines.base import Kernel
 from aiida_mlal.ml.graph import Graph
 from aiida_mlal.ml.models.base import Potential
 from aiida_mlal.ml.models.capabilities import HasKernels
+from aiida_mlal.ml.models.of_options import OfOptions
 from aiida_mlal.ml.options import as_dict, build
 
 SWITCH = 1.0
@@ -85,7 +86,7 @@ class MorseOptions:
             build(MorseParameters, values, f"parameters.{element}")
 
 
-class Morse(Potential, HasKernels):
+class Morse(OfOptions, HasKernels):
     r"""Morse potential between every pair of elements.
 
     .. math::  V_{ab}(r) = D_{ab} \left[ e^{-2 a_{ab} (r - r_{ab})}
@@ -141,18 +142,14 @@ class Morse(Potential, HasKernels):
 
     def config(self) -> dict[str, Any]:
         """Return elements, options and the parameters in use."""
-        options = as_dict(self.options) | {"parameters": as_dict(self.dimers)}
-        return {"architecture": "morse", "elements": list(self.elements), "options": options}
+        config = super().config()
+        config["options"]["parameters"] = as_dict(self.dimers)
+        return config
 
     @classmethod
     def check_possible(cls, elements: Sequence[str], options: MorseOptions) -> None:
         """Raise ``ValueError`` for elements that have no parameters."""
         _dimers(elements, options.parameters or {})
-
-    @classmethod
-    def from_config(cls, config: Mapping[str, Any]) -> "Morse":
-        """Build the potential of a configuration."""
-        return cls(config["elements"], build(MorseOptions, config["options"]))
 
     @property
     def _rows(self) -> list[MorseParameters]:

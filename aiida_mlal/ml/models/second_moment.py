@@ -1,8 +1,8 @@
 """Bonds that weaken each other, the prior that is fitted to a few labels."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -16,8 +16,9 @@ from aiida_mlal.ml.graph import Graph
 from aiida_mlal.ml.models.base import Potential
 from aiida_mlal.ml.models.capabilities import Adapts, HasKernels
 from aiida_mlal.ml.models.morse import MorseParameters, mix, morse_table, switch_off
+from aiida_mlal.ml.models.of_options import OfOptions
 from aiida_mlal.ml.models.prediction import forces_and_stresses
-from aiida_mlal.ml.options import as_dict, build, check_positive
+from aiida_mlal.ml.options import check_positive
 
 SMALLEST = 1e-12
 """Second moment in eV² of an atom without neighbours, so that its root has a derivative."""
@@ -71,7 +72,7 @@ class SecondMomentOptions:
                 raise ValueError(f"expected {name} of 0 or more, got {getattr(self, name)}")
 
 
-class SecondMoment(Potential, HasKernels, Adapts):
+class SecondMoment(OfOptions, HasKernels, Adapts):
     r"""Tight binding in the second-moment approximation, parameters from dimers.
 
     .. math::  E_i = \sum_j A e^{-p (r_{ij} - r_0)} -
@@ -198,19 +199,6 @@ class SecondMoment(Potential, HasKernels, Adapts):
                 potential.cutoff, tables.double().numpy(), potential.options.switch, SMALLEST
             )
         ]
-
-    def config(self) -> dict[str, Any]:
-        """Return elements and options."""
-        return {
-            "architecture": "second_moment",
-            "elements": list(self.elements),
-            "options": as_dict(self.options),
-        }
-
-    @classmethod
-    def from_config(cls, config: Mapping[str, Any]) -> "SecondMoment":
-        """Build the potential of a configuration."""
-        return cls(config["elements"], build(SecondMomentOptions, config["options"]))
 
 
 def _dimer(element: str) -> MorseParameters:

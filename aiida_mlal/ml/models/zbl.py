@@ -1,8 +1,8 @@
 """Screened repulsion of nuclei, the prior that keeps atoms apart where there are no data."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from ase.data import atomic_numbers
@@ -15,7 +15,7 @@ from aiida_mlal.ml.graph import Graph
 from aiida_mlal.ml.models.base import Potential
 from aiida_mlal.ml.models.capabilities import HasKernels
 from aiida_mlal.ml.models.morse import switch_off
-from aiida_mlal.ml.options import as_dict, build
+from aiida_mlal.ml.models.of_options import OfOptions
 
 COULOMB = Hartree * Bohr
 """Energy of two elementary charges at a distance of 1 Å, in eV."""
@@ -49,7 +49,7 @@ class ZBLOptions:
             )
 
 
-class ZBL(Potential, HasKernels):
+class ZBL(OfOptions, HasKernels):
     r"""Universal repulsion of Ziegler, Biersack and Littmark between every pair of elements.
 
     .. math::  V_{ab}(r) = \frac{e^2}{4 \pi \epsilon_0} \frac{Z_a Z_b}{r}
@@ -94,16 +94,3 @@ class ZBL(Potential, HasKernels):
         potential = members[0]
         tables = torch.stack([potential.charge, potential.length]).double().numpy()
         return [fast_zbl(potential.cutoff, tables, potential.options.switch, SCREENING)]
-
-    def config(self) -> dict[str, Any]:
-        """Return elements and options."""
-        return {
-            "architecture": "zbl",
-            "elements": list(self.elements),
-            "options": as_dict(self.options),
-        }
-
-    @classmethod
-    def from_config(cls, config: Mapping[str, Any]) -> "ZBL":
-        """Build the potential of a configuration."""
-        return cls(config["elements"], build(ZBLOptions, config["options"]))
