@@ -32,9 +32,11 @@ from aiida_mlal.ml.options import build, within
 from aiida_mlal.ml.simulation.base import Plan
 from aiida_mlal.ml.tasks.base import check_seed
 from aiida_mlal.workflows import calcfunctions
-from aiida_mlal.workflows.labelling.base import LABELLING, share, validate_limits
+from aiida_mlal.workflows.endings import failure_words
+from aiida_mlal.workflows.labelling.base import LABELLING, validate_limits
 from aiida_mlal.workflows.labelling.lookup import check_method
 from aiida_mlal.workflows.train import TrainBaseWorkChain
+from aiida_mlal.workflows.validators import share
 
 OPTIONS = {
     "model": 'Architecture and its options, such as `{"architecture": "bpnn", "ensemble": 5}`.',
@@ -411,8 +413,7 @@ class CampaignWorkChain(WorkChain):
         return int(self.ctx.dataset.base.attributes.get("n_labelled"))
 
     def _fail(self, label: str, child: ProcessNode) -> ExitCode | None:
-        why = child.exit_message or f"it was {child.process_state.value}"  # type: ignore[union-attr]
-        return self._finish(label, process=f"{child.process_label}<{child.pk}>", why=why)
+        return self._finish(label, **failure_words(child))
 
     def _finish(self, label: str, **words: Any) -> ExitCode | None:
         """Attach whatever there is, and return the exit code."""

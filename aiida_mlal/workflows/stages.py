@@ -14,6 +14,7 @@ from aiida_mlal.data.potential import PotentialData
 from aiida_mlal.ml import plugins
 from aiida_mlal.ml.options import within
 from aiida_mlal.workflows.campaign import CampaignWorkChain, strategy_of
+from aiida_mlal.workflows.endings import failure_words
 from aiida_mlal.workflows.ports import check_inputs
 
 OUT_OF_BUDGET = CampaignWorkChain.spec().exit_codes.ERROR_OUT_OF_BUDGET.status
@@ -191,11 +192,8 @@ class StagesWorkChain(WorkChain):
         self.report(f"{self.ctx.stage}: {text}")
 
     def _fail(self, child: ProcessNode, why: str | None = None) -> ExitCode:
-        why = why or child.exit_message or f"it was {child.process_state.value}"  # type: ignore[union-attr]
-        process = f"{child.process_label}<{child.pk}>"
-        code: ExitCode = self.exit_codes.ERROR_STAGE_FAILED.format(
-            stage=self.ctx.stage, process=process, why=why
-        )
+        words = failure_words(child) | ({} if why is None else {"why": why})
+        code: ExitCode = self.exit_codes.ERROR_STAGE_FAILED.format(stage=self.ctx.stage, **words)
         return code
 
 

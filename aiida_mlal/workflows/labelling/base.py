@@ -15,6 +15,7 @@ from aiida_mlal.ml.labelling.fingerprint import Method
 from aiida_mlal.ml.options import build
 from aiida_mlal.workflows.interface import ExchangeableWorkChain, Interface
 from aiida_mlal.workflows.ports import fill
+from aiida_mlal.workflows.validators import at_least_one, share
 
 LABELLING = Interface(
     "labelling",
@@ -24,6 +25,9 @@ LABELLING = Interface(
     inputs={"dataset": DatasetData},
     outputs={"dataset": DatasetData, "description": Dict},
 )
+
+COMMON = ("batch_size", "limits", "max_failed_share")
+"""Inputs of every labelling WorkChain beside the structures."""
 
 UNUSABLE = (FAILED, UNCONVERGED)
 """Statuses of structures whose label could not be computed."""
@@ -144,8 +148,15 @@ class LabellingWorkChain(ExchangeableWorkChain):
         """
         if others:
             raise ValueError(f"{cls.__name__} has no use for {sorted(others)}")
+        return cls.filled_builder(cls.usual_inputs(code, overrides, options), structure)
+
+    @classmethod
+    def filled_builder(
+        cls, inputs: Mapping[str, Any], structure: StructureData | DatasetData
+    ) -> ProcessBuilder:
+        """Return a builder with these inputs, and the structures where they are a data set."""
         builder = cls.get_builder()
-        fill(builder, cls.usual_inputs(code, overrides, options))
+        fill(builder, inputs)
         if isinstance(structure, DatasetData):
             builder["dataset"] = structure
         return builder
@@ -230,18 +241,4 @@ def validate_limits(node: Dict | None, _: Any) -> str | None:
         limits_of(node)
     except ValueError as error:
         return str(error)
-    return None
-
-
-def at_least_one(node: Int | None, _: Any) -> str | None:
-    """Validate a number of things."""
-    if node is not None and node.value < 1:
-        return f"expected a number above 0, got {node.value}"
-    return None
-
-
-def share(node: Float | None, _: Any) -> str | None:
-    """Validate a share of a whole."""
-    if node is not None and not 0 <= node.value <= 1:
-        return f"expected a share between 0 and 1, got {node.value}"
     return None

@@ -4,9 +4,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from aiida.orm import Dict, Float, KpointsData
+from aiida.orm import Dict, KpointsData, StructureData
 
 from aiida_mlal.data.dataset import DatasetData
+from aiida_mlal.data.structures import to_configurations
+from aiida_mlal.ml.configurations import Configurations
 from aiida_mlal.ml.labelling.vacuum import vacuum
 
 MIN_BOX = 3.0
@@ -20,11 +22,11 @@ def plain(node: Any) -> Any:
     return node.get_dict() if isinstance(node, Dict) else node.value
 
 
-def above_zero(node: Float | None, _: Any) -> str | None:
-    """Validate a threshold."""
-    if node is not None and not node.value > 0:
-        return f"expected a number above 0, got {node.value:g}"
-    return None
+def geometries(structure: StructureData | DatasetData) -> Configurations:
+    """Structures of a data set, or the one of a node."""
+    if isinstance(structure, DatasetData):
+        return structure.configurations
+    return to_configurations(structure)
 
 
 def box_problem(dataset: DatasetData, code: str) -> str | None:

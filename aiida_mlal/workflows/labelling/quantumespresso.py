@@ -27,7 +27,7 @@ from ase.units import GPa
 from aiida_mlal.calculations.codes import code_validator
 from aiida_mlal.data.dataset import DatasetData
 from aiida_mlal.data.numbers import to_float
-from aiida_mlal.data.structures import to_configurations, to_structure
+from aiida_mlal.data.structures import to_structure
 from aiida_mlal.ml.configurations import Configurations
 from aiida_mlal.ml.frames import MOMENTS
 from aiida_mlal.ml.labelling.electrons import has_moments
@@ -46,15 +46,17 @@ from aiida_mlal.ml.labelling.espresso import (
 from aiida_mlal.ml.labelling.fingerprint import Method
 from aiida_mlal.ml.options import suggest
 from aiida_mlal.workflows.codes import code_of
+from aiida_mlal.workflows.labelling.base import COMMON
 from aiida_mlal.workflows.labelling.inputs import (
-    above_zero,
     box_problem,
     describe_kpoints,
+    geometries,
     kpoints_problem,
     plain,
 )
 from aiida_mlal.workflows.labelling.per_structure import PerStructureLabelWorkChain
-from aiida_mlal.workflows.ports import check_names, fill, names, validate_names
+from aiida_mlal.workflows.ports import check_names, names, validate_names
+from aiida_mlal.workflows.validators import above_zero
 
 MAGNETIC = "atomic_magnetic_moments"
 """Name of the moments, in Bohr magnetons, where the spins are collinear."""
@@ -161,14 +163,14 @@ class QuantumEspressoLabelWorkChain(PerStructureLabelWorkChain):
                 "structure: its Hubbard parameters would be lost, since only geometries are "
                 "labelled; give a StructureData"
             )
-        dataset = structure if isinstance(structure, DatasetData) else None
-        given = to_configurations(structure) if dataset is None else dataset.configurations
+        given = geometries(structure)
         if has_moments(given) and "spin_type" not in kwargs:
             kwargs["spin_type"] = SpinType.COLLINEAR
         for key, kind in (("spin_type", SpinType), ("electronic_type", ElectronicType)):
             if isinstance(kwargs.get(key), str):
                 kwargs[key] = _of_name(kind, key, kwargs[key])
-        _check_family(PwBaseWorkChain.get_protocol_inputs(protocol, values))
+        usual = PwBaseWorkChain.get_protocol_inputs(protocol, values)
+        _check_family(usual)
         inner = PwBaseWorkChain.get_builder_from_protocol(
             code_of(code),
             _example(given.elements, _kinds_named(values, kwargs)),
@@ -180,15 +182,10 @@ class QuantumEspressoLabelWorkChain(PerStructureLabelWorkChain):
         inputs = inner._inputs(prune=True)
         del inputs["pw"]["structure"]
         inputs["pw"]["parameters"], rules = _without_example(inputs["pw"]["parameters"], values)
-        per_atom = PwBaseWorkChain.get_protocol_inputs(protocol, values)["meta_parameters"]
-        rules["conv_thr_per_atom"] = Float(per_atom["conv_thr_per_atom"])
+        rules["conv_thr_per_atom"] = Float(usual["meta_parameters"]["conv_thr_per_atom"])
         if "conv_thr" in namelist(inputs["pw"]["parameters"].get_dict(), "ELECTRONS"):
             del rules["conv_thr_per_atom"]
-        builder = cls.get_builder()
-        fill(builder, {**inputs, **rules, **own})
-        if dataset is not None:
-            builder["dataset"] = dataset
-        return builder
+        return cls.filled_builder({**inputs, **rules, **own}, structure)
 
     @classmethod
     def deciding(cls, inputs: Mapping[str, Any]) -> dict[str, Any]:
@@ -277,7 +274,7 @@ META = {
 RULES = ("conv_thr_per_atom", "periodicity")
 """Inputs that decide what is not the same for all structures."""
 
-OWN = ("batch_size", "limits", "max_failed_share", *RULES)
+OWN = (*COMMON, *RULES)
 
 FLAT = {"2D": {"SYSTEM": {"assume_isolated": "2D"}}}
 """What ``PwBaseWorkChain`` does by protocol for a slab."""

@@ -27,7 +27,7 @@ from ase.data import chemical_symbols
 from aiida_mlal.calculations.codes import code_validator
 from aiida_mlal.data.dataset import DatasetData
 from aiida_mlal.data.numbers import to_float
-from aiida_mlal.data.structures import to_configurations, to_structure
+from aiida_mlal.data.structures import to_structure
 from aiida_mlal.ml.configurations import Configurations
 from aiida_mlal.ml.labelling.electrons import has_moments
 from aiida_mlal.ml.labelling.fingerprint import Method
@@ -42,15 +42,17 @@ from aiida_mlal.ml.labelling.vasp import (
     tags,
 )
 from aiida_mlal.workflows.codes import code_of
+from aiida_mlal.workflows.labelling.base import COMMON
 from aiida_mlal.workflows.labelling.inputs import (
-    above_zero,
     box_problem,
     describe_kpoints,
+    geometries,
     kpoints_problem,
     plain,
 )
 from aiida_mlal.workflows.labelling.per_structure import PerStructureLabelWorkChain
-from aiida_mlal.workflows.ports import check_names, fill, names, validate_names
+from aiida_mlal.workflows.ports import check_names, names, validate_names
+from aiida_mlal.workflows.validators import above_zero
 
 NOT_CONVERGED = 503
 """Exit status of ``VaspWorkChain`` where the electrons did not converge."""
@@ -72,7 +74,7 @@ META = {
 }
 """Overrides that are no inputs of ``VaspWorkChain``, or have names inside that are known."""
 
-OWN = ("batch_size", "limits", "max_failed_share", "ediff_per_atom")
+OWN = (*COMMON, "ediff_per_atom")
 
 
 class VaspLabelWorkChain(PerStructureLabelWorkChain):
@@ -161,8 +163,7 @@ class VaspLabelWorkChain(PerStructureLabelWorkChain):
         check_names(values, names(cls.spec().inputs) | META, "overrides")
         own = {key: values.pop(key) for key in OWN if key in values}
         asked = tags(values.get("parameters", {}).get("incar", {}))
-        dataset = structure if isinstance(structure, DatasetData) else None
-        given = to_configurations(structure) if dataset is None else dataset.configurations
+        given = geometries(structure)
         known = VaspWorkChain.get_available_protocols()
         try:
             inner = VaspWorkChain.get_builder_from_protocol(
@@ -183,11 +184,7 @@ class VaspLabelWorkChain(PerStructureLabelWorkChain):
         if has_moments(given) and "ispin" not in asked:
             incar["ispin"] = 2
         inputs["parameters"] = Dict({"incar": incar})
-        builder = cls.get_builder()
-        fill(builder, {**inputs, **own})
-        if dataset is not None:
-            builder["dataset"] = dataset
-        return builder
+        return cls.filled_builder({**inputs, **own}, structure)
 
     @classmethod
     def deciding(cls, inputs: Mapping[str, Any]) -> dict[str, Any]:

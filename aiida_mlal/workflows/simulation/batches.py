@@ -9,9 +9,10 @@ from aiida.orm import Data, Dict, Int, to_aiida_type
 from aiida_mlal.data.dataset import DatasetData
 from aiida_mlal.ml.configurations import Configurations
 from aiida_mlal.ml.frames import RUN
-from aiida_mlal.workflows.labelling.base import at_least_one
+from aiida_mlal.workflows.endings import failure_words
 from aiida_mlal.workflows.simulation.base import SimulationWorkChain
 from aiida_mlal.workflows.simulation.mlal import SimulateBaseWorkChain
+from aiida_mlal.workflows.validators import at_least_one
 
 
 class SimulateBatchesWorkChain(SimulationWorkChain):
@@ -87,12 +88,10 @@ class SimulateBatchesWorkChain(SimulationWorkChain):
     def merge(self) -> ExitCode | None:
         """Put the frames and results of all jobs together."""
         jobs = {name: self.ctx[name] for name in sorted(self.ctx.structures)}
-        failed = [job for job in jobs.values() if not job.is_finished_ok]
-        if failed:
-            why = failed[0].exit_message or f"it was {failed[0].process_state.value}"
-            process = f"{failed[0].process_label}<{failed[0].pk}>"
+        bad = [job for job in jobs.values() if not job.is_finished_ok]
+        if bad:
             code: ExitCode = self.exit_codes.ERROR_JOB_FAILED.format(
-                failed=len(failed), total=len(jobs), process=process, why=why
+                failed=len(bad), total=len(jobs), **failure_words(bad[0])
             )
             return code
         merged: Any = merge_runs(
