@@ -61,10 +61,14 @@ def test_jobs_wait_for_nothing(first, run):
     assert "1" in run("verdi", "-p", "one", "config", "get", "runner.poll.interval").stdout
 
 
+def make_program(path):
+    path.write_text("#!/bin/sh\n")
+    path.chmod(0o755)
+    return path
+
+
 def test_another_pw_takes_the_label_and_the_old_one_is_kept(first, run, tmp_path):
-    executable = tmp_path / "pw.x"
-    executable.write_text("#!/bin/sh\n")
-    executable.chmod(0o755)
+    executable = make_program(tmp_path / "pw.x")
     pytest.importorskip("aiida_quantumespresso")
     changed = run("aiida-mlal", "setup", "--name", "one", "--pw", str(executable))
     assert f"created code pw@localhost, {executable}" in changed.stdout
@@ -72,9 +76,7 @@ def test_another_pw_takes_the_label_and_the_old_one_is_kept(first, run, tmp_path
 
 
 def test_vasp_becomes_a_code(first, run, tmp_path):
-    executable = tmp_path / "vasp_std"
-    executable.write_text("#!/bin/sh\n")
-    executable.chmod(0o755)
+    executable = make_program(tmp_path / "vasp_std")
     pytest.importorskip("aiida_vasp")
     answer = run("aiida-mlal", "setup", "--name", "one", "--vasp", str(executable))
     assert f"created code vasp@localhost, {executable}" in answer.stdout
