@@ -7,9 +7,13 @@ import numpy as np
 from ase import Atoms
 from ase.units import _amu, _c, _e
 from jaxtyping import Bool, Float
+from scipy.linalg import null_space
 
 STEP = 0.01
 """Displacement of an atom in Å for central differences of forces."""
+
+ALONE = 4.0
+"""Vacuum in Å, along each periodic direction, from which on a molecule in a box turns freely."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -17,6 +21,7 @@ class Modes:
     """Normal modes of the free components of atoms, others are kept where they are.
 
     Translations of all atoms, and rotations of molecules, are left out where nothing hinders them.
+    A molecule in a periodic box is one too: its images hinder it where the box is too small.
 
     Attributes
     ----------
@@ -91,15 +96,40 @@ def hessian(
 
 
 def unhindered(atoms: Atoms, fixed: Bool[np.ndarray, "atoms 3"]) -> np.ndarray:
-    """Return motions (columns) that cost no energy: of all atoms together, where none is fixed."""
+    """Return motions (columns) that cost no energy: of all atoms together, none of what is fixed.
+
+    These are translations and, of a molecule, rotations: about the axis of atoms that are fixed,
+    about the only one that is, or about all axes.
+    """
     n = len(atoms)
-    if fixed.any():
-        return np.zeros((3 * n, 0))
     motions = [np.tile(axis, n) for axis in np.eye(3)]
-    if not atoms.pbc.any():
-        arms = atoms.positions - atoms.get_center_of_mass()
+    whole = _molecule(atoms)
+    if whole is not None:
+        arms = whole - whole.mean(axis=0)
         motions += [np.cross(axis, arms).ravel() for axis in np.eye(3)]
-    return np.array(motions).T
+    every = np.array(motions).T
+    return every @ null_space(every[fixed.ravel()], rcond=1e-6) if fixed.any() else every
+
+
+def _molecule(atoms: Atoms) -> Float[np.ndarray, "atoms 3"] | None:
+    """Return the positions of a molecule that no boundary cuts; None for what isn't one.
+
+    Images in a periodic box are told apart by the widest gap between layers of atoms.
+    """
+    if not atoms.pbc.any():
+        return atoms.positions
+    cell = np.asarray(atoms.cell.complete())
+    places = np.linalg.solve(cell.T, atoms.positions.T)
+    heights = 1.0 / np.linalg.norm(np.linalg.inv(cell), axis=0)
+    for axis in np.flatnonzero(atoms.pbc):
+        layers = np.sort(places[axis] % 1.0)
+        gaps = np.diff(layers, append=layers[0] + 1.0)
+        widest = int(gaps.argmax())
+        if gaps[widest] * heights[axis] < ALONE:
+            return None
+        places[axis] = (places[axis] - layers[widest] - gaps[widest] / 2) % 1.0
+    positions: np.ndarray = places.T @ cell
+    return positions
 
 
 def basis(motions: np.ndarray) -> np.ndarray:
@@ -107,4 +137,4 @@ def basis(motions: np.ndarray) -> np.ndarray:
     if not motions.shape[1]:
         return np.eye(len(motions))
     left, sizes, _ = np.linalg.svd(motions, full_matrices=True)
-    return left[:, int((sizes > 1e-6 * sizes.max(initial=0.0)).sum()) :]
+    return left[:, int((sizes > 1e-6 * sizes.max(initial=1.0)).sum()) :]

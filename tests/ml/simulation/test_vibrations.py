@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 from ase import Atoms
-from ase.build import fcc100, molecule
+from ase.build import bulk, fcc100, molecule
 from ase.calculators.emt import EMT
 from ase.optimize import BFGS
 from ase.vibrations import Vibrations
@@ -30,6 +30,49 @@ def test_wavenumbers_are_those_of_ase(tmp_path):
 def test_a_linear_molecule_has_a_mode_more():
     atoms = relaxed(molecule("CO2"))
     assert len(modes(atoms, np.zeros((3, 3), bool)).wavenumbers) == 4
+
+
+@pytest.mark.parametrize("shift", [0.0, -3.0], ids=["whole", "cut by the boundary"])
+def test_a_molecule_in_a_box_turns_as_freely_as_one_without(shift):
+    """Rotations were modes there, imaginary ones where forces are not quite zero."""
+    free = molecule("CH4")
+    free.calc = EMT()
+    found = modes(free, np.zeros((5, 3), bool))
+    boxed = free.copy()
+    boxed.set_cell([[14, 0, 0], [1, 13, 0], [0, 2, 13]])
+    boxed.pbc = True
+    boxed.positions += shift
+    boxed.wrap()
+    boxed.calc = EMT()
+    np.testing.assert_allclose(
+        modes(boxed, np.zeros((5, 3), bool)).wavenumbers, found.wavenumbers, rtol=1e-5
+    )
+
+
+@pytest.mark.parametrize(("n_fixed", "n_modes"), [(1, 9), (2, 8), (3, 6)])
+def test_a_molecule_turns_about_what_is_fixed(n_fixed, n_modes):
+    """Three rotations about an atom, one about two, none about three."""
+    atoms = relaxed(molecule("CH4"))
+    fixed = np.zeros((5, 3), bool)
+    fixed[:n_fixed] = True
+    found = modes(atoms, fixed)
+    assert len(found.wavenumbers) == n_modes
+    assert not found.softest[fixed].any()
+
+
+@pytest.mark.parametrize(("n_fixed", "n_modes"), [(1, 4), (2, 3), (3, 0)])
+def test_a_linear_molecule_does_not_turn_about_itself(n_fixed, n_modes):
+    fixed = np.zeros((3, 3), bool)
+    fixed[:n_fixed] = True
+    assert len(modes(relaxed(molecule("CO2")), fixed).wavenumbers) == n_modes
+
+
+def test_a_crystal_does_not_turn():
+    atoms = bulk("Cu", cubic=True)
+    atoms.calc = EMT()
+    found = modes(atoms, np.zeros((4, 3), bool))
+    assert len(found.wavenumbers) == 9
+    assert found.n_imaginary == 0
 
 
 def test_an_atom_on_a_bridge_has_one_imaginary_mode_along_the_way():
