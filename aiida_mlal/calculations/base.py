@@ -3,9 +3,10 @@
 import json
 from abc import abstractmethod
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, ClassVar
 
-from aiida.common.datastructures import CalcInfo, CodeInfo
+from aiida.common.datastructures import CalcInfo, CodeInfo, CodeRunMode
 from aiida.common.folders import Folder
 from aiida.engine import CalcJob
 from aiida.engine.processes.calcjobs.calcjob import CalcJobProcessSpec
@@ -20,27 +21,24 @@ from aiida_mlal.ml.tasks.base import PROGRESS, RESULT, TASK, Task
 from aiida_mlal.ml.tasks.runner import compose
 
 
-class TaskCalculation(CalcJob):
-    """Runs one task. What is computed, and with which options, is said in ``ml.tasks``.
+class MlalCalculation(CalcJob):
+    """Runs the command ``mlal`` on tasks, one after the other.
 
-    A subclass declares its inputs and outputs, and says how inputs become options and files. Its
-    folder can be run again on any machine, without AiiDA, by ``mlal run task.json``.
+    A subclass declares its inputs and outputs, and says how inputs become tasks and files. Its
+    folder can be run again on any machine, without AiiDA, by ``mlal run`` for each task.
 
     Attributes
     ----------
-    NAME
-        Of the task, in the group ``aiida_mlal.tasks``.
     PARSER
         Entry point of the parser.
     """
 
-    NAME: ClassVar[str]
     PARSER: ClassVar[str] = ""
     CACHE_VERSION = 1
 
     @classmethod
     def define(cls, spec: CalcJobProcessSpec) -> None:  # type: ignore[override]
-        """Declare what all tasks have in common."""
+        """Declare what all calculations have in common."""
         super().define(spec)
         spec.inputs["code"].help = "The command `mlal`."
         spec.inputs["code"].validator = code_validator("mlal")
@@ -99,56 +97,111 @@ class TaskCalculation(CalcJob):
 
     @classmethod
     @abstractmethod
-    def task_options(cls, inputs: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the options of the task, as JSON values, from the nodes that are given."""
+    def tasks(cls, inputs: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+        """Return the content of each task's file, by its path in the folder of the job.
+
+        Raises
+        ------
+        ValueError
+            For wrong options.
+        """
 
     @classmethod
     @abstractmethod
-    def task_files(cls, inputs: Mapping[str, Any]) -> dict[str, ContentData]:
-        """Return the node that becomes each file in the folder of the task."""
+    def files(cls, inputs: Mapping[str, Any]) -> dict[str, ContentData]:
+        """Return the node that becomes each file, by its path in the folder of the job."""
+
+    def prepare_for_submission(self, folder: Folder) -> CalcInfo:
+        """Write the tasks and list the files."""
+        info = CalcInfo()
+        info.codes_info, info.codes_run_mode = [], CodeRunMode.SERIAL
+        info.retrieve_list = []
+        for path, task in self.tasks(self.inputs).items():
+            there = Path(path).parent
+            folder.get_subfolder(there, create=True)
+            with folder.open(path, "w") as handle:
+                json.dump(task, handle, indent=2, sort_keys=True)
+                handle.write("\n")
+            code = CodeInfo()
+            code.code_uuid = self.inputs.code.uuid
+            code.cmdline_params = ["run", path]
+            info.codes_info.append(code)
+            kind: type[Task] = plugins.find("tasks", task["task"])
+            for name in (RESULT, PROGRESS, kind.OUTPUT, *kind.LEFT):
+                left = there / name
+                info.retrieve_list.append((str(left), ".", len(left.parts)))
+        info.local_copy_list = [
+            (node.uuid, node.FILE, path) for path, node in self.files(self.inputs).items()
+        ]
+        return info
 
     @classmethod
-    def task(cls, inputs: Mapping[str, Any]) -> Task:
-        """Return the task; ``ValueError`` for wrong options."""
-        task: Task = build(plugins.find("tasks", cls.NAME), cls.task_options(inputs))
-        return task
+    def _objection(cls, inputs: Mapping[str, Any], ports: PortNamespace) -> str | None:
+        """Say what is wrong with the options, if all required ports are given."""
+        if not _is_complete(inputs, cls.spec().inputs):
+            return None
+        try:
+            cls.tasks(inputs)
+        except ValueError as error:
+            return str(error)
+        return None
+
+
+class TaskCalculation(MlalCalculation):
+    """Runs one task. What is computed, and with which options, is said in ``ml.tasks``.
+
+    Attributes
+    ----------
+    NAME
+        Of the task, in the group ``aiida_mlal.tasks``.
+    """
+
+    NAME: ClassVar[str]
+
+    @classmethod
+    @abstractmethod
+    def task_options(cls, inputs: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the options of the task, as JSON values, from the nodes that are given."""
 
     @classmethod
     def task_class(cls) -> type[Task]:
         """Return the dataclass of the task."""
         return plugins.find("tasks", cls.NAME)
 
-    def prepare_for_submission(self, folder: Folder) -> CalcInfo:
-        """Write the task and list the files."""
-        task = compose(self.NAME, self.task(self.inputs))
-        with folder.open(TASK, "w") as handle:
-            json.dump(task, handle, indent=2, sort_keys=True)
-            handle.write("\n")
-
-        code = CodeInfo()
-        code.code_uuid = self.inputs.code.uuid
-        code.cmdline_params = ["run", TASK]
-
-        info = CalcInfo()
-        info.codes_info = [code]
-        info.local_copy_list = [
-            (node.uuid, node.FILE, name) for name, node in self.task_files(self.inputs).items()
-        ]
-        task_class = self.task_class()
-        info.retrieve_list = [RESULT, PROGRESS, task_class.OUTPUT]
-        info.retrieve_list += [(left, ".", left.count("/") + 1) for left in task_class.LEFT]
-        return info
+    @classmethod
+    def tasks(cls, inputs: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+        """Return the one task."""
+        return {TASK: cls.task(inputs)}
 
     @classmethod
-    def _objection(cls, inputs: Mapping[str, Any], ports: PortNamespace) -> str | None:
-        """Say what is wrong with the options, if all required ports are given."""
-        if any(port.required and name not in inputs for name, port in cls.spec().inputs.items()):
-            return None
-        try:
-            cls.task(inputs)
-        except ValueError as error:
-            return str(error)
-        return None
+    def task(cls, inputs: Mapping[str, Any], **made: str) -> dict[str, Any]:
+        """Return the content of the task's file.
+
+        Parameters
+        ----------
+        inputs
+            All that the options are made of.
+        made
+            Options that name files which are made in the same job.
+
+        Raises
+        ------
+        ValueError
+            For wrong options.
+        """
+        options = {**cls.task_options(inputs), **made}
+        return compose(cls.NAME, build(cls.task_class(), options))
+
+
+def _is_complete(inputs: Mapping[str, Any], ports: PortNamespace) -> bool:
+    """Return whether all required ports are given, also those of namespaces."""
+    for name, port in ports.items():
+        if name not in inputs:
+            if port.required:
+                return False
+        elif isinstance(port, PortNamespace) and not _is_complete(inputs[name], port):
+            return False
+    return True
 
 
 def plain(inputs: Mapping[str, Any], *names: str) -> dict[str, Any]:

@@ -58,6 +58,6 @@ class EvaluateCalculation(TaskCalculation):
         return {**plain(inputs, "uncertainty"), **files, **nothing}
 
     @classmethod
-    def task_files(cls, inputs: Mapping[str, Any]) -> dict[str, ContentData]:
+    def files(cls, inputs: Mapping[str, Any]) -> dict[str, ContentData]:
         """Return the potential and the structures."""
         return {cls.POTENTIAL: inputs["potential"], cls.DATASET: inputs["dataset"]}

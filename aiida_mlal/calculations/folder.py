@@ -5,33 +5,39 @@ from pathlib import Path
 
 from aiida.orm import CalcJobNode, Node, load_node
 
-from aiida_mlal.ml.folders import is_beside
+from aiida_mlal.ml.folders import is_inside
 from aiida_mlal.ml.tasks.base import TASK
 
 
 def write_folder(calculation: Node, folder: Path) -> list[str]:
-    """Write ``task.json`` and all files that it reads, and return their names.
+    """Write the tasks of a calculation and all files that they read, and return names of the tasks.
 
-    ``mlal run`` in this folder then does what the calculation did, on any machine.
+    ``mlal run`` of one after the other then does what the calculation did, on any machine.
 
     Raises
     ------
     ValueError
-        If the node is not a calculation of a task of ``mlal``, or names a file that would be
+        If the node is not a calculation of tasks of ``mlal``, or names a file that would be
         elsewhere, as only one that somebody has made up does.
     """
     repository = calculation.base.repository
-    if not isinstance(calculation, CalcJobNode) or TASK not in repository.list_object_names():
+    calcinfo = Path(".aiida/calcinfo.json")
+    tasks, copied = [], []
+    if isinstance(calculation, CalcJobNode) and calcinfo in repository.glob():
+        content = json.loads(repository.get_object_content(str(calcinfo), "rb"))
+        commands = [code["cmdline_params"] for code in content["codes_info"]]
+        tasks = [name for run, name in commands if run == "run" and Path(name).name == TASK]
+        copied = content["local_copy_list"]
+    if not tasks:
         raise ValueError(f"expected a calculation that runs a task of mlal, got {calculation}")
-    with repository.open(".aiida/calcinfo.json", "rb") as handle:
-        copied = json.load(handle)["local_copy_list"]
-    for _, _, name in copied:
-        if not is_beside(name):
-            raise ValueError(f"the calculation would write the file {name!r} outside of its folder")
-    folder.mkdir(parents=True, exist_ok=True)
-    sources: list[tuple[Node, str, str]] = [(calculation, TASK, TASK)]
+    sources: list[tuple[Node, str, str]] = [(calculation, task, task) for task in tasks]
     sources += [(load_node(uuid), source, name) for uuid, source, name in copied]
+    for _, _, name in sources:
+        if not is_inside(name):
+            raise ValueError(f"the calculation would write the file {name!r} outside of its folder")
     for node, source, name in sources:
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
         with node.base.repository.open(source, "rb") as handle:
-            (folder / name).write_bytes(handle.read())
-    return [name for _, _, name in sources]
+            path.write_bytes(handle.read())
+    return tasks

@@ -57,7 +57,7 @@ class GradeCalculation(TaskCalculation):
         return {**plain(inputs, "grades").get("grades", {}), **names, "train": train}
 
     @classmethod
-    def task_files(cls, inputs: Mapping[str, Any]) -> dict[str, ContentData]:
+    def files(cls, inputs: Mapping[str, Any]) -> dict[str, ContentData]:
         """Return the potential, the structures and the training set if there is one."""
         names = {"potential": cls.POTENTIAL, "dataset": cls.DATASET, "train": cls.TRAIN}
         return {file: inputs[name] for name, file in names.items() if name in inputs}

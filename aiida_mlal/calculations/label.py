@@ -62,6 +62,6 @@ class LabelCalculation(TaskCalculation):
         return {**plain(inputs, "calculator", "limits", "timeout"), "dataset": cls.DATASET}
 
     @classmethod
-    def task_files(cls, inputs: Mapping[str, Any]) -> dict[str, ContentData]:
+    def files(cls, inputs: Mapping[str, Any]) -> dict[str, ContentData]:
         """Return the structures."""
         return {cls.DATASET: inputs["dataset"]}

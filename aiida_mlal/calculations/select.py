@@ -92,7 +92,7 @@ class SelectCalculation(TaskCalculation):
         }
 
     @classmethod
-    def task_files(cls, inputs: Mapping[str, Any]) -> dict[str, ContentData]:
+    def files(cls, inputs: Mapping[str, Any]) -> dict[str, ContentData]:
         """Return candidates, and labelled structures and a potential if there are any."""
         names = {"pool": cls.POOL, "train": cls.TRAIN, "potential": cls.POTENTIAL}
         return {file: inputs[name] for name, file in names.items() if name in inputs}

@@ -81,7 +81,7 @@ class SimulateCalculation(TaskCalculation):
         return {**plain(inputs, "simulation", "keep_state"), **names}
 
     @classmethod
-    def task_files(cls, inputs: Mapping[str, Any]) -> dict[str, ContentData]:
+    def files(cls, inputs: Mapping[str, Any]) -> dict[str, ContentData]:
         """Return the potential, the structures, and the state to go on from."""
         names = {"potential": cls.POTENTIAL, "structures": cls.STRUCTURES, "state": cls.BEGUN}
         return {file: inputs[name] for name, file in names.items() if name in inputs}

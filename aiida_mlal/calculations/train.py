@@ -102,7 +102,7 @@ class TrainCalculation(TaskCalculation):
         }
 
     @classmethod
-    def task_files(cls, inputs: Mapping[str, Any]) -> dict[str, ContentData]:
+    def files(cls, inputs: Mapping[str, Any]) -> dict[str, ContentData]:
         """Return the structures, those of validation, and the potential to begin with."""
         names = {"dataset": cls.DATASET, "validation": cls.VALIDATION, "initial": cls.INITIAL}
         return {file: inputs[name] for name, file in names.items() if name in inputs}

@@ -33,8 +33,13 @@ def folder(calculation: "ProcessNode", output: Path) -> None:
     if output.exists() and any(output.iterdir()):
         echo.echo_critical(f"{output} is not empty")
     try:
-        names = write_folder(calculation, output)
+        tasks = write_folder(calculation, output)
     except ValueError as error:
         echo.echo_critical(str(error))
-    echo.echo_success(f"{output}: {', '.join(names)}")
-    echo.echo(f"  mlal run {output / names[0]}")
+    echo.echo_success(f"{output}: {', '.join(sorted(_files_in(output)))}")
+    for task in tasks:
+        echo.echo(f"  mlal run {output / task}")
+
+
+def _files_in(folder: Path) -> list[str]:
+    return [str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()]

@@ -21,6 +21,13 @@ CODES = (
 )
 
 
+one_job = click.option(
+    "--one-job",
+    is_flag=True,
+    help="Train, simulate and choose in one job an iteration, where jobs wait long.",
+)
+
+
 @root.group()
 def launch() -> None:
     """Launch a campaign."""
@@ -52,6 +59,7 @@ def launch() -> None:
     "--dataset",
     help="Labels to begin with, of the method that labels the others: a file, or a PK or UUID.",
 )
+@one_job
 @campaign_options("emt", f"What labels: {CODES}")
 @label_keys
 @decorators.with_dbenv()
@@ -63,6 +71,7 @@ def offline(
     fmax: float | None,
     dataset: str | None,
     keys: dict[str, str],
+    one_job: bool,
     daemon: bool,
 ) -> None:
     """Relax a STRUCTURE by offline active learning.
@@ -84,6 +93,7 @@ def offline(
             wishes.calculator,
             fixed=_fixed(fixed, still),
             recipe=recipe,
+            one_job=one_job,
         )
         if dataset is not None:
             builder.dataset = read_dataset(dataset, keys)
@@ -106,6 +116,7 @@ def offline(
 @click.option(
     "--fmax", type=float, help="Labelled force to be reached at ends and saddle point, in eV/Å."
 )
+@one_job
 @campaign_options("emt", f"What labels: {CODES}")
 @decorators.with_dbenv()
 def neb(
@@ -115,6 +126,7 @@ def neb(
     keep_ends: bool,
     fixed: str | None,
     fmax: float | None,
+    one_job: bool,
     daemon: bool,
 ) -> None:
     """Find the path between two ENDS, and the saddle point on it.
@@ -135,6 +147,7 @@ def neb(
             wishes.calculator,
             fixed=None if fixed is None else parse_indices(fixed),
             recipe="neb",
+            one_job=one_job,
         )
         return builder
 
@@ -150,6 +163,7 @@ def neb(
     "--pressure", type=float, help="In GPa: the cell moves (its volume alone) against it."
 )
 @click.option("--fixed", help="Atoms that do not move, such as 0-3,7, counted from 0.")
+@one_job
 @campaign_options("emt", "What labels, as for `aiida-mlal launch offline`.")
 @decorators.with_dbenv()
 def md(
@@ -160,6 +174,7 @@ def md(
     timestep: float | None,
     pressure: float | None,
     fixed: str | None,
+    one_job: bool,
     daemon: bool,
 ) -> None:
     """Teach a potential to run molecular dynamics from a STRUCTURE without extrapolation.
@@ -190,6 +205,7 @@ def md(
             wishes.calculator,
             fixed=_fixed(fixed, still),
             recipe="md",
+            one_job=one_job,
         )
         return builder
 

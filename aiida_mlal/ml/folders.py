@@ -29,6 +29,12 @@ def is_beside(name: str) -> bool:
     return name not in ("", "..") and name == Path(name).name
 
 
+def is_inside(name: str) -> bool:
+    """Return whether a path is that of a file in the folder at hand, or in one of its folders."""
+    path = Path(name)
+    return bool(path.name) and not path.is_absolute() and ".." not in path.parts
+
+
 @contextmanager
 def working_in(folder: str | Path = ".") -> Iterator[None]:
     """Work in a folder, and return to the one before, wherever others went meanwhile."""

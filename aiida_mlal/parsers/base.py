@@ -3,12 +3,14 @@
 import json
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping
+from pathlib import PurePosixPath
 from typing import Any, ClassVar
 
 from aiida.engine import ExitCode
-from aiida.orm import Data, Dict
+from aiida.orm import CalcJobNode, Data, Dict
 from aiida.parsers import Parser
 
+from aiida_mlal.calculations.base import TaskCalculation
 from aiida_mlal.data.content import storable
 from aiida_mlal.ml.tasks.base import (
     DIVERGED,
@@ -44,10 +46,30 @@ class TaskParser(Parser):
     ----------
     RESULTS
         Label of the output that is what the task says of itself; empty if there is none.
+
+    Parameters
+    ----------
+    node
+        The job.
+    calculation
+        That of the task; by default that of the job. A job of several has a parser for each.
+    folder
+        Where the task ran, within that of the job.
     """
 
     RESULTS: ClassVar[str] = "results"
     CACHE_VERSION = 1
+
+    def __init__(
+        self,
+        node: CalcJobNode,
+        calculation: type[TaskCalculation] | None = None,
+        folder: str = "",
+    ) -> None:
+        super().__init__(node)
+        process_class: Any = node.process_class
+        self._calculation: type[TaskCalculation] = calculation or process_class
+        self._folder = PurePosixPath(folder)
 
     @abstractmethod
     def read(self, result: Mapping[str, Any], file: str) -> Iterator[tuple[str, Data]]:
@@ -113,22 +135,30 @@ class TaskParser(Parser):
     @property
     def names(self) -> set[str]:
         """Those of the files and folders that were retrieved."""
-        return set(self.retrieved.base.repository.list_object_names())
+        return set(self.names_in("."))
+
+    def names_in(self, folder: str) -> list[str]:
+        """Return the names in a folder that was retrieved; ``[]`` if there is none."""
+        path, repository = self._folder / folder, self.retrieved.base.repository
+        if path == PurePosixPath():
+            return repository.list_object_names()
+        there = path.name in repository.list_object_names(str(path.parent))
+        return repository.list_object_names(str(path)) if there else []
 
     def bytes(self, name: str) -> bytes:
         """Return the content of a retrieved file."""
-        content: bytes = self.retrieved.base.repository.get_object_content(name, mode="rb")
+        path = str(self._folder / name)
+        content: bytes = self.retrieved.base.repository.get_object_content(path, mode="rb")
         return content
 
     def _attach(self, result: Mapping[str, Any]) -> ExitCode | None:
         if self.RESULTS:
             self.out(self.RESULTS, Dict(storable(result)))
-        calculation: Any = self.node.process_class
-        file = calculation.task_class().OUTPUT
+        file = self._calculation.task_class().OUTPUT
         try:
             for label, node in self.read(result, file):
                 self.out(label, node)
-        except FileNotFoundError:
+        except (FileNotFoundError, IsADirectoryError):
             return self._exit("ERROR_MISSING_OUTPUT", file=file)
         except (KeyError, TypeError, ValueError) as error:
             return self._exit("ERROR_INVALID_OUTPUT", file=file, message=f"{error}")
@@ -138,9 +168,9 @@ class TaskParser(Parser):
         result = json.loads(self.bytes(RESULT))
         if not isinstance(result, Mapping) or result.get("status") not in (OK, *EXIT_CODES):
             raise ValueError("it does not say how the task ended")
-        calculation: Any = self.node.process_class
-        if result.get("task") != calculation.NAME:
-            raise ValueError(f"it is of the task {result.get('task')!r}, not {calculation.NAME!r}")
+        name = self._calculation.NAME
+        if result.get("task") != name:
+            raise ValueError(f"it is of the task {result.get('task')!r}, not {name!r}")
         message = printable(str(result.get("message", "")), LONG)
         return {**result, "message": message}
 

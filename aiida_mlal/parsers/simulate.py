@@ -33,9 +33,7 @@ class SimulateParser(TaskParser):
 
     def _joined(self, folder: str) -> bytes:
         """Return a file of the frames in all files of a folder that a killed job left."""
-        parts = []
-        if folder in self.names:
-            parts = sorted(self.retrieved.base.repository.list_object_names(folder))
+        parts = sorted(self.names_in(folder))
         with TemporaryDirectory() as there:
             path = Path(there) / Simulate.OUTPUT
             save_together(path, [partial(self._frames, f"{folder}/{part}") for part in parts])

@@ -235,6 +235,10 @@ class CampaignWorkChain(WorkChain):
 
     def train(self) -> None:
         """Train on all labels."""
+        self._submit("training", "train", TrainBaseWorkChain, self._training())
+
+    def _training(self) -> Any:
+        """Return the inputs of the next training."""
         inputs = self.exposed_inputs(TrainBaseWorkChain, "train")
         inputs.train.update(
             dataset=self.ctx.dataset,
@@ -254,20 +258,24 @@ class CampaignWorkChain(WorkChain):
                 metadata = {"call_link_label": "elements"}
                 self.ctx.elements = find(self.ctx.scope, metadata=metadata)
             inputs.train.more_elements = self.ctx.elements
-        self._submit("training", "train", TrainBaseWorkChain, inputs)
+        return inputs
 
     def take_potential(self) -> ExitCode | None:
         """Take the potential, if there is one."""
         child = self.ctx.child
         if not child.is_finished_ok:
             return self._fail("ERROR_TRAINING_FAILED", child)
-        self.ctx.potential = child.outputs.potential
+        self._take_potential(child.outputs)
+        return None
+
+    def _take_potential(self, outputs: Any) -> None:
+        """Take the outputs of a training."""
+        self.ctx.potential = outputs.potential
         self.ctx.trained = True
-        results = child.outputs.results.get_dict()
+        results = outputs.results.get_dict()
         errors = results.get("errors", {}).get("train") or {}
         doubt = "" if results.get("learned", True) else "; they are explained badly, see its report"
         self._tell(f"trained on {self._n_learnable()} structures{_errors(errors)}{doubt}")
-        return None
 
     @abstractmethod
     def candidates(self) -> dict[str, Any]:
@@ -275,22 +283,36 @@ class CampaignWorkChain(WorkChain):
 
     def choose(self) -> None:
         """Choose which candidates are labelled."""
-        given = {"train": self.ctx.dataset} if "dataset" in self.ctx else {}
-        if strategy_of(self.ctx.query).wants_potential:
-            given["potential"] = self.ctx.potential
-        self._select(**{"query": self.ctx.query, **given, **self.candidates()})
+        inputs = {**self._choice(), **self.candidates()}
+        if strategy_of(inputs["query"]).wants_potential:
+            inputs["potential"] = self.ctx.potential
+        self._select(**inputs)
+
+    def _choice(self) -> dict[str, Any]:
+        """Return the inputs of the next selection, without the candidates."""
+        known = {"train": self.ctx.dataset} if "dataset" in self.ctx else {}
+        return {
+            "query": self.ctx.query,
+            "filters": self.inputs.filters,
+            "seed": self.inputs.seed,
+            **known,
+        }
 
     def take_selection(self) -> ExitCode | None:
         """Take what was chosen, which may be nothing."""
         child = self.ctx.child
         if not child.is_finished_ok:
             return self._fail("ERROR_SELECTION_FAILED", child)
-        self.ctx.selection = child.outputs.selection
-        self.out(f"selections.iteration_{self.ctx.iteration:02d}", child.outputs.selection)
-        self.ctx.pop("unlabelled", None)
-        if "selected" in child.outputs and len(child.outputs.selected):
-            self.ctx.unlabelled = child.outputs.selected
+        self._take_selection(child.outputs)
         return None
+
+    def _take_selection(self, outputs: Any) -> None:
+        """Take the outputs of a selection."""
+        self.ctx.selection = outputs.selection
+        self.out(f"selections.iteration_{self.ctx.iteration:02d}", outputs.selection)
+        self.ctx.pop("unlabelled", None)
+        if "selected" in outputs and len(outputs.selected):
+            self.ctx.unlabelled = outputs.selected
 
     def labels_are_due(self) -> bool:
         """Return whether something was chosen."""
@@ -375,7 +397,7 @@ class CampaignWorkChain(WorkChain):
 
     def _select(self, **inputs: Any) -> None:
         given = self.exposed_inputs(SelectCalculation, "select")
-        given.update(filters=self.inputs.filters, seed=self.inputs.seed, **inputs)
+        given.update(inputs)
         self._submit("selection", "select", SelectCalculation, given)
 
     def _select_first(self, pool: DatasetData, query: Dict) -> None:
@@ -389,7 +411,9 @@ class CampaignWorkChain(WorkChain):
                 structures=pool,
                 metadata={"call_link_label": "untrained"},
             )
-        self._select(pool=pool, query=query, **given)
+        self._select(
+            pool=pool, query=query, filters=self.inputs.filters, seed=self.inputs.seed, **given
+        )
 
     def _label(self, step: str) -> None:
         workflow = WorkflowFactory(self.inputs.labelling.value)

@@ -9,6 +9,7 @@ from aiida.orm import AbstractCode, Dict, List, Str, StructureData, to_aiida_typ
 from aiida.plugins import WorkflowFactory
 
 from aiida_mlal import protocols
+from aiida_mlal.calculations.iterate import STEPS, IterateCalculation
 from aiida_mlal.data.dataset import DatasetData
 from aiida_mlal.data.structures import STRUCTURES
 from aiida_mlal.ml import plugins, stops
@@ -33,6 +34,7 @@ from aiida_mlal.workflows.campaign import (
     without_uncertainty,
 )
 from aiida_mlal.workflows.codes import codes_of
+from aiida_mlal.workflows.endings import failure_words
 from aiida_mlal.workflows.labelling.lookup import check_label, check_stress, labelling_of
 from aiida_mlal.workflows.ports import check_names, fill, names
 from aiida_mlal.workflows.simulation.base import SIMULATION, plan_of
@@ -112,6 +114,18 @@ class OfflineWorkChain(CampaignWorkChain):
         spec.input_namespace(
             "simulate", dynamic=True, help="Its inputs, without those of the campaign."
         )
+        spec.expose_inputs(
+            IterateCalculation,
+            namespace="iterate",
+            include=("code", "metadata"),
+            namespace_options={
+                "required": False,
+                "populate_defaults": False,
+                "validator": None,
+                "help": "Train, simulate and choose in one job, which waits once in the queue. "
+                "What it does not come to is done as without.",
+            },
+        )
         spec.inputs.validator = validate
 
         spec.outputs["potential"].help = "The last one: it ran the last simulations."
@@ -142,9 +156,10 @@ class OfflineWorkChain(CampaignWorkChain):
             if_(step.first_choice_is_due)(step.choose_first, step.take_first),
             if_(step.initial_labels_are_due)(step.label, step.take_labels),
             while_(step.is_going_on)(
+                if_(step.one_job_is_due)(step.iterate, step.take_iteration),
                 if_(step.training_is_due)(step.train, step.take_potential),
                 if_(step.simulation_is_due)(step.simulate, step.take_trajectory),
-                if_(step.query_is_due)(step.choose, step.take_selection),
+                if_(step.choice_is_due)(step.choose, step.take_selection),
                 if_(step.labels_are_due)(step.label, step.take_labels),
                 step.check,
                 if_(step.start_moves)(step.move_start),
@@ -169,6 +184,7 @@ class OfflineWorkChain(CampaignWorkChain):
         options: Mapping[str, Any] | None = None,
         fixed: list[Any] | None = None,
         recipe: str | None = None,
+        one_job: bool = False,
         **kwargs: Any,
     ) -> ProcessBuilder:
         """Return a builder that is ready to be run.
@@ -203,6 +219,9 @@ class OfflineWorkChain(CampaignWorkChain):
             two ends and find the path between them, with Gaussian processes, and label the ends and
             the saddle point. Of `mlal.online`, those of ``online`` relax, and those of ``saddle``
             look for a saddle point, both with Gaussian processes.
+        one_job
+            Whether an iteration trains, simulates and chooses in one job, by the code that
+            simulates, instead of three: for clusters where jobs wait long.
         kwargs
             Passed on to the builder of the labelling WorkChain, such as ``electronic_type``.
         """
@@ -251,6 +270,11 @@ class OfflineWorkChain(CampaignWorkChain):
             )
         if fixed is not None:
             inputs["fixed"] = list(fixed)
+        if one_job:
+            inputs["iterate"] = {
+                "code": codes["simulate"],
+                "metadata": {"options": options} if options else {},
+            }
         builder = cls.get_builder()
         fill(builder, inputs)
         builder["label"] = label
@@ -306,10 +330,42 @@ class OfflineWorkChain(CampaignWorkChain):
         self.ctx.query = outputs.get("query", self.ctx.query)
         return None
 
-    def take_potential(self) -> ExitCode | None:
+    def one_job_is_due(self) -> bool:
+        """Return whether one job is to train, simulate and choose."""
+        self.ctx.chosen = False
+        return "iterate" in self.inputs and (self.training_is_due() or self.simulation_is_due())
+
+    def iterate(self) -> None:
+        """Train, simulate and choose in one job, each as the steps do that follow."""
+        inputs = self.exposed_inputs(IterateCalculation, "iterate")
+        if self.training_is_due():
+            training = self._training().train
+            inputs.train = {k: v for k, v in training.items() if k not in ("code", "metadata")}
+        else:
+            inputs.potential = self.ctx.potential
+        inputs.simulate = {"structures": self.ctx.structures, "simulation": self.ctx.simulation}
+        inputs.select = self._choice()
+        self._submit("iteration", "iterate", IterateCalculation, inputs)
+
+    def take_iteration(self) -> None:
+        """Take what the job completed; the steps that follow do the rest, with their restarts."""
+        child = self.ctx.child
+        if not child.is_finished_ok:
+            words = failure_words(child)
+            self._tell(f"{words['process']} failed, on with single jobs: {words['why']}")
+        done = {step: child.outputs[step] for step in STEPS if step in child.outputs}
+        if "train" in done and done["train"].results["status"] == OK:
+            self._take_potential(done["train"])
+        if self.ctx.trained and "simulate" in done and done["simulate"].results["status"] == OK:
+            self._take_trajectory(done["simulate"])
+            if child.is_finished_ok and self.choice_is_due():
+                self._take_selection(done["select"])
+                self.ctx.chosen = True
+
+    def _take_potential(self, outputs: Any) -> None:
         """Take the potential, which has run no simulations yet."""
         self.ctx.simulated = False
-        return super().take_potential()
+        super()._take_potential(outputs)
 
     def take_labels(self) -> ExitCode | None:
         """Extend the data set; labels without stress are of no use where a cell moves."""
@@ -342,16 +398,21 @@ class OfflineWorkChain(CampaignWorkChain):
         child = self.ctx.child
         if not child.is_finished_ok:
             return self._fail("ERROR_SIMULATION_FAILED", child)
-        self.ctx.simulated = True
-        self.ctx.trajectory = child.outputs.trajectory
-        self.ctx.results = child.outputs.results
-        ends = [run["reason"] for run in child.outputs.results.get_dict().get("runs", [])]
-        counts = ", ".join(f"{ends.count(end)} {end}" for end in sorted(set(ends)))
-        self._tell(f"simulated {len(self.ctx.trajectory)} frames, runs ended: {counts}")
+        self._take_trajectory(child.outputs)
         return None
 
-    def query_is_due(self) -> bool:
+    def _take_trajectory(self, outputs: Any) -> None:
+        """Take the outputs of a simulation."""
+        self.ctx.simulated = True
+        self.ctx.trajectory, self.ctx.results = outputs.trajectory, outputs.results
+        ends = [run["reason"] for run in outputs.results.get_dict().get("runs", [])]
+        counts = ", ".join(f"{ends.count(end)} {end}" for end in sorted(set(ends)))
+        self._tell(f"simulated {len(self.ctx.trajectory)} frames, runs ended: {counts}")
+
+    def choice_is_due(self) -> bool:
         """Return whether something that simulations met may be worth a label."""
+        if self.ctx.chosen:
+            return False
         chosen = stops.parse(self.inputs.stop.get_list())
         runs = self.ctx.results.get_dict().get("runs", [])
         frames, known = self.ctx.trajectory.configurations, self.ctx.dataset.configurations
@@ -451,6 +512,11 @@ def _check_options(inputs: Mapping[str, Any]) -> None:
         raise ValueError(
             "training.loss.stress: the simulation moves the cell, and a potential that learns no "
             "stress does not know where to: expected a weight above 0"
+        )
+    if "iterate" in inputs and inputs["simulating"].value != ENGINE:
+        raise ValueError(
+            f"iterate: one job trains, simulates and chooses by the command mlal, that is with "
+            f"'simulating' of {ENGINE!r}, got {inputs['simulating'].value!r}"
         )
     with within("simulation"):
         simulation.check_model(ModelOptions.parse(given["model"]))

@@ -35,9 +35,10 @@ class OnlineWorkChain(OfflineWorkChain):
 
     @classmethod
     def define(cls, spec: Any) -> None:
-        """Declare inputs: runs begin nowhere else after the first iteration."""
+        """Declare inputs: runs begin nowhere else after the first iteration, and each is a job."""
         super().define(spec)
-        del spec.inputs["start"]
+        for name in ("start", "iterate"):
+            del spec.inputs[name]
         spec.inputs.validator = validate_online
 
     def begin(self) -> None:

@@ -5,6 +5,7 @@ import json
 import pytest
 from aiida.plugins import CalculationFactory
 
+from aiida_mlal.calculations.base import TaskCalculation
 from aiida_mlal.ml.tasks.runner import parse as parse_task
 
 ALL = ["evaluate", "grade", "label.ase", "select", "simulate", "train"]
@@ -19,7 +20,10 @@ def entry_point(request):
 def test_the_list_is_complete():
     from aiida.plugins.entry_point import get_entry_point_names
 
-    assert [n for n in get_entry_point_names("aiida.calculations") if n.startswith("mlal")] == ALL
+    names = [n for n in get_entry_point_names("aiida.calculations") if n.startswith("mlal")]
+    of_one_task = [n for n in names if issubclass(CalculationFactory(n), TaskCalculation)]
+    assert of_one_task == ALL
+    assert set(names) == {*ALL, "mlal.iterate"}  # see test_iterate.py
 
 
 def test_task_can_be_built_from_the_file(generate_calc_job, entry_point):
@@ -40,8 +44,8 @@ def test_every_file_of_the_task_is_copied(generate_calc_job, entry_point):
 def test_result_and_output_are_retrieved(generate_calc_job, entry_point):
     _, info = generate_calc_job(entry_point)
     task = CalculationFactory(entry_point).task_class()
-    left = [(name, ".", name.count("/") + 1) for name in task.LEFT]
-    assert info.retrieve_list == ["result.json", "progress.json", task.OUTPUT, *left]
+    names = ["result.json", "progress.json", task.OUTPUT, *task.LEFT]
+    assert info.retrieve_list == [(name, ".", name.count("/") + 1) for name in names]
     assert info.codes_info[0].cmdline_params == ["run", "task.json"]
 
 

@@ -9,11 +9,12 @@ from aiida.orm import CalcJobNode
 from aiida_mlal.calculations.folder import write_folder
 
 
-@pytest.mark.parametrize("name", ["../victim", "/tmp/mlal-victim", "a/b", ".."])
+@pytest.mark.parametrize("name", ["../victim", "/tmp/mlal-victim", "a/../../b", ".."])
 def test_a_file_that_would_be_elsewhere_is_refused(aiida_profile, dataset, tmp_path, name):
     node = CalcJobNode()
     copied = [[dataset.store().uuid, dataset.FILE, name]]
-    for path, values in (("task.json", {}), (".aiida/calcinfo.json", {"local_copy_list": copied})):
+    calcinfo = {"local_copy_list": copied, "codes_info": [{"cmdline_params": ["run", "task.json"]}]}
+    for path, values in (("task.json", {}), (".aiida/calcinfo.json", calcinfo)):
         content = BytesIO(json.dumps(values).encode())
         node.base.repository.put_object_from_filelike(content, path)
     with pytest.raises(ValueError, match="outside of its folder"):

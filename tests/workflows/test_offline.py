@@ -50,6 +50,18 @@ def make(workflow, mlal_code, structure):
 
 
 @pytest.fixture
+def one_job(make, campaign):
+    """The same campaign with one job an iteration."""
+
+    def builder():
+        builder = make()
+        builder.iterate.code = builder.select.code
+        return builder
+
+    return once("offline campaign, one job an iteration", builder)
+
+
+@pytest.fixture
 def campaign(make):
     """A campaign of two iterations. It is run once, unless its nodes have been deleted since."""
     return once("offline campaign", make)
@@ -120,6 +132,45 @@ def test_a_path_leads_from_every_label_to_its_structure_and_its_selection(campai
             assert key in [item["key"] for item in maker.outputs.selection.selected]
         asked.append(maker.process_label)
     assert asked == ["begin", *["SelectCalculation"] * 4]
+
+
+def test_one_job_an_iteration_comes_to_the_same(campaign, one_job):
+    assert one_job.exit_status == campaign.exit_status
+    labels = [node.outputs.dataset.configurations for node in (one_job, campaign)]
+    assert labels[0].keys == labels[1].keys
+    assert one_job.outputs.curve["rows"][-1]["labels"] == 5
+    assert len(called(one_job, "IterateCalculation")) == 2
+    assert not called(one_job, "TrainBaseWorkChain")
+    assert not called(one_job, "SimulateBaseWorkChain")
+    assert not called(one_job, "SelectCalculation")
+    potential = one_job.outputs.potential
+    assert potential.creator.process_label == "IterateCalculation"
+    assert set(potential.creator.inputs.train.dataset.sources) == labellings(potential)
+    asked = orm.load_node(one_job.outputs.dataset.sources[-1]).inputs.dataset
+    assert asked.creator.process_label == "IterateCalculation"
+
+
+def test_what_one_job_does_not_come_to_is_done_by_single_ones(make):
+    builder = make(stop=[{"name": "oracle_force", "fmax": 0.05}, {"name": "iterations", "n": 1}])
+    builder.iterate.code = builder.select.code
+    builder.iterate.metadata.options.prepend_text = "rm simulate/structures.safetensors"
+    _, node = run_get_node(builder)
+    assert node.exit_status == 410
+    (job,) = called(node, "IterateCalculation")
+    assert job.exit_message.startswith("simulate: ")
+    assert node.outputs.potential.creator == job
+    assert not called(node, "TrainBaseWorkChain")
+    assert len(called(node, "SimulateBaseWorkChain")) == 1
+    assert len(called(node, "SelectCalculation")) == 1
+    assert node.outputs.curve["rows"][-1]["labels"] == 3
+
+
+def test_one_job_wants_the_engine_of_mlal(make):
+    builder = make()
+    builder.iterate.code = builder.select.code
+    builder.simulating = "mlal.simulate.batches"
+    with pytest.raises(ValueError, match="iterate: one job trains"):
+        check_inputs(builder._inputs(prune=True), builder.process_class.spec().inputs)
 
 
 def test_nothing_comes_from_nowhere(campaign):
