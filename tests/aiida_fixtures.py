@@ -129,6 +129,12 @@ def inputs(mlal_code, dataset, potential):
         "mlal.label.ase": {"dataset": dataset.subset([0, 1]), "calculator": {"name": "emt"}},
         "mlal.evaluate": {"potential": node, "dataset": dataset},
         "mlal.grade": {"potential": node, "dataset": dataset, "train": dataset},
+        "mlal.properties": {
+            "potential": node,
+            "structures": dataset.subset([0]),
+            "properties": [{"name": "lattice"}, {"name": "elastic", "strain": 0.01}],
+            "relaxation": {"fmax": 0.01},
+        },
     }
 
 

@@ -40,7 +40,13 @@ TORCH_FREE = {
     "labelling.espresso", "labelling.fingerprint", "labelling.label", "labelling.ledger",
     "labelling.outcome", "labelling.outliers", "labelling.vacuum", "labelling.vasp",
     "tasks.base", "tasks.runner", "tasks.train", "tasks.simulate", "tasks.select", "tasks.label",
-    "tasks.evaluate",
+    "tasks.evaluate", "tasks.properties",
+    "properties", "properties.base", "properties.cold_curve", "properties.compute",
+    "properties.crystal", "properties.cut", "properties.dimer", "properties.elastic",
+    "properties.equation_of_state", "properties.evaluator", "properties.harmonic",
+    "properties.hull", "properties.lattice", "properties.phonons", "properties.spread",
+    "properties.stacking_fault", "properties.stiffness", "properties.surface",
+    "properties.symmetry", "properties.thermal_expansion", "properties.vacancy",
 }  # fmt: skip
 """Modules of ``aiida_mlal.ml`` that the AiiDA layer may import when it is loaded."""
 

@@ -292,6 +292,44 @@ def simulate(**options: Any) -> None:
 
 
 @mlal.command()
+@potential_and("STRUCTURES", required=False)
+@click.option(
+    "-P",
+    "--property",
+    "properties",
+    type=Options("name"),
+    multiple=True,
+    help='lattice, elastic, phonons, \'{"name": "elastic", "strain": 0.01}\' ...; see `mlal '
+    "info`. May be given several times.  [default: lattice, equation_of_state, elastic]",
+)
+@click.option(
+    "-c",
+    "--calculator",
+    type=Options("name"),
+    help="A calculator of ASE as for `mlal label`, beside the potential or without one.",
+)
+@click.option(
+    "--relaxation",
+    type=Options(),
+    default="{}",
+    help='Such as \'{"cell": "fixed", "fmax": 0.001}\'; by default all of the cell is relaxed.',
+)
+@ELEMENTS
+@output("properties.safetensors")
+def properties(**options: Any) -> None:
+    """Compute properties of STRUCTURES with a POTENTIAL, or with a calculator.
+
+    Structures are relaxed first. Of a committee each member computes all, and each number has the
+    half width of a 95 % interval. What was computed for it is written to OUTPUT, curves to a file
+    beside it that ends in .curves.json.
+    """
+    options = _files(options, "dataset")
+    if not options["properties"]:
+        del options["properties"]
+    _do("properties", options)
+
+
+@mlal.command()
 @potential_and("CANDIDATES", required=False)
 @TRAINING_SET
 @click.option(

@@ -25,6 +25,7 @@ Group = Literal[
     "starts",
     "stops",
     "optimizers",
+    "properties",
     "tasks",
     "uncertainties",
 ]
@@ -37,6 +38,7 @@ BASES: Mapping[Group, str] = {
     "starts": "aiida_mlal.ml.starts:Start",
     "stops": "aiida_mlal.ml.stops:Stop",
     "optimizers": "aiida_mlal.ml.training.optimizers:Optimizer",
+    "properties": "aiida_mlal.ml.properties.base:Property",
     "tasks": "aiida_mlal.ml.tasks.base:Task",
     "uncertainties": "aiida_mlal.ml.uncertainty.base:Uncertainty",
 }

@@ -8,7 +8,7 @@ from aiida.plugins import CalculationFactory
 from aiida_mlal.calculations.base import TaskCalculation
 from aiida_mlal.ml.tasks.runner import parse as parse_task
 
-ALL = ["evaluate", "grade", "label.ase", "select", "simulate", "train"]
+ALL = ["evaluate", "grade", "label.ase", "properties", "select", "simulate", "train"]
 ALL = [f"mlal.{name}" for name in ALL]
 
 
@@ -86,6 +86,9 @@ def test_numbers_of_exit_codes_are_free_for_restarts(entry_point):
         ("mlal.grade", {"grades": {"mode": "neighborhood"}}, "did you mean 'neighbourhood'"),
         ("mlal.train", {"uncertainty": {"name": "grades"}}, "did you mean 'grade'"),
         ("mlal.label.ase", {"calculator": {"name": "emtt"}}, "did you mean 'emt'"),
+        ("mlal.properties", {"properties": [{"name": "elastics"}]}, "did you mean 'elastic'"),
+        ("mlal.properties", {"relaxation": {"fmaks": 1.0}}, "did you mean 'fmax'"),
+        ("mlal.properties", {"calculator": {"name": "emtt"}}, "did you mean 'emt'"),
     ],
 )
 def test_a_wrong_option_is_found_before_submission(

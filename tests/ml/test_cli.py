@@ -522,3 +522,19 @@ def test_predictions_are_said_to_be_no_labels(folder):
     said = run("convert", "frames.safetensors", "frames.cfg").output
     assert "no labels: predicted_energy\n" in said
     assert "labels" not in run("convert", "cu.extxyz", "cu.traj").output
+
+
+def test_properties_of_a_calculator_are_printed_and_their_curves_written(folder):
+    """A rattled cell of copper relaxes to fcc."""
+    wanted = ("-P", "lattice", "-P", '{"name": "cold_curve", "n": 5}')
+    found = answer("properties", "start.xyz", "-c", "emt", *wanted, "-o", "all.extxyz")
+    (row,) = found["structures"]
+    assert row["lattice"]["a_A"]["value"] == pytest.approx(3.59, abs=5e-3)
+    assert found["computed_by"] == "calculator"
+    curves = json.loads((folder / "all.curves.json").read_text())
+    assert len(curves["s0_cold_curve_energy_eV_per_atom"][0]) == 5
+    assert [atoms.info["purpose"] for atoms in ase.io.read("all.extxyz", ":")] == [
+        "equilibrium", *["cold_curve"] * 5
+    ]  # fmt: skip
+    message = run("properties", "start.xyz", "-P", "lattice", status=1).output
+    assert "expected a potential, a calculator, or both, got none" in message

@@ -45,6 +45,11 @@ def written(inputs, configurations, potential):
             "result.json": result("evaluate", errors={}),
             "predictions.safetensors": configurations.to_bytes(),
         },
+        "mlal.properties": {
+            "result.json": result("properties", structures=[]),
+            "properties.safetensors": configurations.to_bytes(),
+            "properties.curves.json": b'{"s0_cold_curve_energy_eV_per_atom": [[1, 2]]}',
+        },
     }
 
 
@@ -55,6 +60,7 @@ OUTPUTS = {
     "mlal.label.ase": {"dataset", "description"},
     "mlal.grade": {"graded", "results"},
     "mlal.evaluate": {"predictions", "results"},
+    "mlal.properties": {"structures", "curves", "results"},
 }
 
 

@@ -10,10 +10,13 @@ from aiida.engine import run_get_node
 from aiida.orm import StructureData
 from aiida.plugins import WorkflowFactory
 from aiida.plugins.entry_point import eps, eps_select
+from ase.build import bulk
 from ase.calculators.emt import EMT
 from ase.calculators.lj import LennardJones
 
 from aiida_mlal.ml import plugins
+from aiida_mlal.ml.configurations import Configurations
+from aiida_mlal.ml.tasks.runner import execute
 
 HOWTO = Path(__file__).parents[2] / "docs" / "howto" / "add_a_plugin.md"
 BROKEN = """
@@ -56,7 +59,7 @@ def package(tmp_path, monkeypatch):
     files = dict(
         re.findall(r'^```python\n"""(my_package/\w+\.py)"""\n(.*?)^```', text, re.S | re.M)
     )
-    assert len(files) == 9
+    assert len(files) == 10
     files |= {"my_package/broken.py": "import nowhere", "my_package/bare.py": BARE}
     for name, content in files.items():
         (tmp_path / name).parent.mkdir(exist_ok=True)
@@ -126,6 +129,17 @@ def test_a_campaign_of_parts_of_a_users_alone(aiida_profile, mlal_code, slab, pa
     assert results.results["runs"][0]["uncertainty"] == pytest.approx(
         1 / closest(results.trajectory.configurations[-1]), rel=1e-6
     )
+
+
+def test_a_property_of_a_users(package, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Configurations.from_ase(bulk("Cu")).save("structures.safetensors")
+    task = {"task": "properties", "potential": None, "calculator": {"name": "emt"}}
+    result = execute({**task, "properties": [{"name": "cohesion", "box": 14.0}]})
+    (row,) = result["structures"]
+    assert row["cohesion"]["cohesive_energy_eV_per_atom"]["value"] == pytest.approx(3.5, abs=0.1)
+    message = execute({**task, "properties": [{"name": "cohesion", "bx": 1.0}]})["message"]
+    assert "unknown option 'bx', did you mean 'box'" in message
 
 
 def closest(structure):

@@ -144,6 +144,11 @@ def test_composed_tasks_are_parsed_again():
         "select": {"strategy": {"name": "final", "n": 2}},
         "label": {"calculator": {"name": "emt"}},
         "evaluate": {},
+        "properties": {
+            "properties": [{"name": "elastic", "strain": 0.01}],
+            "potential": None,
+            "calculator": {"name": "emt"},
+        },
     }.items():
         task = parse({"task": name, "version": 1, **options})
         again = json.loads(json.dumps(compose(name, task)))
@@ -268,6 +273,6 @@ def test_execute_says_the_same_in_a_thread():
 
 
 def test_runner_has_no_task_of_its_own():
-    tasks = {"evaluate", "grade", "label", "select", "simulate", "train"}
+    tasks = {"evaluate", "grade", "label", "properties", "select", "simulate", "train"}
     assert set(plugins.names("tasks")) == tasks
     assert runner.VERSION == 1

@@ -1,0 +1,1 @@
+"""Properties of crystals and molecules by a potential, or by any calculator of ASE."""
