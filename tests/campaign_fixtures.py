@@ -38,7 +38,7 @@ def offline(code, atoms, labels):
     from aiida.plugins import WorkflowFactory
 
     return WorkflowFactory("mlal.offline").get_builder_from_protocol(
-        code, StructureData(ase=atoms), "fast", INPUTS, labels, fixed=[0]
+        code, StructureData(ase=atoms), "fast", INPUTS, labels, fixed=[0], recipe="network"
     )
 
 

@@ -3,7 +3,7 @@ import pytest
 from aiida_mlal import protocols
 
 
-@pytest.mark.parametrize("recipe", ["offline", "gp", "bootstrap", "md", "neb", "online", "pool"])
+@pytest.mark.parametrize("recipe", ["network", "gp", "bootstrap", "md", "neb", "online", "pool"])
 def test_another_architecture_is_trained_as_it_declares(recipe):
     usual = protocols.inputs(recipe)
     other = "gmnn" if usual["model"]["architecture"] != "gmnn" else "bpnn"

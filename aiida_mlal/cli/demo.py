@@ -58,7 +58,7 @@ def demo(folder: Path, protocol: str | None, seed: int) -> None:
         fixed=fixed_list(start.fixed),
     )
     builder["metadata"]["label"] = "C on Cu(100), EMT"
-    echo.echo_report(f"relaxing {start.formulas[0]}; it takes some minutes")
+    echo.echo_report(f"relaxing {start.formulas[0]}; it takes a minute or so")
     with told():
         node = run_here(builder)
     if not node.is_terminated or node.exit_status is None:

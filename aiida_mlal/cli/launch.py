@@ -37,13 +37,13 @@ def launch() -> None:
 @click.argument("structure")
 @click.option(
     "--recipe",
-    type=click.Choice(["offline", "gp", "bootstrap"]),
-    default="offline",
+    type=click.Choice(["gp", "network", "bootstrap"]),
+    default="gp",
     show_default=True,
-    help="offline: the ends of relaxations are labelled until they are relaxed, with networks on a "
-    "prior. gp: the same with Gaussian processes, each time from the best label on. bootstrap: "
-    "cells are relaxed as well, with a moment tensor potential, and what it extrapolates to is "
-    "labelled until it does not any more.",
+    help="gp: the ends of relaxations are labelled until they are relaxed, with Gaussian "
+    "processes, each time from the best label on. network: the same with networks on a prior. "
+    "bootstrap: cells are relaxed as well, with a moment tensor potential, and what it "
+    "extrapolates to is labelled until it does not any more.",
 )
 @click.option(
     "--fixed",

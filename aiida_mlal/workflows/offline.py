@@ -53,8 +53,8 @@ class OfflineWorkChain(CampaignWorkChain):
 
     ROLES: ClassVar[tuple[str, ...]] = ("train", "simulate", "select", "label")
     RECIPES: ClassVar[dict[str, str]] = {
-        "offline": "offline learning",
         "gp": "relaxation by Gaussian processes",
+        "network": "relaxation by networks",
         "bootstrap": "bootstrapping",
         "neb": "path by Gaussian processes",
         "md": "bootstrapping in molecular dynamics",
@@ -210,15 +210,15 @@ class OfflineWorkChain(CampaignWorkChain):
         fixed
             Atoms that do not move.
         recipe
-            Which set of protocols, the first of ``RECIPES`` if it isn't said. Those of
-            ``offline`` label the ends of relaxations until the labels say that they are relaxed,
-            with networks on a prior; those of ``gp`` with Gaussian processes, from the best label
-            on. Those of ``bootstrap`` relax cells as well, with a moment tensor potential, and
-            label what it extrapolates to until it does not any more; those
-            of ``md`` do so in molecular dynamics. Those of ``neb`` relax
-            two ends and find the path between them, with Gaussian processes, and label the ends and
-            the saddle point. Of `mlal.online`, those of ``online`` relax, and those of ``saddle``
-            look for a saddle point, both with Gaussian processes.
+            Which set of protocols, the first of ``RECIPES`` if it isn't said. Those of ``gp`` label
+            the ends of relaxations until the labels say that they are relaxed, with Gaussian
+            processes, each time from the best label on; those of ``network`` with networks on a
+            prior, always from the start. Those of ``bootstrap`` relax cells as well, with a moment
+            tensor potential, and label what it extrapolates to until it does not any more; those
+            of ``md`` do so in molecular dynamics. Those of ``neb`` relax two ends and find the path
+            between them, with Gaussian processes, and label the ends and the saddle point. Of
+            `mlal.online`, those of ``online`` relax, and those of ``saddle`` look for a saddle
+            point, both with Gaussian processes.
         one_job
             Whether an iteration trains, simulates and chooses in one job, by the code that
             simulates, instead of three: for clusters where jobs wait long.

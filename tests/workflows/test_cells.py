@@ -23,7 +23,7 @@ CELL = {"simulation": {"cell": "full"}}
 
 @pytest.fixture
 def make(aiida_profile, mlal_code):
-    def factory(atoms=None, labels="emt", recipe="offline", **changes):
+    def factory(atoms=None, labels="emt", recipe="network", **changes):
         start = bulk("Al", cubic=True, a=4.3) if atoms is None else atoms
         return WorkflowFactory("mlal.offline").get_builder_from_protocol(
             mlal_code, orm.StructureData(ase=start), "fast", {**CELL, **changes}, labels,

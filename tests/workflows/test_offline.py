@@ -43,7 +43,13 @@ def make(workflow, mlal_code, structure):
 
     def factory(structure=structure, labels="emt", **changes):
         return workflow.get_builder_from_protocol(
-            mlal_code, structure, "fast", {**INPUTS, **changes}, labels, fixed=[0]
+            mlal_code,
+            structure,
+            "fast",
+            {**INPUTS, **changes},
+            labels,
+            fixed=[0],
+            recipe="network",
         )
 
     return factory

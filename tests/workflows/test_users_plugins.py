@@ -99,6 +99,7 @@ def builder(mlal_code, slab, options, labels="my.label", **overrides):
         labels,
         options,
         fixed=[0],
+        recipe="network",
     )
 
 

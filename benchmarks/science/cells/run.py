@@ -71,7 +71,7 @@ STARTS = {
 def options_of(protocol: str) -> dict:
     """Return the inputs of a protocol, with a cell that moves."""
     moving = {"simulation": {"cell": "full"}}
-    return protocols.inputs("offline", protocol, moving, "moving_cell")
+    return protocols.inputs("network", protocol, moving, "moving_cell")
 
 
 class Oracle:

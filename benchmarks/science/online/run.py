@@ -31,7 +31,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from campaigns import Labels, train
 
 FMAX, MOST = 0.05, 60
-OFFLINE, ONLINE = protocols.inputs("offline"), protocols.inputs("online", "fast")
+OFFLINE, ONLINE = protocols.inputs("network"), protocols.inputs("online", "fast")
 GUARD = {"uncertainty": {"name": "force_std"}}
 NETWORKS = {**OFFLINE["model"], "ensemble": 5}
 BARE = {key: value for key, value in NETWORKS.items() if key != "prior"}

@@ -36,7 +36,7 @@ from aiida_mlal.ml.training.fit import fit
 from aiida_mlal.ml.training.options import TrainingOptions
 
 HERE = Path(__file__).parent
-PROTOCOLS = HERE.parents[2] / "aiida_mlal" / "protocols" / "offline.yaml"
+PROTOCOLS = HERE.parents[2] / "aiida_mlal" / "protocols" / "network.yaml"
 BALANCED = yaml.safe_load(PROTOCOLS.read_text())["default_inputs"]
 
 SINGLE = {**BALANCED["model"], "ensemble": 1}

@@ -31,6 +31,7 @@ builder = OfflineWorkChain.get_builder_from_protocol(
     StructureData(ase=atoms),
     protocol="fast",
     labels="quantumespresso",
+    recipe="network",
     overrides={
         "label": label,
         "stop": [{"name": "oracle_force", "fmax": FMAX}, {"name": "iterations", "n": 15}],

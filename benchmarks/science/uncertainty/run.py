@@ -41,7 +41,7 @@ SHARED = Path(os.environ.get("AIIDA_MLAL_SHARED", ROOT.parent / "shared"))
 LAST_LAYER = ({"name": "oed", "quantity": "forces"}, {"name": "last_layer_force"})
 SPREAD = ({"name": "force_std"},)
 MODELS = {
-    "offline": (None, SPREAD),
+    "network": (None, SPREAD),
     "pool": (None, SPREAD),
     "bpnn": ({"architecture": "bpnn", "ensemble": 3}, SPREAD),
     "gmnn": ({"architecture": "gmnn", "cutoff": 5.0, "hidden": [32, 32]}, LAST_LAYER),

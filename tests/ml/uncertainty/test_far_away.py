@@ -27,7 +27,7 @@ def learned(protocol, seed):
     return potential
 
 
-@pytest.fixture(scope="module", params=[(p, s) for p in ("offline", "pool") for s in range(4)])
+@pytest.fixture(scope="module", params=[(p, s) for p in ("network", "pool") for s in range(4)])
 def found(request):
     """Uncertainties and errors (eV/Å) of the volume learned, of seven others, and of rattles."""
     protocol, seed = request.param
