@@ -1,10 +1,11 @@
 """Smallest distances in structures."""
 
-from itertools import combinations_with_replacement
+from itertools import combinations, combinations_with_replacement
 from typing import Any
 
 import numpy as np
-from ase.data import chemical_symbols
+from ase.data import chemical_symbols, covalent_radii
+from jaxtyping import Int
 
 from aiida_mlal.ml.configurations import Configurations
 from aiida_mlal.ml.neighbours import edge_vectors, neighbours
@@ -55,6 +56,12 @@ def shortest_distance(configurations: Configurations, longest: float) -> float |
                 break
             radius = min(2 * radius, longest)
     return known
+
+
+def bond_length(numbers: Int[np.ndarray, " atoms"]) -> float | None:
+    """Return the smallest sum of covalent radii in Å of two elements; None for a single one."""
+    pairs = list(combinations(np.unique(numbers), 2))
+    return min((float(covalent_radii[list(pair)].sum()) for pair in pairs), default=None)
 
 
 def _nearest(one: Configurations) -> dict[str, float]:

@@ -244,11 +244,13 @@ class OfflineWorkChain(CampaignWorkChain):
         simulation = simulating.plan(inputs["simulation"])
         if simulation.moving_cell:
             inputs = protocols.inputs(recipe, protocol, overrides, "moving_cell")
+        begun = calcfunctions.beginnings(structure, None)
+        inputs["model"] = _foreseen(inputs["model"], begun)
         inputs["labelling"], asked = labelling_of(labels, overrides.get("labelling"))
         query = plugins.make("strategies", inputs["query"], "query")
         unsaid = isinstance(structure, DatasetData) and "n" not in overrides.get("query", {})
         if query.wants_final and unsaid:
-            runs = len(simulation.groups(calcfunctions.beginnings(structure, None)))
+            runs = len(simulation.groups(begun))
             if query.n < runs:
                 inputs["query"]["n"] = runs
         label = label_inputs(
@@ -279,9 +281,7 @@ class OfflineWorkChain(CampaignWorkChain):
         fill(builder, inputs)
         builder["label"] = label
         builder["simulate"] = engine_builder._inputs(prune=True)
-        what = ", ".join(
-            DatasetData(calcfunctions.beginnings(structure, None)).base.attributes.get("formulas")
-        )
+        what = ", ".join(DatasetData(begun).base.attributes.get("formulas"))
         name_campaign(builder, f"{cls.RECIPES[recipe]} of {what}", protocol, labels)
         return builder
 
@@ -538,6 +538,13 @@ def _check_options(inputs: Mapping[str, Any]) -> None:
 def _simulation(inputs: Mapping[str, Any]) -> Plan:
     """Return the plan of the simulations."""
     return plan_of(inputs["simulating"].value, inputs["simulation"].get_dict())
+
+
+def _foreseen(model: Mapping[str, Any], begun: Configurations) -> dict[str, Any]:
+    """Return the options of the model, what they leave open decided by where simulations begin."""
+    from aiida_mlal.ml.models.factory import ModelOptions
+
+    return ModelOptions.foreseen(model, begun)
 
 
 def _watches_ends(chosen: list[stops.Stop]) -> list[stops.Stop]:

@@ -6,7 +6,7 @@ from aiida import orm
 from aiida.common.links import LinkType
 from aiida.engine import run_get_node
 from aiida.plugins import WorkflowFactory
-from ase.build import bulk
+from ase.build import bulk, molecule
 from ase.calculators.emt import EMT
 from ase.filters import FrechetCellFilter
 from ase.optimize import BFGS
@@ -53,6 +53,22 @@ def make(aiida_profile, mlal_code, alloys):
         )
 
     return factory
+
+
+@pytest.mark.parametrize("recipe", ["bootstrap", "md"])
+def test_radial_functions_reach_to_the_bonds_of_molecules(aiida_profile, mlal_code, recipe):
+    """Where they end above them, every step is beyond what they are made for."""
+    workflow = WorkflowFactory("mlal.offline")
+    ethanol, copper = molecule("CH3CH2OH"), bulk("Cu", cubic=True)
+    for atoms, nearest in ((ethanol, 0.97), (copper, 2.55)):
+        structure = DatasetData.from_ase([atoms])
+        builder = workflow.get_builder_from_protocol(mlal_code, structure, recipe=recipe)
+        assert 0.7 * nearest < builder.model["min_dist"] < 0.9 * nearest
+    asked = {"model": {"min_dist": 1.9}}
+    builder = workflow.get_builder_from_protocol(
+        mlal_code, DatasetData.from_ase([copper]), "fast", asked, recipe=recipe
+    )
+    assert builder.model["min_dist"] == 1.9
 
 
 @pytest.fixture

@@ -94,6 +94,11 @@ class Potential(nn.Module, ABC):
         """Fill in options that were left open, from structures to learn from."""
         return options
 
+    @classmethod
+    def foreseen(cls, options: Any, structures: Configurations) -> Any:
+        """Fill in options that were left open, from structures that simulations will begin at."""
+        return options
+
     @property
     def members(self) -> "list[Potential]":
         """The potentials of a committee; a single model is its only member."""

@@ -13,7 +13,7 @@ from aiida_mlal.ml.models.capabilities import missing
 from aiida_mlal.ml.models.ensemble import Ensemble, member_seed
 from aiida_mlal.ml.models.references import check
 from aiida_mlal.ml.models.sum import Sum
-from aiida_mlal.ml.options import build, within
+from aiida_mlal.ml.options import as_dict, build, within
 from aiida_mlal.ml.training.options import TrainingOptions
 
 LONGEST = 100.0
@@ -101,6 +101,19 @@ class ModelOptions:
         learner = self.learner()
         if not issubclass(plugins.find("models", learner), capability):
             raise missing(learner, capability)
+
+    @classmethod
+    def foreseen(cls, values: Mapping[str, Any], structures: Configurations) -> dict[str, Any]:
+        """Return the values of ``parse``, with options that the model takes from first structures.
+
+        Parameters
+        ----------
+        structures
+            Those that simulations begin at, which will meet others.
+        """
+        model, options = _options(cls.parse(values).architecture, "model")
+        before, filled = as_dict(options), as_dict(model.foreseen(options, structures))
+        return {**values, **{key: one for key, one in filled.items() if one != before[key]}}
 
     @property
     def uncertainty(self) -> str | None:

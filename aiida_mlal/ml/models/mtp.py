@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from aiida_mlal.ml.configurations import Configurations
 from aiida_mlal.ml.descriptors.moment_tensors import MomentBasis
 from aiida_mlal.ml.descriptors.radial_polynomials import Kind, RadialBasis
-from aiida_mlal.ml.distances import shortest_distance
+from aiida_mlal.ml.distances import bond_length, shortest_distance
 from aiida_mlal.ml.engines.base import Kernel
 from aiida_mlal.ml.graph import Graph
 from aiida_mlal.ml.models.base import Potential
@@ -29,6 +29,12 @@ from aiida_mlal.ml.options import as_dict, build
 
 if TYPE_CHECKING:
     from aiida_mlal.ml.fast.mtp_training import MTPKernels
+
+MIN_DIST = 2.0
+"""``min_dist`` in Å of the untrained potentials that MLIP comes with."""
+
+NEARER = 0.8
+"""How near atoms come in simulations, as a share of bond lengths."""
 
 
 @dataclass(frozen=True)
@@ -184,6 +190,21 @@ class MTP(Potential, HasKernels):
         if shortest is None or shortest < 0.01:
             return options
         return replace(options, min_dist=math.floor(100 * shortest) / 100)
+
+    @classmethod
+    def foreseen(cls, options: MTPOptions, structures: Configurations) -> MTPOptions:
+        """Take ``min_dist`` from the nearest atoms and the shortest bonds of different elements.
+
+        Simulations may come as near as ``NEARER`` times these. Without such pairs it is that of the
+        untrained potentials of MLIP.
+        """
+        if options.min_dist is not None:
+            return options
+        nearest = [bond_length(one.numbers) for one in structures]
+        nearest.append(shortest_distance(structures, options.cutoff))
+        met = [NEARER * distance for distance in nearest if distance is not None]
+        usual = min(MIN_DIST, 0.4 * options.cutoff)
+        return replace(options, min_dist=max(1, math.floor(100 * min([*met, usual]))) / 100)
 
     def atomic_energies(self, graph: Graph) -> Float[Tensor, " atoms"]:
         """Return the energy of each atom in eV."""

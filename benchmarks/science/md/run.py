@@ -73,7 +73,7 @@ def rattled_co() -> list[Atoms]:
 NAMES = {
     "al": {
         "structures": aluminium,
-        "given": MD,
+        "given": {**MD, "model": {**MD["model"], "min_dist": 2.0}},
         "simulation": {"temperature": 900.0, "steps": 5000, "timestep": 2.0, "every": 20,
                        "guard": {"select": 3.0, "break": 10.0, "every": 2}},
         "query": {"name": "maxvol", "n": 10},

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 from ase import Atoms
-from ase.build import bulk
+from ase.build import bulk, molecule
 
 from aiida_mlal.ml.configurations import Configurations
 from aiida_mlal.ml.descriptors.moment_tensors import MomentBasis
@@ -251,6 +251,27 @@ def test_the_shortest_distance_is_that_of_the_structures():
     assert MTP.settled(given, structures) == given
     far = Configurations.from_ase([Atoms("Cu")])
     assert MTP(["Cu"], MTP.settled(options, far)).radial.min_dist == 2.0
+
+
+@pytest.mark.parametrize(
+    ("atoms", "most", "least"),
+    [
+        (bulk("Cu", cubic=True), 2.0, 2.0),
+        (molecule("H2O"), 0.8 * 0.97, 0.7),
+        (Atoms("CuH", [[0, 0, 0], [0, 0, 3.5]]), 0.8 * 1.64, 1.3),  # before they are bonded
+        (Atoms("Cu"), 2.0, 2.0),
+    ],
+)
+def test_simulations_may_come_nearer_than_they_begin(atoms, most, least):
+    """By a fifth of a bond, here or to be made; in metals it is that of MLIP's potentials."""
+    given = {"architecture": "mtp", "level": 2}
+    model = ModelOptions.foreseen(given, Configurations.from_ase([bulk("Au"), atoms]))
+    assert least <= model.pop("min_dist") <= most
+    assert model == given
+    asked = {**given, "min_dist": 1.7}
+    assert ModelOptions.foreseen(asked, Configurations.from_ase([atoms])) == asked
+    short = {**given, "cutoff": 1.5}
+    assert ModelOptions.foreseen(short, Configurations.from_ase([atoms]))["min_dist"] < 1.5
 
 
 def test_the_shortest_distance_of_older_weights_stays():
