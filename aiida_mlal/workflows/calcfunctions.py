@@ -233,6 +233,14 @@ def last_frames(trajectory: DatasetData, dataset: DatasetData, results: Dict) ->
 
 
 @calcfunction
+def learnable(dataset: DatasetData) -> DatasetData:
+    """Return the structures that have a label to learn from."""
+    found = dataset.configurations
+    good = np.flatnonzero(found.status == OK)
+    return DatasetData(found[good], [dataset.sources[i] for i in good])
+
+
+@calcfunction
 def together(**structures: Data) -> DatasetData:
     """Return structures as one data set, in the order of their names."""
     parts = [beginnings(structures[name], None) for name in sorted(structures)]

@@ -13,12 +13,16 @@ from aiida_mlal.data.dataset import DatasetData
 from aiida_mlal.data.potential import PotentialData
 from aiida_mlal.ml import plugins
 from aiida_mlal.ml.options import within
+from aiida_mlal.workflows.calcfunctions import learnable
 from aiida_mlal.workflows.campaign import CampaignWorkChain, strategy_of
 from aiida_mlal.workflows.endings import failure_words
 from aiida_mlal.workflows.ports import check_inputs
 
 OUT_OF_BUDGET = CampaignWorkChain.spec().exit_codes.ERROR_OUT_OF_BUDGET.status
-"""Exit status of a campaign that used all the labels that it was allowed: a stage may end so."""
+"""Exit status of a campaign that used all the labels that it was allowed.
+
+A stage may end so, but for the last one.
+"""
 
 
 class StagesWorkChain(WorkChain):
@@ -62,6 +66,9 @@ class StagesWorkChain(WorkChain):
                 step.take_campaign,
             ),
             step.end,
+        )
+        spec.exit_code(
+            OUT_OF_BUDGET, "ERROR_OUT_OF_BUDGET", message="The last stage, {stage}: {why}"
         )
         spec.exit_code(420, "ERROR_STAGE_FAILED", message="{stage}: {process} failed: {why}")
 
@@ -123,7 +130,7 @@ class StagesWorkChain(WorkChain):
         given: dict[str, Any] = {k: stage[k] for k in ("filters", "seed") if k in stage}
         if strategy_of(stage["sparsify"]).wants_potential:
             given["potential"] = self.ctx.potential
-        query = {"pool": self.ctx.dataset, "query": stage["sparsify"]}
+        query = {"pool": self._labelled(), "query": stage["sparsify"]}
         self._submit("choose", SelectCalculation, {**stage["select"], **query, **given})
 
     def take_choice(self) -> ExitCode | None:
@@ -174,10 +181,24 @@ class StagesWorkChain(WorkChain):
         self._tell(f"{self.ctx.dataset.base.attributes.get('n_labelled')} labels")
         return None
 
-    def end(self) -> None:
-        """Attach what the last stage found."""
+    def end(self) -> ExitCode | None:
+        """Attach what the last stage found, and say so if it had to end before convergence."""
         for name in ("potential", "dataset", "curve"):
             self.out(name, self.ctx[name])
+        if self.ctx.child.exit_status != OUT_OF_BUDGET:
+            return None
+        code: ExitCode = self.exit_codes.ERROR_OUT_OF_BUDGET.format(
+            stage=self.ctx.stage, why=self.ctx.child.exit_message
+        )
+        return code
+
+    def _labelled(self) -> DatasetData:
+        """Return the structures of the stage before that have a label."""
+        found: DatasetData = self.ctx.dataset
+        if len(found.configurations.learnable) < len(found):
+            metadata = {"call_link_label": f"learnable_{self.ctx.stage}"}
+            found = learnable(found, metadata=metadata)  # type: ignore[call-arg]
+        return found
 
     def _stage(self) -> dict[str, Any]:
         found: dict[str, Any] = _thawed(self.inputs.stages[self.ctx.stage])

@@ -7,6 +7,7 @@ from aiida.plugins import WorkflowFactory
 from ase.build import bulk
 
 from aiida_mlal.data.dataset import DatasetData
+from aiida_mlal.ml.configurations import Configurations
 from aiida_mlal.workflows.ports import check_inputs
 
 CHEAP = {"name": "emt", "options": {"asap_cutoff": True}}
@@ -52,6 +53,22 @@ def test_the_second_stage_begins_with_some_structures_of_the_first(stages, campa
     path.append(DatasetData, filters={"uuid": first.uuid}, tag="first")
     path.append(orm.Node, filters={"uuid": results["potential"].uuid}, with_ancestors="first")
     assert path.count() == 1
+
+
+def test_what_could_not_be_labelled_is_not_labelled_again(stages, campaigns):
+    """Nor does a budget that is spent in the last stage count as convergence."""
+    failed = Configurations.from_ase([bulk("Cu", cubic=True, a=2.0)]).with_info(status=["failed"])
+    first, last = campaigns
+    first.dataset = DatasetData(failed)
+    last.stop = orm.List([{"name": "oracle_force", "fmax": 0.02}, {"name": "iterations", "n": 1}])
+    last.simulation = orm.Dict({**last.simulation.get_dict(), "fmax": 0.01, "max_steps": 1})
+    builder = stages.get_builder_from_campaigns([first, last], {"name": "first", "n": 1})
+    results, node = run_get_node(builder)
+    assert (results["datasets"]["stage_00"].configurations.status == "failed").sum() == 1
+    assert failed.keys[0] not in results["dataset"].configurations.keys
+    assert node.exit_status == 410
+    assert "The last stage, stage_01: The budget is spent" in node.exit_message
+    assert "potential" in results
 
 
 @pytest.mark.parametrize(
