@@ -1,6 +1,7 @@
 """Input of VASP for one structure, what of it decides its label, and its output."""
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
@@ -35,11 +36,30 @@ DEFAULTS: dict[str, Any] = {
 }  # fmt: skip
 """Values that tags have where nobody gives them."""
 
+NUMBERS = {
+    "aexx", "amix", "bmix", "ediff", "ediffg", "enaug", "encut", "hfscreen", "ialgo", "ibrion",
+    "icharg", "isif", "ismear", "ispin", "istart", "isym", "ivdw", "kpar", "lmaxmix", "nbands",
+    "ncore", "nelm", "nelmdl", "nelmin", "npar", "nsim", "nsw", "nupdown", "potim", "pstress",
+    "sigma", "symprec",
+}  # fmt: skip
+"""Tags whose value is one number."""
+
 OF_STRUCTURES = {
-    "magmom": "initial magnetic moments of its atoms, or 'magmom_mapping' by element",
-    "nelect": "initial charges of its atoms, whose sum is the charge of the cell",
+    "magmom": "it comes from initial magnetic moments of its atoms, or 'magmom_mapping' by element",
+    "nelect": "it comes from initial charges of its atoms, whose sum is the charge of the cell",
+    **dict.fromkeys(("ldaul", "ldauu", "ldauj"), "it comes from 'ldau_mapping' by element"),
+    **dict.fromkeys(
+        ("m_constr", "pomass", "ropt", "vca", "vdw_alpha", "vdw_c6", "vdw_r0", "zval"),
+        "its values are in the order of the atoms or elements of one structure",
+    ),
 }
-"""Tags that no two structures have in common, and where they come from instead."""
+"""Tags that no two structures have in common, and what there is instead."""
+
+SELF_CONSISTENT = ("normal", "veryfast", "fast", "conjugate", "all", "damped", "subrot")
+"""Values of ALGO with which the electrons are made self-consistent; VASP looks at the beginning."""
+
+NOT_SELF_CONSISTENT = (-1, 2, 3, 90)
+"""Values of IALGO that test VASP, keep orbitals, or diagonalise once."""
 
 
 class Input(NamedTuple):
@@ -66,6 +86,9 @@ def check_incar(incar: Mapping[str, Any]) -> None:
         With the tag, what was wanted, and what came.
     """
     given = tags(incar)
+    for tag in sorted(NUMBERS & set(given)):
+        if isinstance(given[tag], bool) or not isinstance(given[tag], (int, float)):
+            raise ValueError(f"{tag.upper()}: expected a number, got {given[tag]!r}")
     if given.get("nsw", 0) > 0 or given.get("ibrion", -1) != -1:
         raise ValueError(
             "to label structures VASP must not move atoms: leave NSW and IBRION out, or give 0 and "
@@ -86,9 +109,17 @@ def check_incar(incar: Mapping[str, Any]) -> None:
     ):
         if given.get(tag):
             raise ValueError(f"{tag.upper()} is {given[tag]}: {what}")
+    algo = str(given.get("algo", "normal")).strip().lower()
+    if not algo or not any(one.startswith(algo) for one in SELF_CONSISTENT):
+        raise ValueError(
+            f"ALGO {given['algo']!r}: a label wants self-consistent electrons, by one of "
+            f"{list(SELF_CONSISTENT)}"
+        )
+    if given.get("ialgo") in NOT_SELF_CONSISTENT:
+        raise ValueError(f"IALGO {given['ialgo']}: a label wants self-consistent electrons")
     for tag, instead in OF_STRUCTURES.items():
         if tag in given:
-            raise ValueError(f"{tag.upper()} depends on the structure: it comes from {instead}")
+            raise ValueError(f"{tag.upper()} depends on the structure: {instead}")
 
 
 def prepare(
@@ -140,7 +171,11 @@ def prepare(
 
 
 def read(
-    one: Configurations, order: np.ndarray, vasprun: str, moments: np.ndarray | None = None
+    one: Configurations,
+    order: np.ndarray,
+    vasprun: str,
+    moments: np.ndarray | None = None,
+    stress: bool = True,
 ) -> Configurations:
     """Read structure and label of a ``vasprun.xml``, atoms in the order of the structure asked for.
 
@@ -155,6 +190,8 @@ def read(
         Index in it of each atom of the POSCAR.
     moments
         Magnetic moment in Bohr magnetons of each atom, in the order of the POSCAR.
+    stress
+        Whether the whole stress tensor was computed; else what there is of it is left out.
 
     Raises
     ------
@@ -174,7 +211,7 @@ def read(
     if len(found.numbers) != len(order):
         raise ValueError(f"asked for {len(order)} atoms, got {len(found.numbers)}")
     back = np.argsort(order)
-    stresses = found.stresses if one.pbc.all() else np.full((1, 3, 3), np.nan)
+    stresses = found.stresses if stress and one.pbc.all() else np.full((1, 3, 3), np.nan)
     columns = {} if moments is None else {MOMENTS: moments[back]}
     return Configurations.from_geometry(
         found.numbers[back],
@@ -229,5 +266,18 @@ def gives_stress(incar: Mapping[str, Any]) -> bool:
 
 
 def tags(incar: Mapping[str, Any]) -> dict[str, Any]:
-    """Write tags in small letters."""
-    return {str(tag).lower(): value for tag, value in incar.items()}
+    """Write tags in small letters, and numbers as numbers; None leaves a tag out.
+
+    In YAML a number like 1e-6 is a text.
+    """
+    given = {str(tag).lower(): value for tag, value in incar.items() if value is not None}
+    return {tag: _number(one) if tag in NUMBERS else one for tag, one in given.items()}
+
+
+def _number(value: Any) -> Any:
+    if not isinstance(value, str):
+        return value
+    for kind in (int, float):
+        with suppress(ValueError):
+            return kind(value)
+    return value

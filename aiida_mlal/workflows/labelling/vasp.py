@@ -61,7 +61,16 @@ KPOINTS = ("kpoints", "kpoints_spacing")
 """The ways of giving k-points: as they are, or their spacing in 2π/Å."""
 
 MAPPINGS = ("magmom_mapping", "ldau_mapping")
-"""Inputs with values by element."""
+"""Inputs with values by element, which decide labels."""
+
+BY_ELEMENT: dict[str, tuple[str, Any]] = {
+    "potential_mapping": ("names of POTCARs by element, such as {'Cu': 'Cu_pv'}", str),
+    "magmom_mapping": ("numbers by element or 'default', such as {'Fe': 5}", (int, float)),
+}
+"""What stands in inputs with one value for each element: in words, and by type."""
+
+HUBBARD = ("mapping", "jmapping", "utype", "felec")
+"""What may stand in the input ``ldau_mapping``; the first two are by element."""
 
 PARAMETERS = {"incar": None}
 """What is read of the input ``parameters``: its tags."""
@@ -75,6 +84,8 @@ META = {
 """Overrides that are no inputs of ``VaspWorkChain``, or have names inside that are known."""
 
 OWN = (*COMMON, "ediff_per_atom")
+
+OF_ELEMENTS = (*BY_ELEMENT, "ldau_mapping")
 
 
 class VaspLabelWorkChain(PerStructureLabelWorkChain):
@@ -162,7 +173,7 @@ class VaspLabelWorkChain(PerStructureLabelWorkChain):
         values = dict(overrides or {})
         check_names(values, names(cls.spec().inputs) | META, "overrides")
         own = {key: values.pop(key) for key in OWN if key in values}
-        asked = tags(values.get("parameters", {}).get("incar", {}))
+        asked = _asked(values)
         given = geometries(structure)
         known = VaspWorkChain.get_available_protocols()
         try:
@@ -176,13 +187,17 @@ class VaspLabelWorkChain(PerStructureLabelWorkChain):
         except InputValidationError as error:
             about_family = "potential family" in str(error)
             raise ValueError(f"{error}{_families() if about_family else ''}") from error
+        except KeyError as error:  # of elements that the protocol does not know
+            raise ValueError(f"potential_mapping: there is none for {error}") from error
         inputs = {key: one for key, one in inner._inputs(prune=True).items() if one is not None}
         del inputs["structure"]
         incar = _incar(inputs["parameters"])
         if "ediff" not in asked:
             own.setdefault("ediff_per_atom", incar.pop("ediff") / len(given.elements))
-        if has_moments(given) and "ispin" not in asked:
+        if "ispin" not in asked and (has_moments(given) or "magmom_mapping" in values):
             incar["ispin"] = 2
+        if incar.get("ispin", 1) != 2 and "magmom_mapping" not in values:
+            inputs.pop("magmom_mapping", None)  # of the protocol
         inputs["parameters"] = Dict({"incar": incar})
         return cls.filled_builder({**inputs, **own}, structure)
 
@@ -254,7 +269,9 @@ class VaspLabelWorkChain(PerStructureLabelWorkChain):
         """Read the label from the ``vasprun.xml``, and moments where VASP projected them."""
         order = _input(structure, nodes).order
         vasprun = outputs["retrieved"].base.repository.get_object_content(VASPRUN)
-        return read(structure, order, vasprun, _moments(outputs["misc"], len(order)))
+        moments = _moments(outputs["misc"], len(order))
+        stress = gives_stress(_incar(nodes["parameters"]))
+        return read(structure, order, vasprun, moments, stress)
 
     @classmethod
     def failure(cls, process: ProcessNode) -> str:
@@ -304,7 +321,7 @@ def validate(inputs: Mapping[str, Any], ports: PortNamespace) -> str | None:
     problem = (
         kpoints_problem(inputs, KPOINTS)
         or validate_names(inputs, ports)
-        or _elements_problem(inputs)
+        or _mapping_problem({name: plain(inputs.get(name)) for name in OF_ELEMENTS})
     )
     if problem is not None or "dataset" not in inputs:
         return problem
@@ -312,6 +329,11 @@ def validate(inputs: Mapping[str, Any], ports: PortNamespace) -> str | None:
     if missing := sorted(set(dataset.base.attributes.get("elements")) - set(mapping)):
         return f"potential_mapping: there is none for {missing}, which the structures have"
     incar = _incar(inputs["parameters"])
+    if "magmom_mapping" in inputs and incar.get("ispin", 1) != 2:
+        return (
+            f"magmom_mapping: moments want spins, and parameters.incar has ispin "
+            f"{incar.get('ispin', 1)}: give 2, or leave the moments out"
+        )
     if has_moments(dataset.configurations) and "ispin" not in incar:
         return (
             "the structures have initial magnetic moments, and parameters.incar has no ispin: give "
@@ -329,16 +351,39 @@ def validate(inputs: Mapping[str, Any], ports: PortNamespace) -> str | None:
     return None
 
 
-def _elements_problem(inputs: Mapping[str, Any]) -> str | None:
-    """Why values by element would be of no element; None if they are."""
-    elements = set(chemical_symbols[1:])
-    for name, known in (
-        ("potential_mapping", elements),
-        ("magmom_mapping", elements | {"default"}),
-    ):
-        if unknown := sorted(set(plain(inputs.get(name)) or {}) - known):
+def _mapping_problem(values: Mapping[str, Any]) -> str | None:
+    """Why values by element would be none, or of no element; None if they are."""
+    hubbard = values.get("ldau_mapping") or {}
+    if not isinstance(hubbard, Mapping) or not set(hubbard) <= set(HUBBARD):
+        return f"ldau_mapping: expected some of {list(HUBBARD)}, got {hubbard!r}"
+    by_element = {f"ldau_mapping.{key}": hubbard.get(key) for key in HUBBARD[:2]}
+    usual = ("values by element, such as {'Mn': ['d', 4.0]}", (list, tuple))
+    for name, given in {**{key: values.get(key) for key in BY_ELEMENT}, **by_element}.items():
+        what, kind = BY_ELEMENT.get(name, usual)
+        if not isinstance(given or {}, Mapping):
+            return f"{name}: expected {what}, got {given!r}"
+        others = {"default"} if name == "magmom_mapping" else set()
+        if unknown := sorted(set(given or {}) - set(chemical_symbols[1:]) - others):
             return f"{name}: expected symbols of elements, such as 'Cu', got {unknown}"
+        for element, value in (given or {}).items():
+            if isinstance(value, bool) or not isinstance(value, kind):
+                return f"{name}.{element}: expected {what}, got {value!r}"
     return None
+
+
+def _asked(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the tags that overrides ask for; ``ValueError`` for mappings that are none."""
+    problem = _mapping_problem({name: _raw(values.get(name)) for name in OF_ELEMENTS})
+    if problem is not None:
+        raise ValueError(problem)
+    asked = values.get("parameters", {}).get("incar", {})
+    if not isinstance(asked, Mapping):
+        raise ValueError(f"parameters.incar: expected tags with values, got {asked!r}")
+    return tags(asked)
+
+
+def _raw(value: Any) -> Any:
+    return plain(value) if isinstance(value, Data) else value
 
 
 def _incar(parameters: Dict) -> dict[str, Any]:

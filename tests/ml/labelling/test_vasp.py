@@ -130,11 +130,33 @@ def test_left_handed_cells_are_refused():
         ({"lsorbit": True}, "collinear"),
         ({"MAGMOM": [1.0]}, "MAGMOM depends on the structure"),
         ({"nelect": 3}, "initial charges"),
+        ({"ldauu": [4.0, 0.0]}, "LDAUU depends on the structure: it comes from 'ldau_mapping'"),
+        ({"VDW_C6": [1.0, 2.0]}, "VDW_C6 depends on the structure: its values are in the order"),
+        ({"algo": "Eigenval"}, "ALGO 'Eigenval': a label wants self-consistent electrons"),
+        ({"ALGO": "None"}, "ALGO 'None': a label wants self-consistent electrons"),
+        ({"ialgo": 2}, "IALGO 2: a label wants self-consistent electrons"),
+        ({"ENCUT": "abc"}, "ENCUT: expected a number, got 'abc'"),
+        ({"nsw": "many"}, "NSW: expected a number, got 'many'"),
+        ({"ispin": True}, "ISPIN: expected a number, got True"),
+        ({"sigma": [0.1]}, r"SIGMA: expected a number, got \[0.1\]"),
     ],
 )
 def test_what_is_no_label_of_the_structure_is_refused(tags, said):
     with pytest.raises(ValueError, match=said):
         check_incar({**INCAR, **tags})
+
+
+@pytest.mark.parametrize("algo", ["Normal", "N", "VeryFast", "fast", "All", "Damped", "Conjugate"])
+def test_any_way_to_self_consistent_electrons_will_do(algo):
+    check_incar({**INCAR, "ALGO": algo, "IALGO": 38})
+
+
+def test_a_stress_that_is_not_whole_is_left_out(diamond):
+    """With ISIF 1 there is only a pressure."""
+    one = Configurations.from_ase(diamond)
+    label = read(one, np.arange(len(diamond)), VASPRUN.read_text(), stress=False)
+    assert np.isnan(label.stresses).all()
+    assert np.isfinite(label.forces).all()
 
 
 def test_the_stress_needs_isif():
@@ -165,6 +187,7 @@ def mark(elements=("Cu", "O"), **changes):
     [
         {"incar": {**INCAR, "NCORE": 4, "nelm": 200, "ALGO": "Fast", "LWAVE": False}},
         {"incar": {"encut": 400.0, "ISMEAR": 0, "SIGMA": 0.1, "ispin": 1}},
+        {"incar": {"encut": "4e2", "ismear": "0", "SIGMA": "1e-1", "lreal": None}},
         {"code": "other@cluster", "executable": "/vasp"},
         {"magmom_mapping": {"Cu": 1.0}},
     ],

@@ -197,6 +197,12 @@ def test_moments_by_element_hold_where_a_structure_has_none(builder):
             r"'Cu': 'Cu_pv'.*of these elements it has \['C', 'Cu', 'O'\]",
         ),
         ({"potential_mapping": {"Cu": "Cu"}}, r"there is none for \['C', 'O'\]"),
+        ({"magmom_mapping": {"Cu": "up"}}, r"magmom_mapping\.Cu: expected numbers.*got 'up'"),
+        ({"parameters": {"incar": {"encut": "abc"}}}, "ENCUT: expected a number, got 'abc'"),
+        (
+            {"parameters": {"incar": {"ispin": 1}}, "magmom_mapping": {"Cu": 1.0}},
+            "moments want spins, and parameters.incar has ispin 1",
+        ),
     ],
 )
 def test_wrong_inputs_are_refused_before_anything_runs(builder, workflow, change, said):
@@ -226,6 +232,51 @@ def test_tags_that_are_not_below_incar_are_refused(workflow, standin, frames, pa
             DatasetData.from_ase(frames),
             overrides={**overrides(), "parameters": parameters},
         )
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"potential_mapping": "Cu"}, r"potential_mapping: expected names of POTCARs .* got 'Cu'"),
+        ({"potential_mapping": {"Cu": 3}}, r"potential_mapping\.Cu: expected names .* got 3"),
+        ({"magmom_mapping": [1.0]}, r"magmom_mapping: expected numbers by element"),
+        ({"ldau_mapping": {"Cu": ["d", 4.0]}}, r"ldau_mapping: expected some of \['mapping'"),
+        ({"ldau_mapping": {"mapping": {"Cu": 4.0}}}, r"ldau_mapping\.mapping\.Cu: expected"),
+        ({"parameters": {"incar": "encut = 300"}}, r"parameters\.incar: expected tags"),
+    ],
+)
+def test_what_is_no_mapping_is_refused_in_words(workflow, standin, frames, change, said):
+    with pytest.raises(ValueError, match=said):
+        workflow.get_builder_from_protocol(
+            standin, DatasetData.from_ase(frames), overrides={**overrides(), **change}
+        )
+
+
+def test_an_element_without_a_potential_is_named(workflow, standin):
+    frames = DatasetData.from_ase([Atoms("Fr", cell=np.eye(3) * 5, pbc=True)])
+    with pytest.raises(ValueError, match="potential_mapping: there is none for 'Fr'"):
+        workflow.get_builder_from_protocol(standin, frames, overrides=overrides())
+
+
+def test_moments_by_element_ask_for_spins(workflow, standin, frames):
+    """Those of the protocol go where spins are not wanted; those asked for do not."""
+
+    def build(incar=None, **changes):
+        changes = {**overrides(**(incar or {})), **changes}
+        return workflow.get_builder_from_protocol(
+            standin, DatasetData.from_ase(frames), overrides=changes
+        )
+
+    def check(builder):
+        check_inputs(builder._inputs(prune=True), workflow.spec().inputs)
+
+    moments = {"Cu": 1.0}
+    without = build({"ispin": 1})
+    assert "magmom_mapping" not in without._inputs(prune=True)
+    check(without)
+    assert build(magmom_mapping=moments).parameters["incar"]["ispin"] == 2
+    with pytest.raises(ValueError, match=r"parameters\.incar has ispin 1"):
+        check(build({"ispin": 1}, magmom_mapping=moments))
 
 
 def test_an_unknown_tag_is_told_without_families(workflow, standin, frames):
