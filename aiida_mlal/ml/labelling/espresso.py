@@ -1,7 +1,7 @@
 """Input of pw.x for one structure, the part that determines its label, and convergence."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -17,11 +17,14 @@ CONV_THR = 1e-6
 """Default of ``ELECTRONS.conv_thr`` in Ry."""
 
 ROOM = 5.0
-"""How much farther than between atoms of a slab the Coulomb interaction must reach, in Å.
+"""How much farther than between atoms the Coulomb interaction must reach, in Å, if it is cut off.
 
 Electrons are beyond the outermost atoms. The force on a surface atom of Al(111) is wrong by 0.01
 eV/Å with 5 Å, by 0.1 with 4, by 0.7 with 3, and by some 30 eV/Å with 1 Å.
 """
+
+MARTYNA_TUCKERMAN = ("martyna-tuckerman", "m-t", "mt")
+"""Names of the ``assume_isolated`` that cuts the Coulomb interaction off in all directions."""
 
 MAX_KINDS = 10
 """Most kinds of atoms that pw.x is built for."""
@@ -120,14 +123,17 @@ def prepare(
     system, electrons = found.setdefault("SYSTEM", {}), found.setdefault("ELECTRONS", {})
     if conv_thr_per_atom is not None:
         electrons.setdefault("conv_thr", conv_thr_per_atom * len(one.numbers))
-    flat = str(system.get("assume_isolated", "")).lower() == "2d"
+    isolated = str(system.get("assume_isolated", "")).lower()
+    flat = isolated == "2d"
     if flat and one.pbc.sum() == 2 and one.pbc[0, 2]:
         raise ValueError(
             "SYSTEM.assume_isolated '2D' wants the vacuum along the third lattice vector, and the "
             f"structure is periodic along {np.flatnonzero(one.pbc[0]).tolist()}"
         )
     if flat:
-        _check_room(one)
+        _check_room(one, "2D", [2])
+    if isolated in MARTYNA_TUCKERMAN:
+        _check_room(one, isolated, range(3))
     _set_charge(system, charge_of(one))
     named = set(valences).union(*(v for v in system.values() if isinstance(v, Mapping)))
     kinds = _named_kinds(one, named)
@@ -268,21 +274,32 @@ def element_of(kind: str) -> str:
     return kind[:2] if kind[:2] in chemical_symbols else kind[:1]
 
 
-def _check_room(one: Configurations) -> None:
-    """Raise ``ValueError`` if the Coulomb interaction would be cut off within a slab.
+def _check_room(one: Configurations, isolated: str, axes: Iterable[int]) -> None:
+    """Raise ``ValueError`` if the Coulomb interaction would be cut off within a structure.
 
-    Sohier, Calandra and Mauri, Phys. Rev. B 96, 075448 (2017): at half the height of the cell.
+    It is at half the height of the cell: T. Sohier, M. Calandra and F. Mauri, Phys. Rev. B 96,
+    075448 (2017); along each lattice vector: G. J. Martyna and M. E. Tuckerman, J. Chem. Phys. 110,
+    2810 (1999).
+
+    Parameters
+    ----------
+    isolated
+        The ``assume_isolated`` that cuts it off.
+    axes
+        Lattice vectors along which it does.
     """
-    height = float(heights(one)[2])
-    thickness = height - float(vacuum(one)[2])
-    least = 2.0 * (thickness + ROOM)
-    if height < least:
-        raise ValueError(
-            f"SYSTEM.assume_isolated '2D' cuts the Coulomb interaction off at half the height of "
-            f"the cell, {height / 2:.3g} Å, and the slab has atoms {thickness:.3g} Å apart, with "
-            f"electrons beyond: expected a height of {least:.3g} Å or more, by vacuum, got "
-            f"{height:.3g} Å; or choose another assume_isolated in pw.parameters, such as 'none'"
-        )
+    height, gap = heights(one), vacuum(one)
+    for axis in axes:
+        thickness = height[axis] - gap[axis]
+        least = 2.0 * (thickness + ROOM)
+        if height[axis] < least:
+            raise ValueError(
+                f"SYSTEM.assume_isolated {isolated!r} cuts the Coulomb interaction off at half the "
+                f"height of the cell along lattice vector {axis}, {height[axis] / 2:.3g} Å, and "
+                f"there are atoms {thickness:.3g} Å apart, with electrons beyond: expected a "
+                f"height of {least:.3g} Å or more, by vacuum, got {height[axis]:.3g} Å; or choose "
+                "another assume_isolated in pw.parameters, such as 'none'"
+            )
 
 
 def _named_kinds(one: Configurations, named: set[str]) -> list[str]:

@@ -171,14 +171,17 @@ class QuantumEspressoLabelWorkChain(PerStructureLabelWorkChain):
                 kwargs[key] = _of_name(kind, key, kwargs[key])
         usual = PwBaseWorkChain.get_protocol_inputs(protocol, values)
         _check_family(usual)
-        inner = PwBaseWorkChain.get_builder_from_protocol(
-            code_of(code),
-            _example(given.elements, _kinds_named(values, kwargs)),
-            protocol=protocol,
-            overrides=values,
-            options=options,
-            **kwargs,
-        )
+        try:
+            inner = PwBaseWorkChain.get_builder_from_protocol(
+                code_of(code),
+                _example(given.elements, _kinds_named(values, kwargs)),
+                protocol=protocol,
+                overrides=values,
+                options=options,
+                **kwargs,
+            )
+        except ValueError as error:
+            raise ValueError(f"{error}{CUTOFFS if 'cutoffs' in str(error) else ''}") from error
         inputs = inner._inputs(prune=True)
         del inputs["pw"]["structure"]
         inputs["pw"]["parameters"], rules = _without_example(inputs["pw"]["parameters"], values)
@@ -270,6 +273,12 @@ META = {
     "pseudo_family": None,
 }
 """What the protocols of ``PwBaseWorkChain`` have beside its inputs."""
+
+CUTOFFS = (
+    " Give them in Ry: {'pw': {'parameters': {'SYSTEM': {'ecutwfc': 30, 'ecutrho': 240}}}} among "
+    "the overrides, or `--cutoffs 30 240` of `aiida-mlal launch`."
+)
+"""How cutoffs are given where a family of pseudopotentials recommends none."""
 
 RULES = ("conv_thr_per_atom", "periodicity")
 """Inputs that decide what is not the same for all structures."""

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 from ase import Atoms
-from ase.build import bulk, fcc100
+from ase.build import bulk, fcc100, molecule
 
 from aiida_mlal.ml.configurations import Configurations
 from aiida_mlal.ml.labelling.espresso import (
@@ -52,7 +52,7 @@ def test_thresholds_grow_with_the_number_of_atoms_unless_given():
 )
 def test_periodicity_decides_what_nobody_else_does(pbc, found):
     atoms = iron()
-    atoms.cell[2, 2] = 18.5
+    atoms.cell[:] = np.eye(3) * 22.5
     atoms.pbc = pbc
     rules = {**FLAT, "0D": {"system": {"assume_isolated": "mt"}}}
     system = given(atoms, periodicity=rules).parameters["SYSTEM"]
@@ -79,6 +79,30 @@ def test_a_slab_needs_room_for_the_interaction_that_is_cut_off(across):
     high = fcc100("Cu", (1, 1, 3), vacuum=thickness / 2 + 5.01)
     system = given(high, valences={"Cu": 11}, periodicity=FLAT).parameters["SYSTEM"]
     assert system["assume_isolated"] == "2D"
+
+
+@pytest.mark.parametrize("isolated", ["mt", "m-t", "Martyna-Tuckerman"])
+def test_a_molecule_needs_room_for_the_interaction_that_is_cut_off(isolated):
+    """In all directions, however the molecule lies and whatever the cell is periodic in."""
+    water = molecule("H2O")
+    asked = {**PARAMETERS, "SYSTEM": {"assume_isolated": isolated}}
+    sizes = np.ptp(water.positions, axis=0)
+    enough = 2 * (sizes + 5) + 0.01
+    for axis in range(3):
+        low = enough.copy()
+        low[axis] -= 0.1
+        water.cell = np.diag(low)
+        water.pbc = axis == 0
+        for shift in (0.0, 0.5 * low[axis]):
+            water.positions[:, axis] += shift
+            with pytest.raises(
+                ValueError, match=f"{isolated.lower()}' cuts .* lattice vector {axis},"
+            ) as error:
+                given(water, asked)
+            assert f"a height of {enough[axis] - 0.01:.3g} Å or more" in str(error.value)
+            given(water)
+    water.cell = np.diag(enough)
+    assert given(water, asked).parameters["SYSTEM"] == {"assume_isolated": isolated}
 
 
 def test_charges_of_atoms_are_the_charge_of_the_cell():

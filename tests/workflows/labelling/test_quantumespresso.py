@@ -156,6 +156,17 @@ def test_a_family_that_is_not_here_is_told_with_those_that_are(workflow, pseudos
 
 
 @needs_pw
+def test_how_cutoffs_are_given_is_told_where_a_family_recommends_none(
+    workflow, pseudos, pw_code, silicon
+):
+    overrides = {"pseudo_family": "debian"}
+    with pytest.raises(ValueError, match=r"cannot recommend cutoffs.*`--cutoffs 30 240`"):
+        workflow.get_builder_from_protocol(
+            pw_code, DatasetData.from_ase(silicon), overrides=overrides
+        )
+
+
+@needs_pw
 def test_a_label_that_failed_says_what_pw_says(builder, silicon):
     """With fewer bands than electrons need."""
     parameters = builder.pw.parameters.get_dict()
