@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from aiida.engine import ProcessBuilder
     from aiida.orm import ProcessNode
 
+LABELLED = "oracle_force"
+"""The stop that judges labelled forces."""
+
 
 @dataclass(frozen=True)
 class Wishes:
@@ -126,6 +129,15 @@ class Recipe:
         """Set stops: in place of those of the same names, or beside the others."""
         return self.with_inputs(stop=replace_stops(self.inputs["stop"], *stops))
 
+    @property
+    def labelled_force(self) -> float | None:
+        """The labelled force, in eV/Å, that a stop wants to be reached; None if none does."""
+        from aiida_mlal.ml.stops import OracleForce
+
+        stops = [one for stop in self.inputs["stop"] for one in stop.get("of", [stop])]
+        wanted = (one.get("fmax", OracleForce.fmax) for one in stops if one["name"] == LABELLED)
+        return next(wanted, None)
+
     def with_labelled_force(self, fmax: float) -> "Recipe":
         """Set the labelled force, in eV/Å, where stops want one to be reached."""
         return self.with_inputs(stop=[_with_force(stop, fmax) for stop in self.inputs["stop"]])
@@ -134,7 +146,7 @@ class Recipe:
 def _with_force(stop: Mapping[str, Any], fmax: float) -> dict[str, Any]:
     if stop["name"] == "all":
         return {**stop, "of": [_with_force(one, fmax) for one in stop["of"]]}
-    return {**stop, "fmax": fmax} if stop["name"] == "oracle_force" else dict(stop)
+    return {**stop, "fmax": fmax} if stop["name"] == LABELLED else dict(stop)
 
 
 def campaign_options(labels: str, about: str) -> Callable[[Any], Any]:

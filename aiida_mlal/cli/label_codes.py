@@ -54,8 +54,8 @@ class LabelCode:
 
 
 def label_code(labels: str) -> LabelCode | None:
-    """Return the code of this name, or None if there is none."""
-    return next((one for one in CODES if labels in (one.name, *one.also)), None)
+    """Return the code of this name, in small letters or capitals, or None if there is none."""
+    return next((one for one in CODES if labels.lower() in (one.name, *one.also)), None)
 
 
 def _of_espresso(family: str | None, cutoffs: Cutoffs) -> dict[str, Any]:

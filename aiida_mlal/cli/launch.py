@@ -53,7 +53,8 @@ def launch() -> None:
 @click.option(
     "--fmax",
     type=float,
-    help="Force to be reached, in eV/Å: the labelled one if ends are labelled.",
+    help="Force to be reached, in eV/Å: the labelled one if ends are labelled, and simulations go "
+    "on to a smaller one, in the ratio of the protocol.",
 )
 @click.option(
     "--dataset",
@@ -285,8 +286,7 @@ def saddle(
     def build() -> "ProcessBuilder":
         from aiida.plugins import WorkflowFactory
 
-        asked = Recipe.of("saddle", wishes)
-        asked = _with_limit(_with_force(asked, fmax, 0.4), limit)  # which labels have to confirm
+        asked = _with_limit(_with_force(Recipe.of("saddle", wishes), fmax), limit)
         if towards is None:
             node, still = read_structure(structure)
         else:
@@ -355,17 +355,24 @@ def _fixed(said: str | None, still: list[int]) -> list[int] | None:
     return (still if said is None else parse_indices(said)) or None
 
 
-def _with_force(asked: Recipe, fmax: float | None, share: float = 1.0) -> Recipe:
+def _with_force(asked: Recipe, fmax: float | None) -> Recipe:
     """Set the force to be reached, in eV/Å, where it is given.
 
-    Parameters
-    ----------
-    share
-        The predicted force to be reached, as a share of the labelled one.
+    Where it is that of labels, simulations are relaxed further, in the ratio of the recipe: what
+    is predicted to be just below a limit is labelled as above it about every other time.
     """
     if fmax is None:
         return asked
-    return asked.with_options("simulation", fmax=share * fmax).with_labelled_force(fmax)
+    simulation, labelled = asked.inputs["simulation"], asked.labelled_force
+    if labelled is None:
+        return asked.with_options("simulation", fmax=fmax)
+    usual = {"fmax": labelled, **simulation}
+    reached = {
+        name: float(f"{fmax * usual[name] / labelled:.6g}")
+        for name in ("fmax", "fmax_ends")
+        if name in usual
+    }
+    return asked.with_options("simulation", **reached).with_labelled_force(fmax)
 
 
 def _of_path(
@@ -378,9 +385,7 @@ def _of_path(
         asked = asked.with_options("simulation", ends="given")
     if fmax is None:
         return asked
-    # bands and ends are relaxed further than labels have to say
-    asked = asked.with_options("simulation", fmax=0.4 * fmax, fmax_ends=0.2 * fmax)
-    return asked.with_options("start", keep_below=fmax).with_labelled_force(fmax)
+    return _with_force(asked.with_options("start", keep_below=fmax), fmax)
 
 
 def _with_limit(asked: Recipe, limit: float | None) -> Recipe:

@@ -77,10 +77,17 @@ def as_dict(options: Any) -> dict[str, Any]:
 def suggest(word: str, known: Iterable[str]) -> str:
     """Return the end of a message about an unknown ``word``: the nearest, or all known ones."""
     known = sorted(known)
-    near = difflib.get_close_matches(str(word), known, n=1)
+    near = nearest(str(word), known)
     if near:
-        return f", did you mean {near[0]!r}? Choose from {known}"
+        return f", did you mean {near!r}? Choose from {known}"
     return f", choose from {known}"
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """Return the one of the words that is most like ``word``, small or capital; "" if none is."""
+    written = {one.lower(): one for one in known}
+    near = difflib.get_close_matches(word.lower(), written, n=1)
+    return written[near[0]] if near else ""
 
 
 def convert(hint: Any, value: Any, where: str) -> Any:

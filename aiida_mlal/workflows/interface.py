@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from difflib import get_close_matches
 from typing import Any, ClassVar
 
 from aiida.common.exceptions import EntryPointError
@@ -12,7 +11,7 @@ from aiida.orm import AbstractCode, Str
 from aiida.plugins.entry_point import get_entry_point, get_entry_point_names
 from plumpy.ports import UNSPECIFIED
 
-from aiida_mlal.ml.options import suggest, within
+from aiida_mlal.ml.options import nearest, suggest, within
 from aiida_mlal.ml.plugins import load, location
 from aiida_mlal.protocols import merge
 from aiida_mlal.workflows.ports import check_names, names
@@ -93,8 +92,8 @@ class Interface:
         known = get_entry_point_names("aiida.workflows")
         what = f"{self.noun} workflow {entry_point!r}"
         if entry_point not in known:
-            alike = get_close_matches(entry_point, known, 1)
-            ours = {name for name in known if self.root in name} | {*alike}
+            alike = nearest(entry_point, known)
+            ours = {name for name in known if self.root in name or name == alike}
             near = suggest(entry_point, ours)
             raise ValueError(f"unknown {what}{near}")
         try:

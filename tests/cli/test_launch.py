@@ -64,7 +64,8 @@ def test_launch_runs_a_campaign_to_its_end(run, mlal_code, slab, tmp_path):
     )
     assert f"campaign {campaign.pk}" in result.output
     assert campaign.inputs.fixed.get_list() == [0]
-    assert campaign.inputs.simulation["fmax"] == 99
+    assert campaign.inputs.simulation["fmax"] == pytest.approx(99 * 0.05 / 100)
+    assert campaign.inputs.stop[0]["fmax"] == 99
     names = [stop["name"] for stop in campaign.inputs.stop.get_list()]
     assert names == ["oracle_force", "iterations", "labels"]
 
@@ -114,7 +115,7 @@ def test_launch_online_stops_at_the_limit_that_is_given(run, mlal_code, launched
     (builder,) = launched
     assert builder.process_class.__name__ == "OnlineWorkChain"
     simulation = builder.simulation.get_dict()
-    assert (simulation["name"], simulation["fmax"]) == ("relax", 0.2)
+    assert (simulation["name"], simulation["fmax"]) == ("relax", 0.12)
     assert (simulation["guard"]["break"], simulation["guard"]["break_share"]) == (0.7, 0.5)
     stops = builder.stop.get_list()
     assert [stop.get("fmax") for stop in stops if stop["name"] == "oracle_force"] == [0.2]
@@ -137,11 +138,7 @@ def test_launch_saddle_goes_from_a_structure_or_towards_another_one(
     assert (one["name"], one["fmax"], one.get("mode"), one["guard"]["break"]) == (
         "saddle", 0.02, None, 0.5,
     )  # fmt: skip
-    assert (two["fmax"], two["mode"], two["guard"]["break"]) == (
-        pytest.approx(0.04),
-        "towards",
-        0.2,
-    )
+    assert (two["fmax"], two["mode"], two["guard"]["break"]) == (0.04, "towards", 0.2)
     assert len(launched[1].structures) == 2
     result = run("launch", "saddle", path, *code, "--towards", path)
     assert result.exit_code
@@ -179,6 +176,7 @@ def test_launch_md_refuses_temperatures_that_are_none(run, mlal_code, tmp_path):
     ("arguments", "message"),
     [
         (("--labels", "emtt"), "did you mean 'emt'"),
+        (("--labels", "EMT"), "did you mean 'emt'"),
         (("--protocol", "fasst"), "did you mean 'fast'"),
         (("--labels", '{"name":'), "--labels: this is not JSON (Expecting value"),
         (("--fixed", "a"), "expected indices such as 0-3,7"),
@@ -276,6 +274,7 @@ def test_pool_asks_a_calculator_or_pw(run, mlal_code, candidates, launched):
     ("arguments", "message"),
     [
         (("--labels", "emtt"), "did you mean 'emt'"),
+        (("--labels", "EMT"), "did you mean 'emt'"),
         (("--test", "nothing.xyz"), "neither a file nor a node 'nothing.xyz'"),
         (("--overrides", '{"growht": 0.1}'), "did you mean 'growth'"),
         (("--code", "nothing"), "aiida-mlal setup"),
@@ -307,6 +306,38 @@ def test_a_labelled_force_leaves_the_stress_of_a_stop():
     asked = Recipe({"stop": [{"name": "all", "of": stops}, *stops]}, {}).with_labelled_force(0.1)
     changed = [{**stops[0], "fmax": 0.1}, stops[1]]
     assert asked.overrides == {"stop": [{"name": "all", "of": changed}, *changed]}
+
+
+@pytest.mark.parametrize(
+    ("command", "protocol", "reached"),
+    [
+        (("offline",), "balanced", {"fmax": 0.05 / 3}),
+        (("offline", "--recipe", "gp"), "stringent", {"fmax": 0.015}),
+        (("online",), "fast", {"fmax": 0.03}),
+        (("neb",), "balanced", {"fmax": 0.02, "fmax_ends": 0.01}),
+    ],
+)
+def test_simulations_go_on_to_a_smaller_force_than_labels_have_to_have(
+    run, mlal_code, launched, slab, tmp_path, command, protocol, reached
+):
+    """As the protocols do: ends just below the limit would be labelled as above it."""
+    files = [tmp_path / f"{i}.traj" for i in range(1 + (command[0] == "neb"))]
+    for path in files:
+        write(path, slab)
+        slab.positions[-1, 0] += 0.8
+    options = ("--protocol", protocol, "--fmax", 0.05, "--code", mlal_code.full_label)
+    result = run("launch", command[0], *files, *command[1:], *options)
+    assert result.exit_code == 0, result.output
+    (builder,) = launched
+    found = builder.simulation.get_dict()
+    assert {key: found[key] for key in reached} == pytest.approx(reached, rel=1e-5)
+    stops = [one for stop in builder.stop.get_list() for one in stop.get("of", [stop])]
+    assert [stop["fmax"] for stop in stops if stop["name"] == "oracle_force"] == [0.05]
+
+
+def test_codes_may_be_named_in_capitals():
+    assert label_code("VASP").name == "vasp"
+    assert label_code("QE").name == "quantumespresso"
 
 
 def test_cutoffs_family_and_processes_go_to_pw():

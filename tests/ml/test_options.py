@@ -154,6 +154,8 @@ def test_suggestions_name_all_choices():
     assert suggest("adm", ["lbfgs", "adam"]) == (
         ", did you mean 'adam'? Choose from ['adam', 'lbfgs']"
     )
+    assert suggest("VASP", ["emt", "vasp"]).startswith(", did you mean 'vasp'?")
+    assert suggest("pbe.54", ["PBE.54"]).startswith(", did you mean 'PBE.54'?")
     assert suggest(3, ["lbfgs"]) == ", choose from ['lbfgs']"
 
 

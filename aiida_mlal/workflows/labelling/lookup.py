@@ -2,7 +2,6 @@
 
 from collections import Counter
 from collections.abc import Mapping
-from difflib import get_close_matches
 from typing import Any
 
 from aiida.plugins.entry_point import get_entry_point_names
@@ -11,6 +10,7 @@ from ase.calculators.calculator import names as ase_names
 from aiida_mlal.data.dataset import DatasetData
 from aiida_mlal.ml.frames import FINGERPRINT
 from aiida_mlal.ml.labelling.fingerprint import fit_together
+from aiida_mlal.ml.options import nearest
 from aiida_mlal.workflows.labelling.base import LABELLING
 
 OURS = "mlal.label."
@@ -47,8 +47,8 @@ def labelling_of(
         return str(entry_point), {}
     if isinstance(labels, str) and labels not in ase_names:
         ours = {name.removeprefix(OURS) for name in {*workflows} - {ASE} if name.startswith(OURS)}
-        near = get_close_matches(labels, [*ase_names, *workflows, *ours], 1)
-        meant = f", did you mean {near[0]!r}" if near else ""
+        near = nearest(labels, [*ase_names, *workflows, *ours])
+        meant = f", did you mean {near!r}" if near else ""
         raise ValueError(
             f"labels: unknown name {labels!r}{meant}; expected a calculator of ASE, one of "
             f"{sorted(ase_names)}, one of {sorted(ours)}, or the entry point of another "
