@@ -500,7 +500,11 @@ def test_a_threshold_that_cannot_see_the_cell_is_refused(measure, cell, refused)
     if not refused:
         stop.check_cell(measure, cell)
         return
-    with pytest.raises(ValueError, match=r"'force_std' is of forces alone.* for 'threshold'"):
+    said = (
+        r"'force_std' is of forces alone.*guard\.uncertainty, such as 'energy_std' "
+        r"\(in eV/atom\), for 'threshold'"
+    )
+    with pytest.raises(ValueError, match=said):
         stop.check_cell(measure, cell)
 
 

@@ -255,12 +255,16 @@ def largest(
     Where values are equal the content of the structures decides; those without one come last.
     """
     free = query.order[~np.isin(query.order, np.array(taken, int))]
-    known: Bool[np.ndarray, " free"] = np.isfinite(values[free])
+    known: Bool[np.ndarray, " free"] = ~np.isnan(values[free])
     best = np.lexsort([-np.where(known, values[free], 0.0), ~known])[:n]  # which is stable
     return [
-        Choice(int(i), float(values[i]), f"{what} {values[i]:.4g}, rank {rank}")
+        Choice(int(i), float(values[i]), f"{what} {_number(values[i])}, rank {rank}")
         for rank, i in enumerate(free[best], start=1)
     ]
+
+
+def _number(value: float) -> str:
+    return "unknown" if np.isnan(value) else f"{value:.4g}"
 
 
 def final(query: Query, n: int) -> list[Choice]:

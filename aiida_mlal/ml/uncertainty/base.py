@@ -112,6 +112,9 @@ class Uncertainty(ABC):
     has_domain: ClassVar[bool] = True
     """Whether it grows by the score of a ``Domain``; not where it knows by itself."""
 
+    with_volume: ClassVar[tuple[str, ...]] = ("energy_std", "grade")
+    """Where it is of forces alone: measures that change with the volume, of the same potentials."""
+
     @property
     def with_stress(self) -> "Uncertainty":
         """The measure that judges the stress too, for cells that move; else this one."""
@@ -123,12 +126,12 @@ class Uncertainty(ABC):
         In a crystal whose forces are zero by symmetry it never reaches any threshold.
         """
         if cell and self.is_of_forces:
-            others = {self.with_stress.kind} - {self.kind} or {"energy_std", "grade"}
+            others = {self.with_stress.kind} - {self.kind} or self.with_volume
+            found = [f"{one!r} (in {plugins.find('uncertainties', one).unit})" for one in others]  # type: ignore[attr-defined]
             raise ValueError(
                 f"the uncertainty {self.kind!r} is of forces alone, which are certain to be zero "
-                "in many crystals, and the cell moves: choose another one, such as "
-                f"{' or '.join(map(repr, sorted(others)))}, "
-                f"for {' and '.join(map(repr, thresholds))}"
+                "in many crystals, and the cell moves: name another one in guard.uncertainty, such "
+                f"as {' or '.join(sorted(found))}, for {' and '.join(map(repr, thresholds))}"
             )
 
     @abstractmethod

@@ -25,6 +25,8 @@ class Committee(Uncertainty):
     Variances are those of the members themselves (divided by their number, not by one less).
     """
 
+    with_volume: ClassVar[tuple[str, ...]] = ("energy_std",)
+
     def check_model(self, model: "ModelOptions") -> None:
         """Want two members or more."""
         self._check_size(model.ensemble)

@@ -34,6 +34,7 @@ class _Dropout(Uncertainty):
 
     rate: float = 0.1
 
+    with_volume: ClassVar[tuple[str, ...]] = ("dropout_energy",)
     quantity: ClassVar[Literal["energy", "forces"]]
 
     def __post_init__(self) -> None:

@@ -23,6 +23,7 @@ class _LastLayer(Uncertainty):
 
     ridge: float
     quantity: ClassVar[Literal["energy", "forces"]]
+    with_volume: ClassVar[tuple[str, ...]] = ("last_layer_energy",)
 
     def __post_init__(self) -> None:
         """Refuse a ridge below 0."""

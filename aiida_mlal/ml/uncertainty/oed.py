@@ -49,6 +49,7 @@ class OED(Criterion, Uncertainty):
     kind: ClassVar[str] = "oed"
     unit: ClassVar[str] = "1"
     is_variance: ClassVar[bool] = True
+    with_volume: ClassVar[tuple[str, ...]] = ("last_layer_energy",)
 
     @property
     def largest(self) -> float:

@@ -47,6 +47,14 @@ def test_uncertainty_prefers_the_uncertain():
     selection = select(pool, NOTHING, {"name": "uncertainty", "n": 5}, OFF)
     assert selection.indices == [1, 4, 2, 0, 3]
     assert [s["score"] for s in selection.selected] == [0.5, 0.4, 0.2, 0.1, None]
+    assert selection.selected[0]["reason"] == "uncertainty 0.5, rank 1"
+    assert selection.selected[-1]["reason"] == "uncertainty unknown, rank 5"
+
+
+def test_an_infinite_uncertainty_is_the_largest():
+    pool = pool_of(4, uncertainty=[0.1, np.inf, np.nan, 0.4])
+    selection = select(pool, NOTHING, {"name": "uncertainty", "n": 4}, OFF)
+    assert selection.indices == [1, 3, 0, 2]
 
 
 def test_of_equally_uncertain_structures_content_decides():
