@@ -53,6 +53,12 @@ def check_positive(options: Any, *names: str) -> None:
             raise ValueError(f"expected {name} above 0, got {getattr(options, name)}")
 
 
+def check_seed(seed: int) -> None:
+    """Raise ``ValueError`` for a number that nothing random can begin with."""
+    if not 0 <= seed < 2**63:
+        raise ValueError(f"expected a seed of 0 or more, and below 2^63, got {seed}")
+
+
 def check_not_negative(options: Any, *names: str) -> None:
     """Raise ``ValueError`` unless these options are 0 or more."""
     for name in names:

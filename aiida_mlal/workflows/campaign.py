@@ -28,9 +28,8 @@ from aiida_mlal.data.potential import PotentialData
 from aiida_mlal.data.selection import SelectionData
 from aiida_mlal.ml import plugins, stops
 from aiida_mlal.ml.frames import REASON
-from aiida_mlal.ml.options import build, within
+from aiida_mlal.ml.options import build, check_seed, within
 from aiida_mlal.ml.simulation.base import Plan
-from aiida_mlal.ml.tasks.base import check_seed
 from aiida_mlal.workflows import calcfunctions
 from aiida_mlal.workflows.endings import failure_words
 from aiida_mlal.workflows.labelling.base import LABELLING, validate_limits

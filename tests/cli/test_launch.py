@@ -180,7 +180,7 @@ def test_launch_md_refuses_temperatures_that_are_none(run, mlal_code, tmp_path):
         (("--protocol", "fasst"), "did you mean 'fast'"),
         (("--labels", '{"name":'), "--labels: this is not JSON (Expecting value"),
         (("--fixed", "a"), "expected indices such as 0-3,7"),
-        (("--seed", "-1"), "expected a seed of 0 or more, got -1"),
+        (("--seed", "-1"), "expected a seed of 0 or more, and below 2^63, got -1"),
         (("--overrides", '{"trainning": {}}'), "did you mean 'training'"),
         (("--overrides", "[1]"), "cannot be read"),
         (("--code", "nothing"), "aiida-mlal setup"),

@@ -33,6 +33,12 @@ def test_matter_is_as_usual_and_in_other_units_it_is_not(name):
     assert "are positions in nm" in said
 
 
+def test_angstroms_read_as_bohr_are_doubted():
+    """As in data of n2p2 in eV and Å, which its files do not say."""
+    (said,) = doubtful_lengths(scaled(MATTER["copper"], Bohr))
+    assert "read as Bohr" in said
+
+
 def test_one_structure_as_usual_is_enough():
     far = scaled(MATTER["copper"], 1 / Bohr)
     assert doubtful_lengths(Configurations.concatenate([far, scaled(MATTER["salt"], 1.0)])) == []

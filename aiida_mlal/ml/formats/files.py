@@ -335,6 +335,10 @@ _READERS: dict[str, Callable[..., Contents]] = {
 """What reads a format, by its name in the table, without help of ASE."""
 
 
+OF_ATOMIC_UNITS = ("runnerdata",)
+"""Formats of ASE without units that may have others than those that ASE reads, Hartree and Bohr."""
+
+
 def _frames(path: Path) -> tuple[list[Atoms], list[str], list[bool] | None]:
     """Read structures by ASE: return them, warnings, and perhaps for each whether it converged."""
     if compression(path):
@@ -376,6 +380,8 @@ def _frames(path: Path) -> tuple[list[Atoms], list[str], list[bool] | None]:
         ) from error
     if name in (DUMP, DATA) and not more and any(a.calc or "momenta" in a.arrays for a in frames):
         said.append("it does not say its units: velocities and forces are read as of 'metal'")
+    if name in OF_ATOMIC_UNITS:
+        said.append("it does not say its units: all is read as of atomic units, Hartree and Bohr")
     if converged is None and name not in convergence.SILENT and any(a.calc for a in frames):
         said.append(f"whether labels converged is not known of the format {name!r}")
     return frames, said, converged

@@ -17,6 +17,9 @@ UNITS = {
 }
 KINDS = tuple(UNITS)
 
+CP2K = {"i", "time", "E"}
+"""What the comments of CP2K's trajectories have: the energy ``E`` is in Hartree."""
+
 
 @dataclass(frozen=True)
 class LabelKeys:
@@ -47,10 +50,7 @@ class LabelKeys:
             key = getattr(self, kind)
             unit = None if key is None else other_unit(kind, key)
             if unit is not None:
-                raise ValueError(
-                    f"{kind}: the name {key!r} says {unit}, expected a column in {UNITS[kind]}: "
-                    "convert its values, and write them under another name"
-                )
+                raise _wrong_unit(kind, key, unit)
         if self.stress is not None and self.virial is not None:
             raise ValueError(
                 f"stress: expected the key of a stress or of a virial, got {self.stress!r} and "
@@ -80,6 +80,13 @@ def other_unit(kind: str, key: str) -> str | None:
     return None
 
 
+def _wrong_unit(kind: str, key: str, unit: str) -> ValueError:
+    return ValueError(
+        f"{kind}: the name {key!r} says {unit}, expected a column in {UNITS[kind]}: convert its "
+        "values, and write them under another name"
+    )
+
+
 def missing(found: Configurations, keys: LabelKeys) -> frozenset[str]:
     """Return the kinds of labels of which no structure has the key."""
     named = {kind: getattr(keys, kind) for kind in KINDS}
@@ -102,6 +109,8 @@ def apply(found: Configurations, keys: LabelKeys) -> tuple[Configurations, list[
     """
     said = []
     if keys.energy is not None and keys.of_ase() is None:
+        if (unit := _unit(found, "energy", keys.energy)) is not None:
+            raise _wrong_unit("energy", keys.energy, unit)
         found = replace(found, energies=_per_structure(found, keys.energy, "energy", ((),)))
         found, words = _taken(found, "info", keys.energy, "energies")
         said.append(words)
@@ -140,7 +149,8 @@ def unread(found: Configurations) -> list[str]:
         is_vector = values.shape[1:] == (3,) and values.dtype.kind == "f"
         if is_vector and re.search("forc", key, re.IGNORECASE) and not _NO_LABEL.search(key):
             like.append(("forces", key))
-    ours = [(kind, key) for kind, key in like if other_unit(kind, key) is None]
+    units = {key: _unit(found, kind, key) for kind, key in like}
+    ours = [(kind, key) for kind, key in like if units[key] is None]
     said = []
     if ours:
         options = " ".join(_option(kind, key) for kind, key in ours)
@@ -150,9 +160,16 @@ def unread(found: Configurations) -> list[str]:
         if (kind, key) not in ours:
             said.append(
                 f"not read, though it looks like labels: {key}, whose name says "
-                f"{other_unit(kind, key)} (the {kind} would have to be in {UNITS[kind]})"
+                f"{units[key]} (the {kind} would have to be in {UNITS[kind]})"
             )
     return said
+
+
+def _unit(found: Configurations, kind: str, key: str) -> str | None:
+    """Return which unit is not ours, by the name of a label and those beside it."""
+    if key == "E" and found.info.keys() >= CP2K:
+        return "Hartree, as i, time and E are what CP2K writes"
+    return other_unit(kind, key)
 
 
 def _option(kind: str, key: str) -> str:

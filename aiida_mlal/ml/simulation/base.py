@@ -216,6 +216,9 @@ class Plan:
     def check_model(self, model: "ModelOptions") -> None:
         """Raise ``ValueError`` for a model that these simulations cannot be run with."""
 
+    def check_potential(self, potential: "Potential") -> None:
+        """Raise ``ValueError`` for a potential that these simulations cannot be run with."""
+
 
 class Simulation(Plan, ABC):
     """Moves atoms with a potential. A subclass is a frozen dataclass, its fields the options.
@@ -301,6 +304,7 @@ class Simulation(Plan, ABC):
         if not len(structures):
             return SimulationResult(store, ())
         self.check(structures)
+        self.check_potential(potential)
         measure = self.guard.measure(potential, structures, self.moving_cell)
         self.guard.check_cell(measure, self.moving_cell)
         groups = self.groups(structures)

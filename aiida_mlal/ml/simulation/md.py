@@ -12,7 +12,7 @@ from ase.units import GPa, fs, kB
 from aiida_mlal.ml.configurations import Configurations
 from aiida_mlal.ml.engines.base import EngineName
 from aiida_mlal.ml.frames import TEMPERATURE, TIME, VELOCITIES, Column
-from aiida_mlal.ml.options import as_dict, build, check_not_negative, suggest
+from aiida_mlal.ml.options import as_dict, build, check_not_negative, check_seed, suggest
 from aiida_mlal.ml.simulation.averages import Averages
 from aiida_mlal.ml.simulation.base import COMPLETED, CONVERGED, Ending, Simulation, check_pace
 from aiida_mlal.ml.simulation.bias import Bias
@@ -33,6 +33,9 @@ if TYPE_CHECKING:
 
 Ramp = float | tuple[float, float]
 """A constant, or the values at the beginning and at the end, between which it is linear."""
+
+SHORTEST, LONGEST = 0.005, 100.0
+"""Timesteps, in fs, beyond which one is meant in other units."""
 
 REPLICA, SCENARIO = "replica", "scenario"
 """Names in ``info`` of what tells runs from the same structure apart."""
@@ -122,6 +125,11 @@ class MolecularDynamics(Simulation):
         for name in ("timestep", "thermostat_time", "cell_time"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"expected {name} above 0 fs, got {getattr(self, name)}")
+        if not SHORTEST <= self.timestep <= LONGEST:
+            raise ValueError(
+                f"timestep: expected femtoseconds, from {SHORTEST:g} to {LONGEST:g} fs, got "
+                f"{self.timestep:g}"
+            )
         for name in ("thermostat_time", "cell_time"):
             if getattr(self, name) < self.timestep:
                 raise ValueError(
@@ -129,8 +137,7 @@ class MolecularDynamics(Simulation):
                     f"{getattr(self, name):g} fs"
                 )
         check_not_negative(self, "steps")
-        if self.seed < 0:
-            raise ValueError(f"expected a seed of 0 or more, got {self.seed}")
+        check_seed(self.seed)
         check_pace(self.every, self.threads)
         if not self.bias >= 0:
             raise ValueError(f"expected a bias of 0 or more, got {self.bias}")
@@ -212,8 +219,13 @@ class MolecularDynamics(Simulation):
         """Want a committee where there is a bias."""
         self._check_committee(model.ensemble)
 
+    def check_potential(self, potential: "Potential") -> None:
+        """Want a committee where there is a bias."""
+        self._check_committee(max(len(term.members) for term in potential.terms))
+
     def _check_committee(self, n: int) -> None:
-        if self.bias and n < 2:
+        biased = self.bias or any(one.get("bias") for one in self.scenarios)
+        if biased and n < 2:
             raise ValueError(
                 "the bias of 'md' is how far the members of a committee differ: expected an "
                 f"ensemble of 2 potentials or more, got {n}"
@@ -227,7 +239,6 @@ class MolecularDynamics(Simulation):
         record: Recorder,
     ) -> Ending:
         """Run from one structure."""
-        self._check_committee(max(len(term.members) for term in potential.terms))
         from aiida_mlal.ml.calculator import MLCalculator
 
         atoms = start.to_ase()[0]

@@ -94,12 +94,6 @@ class Progress:
                     print(", ".join(f"{k} {word}" for k, word in words.items()), file=sys.stderr)
 
 
-def check_seed(seed: int) -> None:
-    """Raise ``ValueError`` for a number that nothing random can begin with."""
-    if seed < 0:
-        raise ValueError(f"expected a seed of 0 or more, got {seed}")
-
-
 def write_json(path: str | Path, values: Mapping[str, Any]) -> None:
     """Write JSON so that a reader never sees half a file."""
     write_whole(path, (json.dumps(plain(values), indent=2, allow_nan=False) + "\n").encode())

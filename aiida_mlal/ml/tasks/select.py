@@ -9,10 +9,10 @@ from aiida_mlal.ml.configurations import Configurations
 from aiida_mlal.ml.formats.files import check_target, load_together, write
 from aiida_mlal.ml.formats.labels import LabelKeys
 from aiida_mlal.ml.frames import PREDICTED_ENERGY
-from aiida_mlal.ml.options import build
+from aiida_mlal.ml.options import build, check_seed
 from aiida_mlal.ml.selection.filters import Filters
 from aiida_mlal.ml.selection.select import select
-from aiida_mlal.ml.tasks.base import Task, check_seed
+from aiida_mlal.ml.tasks.base import Task
 
 
 @dataclass(frozen=True)

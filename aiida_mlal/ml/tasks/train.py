@@ -12,9 +12,9 @@ from aiida_mlal.ml.configurations import Configurations
 from aiida_mlal.ml.folders import check_writable
 from aiida_mlal.ml.formats.files import load
 from aiida_mlal.ml.formats.labels import LabelKeys
-from aiida_mlal.ml.options import as_dict, within
+from aiida_mlal.ml.options import as_dict, check_seed, within
 from aiida_mlal.ml.stopping import Interrupted
-from aiida_mlal.ml.tasks.base import Progress, Task, check_seed, plain
+from aiida_mlal.ml.tasks.base import Progress, Task, plain
 
 if TYPE_CHECKING:
     from aiida_mlal.ml.models.base import Potential

@@ -327,3 +327,13 @@ class TestWhatAFormatHasNoPlaceFor:
     def test_the_end_of_a_name_decides(self, labelled, tmp_path):
         files.write(labelled, tmp_path / "x_POSCAR.traj")
         assert files.read(tmp_path / "x_POSCAR.traj").energies == labelled.energies
+
+
+def test_a_file_of_n2p2_is_said_to_be_in_atomic_units(tmp_path):
+    path = tmp_path / "input.data"
+    path.write_text(
+        "begin\nlattice 7.0 0.0 0.0\nlattice 0.0 7.0 0.0\nlattice 0.0 0.0 7.0\n"
+        "atom 0.0 0.0 0.0 Cu 0.0 0.0 0.1 0.0 0.0\natom 0.0 0.0 4.2 Cu 0.0 0.0 -0.1 0.0 0.0\n"
+        "energy -3279.0\ncharge 0.0\nend\n"
+    )
+    assert "read as of atomic units, Hartree and Bohr" in " ".join(files.load(path).warnings)

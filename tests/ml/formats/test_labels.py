@@ -233,3 +233,12 @@ def test_a_status_without_a_label_is_said(tmp_path):
     path.write_text("1\nstatus=ok Properties=species:S:1:pos:R:3\nCu 0 0 0\n")
     (said,) = describe(path)["warnings"]
     assert "has the status 'ok', but neither energy, forces nor stress" in said
+
+
+def test_energies_of_a_trajectory_of_cp2k_are_not_taken_for_eV(tmp_path):
+    path = tmp_path / "run-pos-1.xyz"
+    path.write_text("1\n i =        0, time =        0.000, E =      -191.8\nCu 0.0 0.0 0.0\n")
+    (said,) = [words for words in files.load(path).warnings if "not read" in words]
+    assert "E, whose name says Hartree, as i, time and E are what CP2K writes" in said
+    with pytest.raises(ValueError, match="energy: the name 'E' says Hartree"):
+        files.load(path, keys=LabelKeys(energy="E"))

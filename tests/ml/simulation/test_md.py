@@ -446,3 +446,18 @@ def test_the_state_of_another_system_is_refused(potential):
     left = interrupted(simulation, potential, crystal(1), (0, 5))
     with pytest.raises(ValueError, match="simulations from other structures"):
         simulation.run(potential, crystal(2), checkpoint=left.checkpoint)
+
+
+def test_a_bias_without_a_committee_is_refused_before_a_step():
+    begun = []
+    for options in ({"bias": 0.3}, {"scenarios": [{"bias": 0.3}]}):
+        with pytest.raises(ValueError, match="expected an ensemble of 2") as caught:
+            md(**options).run(build(SOFT), crystal(1), lambda **_: begun.append(1))
+        assert not hasattr(caught.value, "computed")
+    assert not begun
+
+
+@pytest.mark.parametrize("timestep", [0.001, 1000.0])
+def test_a_timestep_in_other_units_is_refused(timestep):
+    with pytest.raises(ValueError, match="timestep: expected femtoseconds"):
+        md(timestep=timestep)
