@@ -141,7 +141,7 @@ def test_wrong_options_are_explained(pool, strategy, message):
 
 
 def test_a_seed_is_not_negative():
-    with pytest.raises(ValueError, match="expected a seed of 0 or more, and below 2^63, got -1"):
+    with pytest.raises(ValueError, match="expected a seed of 0 or more"):
         Select({"name": "random"}, seed=-1)
 
 
