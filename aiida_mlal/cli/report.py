@@ -41,5 +41,8 @@ def report(campaign: "ProcessNode", output: Path, direct: tuple[str, ...]) -> No
         relaxations = [direct_relaxation(campaign, how) for how in direct]
     except ValueError as error:
         echo.echo_critical(str(error))
+    for one in relaxations:
+        if one.minimum is not None:
+            echo.echo(f"{one.name}: the campaign {one.minimum.in_words}")
     for path in page.write(collect(campaign, relaxations), output):
         echo.echo(str(path))

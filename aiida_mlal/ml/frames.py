@@ -90,9 +90,11 @@ IMAGE = Column(
 )
 STEP = Column("step", int, -1, "The step of the run, counted from 0.")
 CANDIDATE = Column("candidate", bool, True, "Whether a frame may be chosen for a label.")
-KEPT = Column(
-    "kept", bool, False, "Whether a structure is known to be relaxed, so that it stays as it is."
+KEPT = Column("kept", bool, False, "Whether simulations leave a structure as it is.")
+FAILURES = Column(
+    "failures", int, 0, "How many labels in a row were not lower than the one of a beginning."
 )
+ORIGIN = Column("origin", str, "", "Key of the labelled structure that a step leads from.")
 TIME = Column("time", float, np.nan, "Time since the beginning of the run.", "fs")
 TEMPERATURE = Column("temperature", float, np.nan, "Temperature by the kinetic energy.", "K")
 VELOCITIES = Column("velocities", float, np.nan, "Velocities.", "Å/fs", (3,), per_atom=True)
@@ -133,9 +135,9 @@ GRADES = Column("grade", float, np.nan, "Extrapolation grade of each atom.", per
 OUTSIDE = Column("outside", bool, False, "Whether no active set could give a finite grade.")
 
 COLUMNS = (
-    RUN, IMAGE, STEP, TIME, TEMPERATURE, VELOCITIES, CANDIDATE, KEPT, UNCERTAINTY, UNCERTAINTIES,
-    PREDICTED_ENERGY, PREDICTED_FORCES, PREDICTED_STRESS, MOMENTS, STATUS, REASON, FINGERPRINT,
-    ATTEMPTS, INDEX, ITERATION, GRADE, GRADES, OUTSIDE,
+    RUN, IMAGE, STEP, TIME, TEMPERATURE, VELOCITIES, CANDIDATE, KEPT, FAILURES, ORIGIN, UNCERTAINTY,
+    UNCERTAINTIES, PREDICTED_ENERGY, PREDICTED_FORCES, PREDICTED_STRESS, MOMENTS, STATUS, REASON,
+    FINGERPRINT, ATTEMPTS, INDEX, ITERATION, GRADE, GRADES, OUTSIDE,
 )  # fmt: skip
 """All that this package knows; files may have more."""
 

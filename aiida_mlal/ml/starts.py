@@ -36,7 +36,7 @@ class Beginning:
     ----------
     structures
         One for each simulation, or several that it moves together. Those of the column ``kept``
-        are relaxed already, and stay.
+        stay as they are: they are relaxed already, or it is they that a label is wanted of.
     trust
         How far atoms may go from there, in Å; None where that is not limited.
     minimised
@@ -123,11 +123,7 @@ class Best(Start):
 
     def after(self, now: Beginning, state: State) -> Beginning:
         """Return the best structures, and how far the model is to be trusted there."""
-        known, tried = Twins(), Twins()
-        for i in np.flatnonzero(state.dataset.status != UNLABELLED):
-            tried.add(int(i), state.dataset[i])
-            if state.dataset.status[i] == OK:
-                known.add(int(i), state.dataset[i])
+        known, tried = twins(state.dataset)
         structures, kept, radii = list(now.structures), KEPT.of(now.structures).tolist(), []
         places = now.places
         for final in state.ends:
@@ -183,9 +179,7 @@ class Best(Start):
         """
         if final.labelled is None:
             return max(self.smallest, radius / 2)
-        energy = _enthalpy(final, before)
-        wanted = energy - _enthalpy(final, final.predicted, float(_predicted(final)))
-        got = energy - _enthalpy(final, final.labelled)
+        wanted, got = gains(final, before)
         if max(abs(wanted), abs(got)) < NOISE:
             return radius
         if not got > POOR * wanted or not wanted > 0:
@@ -195,8 +189,27 @@ class Best(Start):
         return radius
 
 
-def _predicted(final: Final) -> float:
-    return float(PREDICTED_ENERGY.of(final.predicted)[0])
+def twins(dataset: Configurations) -> tuple[Twins, Twins]:
+    """Return the structures that have a good label, and all that were tried, by their places."""
+    known, tried = Twins(), Twins()
+    for i in np.flatnonzero(dataset.status != UNLABELLED):
+        tried.add(int(i), dataset[i])
+        if dataset.status[i] == OK:
+            known.add(int(i), dataset[i])
+    return known, tried
+
+
+def gains(final: Final, before: Configurations) -> tuple[float, float]:
+    """Return how much lower in energy (eV) a labelled end is than a label before.
+
+    As the potential predicted it, and as the label says; of the enthalpy where the cell moves.
+    """
+    energy = _enthalpy(final, before)
+    predicted = float(PREDICTED_ENERGY.of(final.predicted)[0])
+    wanted = energy - _enthalpy(final, final.predicted, predicted)
+    if final.labelled is None:
+        raise ValueError(f"{final.where} has no label")
+    return wanted, energy - _enthalpy(final, final.labelled)
 
 
 def _enthalpy(final: Final, structure: Configurations, energy: float | None = None) -> float:

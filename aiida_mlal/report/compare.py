@@ -1,18 +1,23 @@
 """Direct relaxations of what a campaign relaxed."""
 
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 from aiida.orm import Dict, ProcessNode
 
 from aiida_mlal.ml.labelling.calculators import CalculatorOptions
+from aiida_mlal.ml.minima import is_same_minimum
 from aiida_mlal.ml.options import build
 from aiida_mlal.ml.stops import OracleForce
 from aiida_mlal.report import graph
-from aiida_mlal.report.direct import OPTIMIZERS, DirectRelaxation, read, relax
+from aiida_mlal.report.direct import OPTIMIZERS, DirectRelaxation, Minimum, read, relax
 
 
 def direct_relaxation(node: ProcessNode, how: str) -> DirectRelaxation:
     """Return the direct relaxation in a file, or run one by an optimiser and the oracle.
+
+    It says whether the first simulation of the campaign ended in the same minimum.
 
     Raises
     ------
@@ -21,7 +26,7 @@ def direct_relaxation(node: ProcessNode, how: str) -> DirectRelaxation:
     """
     cell = graph.moving_cell(node)
     if Path(how).exists():
-        return read(Path(how), cell)
+        return _compared(node, read(Path(how), cell))
     if how not in OPTIMIZERS:
         raise ValueError(f"expected a file or an optimiser of {list(OPTIMIZERS)}, got {how!r}")
     batches = graph.labelled(node)
@@ -35,14 +40,35 @@ def direct_relaxation(node: ProcessNode, how: str) -> DirectRelaxation:
         )
     options = build(CalculatorOptions, calculator.get_dict(), "calculator")
     start = batches[0].dataset.configurations[0].to_ase()[0]
-    return relax(
-        start,
-        options.build(),
-        how,
+    fmax, smax_GPa = _tolerances(node)
+    found = relax(start, options.build(), how, fmax, cell=cell, smax_GPa=smax_GPa)
+    return _compared(node, found)
+
+
+def _tolerances(node: ProcessNode) -> tuple[float, float]:
+    """Return the labelled force (eV/Å) and stress (GPa) below which a structure is relaxed."""
+    return (
         graph.tolerance(node) or OracleForce.fmax,
-        cell=cell,
-        smax_GPa=graph.stress_tolerance(node) or OracleForce.smax_GPa,
+        graph.stress_tolerance(node) or OracleForce.smax_GPa,
     )
+
+
+def _compared(node: ProcessNode, direct: DirectRelaxation) -> DirectRelaxation:
+    """Add the minimum of a campaign, if both got to one, in place of the structure."""
+    bare, relaxed = replace(direct, end=None), getattr(node.outputs, "relaxed", None)
+    if relaxed is None or direct.end is None or not direct.is_relaxed(*_tolerances(node)):
+        return bare
+    cell, end = graph.moving_cell(node), relaxed.configurations[0]
+    fmax, smax_GPa = _tolerances(node)
+    if not (end.max_forces[0] < fmax and cell.largest(end.stresses)[0] < smax_GPa):
+        return bare
+    if not np.array_equal(end.numbers, direct.end.numbers):
+        return bare
+    (energy, *_), (of_direct, *_) = (
+        cell.coordinates(one.to_ase()[0], direct.end.to_ase()[0]) for one in (end, direct.end)
+    )
+    same = is_same_minimum(direct.end, end, cell)
+    return replace(bare, minimum=Minimum(energy - of_direct, same))
 
 
 def _calculator(process: ProcessNode) -> Dict | None:

@@ -18,6 +18,30 @@ OPTIMIZERS = ("BFGS", "BFGSLineSearch", "FIRE", "GPMin", "LBFGS", "LBFGSLineSear
 
 
 @dataclass(frozen=True)
+class Minimum:
+    """Where a campaign ended, compared with where a direct relaxation did.
+
+    Attributes
+    ----------
+    energy
+        How much higher the label at the end of the campaign is, in eV; of the enthalpy where the
+        cell moves.
+    same
+        Whether both are of one minimum, see ``is_same_minimum``.
+    """
+
+    energy: float
+    same: bool
+
+    @property
+    def in_words(self) -> str:
+        """Where the campaign ended, in the words that follow its name."""
+        which = "the minimum" if self.same else "another minimum than that"
+        way = "above" if self.energy > 0 else "below"
+        return f"ended in {which} of the direct one, {abs(self.energy):.4f} eV {way} it"
+
+
+@dataclass(frozen=True)
 class DirectRelaxation:
     """What a relaxation did that asked for a label at every step.
 
@@ -32,12 +56,19 @@ class DirectRelaxation:
     smax_GPa
         Largest component of what of the stress moves the cell after each label; 0 where the cell
         is fixed.
+    end
+        The last structure, with its label.
+    minimum
+        Where a campaign ended that it is compared with; None if there is none, or one of them did
+        not get to a minimum.
     """
 
     name: str
     fmax: tuple[float, ...]
     energies: tuple[float, ...]
     smax_GPa: tuple[float, ...] = ()
+    end: Configurations | None = None
+    minimum: Minimum | None = None
 
     @property
     def labels(self) -> int:
@@ -100,7 +131,8 @@ def relax(
         counts as none.
     """
     frames = relax_frames(atoms, calculator, optimizer, fmax, max_steps, cell, smax_GPa)
-    return _summary(f"direct {optimizer}", frames, cell).until(fmax, smax_GPa)
+    found = _summary(f"direct {optimizer}", frames, cell).until(fmax, smax_GPa)
+    return replace(found, end=frames[found.labels - 1])
 
 
 def relax_frames(
@@ -160,4 +192,5 @@ def _summary(name: str, frames: Configurations, cell: MovingCell) -> DirectRelax
         tuple(frames.max_forces.tolist()),
         tuple(frames.energies.tolist()),
         tuple(cell.largest(frames.stresses).tolist()),
+        frames[len(frames) - 1],
     )

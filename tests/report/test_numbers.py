@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 from aiida.common.links import LinkType
 from aiida.orm import WorkChainNode
+from ase import Atoms
 from ase.calculators.emt import EMT
+from ase.optimize import BFGS
 
 from aiida_mlal.report import graph
 from aiida_mlal.report.compare import direct_relaxation
@@ -79,6 +81,26 @@ def test_direct_relaxation_begins_with_the_first_label(small_campaign):
     first = small_campaign.outputs.dataset.configurations
     assert direct.energies[0] == pytest.approx(first.energies[0])
     assert direct.fmax[0] == pytest.approx(first.max_forces[0])
+
+
+def test_where_the_campaign_ended_is_compared_with_where_a_direct_relaxation_did(small_campaign):
+    direct = direct_relaxation(small_campaign, "BFGS")
+    end = small_campaign.outputs.relaxed.configurations
+    assert direct.minimum.energy == pytest.approx(end.energies[0] - direct.energies[-1])
+    words = "above" if direct.minimum.energy > 0 else "below"
+    assert f"{abs(direct.minimum.energy):.4f} eV {words} it" in direct.minimum.in_words
+
+
+def test_a_relaxation_of_another_system_is_compared_with_by_its_labels_alone(
+    small_campaign, tmp_path
+):
+    atoms = Atoms("Cu2", [[0, 0, 0], [0, 0, 2.2]])
+    atoms.calc = EMT()
+    with BFGS(atoms, logfile=None, trajectory=str(tmp_path / "dimer.traj")) as steps:
+        steps.run(fmax=0.01)
+    direct = direct_relaxation(small_campaign, str(tmp_path / "dimer.traj"))
+    assert direct.labels > 1
+    assert direct.minimum is None
 
 
 def test_unknown_direct_relaxation_is_refused(small_campaign):

@@ -9,6 +9,7 @@ from aiida.orm import WorkChainNode
 
 from aiida_mlal.report import page
 from aiida_mlal.report.compare import direct_relaxation
+from aiida_mlal.report.direct import Minimum
 from aiida_mlal.report.figures import learning_curve
 from aiida_mlal.report.numbers import collect
 
@@ -47,7 +48,17 @@ def test_numbers_are_plain_json(written, small_campaign):
     numbers = json.loads((written / "numbers.json").read_text())
     assert numbers["uuid"] == small_campaign.uuid
     assert len(numbers["queries"]) == len(small_campaign.outputs.dataset)
-    assert numbers["direct"][0]["name"] == "direct BFGS"
+    direct = numbers["direct"][0]
+    assert direct["name"] == "direct BFGS"
+    assert set(direct["minimum"]) == {"energy", "same"}
+
+
+def test_another_minimum_is_told_in_words(small_campaign, tmp_path):
+    direct = direct_relaxation(small_campaign, "BFGS")
+    other = replace(direct, minimum=Minimum(-1.485, False))
+    page.write(collect(small_campaign, [other]), tmp_path)
+    html = (tmp_path / "index.html").read_text()
+    assert "ended in another minimum than that of the direct one, 1.4850 eV below it" in html
 
 
 def test_a_failed_campaign_has_a_page_with_the_error(failed_campaign, tmp_path):

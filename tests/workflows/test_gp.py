@@ -101,5 +101,5 @@ def test_a_query_that_labels_no_ends_moves_no_start(mlal_code):
         overrides={"query": {"name": "random", "n": 1}, "stop": [{"name": "iterations", "n": 2}]},
         recipe="gp",
     )
-    with pytest.raises(ValueError, match="start: 'best' goes by labels of the last frames"):
+    with pytest.raises(ValueError, match="start: 'quasi_newton' goes by labels of the last frames"):
         check_inputs(builder._inputs(prune=True), builder.process_class.spec().inputs)

@@ -12,6 +12,9 @@ from jaxtyping import Float
 from aiida_mlal.ml.configurations import Configurations
 from aiida_mlal.ml.options import build
 
+ROUNDING = 1e-6
+"""Largest change of a cell (Å, or strain) that is none."""
+
 
 @dataclass(frozen=True)
 class MovingCell:
@@ -111,6 +114,35 @@ class MovingCell:
             constant_volume=self.moves == "shape",
             scalar_pressure=self.pressure_GPa * GPa,
         )
+
+    def leads(self, cell: Float[np.ndarray, "3 3"], new_cell: Float[np.ndarray, "3 3"]) -> bool:
+        """Return whether one cell becomes another one by what moves, but for rounding."""
+        if np.array_equal(cell, new_cell) or self.moves == "full":
+            return True
+        deformation = np.linalg.lstsq(cell, new_cell, rcond=None)[0]
+        ratio = np.linalg.det(deformation)
+        held = {
+            "fixed": new_cell - cell,
+            "shape": ratio - 1.0,
+            "volume": deformation - np.cbrt(ratio) * np.eye(3),
+            "axes": deformation * (1 - np.eye(3)),
+        }[self.moves]
+        return bool(np.abs(held).max() < ROUNDING)
+
+    def coordinates(
+        self, labelled: Atoms, origin: Atoms
+    ) -> tuple[float, Float[np.ndarray, "rows 3"], Float[np.ndarray, "rows 3"]]:
+        """Return energy, coordinates and the gradient of labelled atoms, as an optimiser sees them.
+
+        Where the cell moves the energy is the enthalpy, and coordinates are those of ``filter``:
+        positions as they were in the cell of ``origin``, then the deformation of that cell.
+        Components of the gradient that nothing moves along are 0.
+        """
+        moving, energy = self.filter(labelled), float(labelled.get_potential_energy())
+        if self:
+            moving.orig_cell = origin.cell.copy()
+            energy += self.pressure_GPa * GPa * volume_of(labelled.cell.array)
+        return energy, moving.get_positions(), -moving.get_forces()
 
 
 def travelled(

@@ -1,7 +1,7 @@
 """Relaxation of atoms, and of the cell where it is asked for."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 import numpy as np
@@ -9,8 +9,9 @@ from ase import Atoms
 
 from aiida_mlal.ml.configurations import Configurations
 from aiida_mlal.ml.engines.base import EngineName
+from aiida_mlal.ml.frames import KEPT
 from aiida_mlal.ml.options import check_not_negative, check_positive
-from aiida_mlal.ml.simulation.base import Ending, Simulation, check_pace
+from aiida_mlal.ml.simulation.base import MAX_STEPS, Ending, Simulation, check_pace
 from aiida_mlal.ml.simulation.cell import MovingCell
 from aiida_mlal.ml.simulation.follow import follow
 from aiida_mlal.ml.simulation.guard import Guard
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Relax(Simulation):
-    """Moves free atoms to a minimum of the energy.
+    """Moves free atoms to a minimum of the energy; structures of the column ``kept`` stay.
 
     Attributes
     ----------
@@ -105,10 +106,15 @@ class Relax(Simulation):
         moving = self.moving_cell.filter(atoms)
         trust = self.guard.trust
         maxstep = self.maxstep if trust is None else min(self.maxstep, trust / 3)
+        kept = bool(KEPT.of(start)[0])
+        max_steps = 0 if kept else self.max_steps
         with optimizer_of(self.optimizer, moving, maxstep) as optimizer:
-            steps = self._steps(optimizer, atoms, self.max_steps - record.first_step)
+            steps = self._steps(optimizer, atoms, max_steps - record.first_step)
             memory = OptimizerMemory(optimizer, self.optimizer)
-            return follow(steps, atoms, self.guard, record, memory)
+            ending = follow(steps, atoms, self.guard, record, memory)
+        if kept and ending.reason == MAX_STEPS:
+            return replace(ending, message="it was to stay as it is")
+        return ending
 
     def _steps(self, optimizer: "Optimizer", atoms: Atoms, n: int) -> Iterator[bool]:
         """Take steps, and say after each whether the structure is relaxed."""

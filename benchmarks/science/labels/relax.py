@@ -3,8 +3,9 @@
     python relax.py emt|7net [PROTOCOL] [SYSTEM ...] [-v] [--starts N] [--labels FILE]
 
 The steps are those of the WorkChain, without AiiDA: train on all labels, relax from where the start
-says, label the last frame, until what is labelled is below the limits of the protocol. All counts
-include the first label and the last one. PROTOCOL is a file of ``aiida_mlal/protocols`` (default
+says, label what the query chooses, until the last frame is below the limits of the protocol, as
+labelled. All counts include the first label and the last one. Where BFGS ends in another minimum,
+the difference of energies says so. PROTOCOL is a file of ``aiida_mlal/protocols`` (default
 gp); SYSTEM the beginning of names in ``systems.py``. Labels 7net are SevenNet-0 (PyPI sevenn).
 Of each system N starts are relaxed (default 1), those after the first one rattled. Labels are kept
 in FILE, so that none is computed twice. Rows are written to ``KIND_PROTOCOL.md`` beside this file,
@@ -19,7 +20,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -30,7 +31,9 @@ from aiida_mlal import protocols
 from aiida_mlal.ml import plugins
 from aiida_mlal.ml.configurations import Configurations
 from aiida_mlal.ml.frames import PREDICTED_ENERGY
+from aiida_mlal.ml.minima import is_same_minimum
 from aiida_mlal.ml.options import as_dict
+from aiida_mlal.ml.selection.select import select
 from aiida_mlal.ml.starts import Beginning
 from aiida_mlal.ml.stops import State
 from aiida_mlal.report.direct import relax_frames
@@ -42,13 +45,35 @@ FMAX, SMAX_GPA, MOST = 0.03, 0.02, 40
 OPTIMIZERS = ("BFGS", "BFGSLineSearch", "GPMin")
 
 
-def direct(system: System, labels: Calculator, optimizer: str) -> tuple[float, float]:
-    """Return how many labels an optimiser of ASE needs (NaN: more than 200), and its energy."""
+class Relaxed(NamedTuple):
+    """What a relaxation needed, and where it ended.
+
+    Attributes
+    ----------
+    labels, iterations
+        NaN where it did not end; labels of an iteration are computed at once.
+    end
+        With its label; None where nothing could be computed.
+    """
+
+    labels: float
+    iterations: float
+    end: Configurations | None
+
+    @property
+    def said(self) -> str:
+        """How many labels in words."""
+        return "fails" if np.isnan(self.labels) else str(self.labels)
+
+
+def direct(system: System, labels: Calculator, optimizer: str) -> Relaxed:
+    """Relax by an optimiser of ASE, up to 200 steps."""
     try:
         frames = relax_frames(system.atoms, labels, optimizer, FMAX, 200, system.cell, SMAX_GPA)
     except Exception:  # of GPMin, on some molecules
-        return np.nan, np.nan
-    return len(frames) if is_relaxed(frames, system) else np.nan, float(frames.energies[-1])
+        return Relaxed(np.nan, np.nan, None)
+    count = len(frames) if is_relaxed(frames, system) else np.nan
+    return Relaxed(count, count, frames[len(frames) - 1])
 
 
 def is_relaxed(frames: Configurations, system: System) -> bool:
@@ -59,15 +84,15 @@ def is_relaxed(frames: Configurations, system: System) -> bool:
 
 def learned(
     system: System, inner: Calculator, given: dict[str, Any], tell: Callable[[str], None]
-) -> tuple[float, float]:
-    """Return how many labels a protocol needs (NaN: more than ``MOST``), and its energy."""
+) -> Relaxed:
+    """Relax by a protocol, up to ``MOST`` labels."""
     rule = plugins.make("starts", given.get("start", {"name": "given"}))
     simulation = plugins.make("simulations", given["simulation"])
     begun = Beginning(Configurations.from_ase(system.atoms).bare, simulation.guard.trust)
-    labels, potential = Labels(inner), None
+    labels, potential, iterations = Labels(inner), None, 0
     now, trajectory, runs = begun.structures, Configurations.empty(), []
-    while len(labels) < MOST:
-        new = labels.add(now)
+    while len(labels) < MOST and len(now):
+        new = labels.add(now)[0]
         energy = float(new.energies[0])
         said = PREDICTED_ENERGY.of(trajectory)[-1] if len(trajectory) else np.nan
         tell(
@@ -75,7 +100,7 @@ def learned(
             f"{system.cell.largest(new.stresses)[0]:.3f} GPa, trust {begun.trust}"
         )
         if is_relaxed(new, system):
-            return len(labels), energy
+            return Relaxed(len(labels), iterations, new)
         if len(trajectory):
             state = State(0, 0, trajectory, Configurations.empty(), labels.frames, runs)
             begun = rule.after(begun, state)
@@ -85,8 +110,18 @@ def learned(
         potential = train(given, labels.frames, labels.frames.elements, potential)
         result = simulation.run(potential, begun.structures)
         trajectory, runs = result.trajectory, [as_dict(run) for run in result.runs]
-        now = trajectory[len(trajectory) - 1].bare
-    return np.nan, energy
+        now = select(trajectory, labels.frames, given["query"], None, iterations, potential)
+        now, iterations = now.of(trajectory), iterations + 1
+    return Relaxed(np.nan, np.nan, new)
+
+
+def apart(one: Relaxed, other: Relaxed, system: System) -> str:
+    """Say how much lower in energy the other one ended, and whether at another minimum."""
+    if one.end is None or other.end is None:
+        return "–"
+    difference = f"{other.end.energies[0] - one.end.energies[0]:.3f}"
+    same = np.isnan(one.labels + other.labels) or is_same_minimum(one.end, other.end, system.cell)
+    return difference if same else f"{difference}, another minimum"
 
 
 def given_by(protocol: str, system: System) -> dict[str, Any]:
@@ -126,9 +161,9 @@ if __name__ == "__main__":
             tell = partial(print, flush=True) if asked.v else lambda line: None
             found.append(learned(moved, inner, given, tell))
             seconds = time.process_time() - begin
-            counts = " | ".join("fails" if np.isnan(n) else str(int(n)) for n, _ in found)
-            apart = found[-1][1] - found[0][1]
-            rows.append(f"| {name} | {counts} | {apart:.3f} | {seconds:.0f} |")
+            counts = " | ".join(one.said for one in found)
+            ends = apart(found[0], found[-1], moved)
+            rows.append(f"| {name} | {counts} | {ends} | {seconds:.0f} |")
             print(rows[-1], flush=True)
     if not asked.system and asked.starts == 1:
         (Path(__file__).parent / f"{asked.kind}_{asked.protocol}.md").write_text(

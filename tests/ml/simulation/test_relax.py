@@ -15,6 +15,7 @@ from ase.units import GPa
 from aiida_mlal.ml import plugins
 from aiida_mlal.ml.calculator import MLCalculator
 from aiida_mlal.ml.configurations import Configurations
+from aiida_mlal.ml.frames import KEPT
 from aiida_mlal.ml.models.base import Potential
 from aiida_mlal.ml.models.ensemble import Ensemble
 from aiida_mlal.ml.models.factory import single
@@ -507,3 +508,15 @@ def test_a_cell_is_strained_no_farther_than_it_is_trusted():
     strain = np.abs(last.cells[0].diagonal() / atoms.cell.lengths() - 1).max()
     assert 0.1 <= strain * 3.9 / 4 ** (1 / 3) < 0.15
     assert np.abs(last.positions - atoms.positions).max() > 0.2  # with the cell, which is free
+
+
+def test_a_structure_that_is_to_stay_is_predicted_and_no_more():
+    start = Configurations.from_ase(Atoms("Cu2", [[0, 0, 0], [0, 0, 2.9]], cell=[9, 9, 9]))
+    kept = start.with_columns({KEPT: [True]})
+    result = Relax(fmax=0.01).run(morse(["Cu"]), Configurations.concatenate([kept, start]))
+    stays, moves = result.runs
+    assert (stays.steps, stays.converged) == (0, False)
+    assert stays.message == "it was to stay as it is"
+    assert moves.converged
+    np.testing.assert_array_equal(result.trajectory[0].positions, start.positions)
+    assert stays.fmax > 0.1
