@@ -18,6 +18,9 @@ ALIKE = 0.9
 FEW, MANY = 5, 200
 """Fewest pairs of structures that tell it, and how many are enough."""
 
+SHORT = 0.05
+"""Way in Å from which on pairs count less: the error of the rule grows with its third power."""
+
 FARTHEST = 20
 """Most places that structures of a pair are from each other in the data set."""
 
@@ -34,7 +37,8 @@ def inconsistencies(labelled: Configurations) -> list[str]:
     Structures near each other in the data set, of the same atoms little apart, tell: by the
     trapezoidal rule the energy changes by the mean force times the displacement, and by the mean
     stress times the strain and the volume. Units that don't belong together, and another sign, are
-    factors, of forces and of stresses each: those of a regression.
+    factors, of forces and of stresses each: those of a regression in which pairs count less the
+    longer their way is. Between a minimum and a saddle point forces say nothing of the energy.
     """
     told, found = _pairs(labelled)
     tell = np.linalg.norm(told, axis=0) > NOTHING * np.linalg.norm(found)
@@ -62,8 +66,8 @@ def inconsistencies(labelled: Configurations) -> list[str]:
 def _pairs(
     labelled: Configurations,
 ) -> tuple[Float[np.ndarray, "pairs 2"], Float[np.ndarray, " pairs"]]:
-    """Return what forces and stresses say of the changes of energies, and the changes."""
-    pairs: list[tuple[float, float, float]] = []
+    """Return what forces and stresses say of the changes of energies, and the changes, weighted."""
+    pairs: list[tuple[float, float, float, float]] = []
     for apart in range(1, min(len(labelled), FARTHEST + 1)):
         if len(pairs) >= MANY:
             break
@@ -71,20 +75,24 @@ def _pairs(
         for i in range(0, n, -(-n // MANY)):
             if (pair := _changes(labelled[i], labelled[i + apart])) is not None:
                 pairs.append(pair)
-    found = np.array(pairs).reshape(-1, 3)
+    found = np.array(pairs).reshape(-1, 4)
+    found[:, :3] /= np.maximum(found[:, 3:], SHORT) ** 3
     return found[:, :2], found[:, 2]
 
 
-def _changes(one: Configurations, other: Configurations) -> tuple[float, float, float] | None:
+def _changes(
+    one: Configurations, other: Configurations
+) -> tuple[float, float, float, float] | None:
     """Return by how much the energy changes: by forces, by stresses and by labels; None if unknown.
 
-    All are for an atom, so that large structures count as others do.
+    All are for an atom, so that large structures count as others do. The last number is the way of
+    the atom that goes farthest, in Å, with what the strain moves neighbours by.
     """
     if not np.array_equal(one.numbers, other.numbers) or not len(one.numbers):
         return None
     if not np.array_equal(one.pbc, other.pbc):
         return None
-    strained, cell = 0.0, other.cells[0]
+    strained, cell, stretch = 0.0, other.cells[0], 0.0
     positions = one.positions
     if not np.array_equal(one.cells, other.cells):
         if not one.pbc.all():
@@ -93,18 +101,22 @@ def _changes(one: Configurations, other: Configurations) -> tuple[float, float, 
         strain = (deformation + deformation.T) / 2 - np.eye(3)
         if np.abs(deformation - np.eye(3)).max() > STRAINED:
             return None
+        spacing = (abs(np.linalg.det(cell)) / len(positions)) ** (1 / 3)
+        stretch = float(np.linalg.norm(strain, 2)) * spacing
         positions = positions @ deformation
         strained = float((_virial(one) + _virial(other)).ravel() @ strain.ravel()) / 2
     apart = other.positions - positions
     if one.pbc.all():
         apart -= np.round(apart @ np.linalg.inv(cell)) @ cell
-    if not np.linalg.norm(apart, axis=1).max() < NEAR:
+    way = float(np.linalg.norm(apart, axis=1).max())
+    if not way < NEAR:
         return None
     moved = -float((one.forces + other.forces).ravel() @ apart.ravel()) / 2
     change = float(other.energies[0] - one.energies[0])
     if not np.isfinite([moved, strained, change]).all():
         return None
-    return moved / len(apart), strained / len(apart), change / len(apart)
+    n = len(apart)
+    return moved / n, strained / n, change / n, max(way, stretch)
 
 
 def _virial(one: Configurations) -> Float[np.ndarray, "3 3"]:

@@ -49,6 +49,22 @@ def test_forces_and_stresses_of_other_units_or_sign_are_not(name, factor):
     assert told == pytest.approx(1 / factor, rel=0.4)
 
 
+def test_saddle_points_beside_minima_are_consistent():
+    """Forces vanish at both, and there are 6 eV between them, as in the inversion of ammonia."""
+    way = np.array([0.0, 0.005, 0.01, 0.015, 0.43, 0.44])
+    positions = np.zeros((6, 3))
+    positions[:, 0] = way
+    energies, forces = 3 * (1 - np.cos(2 * np.pi * way)), np.zeros((6, 3))
+    forces[:, 0] = -6 * np.pi * np.sin(2 * np.pi * way)
+    labels = Configurations.from_geometry(
+        [1] * 6, positions, [1] * 6, np.zeros((6, 3, 3)), np.zeros((6, 3), bool),
+        energies=energies, forces=forces,
+    )  # fmt: skip
+    assert inconsistencies(labels) == []
+    wrong = labels.with_labels(energies, forces * Bohr / Hartree)
+    assert len(inconsistencies(wrong)) == 1
+
+
 def test_energies_in_hartree_and_forces_in_hartree_per_bohr_are_not():
     labels = SETS["crystal"]
     wrong = labels.with_labels(labels.energies / Hartree, labels.forces / Hartree * Bohr)
