@@ -11,6 +11,7 @@ from ase import Atoms
 from ase.calculators.calculator import Calculator, all_changes
 from ase.calculators.emt import EMT
 from ase.calculators.singlepoint import SinglePointCalculator
+from ase.mep import DimerControl, MinModeAtoms, MinModeTranslate
 
 from aiida_mlal.ml.configurations import Configurations
 from aiida_mlal.ml.models.base import Potential
@@ -88,11 +89,34 @@ class Counted(Calculator):
         """Compute both, in eV and eV/Å, constraints left out."""
         super().calculate(atoms, properties, system_changes)
         self.count[0] += 1
-        self.inner.reset()
+        if hasattr(self.inner, "reset"):
+            self.inner.reset()
         bare = Atoms(atoms.numbers, atoms.positions, cell=atoms.cell, pbc=atoms.pbc)
         bare.calc = self.inner
         energy = float(bare.get_potential_energy())
         self.results = {"energy": energy, "forces": np.array(bare.get_forces(), float)}
+
+
+def dimer(atoms: Atoms, way: np.ndarray, fmax: float, steps: int = 400) -> bool:
+    """Go to a saddle point by the dimer method of ASE, which begins along a way (atoms, 3).
+
+    Returned is whether forces came below ``fmax`` in eV/Å.
+    """
+    moving = (np.linalg.norm(way, axis=1) > 0.1 * np.linalg.norm(way, axis=1).max()).tolist()
+    options = {"logfile": None, "eigenmode_logfile": None}
+    options |= {"initial_eigenmode_method": "displacement", "displacement_method": "vector"}
+    with DimerControl(**options, mask=moving) as control:
+        pair = MinModeAtoms(atoms, control, random_seed=1)
+        pair.displace(displacement_vector=0.01 * way / np.linalg.norm(way))
+        with MinModeTranslate(pair, logfile=None, trajectory=None) as optimizer:
+            return bool(optimizer.run(fmax=fmax, steps=steps))
+
+
+def sella(atoms: Atoms, fmax: float, steps: int = 200) -> bool:
+    """Do so by sella (PyPI) in Cartesian coordinates; ``ImportError`` where it isn't installed."""
+    from sella import Sella
+
+    return bool(Sella(atoms, order=1, internal=False, logfile=None).run(fmax=fmax, steps=steps))
 
 
 class Labels:

@@ -1,8 +1,10 @@
 """Paths between two minima: ends that are not relaxed."""
 
+from typing import Any
+
 import numpy as np
 from ase import Atoms
-from ase.build import add_adsorbate, bulk, fcc100, fcc111
+from ase.build import add_adsorbate, bulk, fcc100, fcc111, molecule
 from ase.constraints import FixAtoms
 
 
@@ -41,7 +43,29 @@ def paths() -> dict[str, list[Atoms]]:
     atoms = fcc100("Al", (3, 3, 3), vacuum=6.0)
     add_adsorbate(atoms, "Al", 1.9, "hollow")
     found["adatom on Al(100)"] = _hop(_slab(atoms, 2), atoms.cell[0] / 3)
+    atoms = molecule("C2H6")
+    other = atoms.copy()
+    turned = [i for i in range(len(atoms)) if atoms.positions[i, 2] > 0]
+    part = other[turned]
+    part.rotate(120, "z")
+    other.positions[turned] = part.positions
+    found["rotation in ethane"] = [atoms, other]
+    crystal = bulk("Ni", cubic=True) * (2, 2, 2)
+    atoms, other = crystal.copy(), crystal.copy()
+    atoms += Atoms("C", [0.5 * bulk("Ni", cubic=True).cell.sum(axis=0)])
+    other += Atoms("C", [atoms.positions[-1] + np.array([1, 1, 0]) * crystal.cell[0, 0] / 4])
+    found["C in Ni"] = [atoms, other]
     return found
+
+
+OPTIONS: dict[str, dict[str, Any]] = {"rotation in ethane": {"any_order": True}}
+"""Options of the simulation that a path wants: hydrogen atoms change places."""
+
+KINDS = {"rotation in ethane": ("7net",)}
+"""Paths for some kinds of labels only: EMT knows no such molecule."""
+
+CELLS = ("C in Ni",)
+"""Paths in the cell of their first end, which is relaxed with it before."""
 
 
 def rattled(ends: list[Atoms], seed: int) -> list[Atoms]:

@@ -6,8 +6,11 @@ The steps are those of the WorkChain, without AiiDA: label what the first query 
 labels, run the bands from where the start says, label what the query wants, until the stops are
 content. All counts include both ends. PATH is the beginning of names in ``paths.py``; of each,
 N starts are run (default 5), the first one from the ends there, others from rattled ones. Direct
-bands relax the ends and then the band, by BFGS, to the same force. Labels 7net are SevenNet-0
-(PyPI sevenn). Rows are written to ``KIND_PROTOCOL.md`` beside this file, where all paths are run.
+bands relax the ends and then the band, by BFGS, to the same force. The dimer method of ASE and
+sella (PyPI), where it is installed, begin in the middle between the relaxed ends of the first
+start; their calls are those of the saddle point alone, whose energy is told above the first end.
+Labels 7net are SevenNet-0 (PyPI sevenn). Rows are written to ``KIND_PROTOCOL.md`` beside this file,
+in the place of those of the same path.
 """
 
 import argparse
@@ -23,9 +26,11 @@ import numpy as np
 import torch
 from ase import Atoms
 from ase.calculators.calculator import Calculator
+from ase.filters import FrechetCellFilter
+from ase.geometry import find_mic
 from ase.mep import NEB
 from ase.optimize import BFGS
-from paths import paths, rattled
+from paths import CELLS, KINDS, OPTIONS, paths, rattled
 
 from aiida_mlal import protocols
 from aiida_mlal.ml import plugins, stops
@@ -35,13 +40,25 @@ from aiida_mlal.ml.selection.select import select
 from aiida_mlal.ml.starts import Beginning
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from campaigns import Counted, Labels, labeller, train
+from campaigns import Counted, Labels, dimer, labeller, sella, train
 
 FMAX = 0.05
+HERE = Path(__file__).parent
 
 
-def direct(ends: list[Atoms], inner: Calculator, images: int) -> tuple[int, float]:
-    """Return how many calls a climbing band of ASE needs, its ends included, and its barrier."""
+def in_its_cell(ends: list[Atoms], inner: Calculator) -> list[Atoms]:
+    """Return ends in the cell of the first one, which is relaxed with it."""
+    begin, found = ends[0].copy(), []
+    begin.calc = inner
+    BFGS(FrechetCellFilter(begin), logfile=None).run(fmax=0.01, steps=300)
+    for atoms in ends:
+        found.append(atoms.copy())
+        found[-1].set_cell(begin.cell, scale_atoms=True)
+    return found
+
+
+def direct(ends: list[Atoms], inner: Calculator, images: int) -> tuple[int, float, list[Atoms]]:
+    """Return how many calls a climbing band of ASE needs with its ends, its barrier and images."""
     count = [0]
     begin, end = (atoms.copy() for atoms in ends)
     for atoms in (begin, end):
@@ -54,7 +71,36 @@ def direct(ends: list[Atoms], inner: Calculator, images: int) -> tuple[int, floa
     neb.interpolate(mic=True, apply_constraint=True)
     done = BFGS(neb, logfile=None).run(fmax=FMAX, steps=300)
     energies = [image.get_potential_energy() for image in band]
-    return count[0] if done else -1, max(energies[1:-1]) - energies[0]
+    return count[0] if done else -1, max(energies[1:-1]) - energies[0], band
+
+
+def searched(begin: Atoms, end: Atoms, inner: Calculator) -> str:
+    """Tell what searches from the middle between relaxed ends need, and what they find."""
+    way = find_mic(end.positions - begin.positions, begin.cell, begin.pbc)[0]
+    told = []
+    for name in ("sella", "dimer"):
+        atoms, count = begin.copy(), [0]
+        atoms.positions += way / 2
+        atoms.calc = Counted(inner, count)
+        try:
+            done = sella(atoms, FMAX) if name == "sella" else dimer(atoms, way, FMAX)
+        except ImportError:
+            continue
+        height = atoms.get_potential_energy() - begin.get_potential_energy()
+        told.append(f"{name} {count[0] if done else f'not after {count[0]}'}: {height:.4f}")
+    return "; ".join(told)
+
+
+def keep(path: Path, heads: list[str], row: str) -> None:
+    """Write a row to a table, in the place of one of the same name."""
+    rows = path.read_text().splitlines()[2:] if path.exists() else []
+    names = [one.split("|")[1].strip() for one in rows]
+    name = row.split("|")[1].strip()
+    if name in names:
+        rows[names.index(name)] = row
+    else:
+        rows.append(row)
+    path.write_text("\n".join([*heads, *rows]) + "\n")
 
 
 def learned(
@@ -115,41 +161,35 @@ if __name__ == "__main__":
     asked = parser.parse_args()
     given = protocols.inputs("neb", asked.protocol, json.loads(asked.overrides))
     inner = labeller(asked.kind)
-    rows = [
-        f"| labels {asked.kind} | direct | barrier, eV | `neb`, {asked.protocol}, of each start "
-        "| barriers, eV | CPU s a path |",
-        "|---|---|---|---|---|---|",
+    heads = [
+        f"| labels {asked.kind} | direct | from the middle: calls, energy in eV | barrier, eV "
+        f"| `neb`, {asked.protocol}, of each start | barriers, eV | CPU s a path |",
+        "|---|---|---|---|---|---|---|",
     ]
     for name, ends in paths().items():
         if asked.wanted and not any(name.startswith(word) for word in asked.wanted):
             continue
-        found = []
+        if asked.kind not in KINDS.get(name, (asked.kind,)):
+            continue
+        own = {**given, "simulation": {**given["simulation"], **OPTIONS.get(name, {})}}
+        if name in CELLS:
+            ends = in_its_cell(ends, inner)
+        found, others = [], ""
         for seed in range(asked.starts):
             start = rattled(ends, seed)
-            calls, height = direct(start, inner, given["simulation"]["images"])
+            calls, height, band = direct(start, inner, given["simulation"]["images"])
+            others = others or searched(band[0], band[-1], inner)
             begin = time.process_time()
-            n, barrier, outcome, keys = learned(start, inner, given, asked.v)
+            n, barrier, outcome, keys = learned(start, inner, own, asked.v)
             seconds = time.process_time() - begin
             found.append((calls, height, n if outcome == "converged" else -n, barrier, seconds))
-            print(
-                name,
-                seed,
-                calls,
-                f"{height:.4f}",
-                n,
-                f"{barrier:.4f}",
-                outcome,
-                f"{seconds:.1f}",
-                keys,
-                flush=True,
-            )
+            told = f"{calls} {height:.4f} {n} {barrier:.4f} {outcome} {seconds:.1f} {keys}"
+            print(name, seed, told, flush=True)
         calls, heights, counts, barriers, seconds = map(list, zip(*found))
-        rows.append(
-            f"| {name} | {min(calls)}-{max(calls)} | {heights[0]:.4f} "
+        row = (
+            f"| {name} | {min(calls)}-{max(calls)} | {others} | {heights[0]:.4f} "
             f"| {', '.join(str(n) if n > 0 else f'> {-n}' for n in counts)} "
             f"| {min(barriers):.4f}-{max(barriers):.4f} | {np.mean(seconds):.1f} |"
         )
-        print(rows[-1], flush=True)
-    if not asked.wanted:
-        path = Path(__file__).parent / f"{asked.kind}_{asked.protocol}.md"
-        path.write_text("\n".join(rows) + "\n")
+        print(row, flush=True)
+        keep(HERE / f"{asked.kind}_{asked.protocol}.md", heads, row)

@@ -22,7 +22,6 @@ from ase import Atoms
 from ase.build import add_adsorbate, fcc100
 from ase.calculators.calculator import Calculator
 from ase.constraints import FixAtoms
-from ase.mep import DimerControl, MinModeAtoms, MinModeTranslate
 
 from aiida_mlal import protocols
 from aiida_mlal.ml import plugins
@@ -30,7 +29,7 @@ from aiida_mlal.ml.configurations import Configurations
 from aiida_mlal.ml.simulation.following import ModeFollowing
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from campaigns import Counted, Labels, labeller, train
+from campaigns import Counted, Labels, dimer, labeller, sella, train
 
 FMAX, MOST = 0.05, 60
 STARTS = [(0.4, 0.05), (0.7, 0.1), (0.1, 0.02)]
@@ -56,25 +55,16 @@ def ours(atoms: Atoms, calculator: Calculator) -> bool:
     return any(ModeFollowing(atoms, probe, fixed, mode, False, 0.1, False).steps(200, FMAX))
 
 
-def dimer(atoms: Atoms, calculator: Calculator) -> bool:
+def along(atoms: Atoms, calculator: Calculator) -> bool:
     """Search by the dimer method of ASE, which begins along the displacement of the adsorbate."""
     way = np.zeros((len(atoms), 3))
     way[-1, :2] = atoms.positions[-1, :2] - start((0, 0)).positions[-1, :2]
-    way *= 0.01 / np.linalg.norm(way)
-    options = {"logfile": None, "eigenmode_logfile": None}
-    options |= {"initial_eigenmode_method": "displacement", "displacement_method": "vector"}
-    with DimerControl(**options, mask=[False] * (len(atoms) - 1) + [True]) as control:
-        pair = MinModeAtoms(atoms, control, random_seed=1)
-        pair.displace(displacement_vector=way)
-        with MinModeTranslate(pair, logfile=None, trajectory=None) as optimizer:
-            return bool(optimizer.run(fmax=FMAX, steps=400))
+    return dimer(atoms, way, FMAX)
 
 
-def sella(atoms: Atoms, calculator: Calculator) -> bool:
-    """Search by sella in Cartesian coordinates."""
-    from sella import Sella
-
-    return bool(Sella(atoms, order=1, internal=False, logfile=None).run(fmax=FMAX, steps=200))
+def cartesian(atoms: Atoms, calculator: Calculator) -> bool:
+    """Search by sella."""
+    return sella(atoms, FMAX)
 
 
 def learned(atoms: Atoms, inner: Calculator, tell: bool) -> tuple[int, float, bool, float]:
@@ -118,7 +108,7 @@ if __name__ == "__main__":
         "|---|---|---|---|---|",
     ]
     for displaced in STARTS[: asked.starts]:
-        for search in (sella, dimer, ours):
+        for name, search in {"sella": cartesian, "dimer": along, "ours": ours}.items():
             atoms, count = start(displaced), [0]
             atoms.calc = Counted(inner, count)
             try:
@@ -127,7 +117,7 @@ if __name__ == "__main__":
                 continue
             told = count[0] if done else f"not after {count[0]}"
             energy = atoms.get_potential_energy()
-            rows.append(f"| {displaced} | {search.__name__} | {told} | {energy:.4f} | |")
+            rows.append(f"| {displaced} | {name} | {told} | {energy:.4f} | |")
             print(rows[-1], flush=True)
         n, energy, done, seconds = learned(start(displaced), inner, asked.v)
         told = n if done else f"not after {n}"
