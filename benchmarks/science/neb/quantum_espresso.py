@@ -2,10 +2,10 @@
 
     python benchmarks/science/neb/quantum_espresso.py direct|learned|neb.x ...
 
-Cheap settings: a cell of 6 Å, cutoffs of 25 and 150 Ry, PBE. Both ends are the same pyramid, nitrogen
-below and above its hydrogen atoms, not relaxed. ``direct`` is a climbing band of ASE of five
-images with BFGS, ``neb.x`` that of Quantum ESPRESSO by ``NebBaseWorkChain``, whose ends move as
-well; all go to 0.05 eV/Å. ``learned`` and ``neb.x`` use the default profile, which
+Cheap settings: a cell of 6 Å, cutoffs of 25 and 150 Ry, PBE. Both ends are the same pyramid,
+nitrogen below and above its hydrogen atoms, not relaxed. ``direct`` is a climbing band of ASE of
+five images with BFGS, ``neb.x`` that of Quantum ESPRESSO by ``NebBaseWorkChain``, whose ends move
+as well; all go to 0.05 eV/Å. ``learned`` and ``neb.x`` use the default profile, which
 ``aiida-mlal setup --default --pseudos FOLDER`` makes; FOLDER has the files named below. Rows are
 written to ``quantum_espresso.md`` beside this file.
 """
