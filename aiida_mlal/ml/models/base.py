@@ -16,6 +16,7 @@ from aiida_mlal.ml import plugins
 from aiida_mlal.ml.configurations import Configurations
 from aiida_mlal.ml.graph import Graph
 from aiida_mlal.ml.models import references
+from aiida_mlal.ml.models.backends import Backend, backend
 from aiida_mlal.ml.models.elements import by_atomic_number, check_known
 from aiida_mlal.ml.models.prediction import Prediction, forces_and_stresses
 from aiida_mlal.ml.models.prepared import Prepared, jacobian
@@ -66,6 +67,9 @@ class Potential(nn.Module, ABC):
 
     by_derivatives: ClassVar[bool] = True
     """Whether derivatives of the loss by its weights train it; else these are solved for."""
+
+    backends: ClassVar[Mapping[str, str]] = MappingProxyType({})
+    """For types of devices, ``module:class`` of a ``Backend`` that computes instead of torch."""
 
     _species: Tensor
 
@@ -127,9 +131,14 @@ class Potential(nn.Module, ABC):
 
     def forward(self, graph: Graph) -> Prediction:
         """Predict energies in double precision, forces and stresses in that of the weights."""
-        with plugins.named("models", self, *plugins.NUMERICAL):
-            prediction = self.interaction(graph)
+        prediction = self.evaluate(graph)
         return replace(prediction, energies=self.absolute(graph, prediction.energies))
+
+    def evaluate(self, graph: Graph) -> Prediction:
+        """Predict without reference energies: by the backend unless weights are learned."""
+        computing = self if learning([self]) else self.backend
+        with plugins.named("models", self, *plugins.NUMERICAL):
+            return computing.interaction(graph)
 
     def interaction(self, graph: Graph) -> Prediction:
         r"""Predict energies beyond the reference energies, forces and stresses.
@@ -140,15 +149,15 @@ class Potential(nn.Module, ABC):
         :math:`\sigma = \sum_e g_e \otimes r_e / V`. While gradients of the weights are wanted,
         forces and stresses can be differentiated again.
         """
-        learning = torch.is_grad_enabled() and any(p.requires_grad for p in self.parameters())
+        differentiable = learning([self])
         with torch.enable_grad():
             graph = replace(graph, vectors=graph.vectors.detach().requires_grad_())
             energies = graph.sum_over_atoms(self.atomic_energies(graph).double())
             gradient = torch.autograd.grad(
-                energies.sum(), graph.vectors, create_graph=learning, materialize_grads=True
+                energies.sum(), graph.vectors, create_graph=differentiable, materialize_grads=True
             )[0]
         prediction = Prediction(energies, *forces_and_stresses(graph, gradient))
-        return prediction if learning else prediction.detach()
+        return prediction if differentiable else prediction.detach()
 
     def committee(self, graph: Graph) -> Prediction:
         """Predict with each member, along a leading axis; a single model is its only member."""
@@ -212,9 +221,19 @@ class Potential(nn.Module, ABC):
         energies = {symbols.get(number): value for number, value in state.tolist()}
         self.references = references.check(energies, "reference energies")
 
+    @final
     def prepare(self, graph: Graph) -> Prepared:
         """Compute, once, what the predictions for fixed structures need and no weight changes."""
+        return self.backend.prepare(graph)
+
+    def prepare_in_torch(self, graph: Graph) -> Prepared:
+        """Compute it where no kernels do."""
         return Prepared(graph)
+
+    @property
+    def backend(self) -> Backend:
+        """What computes many structures where the weights are."""
+        return backend(self)
 
     def parameter_gradients(self, graph: Graph) -> Float[Tensor, "atoms parameters"]:
         """Differentiate the energy of each atom (eV) by the weights that are not fixed.
@@ -236,8 +255,8 @@ class Potential(nn.Module, ABC):
 
     @property
     def engines(self) -> tuple[str, ...]:
-        """What ``interaction`` computes with: ``torch``, ``numba`` or, in a sum, both."""
-        return ("torch",)
+        """What ``forward`` computes with: ``torch``, ``numba`` or, in a sum, both."""
+        return (self.backend.name,)
 
     def initialise(self, prepared: Prepared, targets: Prediction, seed: int) -> None:
         """Set scales, shifts and first weights from what is to be learned, before training.
@@ -318,3 +337,9 @@ class Potential(nn.Module, ABC):
 
     def _floats(self) -> list[Tensor]:
         return [t for t in (*self.parameters(), *self.buffers()) if t.is_floating_point()]
+
+
+def learning(potentials: Iterable[Potential]) -> bool:
+    """Tell if derivatives of predictions by weights are wanted."""
+    weights = (weight for one in potentials for weight in one.parameters())
+    return torch.is_grad_enabled() and any(weight.requires_grad for weight in weights)

@@ -5,12 +5,9 @@ methods; who needs it asks ``require(potential, HasLastLayer)``. Sums and ensemb
 terms and members have, and raise the same ``ValueError`` where one lacks it.
 """
 
-import warnings
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar, runtime_checkable
 
-import torch
 from jaxtyping import Float
 from torch import Tensor
 
@@ -48,24 +45,6 @@ class HasLastLayer(Protocol):
 
     def last_weights(self) -> Float[Tensor, " weights"]:
         """Return these weights: ``last_layer(graph) @ last_weights()`` is their energy in eV."""
-
-    def last_layer_tangents(
-        self, graph: Graph, along: Float[Tensor, "directions edges 3"]
-    ) -> Float[Tensor, "directions atoms weights"]:
-        """Differentiate ``last_layer`` along displacements (Å) of the edges: forward mode."""
-
-        def tangent(direction: Tensor) -> Tensor:
-            found: Tensor = torch.func.jvp(
-                lambda vectors: self.last_layer(replace(graph, vectors=vectors)),
-                (graph.vectors,),
-                (direction,),
-            )[1]
-            return found
-
-        with torch.no_grad(), warnings.catch_warnings():
-            warnings.simplefilter("ignore", DeprecationWarning)  # torch warns of what it does
-            tangents: Tensor = torch.func.vmap(tangent)(along)
-        return tangents
 
 
 @runtime_checkable

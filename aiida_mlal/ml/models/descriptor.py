@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.func import functional_call, grad, vmap
 
 from aiida_mlal.ml.graph import Graph
-from aiida_mlal.ml.models.base import Potential
+from aiida_mlal.ml.models.base import Potential, learning
 from aiida_mlal.ml.models.capabilities import HasDescriptors
 from aiida_mlal.ml.models.prediction import Prediction, forces_and_stresses, stresses_of
 from aiida_mlal.ml.models.prepared import Prepared
@@ -94,8 +94,7 @@ class DescriptorPotential(Potential, HasDescriptors):
         ]
         if not isinstance(first, DescriptorPotential) or len(alike) < len(members):
             return super().together(members, graph)
-        weights = [w for member in members for w in member.parameters()]
-        learning = torch.is_grad_enabled() and any(w.requires_grad for w in weights)
+        differentiable = learning(members)
         with torch.enable_grad():
             graph = replace(graph, vectors=graph.vectors.detach().requires_grad_())
             features = first.features(graph)
@@ -104,7 +103,7 @@ class DescriptorPotential(Potential, HasDescriptors):
             energies = [member.read(given, species) for member in alike]
             slopes = [
                 torch.autograd.grad(
-                    mine.sum(), given, create_graph=learning, materialize_grads=True
+                    mine.sum(), given, create_graph=differentiable, materialize_grads=True
                 )[0]
                 for mine in energies
             ]
@@ -114,7 +113,7 @@ class DescriptorPotential(Potential, HasDescriptors):
                     graph.vectors,
                     slope,
                     retain_graph=True,
-                    create_graph=learning,
+                    create_graph=differentiable,
                     materialize_grads=True,
                 )[0]
                 for slope in slopes
@@ -128,9 +127,9 @@ class DescriptorPotential(Potential, HasDescriptors):
             for member, mine, gradient in zip(alike, energies, gradients)
         ]
         prediction = Prediction(*(torch.stack(values) for values in zip(*parts)))
-        return prediction if learning else prediction.detach()
+        return prediction if differentiable else prediction.detach()
 
-    def prepare(self, graph: Graph) -> "Described":
+    def prepare_in_torch(self, graph: Graph) -> "Described":
         """Compute the features and their derivatives once."""
         return Described.of(self, graph)
 

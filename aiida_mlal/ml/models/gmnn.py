@@ -20,7 +20,7 @@ from aiida_mlal.ml.models.base import Potential
 from aiida_mlal.ml.models.capabilities import HasDescriptors, HasKernels, HasLastLayer, HasLayers
 from aiida_mlal.ml.models.layers import LayerGradient, outer_products
 from aiida_mlal.ml.models.of_options import OfOptions
-from aiida_mlal.ml.models.prediction import Prediction, forces_and_stresses
+from aiida_mlal.ml.models.prediction import Prediction
 from aiida_mlal.ml.models.prepared import Prepared
 from aiida_mlal.ml.models.references import regress
 
@@ -72,6 +72,7 @@ class GMNN(OfOptions, HasLastLayer, HasLayers, HasDescriptors, HasKernels):
     """
 
     Options = GMNNOptions
+    backends = MappingProxyType({"cpu": "aiida_mlal.ml.models.gmnn_prepared:GMNNBackend"})
     usual_training = MappingProxyType(
         {
             "epochs": 200,
@@ -101,20 +102,6 @@ class GMNN(OfOptions, HasLastLayer, HasLayers, HasDescriptors, HasKernels):
     def layers(self) -> "list[StandardLayer | NTKLayer]":
         """The layers of the network, the first one first."""
         return cast("list[StandardLayer | NTKLayer]", list(self.network))
-
-    def interaction(self, graph: Graph) -> Prediction:
-        """Predict, with kernels on the CPU where nothing is learned."""
-        learning = torch.is_grad_enabled() and any(w.requires_grad for w in self.parameters())
-        if learning or self.device.type != "cpu":
-            return super().interaction(graph)
-        energies, gradients = self._kernel([self]).of_edges(
-            self.species(graph.numbers).numpy(),
-            graph.pairs.numpy(),
-            graph.vectors.detach().double().numpy(),
-        )
-        energy = graph.sum_over_atoms(torch.from_numpy(energies[0]))
-        gradient = torch.from_numpy(gradients[0]).to(self.dtype)
-        return Prediction(energy, *forces_and_stresses(graph, gradient))
 
     def atomic_energies(self, graph: Graph) -> Float[Tensor, " atoms"]:
         """Return the energy of each atom in eV."""
@@ -147,34 +134,13 @@ class GMNN(OfOptions, HasLastLayer, HasLayers, HasDescriptors, HasKernels):
         """Return the weights of the last layer."""
         return self.layers[-1].weight[0]
 
-    def last_layer_tangents(
-        self, graph: Graph, along: Float[Tensor, "directions edges 3"]
-    ) -> Float[Tensor, "directions atoms weights"]:
-        """Differentiate ``last_layer`` along displacements (Å) of edges, by kernels on the CPU."""
-        if graph.vectors.is_cuda:
-            return super().last_layer_tangents(graph, along)
-        from aiida_mlal.ml.models.gmnn_prepared import PreparedGMNN  # numba is slow to import
-
-        with torch.no_grad():
-            nodes, tangents = PreparedGMNN.of(self, graph).tangents(self, along)
-            for layer in self.layers[:-1]:
-                before = layer(nodes)
-                sigmoid = before.sigmoid()
-                slope = layer.activation * sigmoid * (1 + before * (1 - sigmoid))
-                tangents = slope * (layer.gain * (tangents @ layer.weight.T))
-                nodes = layer.activation * before * sigmoid
-            scale = self.scale[self.species(graph.numbers), None]
-            return scale * self.layers[-1].gain * tangents
-
     def features(self, graph: Graph) -> Float[Tensor, "atoms features"]:
         """Return the invariants of the moments of each atom.
 
-        By the kernels on the CPU where no derivatives are wanted: in torch's inference mode.
+        In torch's inference mode, where no derivatives are wanted, by the backend if it has them.
         """
-        if torch.is_inference_mode_enabled() and not graph.vectors.is_cuda:
-            from aiida_mlal.ml.models.gmnn_prepared import PreparedGMNN  # numba is slow to import
-
-            return PreparedGMNN.of(self, graph).features(self)
+        if torch.is_inference_mode_enabled() and isinstance(self.backend, HasDescriptors):
+            return self.backend.features(graph)
         features: Tensor = self.descriptor(graph, self.species(graph.numbers))
         return features
 
@@ -186,22 +152,9 @@ class GMNN(OfOptions, HasLastLayer, HasLayers, HasDescriptors, HasKernels):
         gains = [layer.gain for layer in self.layers]
         return outer_products(partial(self.read, features, species), self.layers, everybody, gains)
 
-    def prepare(self, graph: Graph) -> Prepared:
-        """Use the kernels in numba on the CPU."""
-        if graph.vectors.device.type != "cpu":
-            return super().prepare(graph)
-        from aiida_mlal.ml.models.gmnn_prepared import PreparedGMNN  # numba is slow to import
-
-        return PreparedGMNN.of(self, graph)
-
-    @property
-    def engines(self) -> tuple[str, ...]:
-        """Kernels on the CPU."""
-        return ("numba",) if self.device.type == "cpu" else super().engines
-
     @classmethod
     def kernels(cls, members: Sequence[Potential]) -> list[Kernel] | None:
-        """Return the kernel of networks on the same Gaussians and invariants."""
+        """Return one kernel for all networks; none if their Gaussians or invariants differ."""
         networks = [member for member in members if isinstance(member, GMNN)]
         first = networks[0]
         alike = [
@@ -211,10 +164,11 @@ class GMNN(OfOptions, HasLastLayer, HasLayers, HasDescriptors, HasKernels):
         ]
         if len(networks) < len(members) or not all(alike):
             return None
-        return [cls._kernel(networks)]
+        return [cls.kernel(networks)]
 
     @staticmethod
-    def _kernel(networks: "Sequence[GMNN]") -> "FastGMNN":
+    def kernel(networks: "Sequence[GMNN]") -> "FastGMNN":
+        """Return the kernel of networks on the same Gaussians and invariants."""
         from aiida_mlal.ml.fast.gaussian_moments import (
             Gaussians,
             program,

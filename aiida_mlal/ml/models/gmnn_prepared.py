@@ -18,6 +18,7 @@ from aiida_mlal.ml.fast.gather import from_edges
 from aiida_mlal.ml.fast.gaussian_moments import Gaussians, Program, program
 from aiida_mlal.ml.fast.gmnn_training import Described
 from aiida_mlal.ml.graph import Graph
+from aiida_mlal.ml.models.backends import Backend
 from aiida_mlal.ml.models.prediction import Prediction, forces_and_stresses
 from aiida_mlal.ml.models.prepared import Prepared
 
@@ -27,6 +28,49 @@ if TYPE_CHECKING:
 
 PORTION = 256
 """Atoms that are predicted together when nothing is learned, so that slots stay in caches."""
+
+
+class GMNNBackend(Backend):
+    """Kernels for predictions, invariants and their derivatives."""
+
+    name = "numba"
+    potential: "GMNN"
+
+    def interaction(self, graph: Graph) -> Prediction:
+        """Predict without reference energies."""
+        potential = self.potential
+        energies, gradients = potential.kernel([potential]).of_edges(
+            potential.species(graph.numbers).numpy(),
+            graph.pairs.numpy(),
+            graph.vectors.detach().double().numpy(),
+        )
+        energy = graph.sum_over_atoms(torch.from_numpy(energies[0]))
+        gradient = torch.from_numpy(gradients[0]).to(potential.dtype)
+        return Prediction(energy, *forces_and_stresses(graph, gradient))
+
+    def prepare(self, graph: Graph) -> "PreparedGMNN":
+        """Arrange the edges for the kernels."""
+        return PreparedGMNN.of(self.potential, graph)
+
+    def features(self, graph: Graph) -> Float[Tensor, "atoms features"]:
+        """Compute the invariants of each atom."""
+        return self.prepare(graph).features(self.potential)
+
+    def last_layer_tangents(
+        self, graph: Graph, along: Float[Tensor, "directions edges 3"]
+    ) -> Float[Tensor, "directions atoms weights"]:
+        """Differentiate ``last_layer`` along displacements (Å) of the edges, layer by layer."""
+        potential = self.potential
+        with torch.no_grad():
+            nodes, tangents = self.prepare(graph).tangents(potential, along)
+            for layer in potential.layers[:-1]:
+                before = layer(nodes)
+                sigmoid = before.sigmoid()
+                slope = layer.activation * sigmoid * (1 + before * (1 - sigmoid))
+                tangents = slope * (layer.gain * (tangents @ layer.weight.T))
+                nodes = layer.activation * before * sigmoid
+            scale = potential.scale[potential.species(graph.numbers), None]
+            return scale * potential.layers[-1].gain * tangents
 
 
 class PreparedGMNN(Prepared):

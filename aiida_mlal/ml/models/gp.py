@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 import numpy as np
 import torch
@@ -17,7 +17,7 @@ from aiida_mlal.ml.gaussian_process import Hyperparameters, Posterior
 from aiida_mlal.ml.graph import Graph
 from aiida_mlal.ml.models.base import Potential
 from aiida_mlal.ml.models.capabilities import HasKernels, HasProcess
-from aiida_mlal.ml.models.descriptor import Described, DescriptorPotential, without_images
+from aiida_mlal.ml.models.descriptor import Described, DescriptorPotential
 from aiida_mlal.ml.models.observed import Process
 from aiida_mlal.ml.models.of_options import OfOptions
 from aiida_mlal.ml.models.registry import difference
@@ -72,6 +72,7 @@ class GP(OfOptions, DescriptorPotential, HasProcess, HasKernels):
     """
 
     Options = GPOptions
+    backends = MappingProxyType({"cpu": "aiida_mlal.ml.models.gp_prepared:GPBackend"})
     is_random: ClassVar[bool] = False
     by_derivatives: ClassVar[bool] = False
     uncertainty: ClassVar[str | None] = "gp_std"
@@ -131,6 +132,10 @@ class GP(OfOptions, DescriptorPotential, HasProcess, HasKernels):
         """Return the potential itself."""
         return self
 
+    def describe(self, graph: Graph) -> Described:
+        """Compute the features and their derivatives once."""
+        return cast(Described, self.prepare(graph))
+
     def features(self, graph: Graph) -> Float[Tensor, "atoms features"]:
         """Return the symmetry functions of each atom."""
         features: Tensor = self.descriptor(graph, self.species(graph.numbers))
@@ -140,28 +145,6 @@ class GP(OfOptions, DescriptorPotential, HasProcess, HasKernels):
     def functions(self) -> "tuple[Functions, np.ndarray] | None":
         """The symmetry functions for kernels; None for angular exponents that are no integers."""
         return self.descriptor.tables()
-
-    def prepare(self, graph: Graph) -> Described:
-        """Compute the features and their derivatives once, by kernels where there are such."""
-        if self.functions is None or graph.vectors.device.type != "cpu":
-            return super().prepare(graph)
-        from aiida_mlal.ml.fast.derivatives import derivatives
-
-        species = self.species(graph.numbers)
-        joined, index = without_images(graph)
-        centre, neighbour = graph.pairs.numpy()
-        arrays = derivatives(
-            *self.functions,
-            species.numpy(),
-            centre,
-            neighbour,
-            graph.vectors.detach().numpy(),
-            index.numpy(),
-            len(joined.shifts),
-        )
-        return Described(
-            joined, species, *(torch.from_numpy(part).to(graph.vectors) for part in arrays)
-        )
 
     def readout(
         self, features: Float[Tensor, "... features"], element: int

@@ -3,9 +3,8 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -26,9 +25,6 @@ from aiida_mlal.ml.models.references import regress
 from aiida_mlal.ml.models.registry import difference
 from aiida_mlal.ml.neighbours import neighbours
 from aiida_mlal.ml.options import as_dict, build
-
-if TYPE_CHECKING:
-    from aiida_mlal.ml.fast.mtp_training import MTPKernels
 
 MIN_DIST = 2.0
 """``min_dist`` in Å of the untrained potentials that MLIP comes with."""
@@ -140,6 +136,7 @@ class MTP(Potential, HasKernels):
     Options = MTPOptions
     uncertainty = "grade"
     formats = (".mtp", ".almtp")
+    backends = MappingProxyType({"cpu": "aiida_mlal.ml.models.mtp_prepared:MTPBackend"})
     usual_training = MappingProxyType(
         {
             "epochs": 100,
@@ -249,15 +246,6 @@ class MTP(Potential, HasKernels):
             )
             return torch.cat([all_pairs.flatten(1), own, scalars.detach().T], dim=1)
 
-    @property
-    def engines(self) -> tuple[str, ...]:
-        """Kernels, in double precision on the CPU."""
-        return ("numba",) if self._has_kernels else super().engines
-
-    @property
-    def _has_kernels(self) -> bool:
-        return self.device.type == "cpu" and self.dtype == torch.float64
-
     @classmethod
     def kernels(cls, members: Sequence[Potential]) -> list[Kernel] | None:
         """Return the kernel of potentials that may differ in all but their elements."""
@@ -279,28 +267,6 @@ class MTP(Potential, HasKernels):
             for part in (self.radial_coeffs, self.species_coeffs, self.moment_coeffs)
         )
         return radial, species, moment
-
-    def interaction(self, graph: Graph) -> Prediction:
-        """Predict; by the kernels on the CPU, if no derivatives by the coefficients are wanted."""
-        learning = torch.is_grad_enabled() and any(p.requires_grad for p in self.parameters())
-        if learning or not self._has_kernels:
-            return super().interaction(graph)
-        with torch.no_grad():
-            return self.prepare(graph).predict(self)
-
-    def prepare(self, graph: Graph) -> Prepared:
-        """Use kernels on the CPU for the derivatives by the coefficients."""
-        if not self._has_kernels:
-            return super().prepare(graph)
-        from aiida_mlal.ml.models.mtp_prepared import PreparedMTP  # numba is slow to import
-
-        return PreparedMTP(graph, self._kernels, self.species(graph.numbers))
-
-    @cached_property
-    def _kernels(self) -> "MTPKernels":
-        from aiida_mlal.ml.fast.mtp_training import MTPKernels
-
-        return MTPKernels(self.basis, self.radial)
 
     def linear_weights(self) -> list[nn.Parameter]:
         """Return the coefficients that the energy is linear in."""
@@ -482,9 +448,9 @@ class MTP(Potential, HasKernels):
         # one small matrix product for each atom, its neighbours filled up with zeros
         n_atoms, n_neighbours = len(species), torch.bincount(graph.pairs[0], minlength=len(species))
         first = n_neighbours.cumsum(0) - n_neighbours
-        place = torch.arange(len(functions), device=first.device) - first[graph.pairs[0]]
+        position = torch.arange(len(functions), device=first.device) - first[graph.pairs[0]]
         most = int(n_neighbours.max()) if n_atoms else 0
-        index = (graph.pairs[0], place)
+        index = (graph.pairs[0], position)
 
         def padded(values: Tensor) -> Tensor:
             zeros = values.new_zeros(n_atoms, most, values.shape[1])

@@ -1,6 +1,7 @@
 """Fixed structures for the training of moment tensor potentials, with the kernels in numba."""
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -8,6 +9,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from aiida_mlal.ml.descriptors.moment_tensors import MomentBasis
+from aiida_mlal.ml.descriptors.radial_polynomials import RadialBasis
 from aiida_mlal.ml.fast.mtp_training import (
     Coefficients,
     EnergiesForcesVirials,
@@ -15,11 +18,39 @@ from aiida_mlal.ml.fast.mtp_training import (
     Structures,
 )
 from aiida_mlal.ml.graph import Graph
+from aiida_mlal.ml.models.backends import Backend
 from aiida_mlal.ml.models.prediction import Prediction, stresses_of
 from aiida_mlal.ml.models.prepared import Prepared
 
 if TYPE_CHECKING:
     from aiida_mlal.ml.models.mtp import MTP
+
+
+class MTPBackend(Backend):
+    """Kernels for predictions and their derivatives by the coefficients, in double precision."""
+
+    name = "numba"
+
+    @classmethod
+    def suits(cls, potential: "MTP") -> bool:
+        """Tell if a potential is in double precision."""
+        return potential.dtype == torch.float64
+
+    def interaction(self, graph: Graph) -> Prediction:
+        """Predict without reference energies."""
+        with torch.no_grad():
+            return self.prepare(graph).predict(self.potential)
+
+    def prepare(self, graph: Graph) -> "PreparedMTP":
+        """Arrange the edges for the kernels."""
+        potential: MTP = self.potential
+        kernels = _kernels(potential.basis, potential.radial)
+        return PreparedMTP(graph, kernels, potential.species(graph.numbers))
+
+
+@lru_cache(maxsize=32)
+def _kernels(basis: MomentBasis, radial: RadialBasis) -> MTPKernels:
+    return MTPKernels(basis, radial)
 
 
 class PreparedMTP(Prepared):

@@ -62,7 +62,7 @@ class Process(Protocol):
     def graph(self, configurations: Configurations) -> Graph:
         """Make the graph of structures, with the cutoff and precision of the potential."""
 
-    def prepare(self, graph: Graph) -> Described:
+    def describe(self, graph: Graph) -> Described:
         """Compute the features and their derivatives once."""
 
 
@@ -137,7 +137,7 @@ def observable(
 
 
 def sensitivities(described: Described, process: Process) -> Float[Tensor, "elements groups"]:
-    """Return how much features change per Å that neighbours move at random, in their units.
+    """Compute the sensitivity of features to random displacements of neighbours, per Å.
 
     The root of the mean square over atoms of an element, of the features that share a length scale;
     at least ``LEAST``, since features that an environment doesn't move yet aren't constant.

@@ -8,7 +8,6 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from aiida_mlal.ml import plugins
 from aiida_mlal.ml.graph import Graph
 from aiida_mlal.ml.models.prediction import Prediction
 
@@ -21,8 +20,7 @@ class Prepared:
 
     def predict(self, potential: Any) -> Prediction:
         """Predict with the weights that ``potential`` has now, without reference energies."""
-        with plugins.named("models", potential, *plugins.NUMERICAL):
-            prediction: Prediction = potential.interaction(self.graph)
+        prediction: Prediction = potential.evaluate(self.graph)
         return prediction
 
     def energies(self, potential: Any) -> Float[Tensor, " structures"]:

@@ -162,8 +162,8 @@ def _of_forces(
     variances: Float[np.ndarray, " queries"], n_atoms: int
 ) -> Float[np.ndarray, " atoms"]:
     """Return the standard deviations of force vectors."""
-    found: np.ndarray = np.sqrt(variances[1 : 1 + 3 * n_atoms].reshape(-1, 3).sum(axis=1))
-    return found
+    deviations: np.ndarray = np.sqrt(variances[1 : 1 + 3 * n_atoms].reshape(-1, 3).sum(axis=1))
+    return deviations
 
 
 def _variances(
@@ -171,7 +171,7 @@ def _variances(
 ) -> Iterator[tuple[int, Tensor, Float[np.ndarray, " queries"]]]:
     """Yield the place of each structure, its atoms, and variances of what is ``observable``."""
     known, process = _stored(potential), require(potential, HasProcess).process()
-    described = process.prepare(graph.within(process.cutoff))
+    described = process.describe(graph.within(process.cutoff))
     with torch.no_grad():
         for one, atoms, query in observable(described, with_virial):
             yield one, atoms, known.variances(query).clamp(min=0).numpy(force=True)
@@ -198,12 +198,12 @@ def _stored(potential: Potential) -> Conditioned:
         with torch.no_grad():
             known = _observed(process, Configurations.from_bytes(content)).structures
         _READ[factor] = Conditioned(known, process.prior, factor)
-    found: Conditioned = _READ[factor]
-    return found
+    conditioned: Conditioned = _READ[factor]
+    return conditioned
 
 
 def _observed(process: Process, structures: Configurations) -> Observed:
-    described = process.prepare(process.graph(structures))
+    described = process.describe(process.graph(structures))
     labels = Prediction(
         *(
             torch.tensor(values)

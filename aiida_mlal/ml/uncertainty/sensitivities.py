@@ -32,11 +32,11 @@ def force_sensitivities(potential: Potential, graph: Graph) -> Float[Tensor, "at
     with torch.no_grad():
         n_weights = network.last_layer(graph).shape[1]
     if 3 * int(graph.counts.max()) < n_weights:
-        return _forward(network, graph)
+        return _forward(potential, graph)
     return _backward(network, graph)
 
 
-def _forward(network: HasLastLayer, graph: Graph) -> Float[Tensor, "atoms 3 weights"]:
+def _forward(potential: Potential, graph: Graph) -> Float[Tensor, "atoms 3 weights"]:
     """Move one atom of each structure at a time."""
     centre, neighbour = graph.pairs
     index = torch.arange(len(graph.numbers), device=graph.owner.device)
@@ -47,7 +47,7 @@ def _forward(network: HasLastLayer, graph: Graph) -> Float[Tensor, "atoms 3 weig
     moves = shifts[:, neighbour] - shifts[:, centre]
     axes = torch.eye(3, dtype=moves.dtype, device=moves.device)
     along = (moves[:, None, :, None] * axes[None, :, None, :]).flatten(0, 1)
-    tangents = network.last_layer_tangents(graph, along)
+    tangents = potential.backend.last_layer_tangents(graph, along)
     sums = tangents.new_zeros(len(tangents), len(graph.volumes), tangents.shape[2])
     sums = sums.index_add(1, graph.owner, tangents)
     return -sums.reshape(largest, 3, *sums.shape[1:])[index, :, graph.owner]

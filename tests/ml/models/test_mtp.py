@@ -298,3 +298,12 @@ def test_the_shortest_distance_of_older_weights_stays():
 def test_lists_that_are_no_basis_are_refused(basis, message):
     with pytest.raises(ValueError, match=message):
         MTPOptions(basis=basis)
+
+
+def test_kernels_follow_the_shortest_distance_of_older_weights():
+    """A potential that has predicted already does not go on with the radial functions it had."""
+    older = MTP(["Cu"], MTPOptions(level=2, min_dist=1.7))
+    younger = MTP(["Cu"], MTPOptions(level=2))
+    younger.predict(crystal())
+    younger.warm_start(older)
+    assert younger.predict(crystal()).energies == older.predict(crystal()).energies
