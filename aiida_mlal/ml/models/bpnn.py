@@ -231,7 +231,7 @@ class BPNN(OfOptions, DescriptorPotential, HasLastLayer, HasLayers, HasKernels):
         """Scale features to the training structures, and energies to their targets."""
         graph = prepared.graph
         species = self.species(graph.numbers)
-        described = prepared if isinstance(prepared, Described) else Described.of(self, graph)
+        described = cast(Described, prepared)
         features = described.features
         swell = described.virials.diagonal(dim1=-2, dim2=-1).sum(-1).abs()
         labelled = _labelled(graph, targets)[graph.owner]
@@ -273,7 +273,7 @@ class Asinh(nn.Module):
     """The area hyperbolic sine."""
 
     def forward(self, x: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
-        """Return it for each number."""
+        """Compute asinh(x)."""
         return torch.asinh(x)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from math import log, nan
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from aiida_mlal.ml.options import check_positive
 from aiida_mlal.ml.training.optimizers import Optimizer
@@ -104,13 +104,13 @@ class MarginalLikelihood(Optimizer):
         from aiida_mlal.ml.models.gp import BEGIN
         from aiida_mlal.ml.models.observed import Process, observed, sensitivities
 
-        process, described = problem.potential, problem.prepared
-        if not isinstance(process, Process) or not isinstance(described, Described):
+        process = problem.potential
+        if not isinstance(process, Process):
             raise ValueError(
                 "marginal_likelihood is for Gaussian processes, such as 'gp', this is "
                 f"{problem.potential.config()['architecture']!r}"
             )
-        weights = problem.weights
+        described, weights = cast(Described, problem.prepared), problem.weights
         noise = torch.tensor(
             [
                 sigma if weight else 0.0

@@ -13,10 +13,9 @@ from aiida_mlal.ml.models.gp import GP
 from tests.ml.models.test_contract import observe
 
 MTP = {"architecture": "mtp", "level": 6}
-MODELS = {
-    name: {"architecture": name} for name in ("morse", "bpnn", "gmnn", "gp", "second_moment", "zbl")
-}
-MODELS |= {"mtp": MTP, "mtps on a prior": MTP | {"prior": {"architecture": "zbl"}, "ensemble": 3}}
+ZBL = {"architecture": "zbl", "cutoff": 4.0, "switch": 2.0}
+MODELS = {name: {"architecture": name} for name in ("morse", "bpnn", "gmnn", "gp", "second_moment")}
+MODELS |= {"zbl": ZBL, "mtp": MTP, "mtps on a prior": MTP | {"prior": ZBL, "ensemble": 3}}
 
 
 def alloy(repeat=4):
