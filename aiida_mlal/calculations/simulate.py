@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
+from aiida.engine import ProcessSpec
 from aiida.engine.processes.calcjobs.calcjob import CalcJobProcessSpec
 from aiida.orm import Bool, Dict, to_aiida_type
 
@@ -30,33 +31,7 @@ class SimulateCalculation(TaskCalculation):
     def define(cls, spec: CalcJobProcessSpec) -> None:  # type: ignore[override]
         """Declare inputs and outputs."""
         super().define(spec)
-        spec.input("potential", valid_type=PotentialData, help="Moves the atoms.")
-        spec.input(
-            "structures",
-            valid_type=DatasetData,
-            help="Where to begin, one run for each; fixed atoms stay where they are.",
-        )
-        spec.input(
-            "simulation",
-            valid_type=Dict,
-            serializer=to_aiida_type,
-            help='Name and options, such as `{"name": "relax", "fmax": 0.03, '
-            '"guard": {"break": 0.5}}`.',
-        )
-        spec.input(
-            "state",
-            valid_type=StateData,
-            required=False,
-            help="Where the same simulations go on that were interrupted, or run by another "
-            "potential.",
-        )
-        spec.input(
-            "keep_state",
-            valid_type=Bool,
-            serializer=to_aiida_type,
-            required=False,
-            help="Whether the state of a single run is an output when it is over too.",
-        )
+        declare_inputs(spec)
         spec.output(
             "trajectory",
             valid_type=DatasetData,
@@ -85,3 +60,33 @@ class SimulateCalculation(TaskCalculation):
         """Return the potential, the structures, and the state to go on from."""
         names = {"potential": cls.POTENTIAL, "structures": cls.STRUCTURES, "state": cls.BEGUN}
         return {file: inputs[name] for name, file in names.items() if name in inputs}
+
+
+def declare_inputs(spec: ProcessSpec) -> None:
+    """Declare the inputs of simulations, whichever process runs them."""
+    spec.input("potential", valid_type=PotentialData, help="Moves the atoms.")
+    spec.input(
+        "structures",
+        valid_type=DatasetData,
+        help="Where to begin, one run for each; fixed atoms stay where they are.",
+    )
+    spec.input(
+        "simulation",
+        valid_type=Dict,
+        serializer=to_aiida_type,
+        help='Name and options, such as `{"name": "relax", "fmax": 0.03, '
+        '"guard": {"break": 0.5}}`.',
+    )
+    spec.input(
+        "state",
+        valid_type=StateData,
+        required=False,
+        help="Where the same simulations go on that were interrupted, or run by another potential.",
+    )
+    spec.input(
+        "keep_state",
+        valid_type=Bool,
+        serializer=to_aiida_type,
+        required=False,
+        help="Whether the state of a single run is an output when it is over too.",
+    )

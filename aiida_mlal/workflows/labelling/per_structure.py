@@ -129,7 +129,7 @@ class PerStructureLabelWorkChain(LabellingWorkChain):
 
     @classmethod
     def complaint(cls, retrieved: FolderData) -> str:
-        """Return what the code says in its output of why it stopped; empty if it says nothing."""
+        """Return the error message in the output of the code; empty if there is none."""
         return ""
 
     @classmethod
@@ -162,7 +162,7 @@ class PerStructureLabelWorkChain(LabellingWorkChain):
         self.ctx.frames = sorted(self.ctx.prepared)
 
     def structures_are_left(self) -> bool:
-        """Return whether some structures have not been submitted."""
+        """Whether some structures have not been submitted."""
         return bool(self.ctx.submitted < len(self.ctx.frames))
 
     def submit_batch(self) -> None:
@@ -215,11 +215,12 @@ class PerStructureLabelWorkChain(LabellingWorkChain):
         cls, dataset: DatasetData, limits: Dict | None = None, **nodes: Any
     ) -> dict[str, Any]:
         """Return for each structure that is worth a calculation, by ``frame``, its new nodes."""
-        return {
-            frame(i): cls.prepare(one, nodes)
+        bounds = limits_of(limits)
+        made = {
+            frame(i): cls._prepared(one, nodes, bounds)[0]
             for i, one in enumerate(dataset.configurations)
-            if cls._fitness(one, nodes, limits_of(limits))[0] == OK
         }
+        return {name: new for name, new in made.items() if new is not None}
 
     @classmethod
     def collect_all(
@@ -263,7 +264,7 @@ class PerStructureLabelWorkChain(LabellingWorkChain):
                 reason = f"{reason.rstrip('.')}; {said}" if said else reason
                 outcome = unlabelled(one, reason, UNCONVERGED if known else FAILED)
             else:
-                status, reason = cls._fitness(one, nodes, bounds)
+                _, status, reason = cls._prepared(one, nodes, bounds)
                 if status == OK:
                     status, reason = UNLABELLED, "its process was killed"
                 outcome = unlabelled(one, reason, status)
@@ -281,17 +282,17 @@ class PerStructureLabelWorkChain(LabellingWorkChain):
         }
 
     @classmethod
-    def _fitness(
+    def _prepared(
         cls, structure: Configurations, nodes: Mapping[str, Any], limits: Limits
-    ) -> tuple[str, str]:
-        """Judge whether a structure is worth a calculation: return a status, and why."""
+    ) -> tuple[dict[str, Data] | None, str, str]:
+        """Prepare a structure: return its nodes if it is worth a calculation, a status and why."""
         status, reason = check_geometry(structure, limits)
-        if status == OK:
-            try:
-                cls.prepare(structure, nodes)
-            except ValueError as error:
-                return FAILED, str(error)
-        return status, reason
+        if status != OK:
+            return None, status, reason
+        try:
+            return cls.prepare(structure, nodes), status, reason
+        except ValueError as error:
+            return None, FAILED, str(error)
 
     @classmethod
     def _labelled(

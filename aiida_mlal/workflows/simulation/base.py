@@ -4,8 +4,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from aiida.engine import ExitCode
-from aiida.orm import Bool, Dict, to_aiida_type
+from aiida.orm import Dict
 
+from aiida_mlal.calculations.simulate import declare_inputs
 from aiida_mlal.data.dataset import DatasetData
 from aiida_mlal.data.potential import PotentialData
 from aiida_mlal.data.state import StateData
@@ -43,32 +44,8 @@ class SimulationWorkChain(ExchangeableWorkChain):
     def define(cls, spec: Any) -> None:
         """Declare the interface."""
         super().define(spec)
-        spec.input("potential", valid_type=PotentialData, help="Moves the atoms.")
-        spec.input(
-            "structures",
-            valid_type=DatasetData,
-            help="Where to begin, one run for each; fixed atoms stay where they are.",
-        )
-        spec.input(
-            "simulation",
-            valid_type=Dict,
-            serializer=to_aiida_type,
-            validator=cls._objection,
-            help='Name and options, such as `{"name": "relax", "fmax": 0.03}`.',
-        )
-        spec.input(
-            "state",
-            valid_type=StateData,
-            required=False,
-            help="Where the same simulations go on, be it with another potential.",
-        )
-        spec.input(
-            "keep_state",
-            valid_type=Bool,
-            serializer=to_aiida_type,
-            required=False,
-            help="Whether the state of a single run is an output when it is over.",
-        )
+        declare_inputs(spec)
+        spec.inputs["simulation"].validator = cls._objection
         spec.output(
             "trajectory",
             valid_type=DatasetData,
