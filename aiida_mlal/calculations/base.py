@@ -194,7 +194,7 @@ class TaskCalculation(MlalCalculation):
 
 
 def _is_complete(inputs: Mapping[str, Any], ports: PortNamespace) -> bool:
-    """Return whether all required ports are given, also those of namespaces."""
+    """Whether all required ports are given, also those of namespaces."""
     for name, port in ports.items():
         if name not in inputs:
             if port.required:
@@ -205,7 +205,7 @@ def _is_complete(inputs: Mapping[str, Any], ports: PortNamespace) -> bool:
 
 
 def plain(inputs: Mapping[str, Any], *names: str) -> dict[str, Any]:
-    """Return the values of those inputs that are given: of a Dict its content, of others theirs."""
+    """Convert the inputs that are given to JSON values."""
     return {
         name: inputs[name].get_dict() if isinstance(inputs[name], Dict) else inputs[name].value
         for name in names

@@ -31,7 +31,7 @@ def check_code(code: AbstractCode, plugin: str) -> None:
 
 
 def code_validator(plugin: str) -> Callable[[AbstractCode | None, object], str | None]:
-    """Return the validator of a port for such codes."""
+    """Make the validator of a port whose codes ``check_code`` accepts."""
 
     def validate(code: AbstractCode | None, _: object) -> str | None:
         try:

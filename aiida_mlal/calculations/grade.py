@@ -1,4 +1,4 @@
-"""Say how far structures are from what a potential has learned."""
+"""Compute extrapolation grades of structures."""
 
 from collections.abc import Mapping
 from typing import Any, ClassVar

@@ -98,14 +98,14 @@ def get_code(
 
     computer, _ = get_computer()
     try:
-        found = load_code(f"{label}@{computer.label}")
+        loaded = load_code(f"{label}@{computer.label}")
     except NotExistent:
         pass
     else:
-        if isinstance(found, InstalledCode) and found.get_executable() == executable:
-            return found, False
-        found.label = f"{label}-{found.pk}"
-        found.is_hidden = True
+        if isinstance(loaded, InstalledCode) and loaded.get_executable() == executable:
+            return loaded, False
+        loaded.label = f"{label}-{loaded.pk}"
+        loaded.is_hidden = True
     code = InstalledCode(
         label=label,
         computer=computer,

@@ -107,9 +107,9 @@ def _check(selection: Selection) -> None:
         ("rejected", selection.rejected, {"index", "key", "reason"}),
     ):
         for item in items:
-            lacking = sorted(wanted - set(item))
-            if lacking:
-                raise ValueError(f"an entry of {group!r} lacks {lacking}: {item}")
+            missing = sorted(wanted - set(item))
+            if missing:
+                raise ValueError(f"an entry of {group!r} lacks {missing}: {item}")
     indices = [item["index"] for item in (*selection.selected, *selection.rejected)]
     wrong = [i for i in indices if not isinstance(i, int) or not 0 <= i < selection.n_pool]
     if wrong:

@@ -52,12 +52,12 @@ def as_array(values: Any, name: str) -> np.ndarray:
 
 
 def is_text(array: np.ndarray) -> bool:
-    """Return whether an array has texts, which files keep in their header."""
+    """Whether an array has texts, which files keep in their header."""
     return array.dtype.kind == "U"
 
 
 def frozen(values: Any, dtype: type | None = None) -> np.ndarray:
-    """Return an array that nobody can change: the same one if that is so already."""
+    """Return a read-only array, without a copy if it is read-only already."""
     array = np.asarray(values, dtype)
     if array is not values or not _is_frozen(array):
         array = np.array(array)

@@ -27,9 +27,9 @@ def kind_of_energy(results: Sequence[Mapping[str, Any]]) -> str:
     ValueError
         If some have only the one, some only the other.
     """
-    known = [set(found) & {"energy", "free_energy"} for found in results]
+    known = [set(one) & {"energy", "free_energy"} for one in results]
     for name in ("free_energy", "energy"):
-        if all(name in found for found in known if found):
+        if all(name in one for one in known if one):
             return name
     first = {name: next(i for i, f in enumerate(known) if f == {name}) for name in _ENERGIES}
     raise ValueError(
@@ -58,7 +58,7 @@ def usual_site(name: str, numbers: Int[np.ndarray, " atoms"]) -> np.ndarray:
 
 
 def is_usual(name: str, values: np.ndarray, numbers: Int[np.ndarray, " atoms"]) -> bool:
-    """Return whether values of one of the ``SITES`` are ASE's default values."""
+    """Whether values of one of the ``SITES`` are ASE's default values."""
     if name not in SITES:
         return False
     if name != "masses":

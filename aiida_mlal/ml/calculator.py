@@ -101,7 +101,7 @@ class MLCalculator(Calculator):
         return self.engine.remember()
 
     def recall(self, atoms: Atoms, memory: Mapping[str, Any]) -> None:
-        """Give the same results for atoms as the calculator that ``remember`` was asked of."""
+        """Restore the state that ``remember`` returned: results are the same to the last bit."""
         self.engine.recall(atoms, memory)
 
     def calculate(

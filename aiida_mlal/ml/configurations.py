@@ -42,6 +42,7 @@ from aiida_mlal.ml.tensorfile import Outline, pack, read, unpack, write
 
 FORMAT = "aiida-mlal/configurations"
 VERSION = 2
+"""Of the format of files; others are refused."""
 
 OK, UNLABELLED = "ok", str(STATUS.unknown)
 STATUSES = (OK, UNLABELLED, "unconverged", "failed", "unphysical")
@@ -180,9 +181,9 @@ class Configurations:
         results = [results_of(atoms) for atoms in frames]
         energy = energy or kind_of_energy(results)
         labels = []
-        for i, (atoms, found) in enumerate(zip(frames, results, strict=True)):
+        for i, (atoms, result) in enumerate(zip(frames, results, strict=True)):
             with within(f"structure {i}"):
-                labels.append(labels_of(found, energy, len(atoms)))
+                labels.append(labels_of(result, energy, len(atoms)))
         kept = [constraints.of_ase(atoms) for atoms in frames]
         numbers = _join([a.numbers for a in frames], (0,), int)
         _check_counts(np.array([len(a) for a in frames], int), numbers)
@@ -716,7 +717,7 @@ def _blank(n: int, n_atoms: int) -> dict[str, np.ndarray]:
 
 
 def _torn(values: np.ndarray, owner: np.ndarray, n: int) -> Bool[np.ndarray, " n"]:
-    """Return of which structures values are neither all finite nor all NaN."""
+    """Mask the structures whose values are neither all finite nor all NaN."""
     torn = np.ones(n, bool)
     for fits in (np.isfinite(values), np.isnan(values)):
         misfit = (~fits).any(axis=tuple(range(1, values.ndim)))

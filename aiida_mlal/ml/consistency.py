@@ -40,14 +40,14 @@ def inconsistencies(labelled: Configurations) -> list[str]:
     factors, of forces and of stresses each: those of a regression in which pairs count less the
     longer their way is. Between a minimum and a saddle point forces say nothing of the energy.
     """
-    told, found = _pairs(labelled)
-    tell = np.linalg.norm(told, axis=0) > NOTHING * np.linalg.norm(found)
+    told, changed = _pairs(labelled)
+    tell = np.linalg.norm(told, axis=0) > NOTHING * np.linalg.norm(changed)
     names, told = np.array(["forces", "stresses"])[tell], told[:, tell]
     if len(told) < max(FEW, told.shape[1] + 1) or not len(names):
         return []
-    factors, *_ = np.linalg.lstsq(told, found, rcond=None)
-    rest = float(np.sum((found - told @ factors) ** 2))
-    if not 1 - rest / max(float(found @ found), 1e-300) > ALIKE**2:
+    factors, *_ = np.linalg.lstsq(told, changed, rcond=None)
+    rest = float(np.sum((changed - told @ factors) ** 2))
+    if not 1 - rest / max(float(changed @ changed), 1e-300) > ALIKE**2:
         return []
     variance = rest / (len(told) - len(names))
     errors = ERRORS * np.sqrt(variance * np.diag(np.linalg.pinv(told.T @ told)))
@@ -66,7 +66,10 @@ def inconsistencies(labelled: Configurations) -> list[str]:
 def _pairs(
     labelled: Configurations,
 ) -> tuple[Float[np.ndarray, "pairs 2"], Float[np.ndarray, " pairs"]]:
-    """Return what forces and stresses say of the changes of energies, and the changes, weighted."""
+    """Tabulate energy changes (eV/atom) by forces and stresses, and those of the labels, weighted.
+
+    See ``_changes``.
+    """
     pairs: list[tuple[float, float, float, float]] = []
     for apart in range(1, min(len(labelled), FARTHEST + 1)):
         if len(pairs) >= MANY:
@@ -75,15 +78,15 @@ def _pairs(
         for i in range(0, n, -(-n // MANY)):
             if (pair := _changes(labelled[i], labelled[i + apart])) is not None:
                 pairs.append(pair)
-    found = np.array(pairs).reshape(-1, 4)
-    found[:, :3] /= np.maximum(found[:, 3:], SHORT) ** 3
-    return found[:, :2], found[:, 2]
+    rows = np.array(pairs).reshape(-1, 4)
+    rows[:, :3] /= np.maximum(rows[:, 3:], SHORT) ** 3
+    return rows[:, :2], rows[:, 2]
 
 
 def _changes(
     one: Configurations, other: Configurations
 ) -> tuple[float, float, float, float] | None:
-    """Return by how much the energy changes: by forces, by stresses and by labels; None if unknown.
+    """Return the change of the energy: by forces, by stresses and by labels; None if unknown.
 
     All are for an atom, so that large structures count as others do. The last number is the way of
     the atom that goes farthest, in Å, with what the strain moves neighbours by.
@@ -120,5 +123,5 @@ def _changes(
 
 
 def _virial(one: Configurations) -> Float[np.ndarray, "3 3"]:
-    found: np.ndarray = one.stresses[0] * abs(np.linalg.det(one.cells[0]))
-    return found
+    virial: np.ndarray = one.stresses[0] * abs(np.linalg.det(one.cells[0]))
+    return virial

@@ -60,7 +60,7 @@ def _groups(fixed: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
 
 
 def _fixed_axes(constraint: Any, atoms: Atoms) -> np.ndarray | None:
-    """Return a mask of the axes along which a constraint fixes atoms, None if it is no such one."""
+    """Mask the axes along which a constraint fixes atoms; None for constraints of other kinds."""
     if isinstance(constraint, FixAtoms):
         return np.ones(3, bool)
     if isinstance(constraint, FixCartesian):

@@ -67,7 +67,7 @@ def bond_length(numbers: Int[np.ndarray, " atoms"]) -> float | None:
 def _nearest(one: Configurations) -> dict[str, float]:
     """Return the smallest distance of each two elements of a structure."""
     wanted = set(combinations_with_replacement(sorted(set(one.numbers.tolist())), 2))
-    cutoff, found = 3.0, {}
+    cutoff, smallest = 3.0, {}
     while wanted and cutoff < 2 * FARTHEST:
         edges, shifts = neighbours(one.positions, one.cells[0], one.pbc[0], cutoff)
         vectors = edge_vectors(one.positions, one.cells[0], edges, shifts)
@@ -76,7 +76,7 @@ def _nearest(one: Configurations) -> dict[str, float]:
         for a, b in sorted(wanted):
             between = distances[(ends[0] == a) & (ends[1] == b)]
             if len(between):
-                found[f"{chemical_symbols[a]}-{chemical_symbols[b]}"] = float(between.min())
+                smallest[f"{chemical_symbols[a]}-{chemical_symbols[b]}"] = float(between.min())
                 wanted.discard((a, b))
         cutoff *= 2
-    return found
+    return smallest

@@ -25,12 +25,12 @@ def check_writable(path: str | Path) -> None:
 
 
 def is_beside(name: str) -> bool:
-    """Return whether a name is that of a file in the folder at hand, and leads nowhere else."""
+    """Whether a name is that of a file in the folder at hand, without a path to another one."""
     return name not in ("", "..") and name == Path(name).name
 
 
 def is_inside(name: str) -> bool:
-    """Return whether a path is that of a file in the folder at hand, or in one of its folders."""
+    """Whether a path is that of a file in the folder at hand, or in one of its folders."""
     path = Path(name)
     return bool(path.name) and not path.is_absolute() and ".." not in path.parts
 

@@ -42,7 +42,7 @@ class Column:
     per_atom: bool = False
 
     def is_in(self, structures: "Configurations") -> bool:
-        """Return whether the structures have this column."""
+        """Whether the structures have this column."""
         return self.name in (structures.arrays if self.per_atom else structures.info)
 
     def of(self, structures: "Configurations") -> np.ndarray:

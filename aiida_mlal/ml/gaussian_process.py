@@ -232,14 +232,14 @@ class Conditioned:
             start += len(some)
 
     def known(self, query: Observations) -> Float[Tensor, "observations queries"]:
-        """Return the covariances of what was observed with what would be of a scaled structure."""
+        """Compute the covariances between the observations and those of a scaled structure."""
         prior = self.prior
         covariances = [pair.covariance().flatten(0, 1) for _, pair in self.beside(query)]
         counts = query.composition(len(prior.lengths))
         return prior.variance * torch.cat(covariances) + prior.offset * self.composition @ counts.T
 
     def covariance(self, query: Observations) -> Float[Tensor, "queries queries"]:
-        """Return the covariances of what would be observed elsewhere, in the units of values."""
+        """Compute the posterior covariances of further observations, in the units of values."""
         prior, mine = self.prior, query.scaled(self.prior.lengths)
         counts = query.composition(len(prior.lengths))
         before = prior.variance * covariance(mine, mine) + prior.offset * counts @ counts.T
@@ -247,7 +247,7 @@ class Conditioned:
         return before - halves.T @ halves
 
     def variances(self, query: Observations) -> Float[Tensor, " queries"]:
-        """Return the diagonal of ``covariance`` for less."""
+        """Compute the diagonal of ``covariance`` alone, which costs less."""
         prior, mine = self.prior, query.scaled(self.prior.lengths)
         counts = query.composition(len(prior.lengths))
         before = prior.variance * variances(mine) + prior.offset * counts.square().sum(1)

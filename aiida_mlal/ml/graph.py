@@ -71,17 +71,17 @@ class Graph:
         shifts = [np.zeros((0, 3), int)]
         for i in range(len(configurations)):
             atoms = slice(configurations.offsets[i], configurations.offsets[i + 1])
-            found, images = neighbours(
+            edges, images = neighbours(
                 configurations.positions[atoms],
                 configurations.cells[i],
                 configurations.pbc[i],
                 cutoff,
             )
-            pairs.append(found + configurations.offsets[i])
+            pairs.append(edges + configurations.offsets[i])
             shifts.append(images)
             vectors.append(
                 edge_vectors(
-                    configurations.positions[atoms], configurations.cells[i], found, images
+                    configurations.positions[atoms], configurations.cells[i], edges, images
                 )
             )
         cells, periodic = configurations.cells, configurations.pbc.all(axis=1)

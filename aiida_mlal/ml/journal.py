@@ -73,7 +73,7 @@ class Journal:
                 raise
 
     def close(self) -> None:
-        """Give the room back that was not needed, and let other processes write."""
+        """Truncate the space that was reserved, and release the lock on the file."""
         if self._file is not None:
             os.ftruncate(self._file, self._end)
             os.close(self._file)

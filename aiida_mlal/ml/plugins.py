@@ -167,10 +167,10 @@ def location(point: EntryPoint) -> str:
 @cache
 def _installed(group: Group) -> dict[str, list[EntryPoint]]:
     """Return the entry points of each name; more than one where packages are at odds."""
-    found: dict[str, dict[str, EntryPoint]] = {}
+    by_value: dict[str, dict[str, EntryPoint]] = {}
     for point in entry_points(group=f"aiida_mlal.{group}"):
-        found.setdefault(point.name, {}).setdefault(point.value, point)
-    return {name: list(points.values()) for name, points in found.items()}
+        by_value.setdefault(point.name, {}).setdefault(point.value, point)
+    return {name: list(points.values()) for name, points in by_value.items()}
 
 
 @cache

@@ -127,20 +127,20 @@ class Best(Start):
         structures, kept, radii = list(now.structures), KEPT.of(now.structures).tolist(), []
         places = now.places
         for final in state.ends:
-            place = places.get(Image(final.run, final.image))
-            if place is None or kept[place]:
+            index = places.get(Image(final.run, final.image))
+            if index is None or kept[index]:
                 continue
-            begun = now.structures[place]
+            begun = now.structures[index]
             label = known.find(begun, SAME)
             before = None if label is None else state.dataset[label]
             relaxed = self._relaxed(final, before)
             if relaxed is not None:
-                structures[place] = replace(relaxed.bare, fixed=begun.fixed)
-                kept[place] = True
+                structures[index] = replace(relaxed.bare, fixed=begun.fixed)
+                kept[index] = True
             elif final.labelled is not None and (
                 before is None or _enthalpy(final, final.labelled) < _enthalpy(final, before)
             ):
-                structures[place] = replace(final.labelled.bare, fixed=begun.fixed)
+                structures[index] = replace(final.labelled.bare, fixed=begun.fixed)
             waits = any(
                 one.labelled is not None
                 for one in state.ends
@@ -215,10 +215,10 @@ def gains(final: Final, before: Configurations) -> tuple[float, float]:
 def _enthalpy(final: Final, structure: Configurations, energy: float | None = None) -> float:
     """Return the energy (eV) of a structure, or its enthalpy where the cell moves."""
     cell: MovingCell = final.cell
-    found = float(structure.energies[0]) if energy is None else energy
+    enthalpy = float(structure.energies[0]) if energy is None else energy
     if cell and cell.pressure_GPa:
-        found += cell.pressure_GPa * GPa * abs(float(np.linalg.det(structure.cells[0])))
-    return found
+        enthalpy += cell.pressure_GPa * GPa * abs(float(np.linalg.det(structure.cells[0])))
+    return enthalpy
 
 
 def _distance(one: Configurations, other: Configurations) -> float:

@@ -138,7 +138,7 @@ class State:
         return finals
 
     def _moving_cell(self, run: int) -> MovingCell:
-        """Return what of the cell a run moved; ``ValueError`` if it did and no result tells."""
+        """Return the cell parameters that a run moved; ``ValueError`` if results lack them."""
         if run < len(self.runs):
             return MovingCell.of(self.runs[run])
         frames = self.trajectory
@@ -360,19 +360,19 @@ class OracleForce(Stop):
         if without:
             return Verdict("go on", f"the labels at the ends of runs {without} have no stress")
         worst = max(state.finals, key=lambda final: final.fmax)
-        found = [
+        compared = [
             _Compared(f"labelled force {worst.fmax:.4g} eV/Å", worst.where, worst.fmax, self.fmax)
         ]
         if moving:
             worst = max(moving, key=lambda final: final.smax_GPa)
             what = f"labelled stress {worst.smax_GPa:.4g} GPa"
-            found.append(_Compared(what, worst.where, worst.smax_GPa, self.smax_GPa))
-        above = [one for one in found if not one.value < one.limit]
+            compared.append(_Compared(what, worst.where, worst.smax_GPa, self.smax_GPa))
+        above = [one for one in compared if not one.value < one.limit]
         if above:
             return Verdict("go on", "; ".join(f"{one} is not below {one.limit:g}" for one in above))
         return Verdict(
             "converged",
-            "; ".join(f"{one} is the largest, and below {one.limit:g}" for one in found),
+            "; ".join(f"{one} is the largest, and below {one.limit:g}" for one in compared),
         )
 
 
@@ -759,7 +759,7 @@ def are_met_by(
     trajectory: Configurations | None = None,
     dataset: Configurations | None = None,
 ) -> bool:
-    """Return whether simulations went so well that no label is wanted of what they met.
+    """Whether simulations went so well that none of their frames wants a label.
 
     Stops are asked that look at how simulations went, or at the labels of their last frames, which
     may be in the data set already.
@@ -771,18 +771,18 @@ def are_met_by(
 
 
 def are_worth_labels(stops: Sequence[Stop], scores: Sequence[float]) -> bool:
-    """Return whether what was chosen by these scores is worth its labels."""
+    """Whether structures chosen by these scores are worth their labels."""
     asked = [stop for stop in stops if stop.looks_at == {"scores"}]
     return not asked or decide(asked, State.ahead(scores=scores)).outcome == "go on"
 
 
 def _is_on_its_way(run: Mapping[str, Any]) -> bool:
-    """Return whether a run says which images are to be stationary, and they aren't all yet."""
+    """Whether a run names images that shall be stationary, and some are not yet."""
     return run.get("stationary") is not None and not run.get("converged")
 
 
 def interrupted(run: Mapping[str, Any]) -> bool:
-    """Return whether a simulation was ended by its guard."""
+    """Whether a simulation was ended by its guard."""
     return run.get("reason") in REASONS
 
 

@@ -65,15 +65,15 @@ def write(
     index = _index(kind, header, outlines)
     with whole(path) as file:
         start = len(_head(index))
-        places = {
+        offsets = {
             name: start + entry["data_offsets"][0]
             for name, entry in index.items()
             if name != _METADATA
         }
         for part in parts:
-            for name, place in places.items():
-                file.seek(place)
-                places[name] += file.write(_bytes(part[name].astype(outlines[name].dtype)))
+            for name, offset in offsets.items():
+                file.seek(offset)
+                offsets[name] += file.write(_bytes(part[name].astype(outlines[name].dtype)))
         file.seek(start)
         head = _head(index, iter(lambda: file.read(_BLOCK), b""))
         file.seek(0)
@@ -100,7 +100,7 @@ def unpack(content: bytes, kind: str, version: int) -> tuple[dict[str, Any], dic
 
 
 def read(path: str | Path, kind: str, version: int) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-    """Return what ``unpack`` does, from a file whose bytes are not in memory beside the arrays."""
+    """Unpack a file (see ``unpack``) without its bytes in memory beside the arrays."""
     with Path(path).open("rb") as file:
         try:
             with safe_open(path, "numpy") as opened:
@@ -133,7 +133,7 @@ def _index(kind: str, header: Mapping[str, Any], outlines: Mapping[str, Outline]
 
 
 def _head(index: Mapping[str, Any], data: Iterable[Any] = ()) -> bytes:
-    """Return all that is before the data in a file; it has the same length with any data."""
+    """Return the header of a file, whose length does not depend on the values."""
     metadata = {**index[_METADATA], CHECKSUM: _checksum(index, data)}
     head = json.dumps({**index, _METADATA: metadata}, sort_keys=True).encode()
     head += b" " * (-len(head) % 8)
@@ -152,7 +152,7 @@ def _end(content: bytes) -> int:
 
 
 def _not_intact(content: bytes, error: Exception) -> ValueError:
-    """Return the error of what cannot be read as safetensors, and begins with this content."""
+    """Make the error of a content that cannot be read as safetensors."""
     # a length at the head of a safetensors file may look like a pickle, but is before a brace
     if content.startswith(_PICKLES) and content[8:9] != b"{":
         return ValueError("this is a pickle, which could run code when read; it is not opened")

@@ -17,8 +17,8 @@ def printable(text: str, longest: int = LONGEST) -> str:
 
 
 def holdable(text: str) -> str:
-    """Return a text in which nothing is changed but what no database can hold."""
-    return UNHOLDABLE.sub(lambda found: repr(found[0])[1:-1], text)
+    """Escape the characters that databases cannot hold."""
+    return UNHOLDABLE.sub(lambda match: repr(match[0])[1:-1], text)
 
 
 def said(error: BaseException) -> str:

@@ -55,7 +55,7 @@ def merge(left: Mapping[str, Any], right: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _is_part(value: Mapping[str, Any]) -> bool:
-    """Return whether options name a part: options of another part must not be mixed with it."""
+    """Whether options name a plugin: those of another plugin must not be mixed in."""
     return "name" in value or "architecture" in value
 
 

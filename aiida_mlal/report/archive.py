@@ -26,7 +26,7 @@ class Graph:
 
 
 def export(campaign: ProcessNode, path: Path, overwrite: bool = False) -> Graph:
-    """Write all of a campaign to an archive, and return what was meant to be in it."""
+    """Write all of a campaign to an archive, and return the nodes and links that it has to have."""
     from aiida.tools.archive import create_archive
 
     meant = ancestry(campaign)

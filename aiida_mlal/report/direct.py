@@ -76,7 +76,7 @@ class DirectRelaxation:
         return len(self.fmax)
 
     def is_relaxed(self, fmax: float, smax_GPa: float) -> bool:
-        """Return whether the last label is below ``fmax`` (eV/Å) and ``smax_GPa``."""
+        """Whether the last label is below ``fmax`` (eV/Å) and ``smax_GPa``."""
         return self.fmax[-1] < fmax and self.smax_GPa[-1] < smax_GPa
 
     def until(self, fmax: float, smax_GPa: float = np.inf) -> "DirectRelaxation":
@@ -144,7 +144,7 @@ def relax_frames(
     cell: MovingCell,
     smax_GPa: float,
 ) -> Configurations:
-    """Return all that the calculator is asked for by ``relax``, with its labels."""
+    """Return each structure that ``relax`` labels by the calculator, with its label."""
     if optimizer not in OPTIMIZERS:
         raise ValueError(f"unknown optimizer {optimizer!r}{suggest(optimizer, OPTIMIZERS)}")
     recording = _Recording(calculator, ("energy", "forces", *(["stress"] if cell else [])))

@@ -69,9 +69,9 @@ def curve(node: ProcessNode) -> list[dict[str, Any]]:
     rows: dict[int, dict[str, Any]] = {}
     for child in children(node):
         for output in _outputs(child, Dict):
-            found = output.get_dict()
-            if {"iteration", "labels", "oracle_fmax"} <= set(found):
-                rows[found["iteration"]] = found
+            point = output.get_dict()
+            if {"iteration", "labels", "oracle_fmax"} <= set(point):
+                rows[point["iteration"]] = point
     return [rows[iteration] for iteration in sorted(rows)]
 
 

@@ -285,7 +285,7 @@ def _queries(batch: graph.Batch, cell: MovingCell) -> list[Query]:
 
 
 def _chosen_because(batch: graph.Batch) -> dict[str, str]:
-    """Return for each geometry why the strategy chose it."""
+    """Map each geometry to the reason why the strategy chose it."""
     campaign = batch.process.caller
     if campaign is None:
         return {}
@@ -313,9 +313,9 @@ def _parity(labelled: Configurations) -> Parity:
     )
 
 
-def _force_errors(found: Configurations) -> np.ndarray:
+def _force_errors(frames: Configurations) -> np.ndarray:
     """Return the largest norm of a force difference in each structure; NaN where unknown."""
-    return found.largest(np.linalg.norm(PREDICTED_FORCES.of(found) - found.forces, axis=1))
+    return frames.largest(np.linalg.norm(PREDICTED_FORCES.of(frames) - frames.forces, axis=1))
 
 
 def _timings(processes: Sequence[ProcessNode]) -> list[Timing]:

@@ -66,15 +66,15 @@ def progress(node: ProcessNode) -> Progress:
     )
 
 
-def describe(found: Progress) -> str:
+def describe(progress: Progress) -> str:
     """Return the text for a terminal."""
     lines = [
-        f"{found.state}, iteration {found.iteration}, {found.labels} labels, "
-        f"{found.seconds:.0f} s: {found.stage}"
+        f"{progress.state}, iteration {progress.iteration}, {progress.labels} labels, "
+        f"{progress.seconds:.0f} s: {progress.stage}"
     ]
-    lines += [f"  job {pk} {kind}: {status or 'waiting'}" for pk, kind, status in found.jobs]
-    if found.curve:
-        lines += ["", table(found.curve)]
+    lines += [f"  job {pk} {kind}: {status or 'waiting'}" for pk, kind, status in progress.jobs]
+    if progress.curve:
+        lines += ["", table(progress.curve)]
     return "\n".join(lines)
 
 

@@ -289,7 +289,7 @@ def failed_share(dataset: DatasetData) -> tuple[int, int]:
 
 
 def has_learned(potential: PotentialData, dataset: DatasetData | None) -> bool:
-    """Return whether a potential has learned from all good labels of a data set.
+    """Tell from the training set of a potential if all good labels of a data set are in it.
 
     The process that trained it tells; where there is none in the graph, it is assumed.
     """
@@ -307,7 +307,7 @@ def _labels(dataset: DatasetData) -> set[tuple[str, float]]:
 
 
 def has_labels(dataset: DatasetData | None) -> bool:
-    """Return whether there is something to learn from."""
+    """Whether a data set has labels to learn from."""
     return dataset is not None and bool((dataset.configurations.status == OK).any())
 
 

@@ -219,17 +219,17 @@ class CampaignWorkChain(WorkChain):
                 self.ctx[name] = inputs[name]
 
     def initial_labels_are_due(self) -> bool:
-        """Return whether some structures have no label to begin with."""
+        """Whether some initial structures have no label."""
         return "unlabelled" in self.ctx
 
     def is_going_on(self) -> bool:
-        """Return whether there is another iteration, and count it."""
+        """Begin the next iteration; False where the campaign ends."""
         if self.ctx.going_on:
             self.ctx.iteration += 1
         return bool(self.ctx.going_on)
 
     def training_is_due(self) -> bool:
-        """Return whether there are labels that no potential has learned from."""
+        """Whether there are labels that no potential has learned from."""
         return not self.ctx.trained
 
     def train(self) -> None:
@@ -314,7 +314,7 @@ class CampaignWorkChain(WorkChain):
             self.ctx.unlabelled = outputs.selected
 
     def labels_are_due(self) -> bool:
-        """Return whether something was chosen."""
+        """Whether structures were chosen."""
         return "unlabelled" in self.ctx
 
     def label(self) -> None:
@@ -548,7 +548,7 @@ def check_first(query: Mapping[str, Any], model: Mapping[str, Any]) -> None:
 
 
 def is_measured(given: Mapping[str, Mapping[str, Any]]) -> bool:
-    """Return whether an uncertainty is measured; ``given`` as for ``check_options``."""
+    """Whether a measure of uncertainty is wanted; ``given`` as for ``check_options``."""
     return given["model"].get("ensemble", 1) > 1 or trained_for(given) is not None
 
 

@@ -26,11 +26,11 @@ def code_of(code: AbstractCode | str) -> AbstractCode:
         return cast(AbstractCode, load_code(code))
     except MultipleObjectsError as error:
         query = QueryBuilder().append(AbstractCode, filters={"label": code})
-        found = [one for one in query.all(flat=True) if not one.is_hidden]
-        usable = [one for one in found if one.computer is None or one.computer.is_configured]
+        visible = [one for one in query.all(flat=True) if not one.is_hidden]
+        usable = [one for one in visible if one.computer is None or one.computer.is_configured]
         if len(usable) == 1:
             return cast(AbstractCode, usable[0])
-        names = [f"{one.full_label} ({one.pk})" for one in usable or found]
+        names = [f"{one.full_label} ({one.pk})" for one in usable or visible]
         raise ValueError(
             f"several codes are called {code!r}: say which one by its whole label or its PK, of "
             f"{sorted(names)}"

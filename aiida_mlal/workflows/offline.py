@@ -308,7 +308,7 @@ class OfflineWorkChain(CampaignWorkChain):
             self.ctx.first_query = outputs.get("first_query", inputs.first_query)
 
     def first_choice_is_due(self) -> bool:
-        """Return whether some of the structures are to be chosen for the first labels."""
+        """Whether only some of the structures get the first labels."""
         return "first_query" in self.ctx and "unlabelled" in self.ctx
 
     def choose_first(self) -> None:
@@ -331,7 +331,7 @@ class OfflineWorkChain(CampaignWorkChain):
         return None
 
     def one_job_is_due(self) -> bool:
-        """Return whether one job is to train, simulate and choose."""
+        """Whether one job trains, simulates and chooses."""
         self.ctx.chosen = False
         return "iterate" in self.inputs and (self.training_is_due() or self.simulation_is_due())
 
@@ -379,7 +379,7 @@ class OfflineWorkChain(CampaignWorkChain):
         return None
 
     def simulation_is_due(self) -> bool:
-        """Return whether the potential has not run the simulations."""
+        """Whether the simulations have not been run with the present potential."""
         return not self.ctx.simulated
 
     def simulate(self) -> None:
@@ -410,7 +410,7 @@ class OfflineWorkChain(CampaignWorkChain):
         self._tell(f"simulated {len(self.ctx.trajectory)} frames, runs ended: {counts}")
 
     def choice_is_due(self) -> bool:
-        """Return whether something that simulations met may be worth a label."""
+        """Whether frames of the simulations may be worth labels."""
         if self.ctx.chosen:
             return False
         chosen = stops.parse(self.inputs.stop.get_list())
@@ -436,7 +436,7 @@ class OfflineWorkChain(CampaignWorkChain):
         return judged
 
     def start_moves(self) -> bool:
-        """Return whether the next simulations may begin elsewhere."""
+        """Whether the next simulations may begin from other structures."""
         kind: Any = plugins.find("starts", self.inputs.start["name"])
         return bool(self.ctx.going_on and kind.moves)
 

@@ -121,7 +121,7 @@ class OnlineWorkChain(OfflineWorkChain):
             self._give_up("no good label came of where the runs stopped")
 
     def start_moves(self) -> bool:
-        """Return whether simulations begin elsewhere: they go on instead."""
+        """Return False: simulations go on from their states, not from other structures."""
         return False
 
     def _give_up(self, why: str) -> None:
@@ -144,10 +144,10 @@ def validate_online(inputs: Mapping[str, Any], ports: PortNamespace) -> str | No
 def _check_runs(inputs: Mapping[str, Any]) -> None:
     engine = inputs["simulating"].value
     spec = SIMULATION.find(engine).spec()
-    lacking = {"state", "keep_state"} - set(spec.inputs) | {"state"} - set(spec.outputs)
-    if lacking:
+    missing = {"state", "keep_state"} - set(spec.inputs) | {"state"} - set(spec.outputs)
+    if missing:
         raise ValueError(
-            f"simulating: runs of {engine!r} cannot go on, its ports lack {sorted(lacking)}"
+            f"simulating: runs of {engine!r} cannot go on, its ports lack {sorted(missing)}"
         )
     for name in ("state", "keep_state"):
         if name in inputs.get("simulate", {}):

@@ -205,7 +205,7 @@ class PoolWorkChain(CampaignWorkChain):
             )
 
     def first_choice_is_due(self) -> bool:
-        """Return whether there is nothing to learn from."""
+        """Whether there is no label to learn from."""
         return "dataset" not in self.ctx
 
     def choose_first(self) -> None:
@@ -254,7 +254,7 @@ class PoolWorkChain(CampaignWorkChain):
         )
 
     def validation_is_due(self) -> bool:
-        """Return whether structures for validation are to be drawn, for the first time or again."""
+        """Whether a validation set is to be drawn, for the first time or again."""
         options = self._validation()
         return options.n > 0 and (options.redraw or "validation" not in self.ctx)
 
@@ -272,7 +272,7 @@ class PoolWorkChain(CampaignWorkChain):
         self.ctx.unlabelled, self.ctx.taken = drawn["drawn"], drawn["taken"]
 
     def validation_is_unlabelled(self) -> bool:
-        """Return whether structures for validation have no labels."""
+        """Whether structures of the validation set have no labels yet."""
         return self._validation().n > 0 and "validation" not in self.ctx
 
     def label_validation(self) -> None:
@@ -289,7 +289,7 @@ class PoolWorkChain(CampaignWorkChain):
         return None
 
     def test_is_due(self) -> bool:
-        """Return whether there are labels to compare the potential with."""
+        """Whether there are labels to compare the potential with."""
         return "test" in self.inputs
 
     def evaluate(self) -> None:
@@ -314,7 +314,7 @@ class PoolWorkChain(CampaignWorkChain):
         return inputs | ({"taken": self.ctx.taken} if "taken" in self.ctx else {})
 
     def labels_are_due(self) -> bool:
-        """Return whether something was chosen that is worth its labels."""
+        """Whether structures were chosen that are worth their labels."""
         limits = stops.parse(self.inputs.stop.get_list())
         scores = pool_calcfunctions.scores_of(self.ctx.selection) if self.ctx.iteration else ()
         if not stops.are_worth_labels(limits, scores):
@@ -322,7 +322,7 @@ class PoolWorkChain(CampaignWorkChain):
         return super().labels_are_due()
 
     def labels_are_new(self) -> bool:
-        """Return whether the last labels have not been learned from, and count an iteration."""
+        """Begin the iteration that learns from the last labels, if there are such."""
         new = self.training_is_due() and not self.ctx.going_on
         if new:
             self.ctx.iteration += 1

@@ -206,7 +206,7 @@ def judge(
 
 
 def is_bare(configurations: Configurations) -> bool:
-    """Return whether structures have nothing that ``Configurations.bare`` would leave out."""
+    """Whether structures have neither labels nor predictions (see ``Configurations.bare``)."""
     labels = (configurations.energies, configurations.forces, configurations.stresses)
     known = any(np.isfinite(values).any() for values in labels)
     return not (known or configurations.info or set(configurations.arrays) - set(SITES))

@@ -114,14 +114,14 @@ class StagesWorkChain(WorkChain):
         self.ctx.left = sorted(self.inputs.stages)
 
     def stages_are_left(self) -> bool:
-        """Return whether there is another stage, and take it."""
+        """Go to the next stage; False after the last one."""
         if not self.ctx.left:
             return False
         self.ctx.stage, *self.ctx.left = self.ctx.left
         return True
 
     def comes_after_another(self) -> bool:
-        """Return whether there is a stage before."""
+        """Whether there is a stage before."""
         return "dataset" in self.ctx
 
     def choose(self) -> None:
@@ -201,8 +201,8 @@ class StagesWorkChain(WorkChain):
         return found
 
     def _stage(self) -> dict[str, Any]:
-        found: dict[str, Any] = _thawed(self.inputs.stages[self.ctx.stage])
-        return found
+        inputs: dict[str, Any] = _thawed(self.inputs.stages[self.ctx.stage])
+        return inputs
 
     def _submit(self, what: str, process: Any, inputs: Mapping[str, Any]) -> None:
         label = f"{what}_{self.ctx.stage}"
@@ -253,10 +253,10 @@ def _check_stage(stage: Mapping[str, Any], number: int) -> None:
 
 
 def _entry_point(campaign: Any) -> str:
-    _, found = get_entry_point_from_class(campaign.__module__, campaign.__name__)
-    if found is None:
+    _, point = get_entry_point_from_class(campaign.__module__, campaign.__name__)
+    if point is None:
         raise ValueError(f"the campaign {campaign.__name__} has no entry point")
-    return str(found.name)
+    return str(point.name)
 
 
 def _thawed(values: Any) -> Any:

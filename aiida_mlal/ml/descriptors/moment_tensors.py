@@ -10,7 +10,11 @@ import numpy as np
 from jaxtyping import Int
 
 LEVELS = range(2, 30, 2)
+"""Levels that there are lists of products for."""
+
 MAX_VERTICES, MAX_RANK, MAX_MU = 4, 10, 5
+"""Limits of the published levels: moments in a product, rank of a moment, radial functions."""
+
 LARGEST_INDEX = 100
 """Of radial functions and powers in a basis that is given; of the published ones, 5 and 10."""
 
@@ -126,7 +130,7 @@ class MomentBasis:
         return [self.times[stage == d] for d in range(1, int(depth.max()) + 1)]
 
     def find(self, other: "MomentBasis") -> Int[np.ndarray, " scalars"]:
-        """Return which of the invariants here are those of another basis.
+        """Find the invariants of another basis among those here: their indices.
 
         They are compared by their values for random moments.
 
@@ -144,10 +148,10 @@ class MomentBasis:
         )
         order = np.argsort(mine)
         near = np.searchsorted(mine[order], theirs - 1e-9 * np.abs(theirs))
-        found = order[np.minimum(near, len(mine) - 1)]
-        if not np.allclose(mine[found], theirs, rtol=1e-8, atol=0):
+        indices = order[np.minimum(near, len(mine) - 1)]
+        if not np.allclose(mine[indices], theirs, rtol=1e-8, atol=0):
             raise ValueError("the other basis has invariants that are not in this one")
-        return found
+        return indices
 
     def _invariants(self, basic: Mapping[tuple[int, ...], float]) -> np.ndarray:
         values = np.zeros(self.n_moments)

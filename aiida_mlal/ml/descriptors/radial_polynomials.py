@@ -83,16 +83,16 @@ class RadialBasis:
     @cached_property
     def slopes(self) -> Float[np.ndarray, "size size"]:
         """The derivative of each polynomial by ξ (rows), written in these polynomials."""
-        found = np.zeros((self.size, self.size))
+        matrix = np.zeros((self.size, self.size))
         for n, (a, b, c) in enumerate(self.recurrence):
             times_xi = np.zeros(self.size)  # of the derivative of the one before
             for k, (a_k, b_k, c_k) in enumerate(self.recurrence[:n]):
-                times_xi[k + 1] += found[n, k] / a_k
-                times_xi[k] -= found[n, k] * b_k / a_k
-                times_xi[k - 1] += found[n, k] * c_k / a_k  # c is 0 for the first
-            found[n + 1] = a * times_xi + b * found[n] - c * found[n - 1]
-            found[n + 1, n] += a
-        return found
+                times_xi[k + 1] += matrix[n, k] / a_k
+                times_xi[k] -= matrix[n, k] * b_k / a_k
+                times_xi[k - 1] += matrix[n, k] * c_k / a_k  # c is 0 for the first
+            matrix[n + 1] = a * times_xi + b * matrix[n] - c * matrix[n - 1]
+            matrix[n + 1, n] += a
+        return matrix
 
     @property
     def factor(self) -> float:

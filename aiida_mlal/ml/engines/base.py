@@ -111,7 +111,7 @@ class Engine(Protocol):
         """
 
     def recall(self, atoms: "Atoms", memory: Mapping[str, Any]) -> None:
-        """Give the same results for atoms as the engine that ``remember`` was asked of."""
+        """Restore the state that ``remember`` returned: results are the same to the last bit."""
 
 
 class Kernel(Protocol):

@@ -54,7 +54,7 @@ class NumbaEngine:
         return {**self._neighbourhood.remember(), **kernels}
 
     def recall(self, atoms: Atoms, memory: Mapping[str, Any]) -> None:
-        """Look for neighbours there."""
+        """Search for neighbours at the positions and cell that ``remember`` returned."""
         self._neighbourhood.recall(atoms, memory)
         if "kernels" in memory:
             positions, cell = memory["kernels"]

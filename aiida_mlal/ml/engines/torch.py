@@ -37,7 +37,7 @@ class TorchEngine:
 
     @property
     def computed_by(self) -> tuple[str, ...]:
-        """Torch, or kernels that the potential itself leaves predictions to."""
+        """Torch, or the backend of the potential."""
         return self._potential.engines
 
     def __call__(self, atoms: Atoms, gradients: bool = False) -> Evaluation:
@@ -64,7 +64,7 @@ class TorchEngine:
         return self.neighbourhood.remember()
 
     def recall(self, atoms: Atoms, memory: Mapping[str, Any]) -> None:
-        """Look for neighbours there."""
+        """Search for neighbours at the positions and cell that ``remember`` returned."""
         self.neighbourhood.recall(atoms, memory)
 
 

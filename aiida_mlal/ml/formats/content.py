@@ -34,13 +34,13 @@ def read_bytes(path: str | Path) -> bytes:
     """
     path = _existing(path)
     limit = max(SMALL, RATIO * path.stat().st_size)
-    found = _read(path, limit + 1)
-    if len(found) > limit:
+    content = _read(path, limit + 1)
+    if len(content) > limit:
         raise ValueError(
             f"the file unpacks to more than {RATIO} times its size, which no file of structures "
             "does: unpack it yourself if you trust it"
         )
-    return found
+    return content
 
 
 def as_text(content: bytes) -> str:
@@ -101,10 +101,10 @@ def _read(path: Path, n: int) -> bytes:
             return file.read(n)
         try:
             with _OPENERS[ending](file) as unpacked:
-                found: bytes = unpacked.read(n)
+                content: bytes = unpacked.read(n)
         except (OSError, EOFError, lzma.LZMAError, zlib.error) as error:
             raise ValueError(f"this is not an intact {ending} file") from error
-    return found
+    return content
 
 
 def _gzip(content: bytes) -> bytes:

@@ -23,13 +23,13 @@ def of_outcar(text: str) -> list[bool]:
     VASP 6 says so. Before, it says only that EDIFF was reached, or has used all NELM steps.
     """
     nelm = _nelm(text, r"NELM\s*=\s*(\d+)")
-    found = []
+    converged = []
     for part in text.split("FREE ENERGIE OF THE ION-ELECTRON SYSTEM")[:-1]:
         reached = "aborting loop because EDIFF is reached" in part
         steps = [_whole(n, 0) for n in re.findall(r"Iteration\s+\d+\(\s*(\d+)\)", part)]
         said = "EDIFF was not reached" in part
-        found.append(reached or not (said or max(steps, default=0) >= nelm))
-    return found
+        converged.append(reached or not (said or max(steps, default=0) >= nelm))
+    return converged
 
 
 def of_pw(text: str) -> list[bool]:
@@ -40,7 +40,7 @@ def of_pw(text: str) -> list[bool]:
     """
     lines = text.splitlines()
     starts = [i for i, x in enumerate(lines) if any(word in x for word in _PW_STRUCTURES)]
-    found, threshold = [], float("inf")
+    reached, threshold = [], float("inf")
     for start, end in pairwise([*starts, len(lines)]):
         accuracy, converged, results = 0.0, True, False
         for line in lines[start + 1 : end]:
@@ -52,8 +52,8 @@ def of_pw(text: str) -> list[bool]:
                 converged = False
             results = results or any(word in line for word in _PW_RESULTS)
         if results:
-            found.append(converged and accuracy <= threshold)
-    return found
+            reached.append(converged and accuracy <= threshold)
+    return reached
 
 
 def readable_pw(text: str) -> str:

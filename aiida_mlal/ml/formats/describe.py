@@ -43,16 +43,16 @@ def describe(
     with within(str(path)):
         form = known(path)
     if form.holds == "structures":
-        found = load(path, elements, keys=keys)
-        about = {"kind": "structures", "format": form.name, **summary(found.configurations)}
-        if found.types is not None and not found.types.named:
-            about["elements"] = found.types.labels(found.configurations.numbers.tolist())
+        loaded = load(path, elements, keys=keys)
+        about = {"kind": "structures", "format": form.name, **summary(loaded.configurations)}
+        if loaded.types is not None and not loaded.types.named:
+            about["elements"] = loaded.types.labels(loaded.configurations.numbers.tolist())
             del about["formulas"]
         warnings = [
-            *found.warnings,
-            *_lacking(found.configurations),
-            *doubtful_lengths(found.configurations),
-            *inconsistencies(found.configurations),
+            *loaded.warnings,
+            *_without_label(loaded.configurations),
+            *doubtful_lengths(loaded.configurations),
+            *inconsistencies(loaded.configurations),
         ]
         return {**about, "warnings": warnings}
     if form.name == CHECKPOINT:
@@ -99,7 +99,7 @@ def summary(configurations: Configurations) -> dict[str, Any]:
     }
 
 
-def _lacking(configurations: Configurations) -> list[str]:
+def _without_label(configurations: Configurations) -> list[str]:
     """Say, in one sentence or none, which structures are good to learn from but for a label."""
     try:
         configurations.check_labels()

@@ -63,13 +63,13 @@ def parse(text: str) -> tuple[list[Atoms], list[str]]:
 
 def _frame(lines: list[str], n: int) -> Atoms:
     """Return the structure of two lines of a head and ``n`` lines of atoms."""
-    found = re.search(r"Properties=\"?([^\s\"]+)", lines[1])
-    columns = _columns(found[1]) if found else ["S", "R", "R", "R"]
+    declared = re.search(r"Properties=\"?([^\s\"]+)", lines[1])
+    columns = _columns(declared[1]) if declared else ["S", "R", "R", "R"]
     rows = [line.split() for line in lines[2 : 2 + n]]
     symbol = columns.index("S") if "S" in columns else None
     masses = {}
     for atom, row in enumerate(rows):
-        if len(row) < len(columns) or (found and len(row) > len(columns)):
+        if len(row) < len(columns) or (declared and len(row) > len(columns)):
             raise ValueError(f"atom {atom}: expected {len(columns)} columns, got {len(row)}")
         for kind, word in zip(columns, row):
             if (kind == "R" and not _is_real(word)) or (kind == "I" and not _WHOLE(word)):
@@ -83,9 +83,9 @@ def _frame(lines: list[str], n: int) -> Atoms:
     except Exception as error:  # readers of ASE fail in all ways there are
         raise ValueError(without_internals(error)) from error
     if masses:
-        found_masses = atoms.get_masses()
-        found_masses[list(masses)] = list(masses.values())
-        atoms.set_masses(found_masses)
+        all_masses = atoms.get_masses()
+        all_masses[list(masses)] = list(masses.values())
+        atoms.set_masses(all_masses)
     return atoms
 
 
@@ -143,7 +143,7 @@ def _text(one: Configurations) -> str:
 
 
 def _is_blank(value: Any) -> bool:
-    """Return whether a value is an empty text: such a key would swallow the next one."""
+    """Whether a value is an empty text: such a key would swallow the next one."""
     return isinstance(value, str) and not value
 
 

@@ -119,7 +119,7 @@ def load(
         if form.holds == "potential":
             raise ValueError(f"this is a potential ({form.name}), expected structures")
         if form.name in _READERS:
-            found = _READERS[form.name](path, elements, default)
+            loaded = _READERS[form.name](path, elements, default)
         elif not path.stat().st_size:
             raise ValueError(f"the file {path} is empty")
         else:
@@ -127,18 +127,18 @@ def load(
             unnamed = form.name in _OF_LAMMPS and not _OF_LAMMPS[form.name](path)
             if form.name in _OF_LAMMPS:
                 frames = lammps.corrected(frames, elements or default if unnamed else None)
-            found = _from_frames(frames, said, converged, keys, partial)
+            loaded = _from_frames(frames, said, converged, keys, partial)
             if unnamed:
-                numbers = found.configurations.numbers.tolist()
-                found = replace(found, types=Types.of(elements, default, numbers, first=1))
-        configurations, types = found.configurations, found.types
+                numbers = loaded.configurations.numbers.tolist()
+                loaded = replace(loaded, types=Types.of(elements, default, numbers, first=1))
+        configurations, types = loaded.configurations, loaded.types
         if form.name != CONFIGURATIONS:
             configurations.check_geometry()
-        missing = found.missing
+        missing = loaded.missing
         if partial:
             missing |= labels.missing(configurations, keys)
         configurations, said = labels.apply(configurations, keys.without(missing))
-        warnings = [*found.warnings, *said, *_warnings(configurations)]
+        warnings = [*loaded.warnings, *said, *_warnings(configurations)]
         if types is None and elements is not None:
             types = Types(tuple(elements), "reader")
         if types is not None and not types.named and not len(configurations):
@@ -162,13 +162,13 @@ def load_together(
     known.
     """
     partial = len(paths) > 1
-    found = [load(path, elements, default, keys, partial, named=True) for path in paths]
-    for kind in sorted(frozenset.intersection(*(one.missing for one in found))):
+    loaded = [load(path, elements, default, keys, partial, named=True) for path in paths]
+    for kind in sorted(frozenset.intersection(*(one.missing for one in loaded))):
         raise ValueError(
             f"none of {[str(path) for path in paths]} has {getattr(keys, kind)!r}, which was to be "
             f"the {kind}"
         )
-    return found
+    return loaded
 
 
 def write(
@@ -266,19 +266,19 @@ _SCALED = {"vasp"}
 """Formats that fix atoms along lattice vectors, rather than along x, y and z."""
 
 
-def _missing_in(found: Configurations, expected: Configurations) -> list[str]:
+def _missing_in(read: Configurations, expected: Configurations) -> list[str]:
     """Name what is lost on the way through a file: structures written, and as they were read."""
-    if found.counts.tolist() != expected.counts.tolist():
+    if read.counts.tolist() != expected.counts.tolist():
         return ["structures or atoms"]
     there = {
-        "energies": np.isfinite(expected.energies) & ~np.isfinite(found.energies),
-        "forces": np.isfinite(expected.forces) & ~np.isfinite(found.forces),
-        "stresses": np.isfinite(expected.stresses) & ~np.isfinite(found.stresses),
-        "which atoms are fixed": expected.fixed != found.fixed,
-        "which directions are periodic": expected.pbc != found.pbc,
+        "energies": np.isfinite(expected.energies) & ~np.isfinite(read.energies),
+        "forces": np.isfinite(expected.forces) & ~np.isfinite(read.forces),
+        "stresses": np.isfinite(expected.stresses) & ~np.isfinite(read.stresses),
+        "which atoms are fixed": expected.fixed != read.fixed,
+        "which directions are periodic": expected.pbc != read.pbc,
     }
-    names = [key for key in expected.info if key not in found.info and key != STATUS.name]
-    names += [key for key in expected.arrays if key not in found.arrays]
+    names = [key for key in expected.info if key not in read.info and key != STATUS.name]
+    names += [key for key in expected.arrays if key not in read.arrays]
     return [name for name, lost in there.items() if lost.any()] + names
 
 
@@ -396,7 +396,7 @@ def _from_frames(
 ) -> Contents:
     results = [{} if atoms.calc is None else atoms.calc.results for atoms in frames]
     energy, missing = keys.of_ase(), frozenset[str]()
-    if energy is not None and not any(energy in found for found in results):
+    if energy is not None and not any(energy in one for one in results):
         if not partial:
             raise ValueError(f"no structure has the energy {energy!r}")
         energy, missing = None, frozenset({"energy"})
@@ -405,7 +405,7 @@ def _from_frames(
         said += _about_energies(results, energy)
     made = Configurations.from_ase(frames, energy).with_arrays(**_arrays(frames))
     for name, values in (("energy", made.energies), ("forces", made.max_forces)):
-        there = np.array([(energy if name == "energy" else name) in found for found in results])
+        there = np.array([(energy if name == "energy" else name) in one for one in results])
         lost = there & np.isnan(values) if len(there) else there
         if lost.any():
             said.append(
@@ -430,22 +430,22 @@ def _from_frames(
 
 def _about_energies(results: Sequence[Any], energy: str) -> list[str]:
     """Say which energy was taken, if that makes a difference."""
-    both = [found for found in results if {"energy", "free_energy"} <= set(found)]
-    if not any(abs(found["energy"] - found["free_energy"]) > 1e-9 for found in both):
+    both = [one for one in results if {"energy", "free_energy"} <= set(one)]
+    if not any(abs(one["energy"] - one["free_energy"]) > 1e-9 for one in both):
         return []
     if energy == "free_energy":
         return ["energies are 'free_energy', whose derivative forces are, not 'energy'"]
-    n = sum(bool(found) for found in results)
+    n = sum(bool(one) for one in results)
     return [f"energies are 'energy': only {len(both)} of {n} structures have a 'free_energy'"]
 
 
-def _warnings(found: Configurations) -> list[str]:
-    said = [*labels.unread(found), *labels.without_energy(found)]
-    if FILE_STATUS in found.info:
-        words = sorted({str(word) for word in found.info[FILE_STATUS].tolist()})[:3]
+def _warnings(structures: Configurations) -> list[str]:
+    said = [*labels.unread(structures), *labels.without_energy(structures)]
+    if FILE_STATUS in structures.info:
+        words = sorted({str(word) for word in structures.info[FILE_STATUS].tolist()})[:3]
         said.append(f"its 'status' ({', '.join(words)}) is none of ours: kept as {FILE_STATUS!r}")
-    if NOT_KEPT in found.info:
-        names = sorted(set(filter(None, found.info[NOT_KEPT].tolist())))
+    if NOT_KEPT in structures.info:
+        names = sorted(set(filter(None, structures.info[NOT_KEPT].tolist())))
         said.append(f"no simulation can keep the constraints {', '.join(names)}")
     return said
 
@@ -459,7 +459,7 @@ def _about_types(types: Types) -> list[str]:
 
 def _arrays(frames: list[Atoms]) -> dict[str, np.ndarray]:
     """Return the numbers of atoms that are not ASE's own, and velocities; NaN where none are."""
-    found = {}
+    columns = {}
     for key in sorted({key for atoms in frames for key in atoms.arrays} - _OF_ASE):
         there = [atoms.arrays[key] for atoms in frames if key in atoms.arrays]
         shape = there[0].shape[1:]
@@ -467,9 +467,9 @@ def _arrays(frames: list[Atoms]) -> dict[str, np.ndarray]:
             parts = [
                 atoms.arrays.get(key, np.full((len(atoms), *shape), np.nan)) for atoms in frames
             ]
-            found[key] = np.concatenate(parts)
+            columns[key] = np.concatenate(parts)
     if any("momenta" in atoms.arrays for atoms in frames):
-        found[VELOCITIES.name] = np.concatenate(
+        columns[VELOCITIES.name] = np.concatenate(
             [
                 atoms.get_velocities() * fs
                 if "momenta" in atoms.arrays
@@ -477,7 +477,7 @@ def _arrays(frames: list[Atoms]) -> dict[str, np.ndarray]:
                 for atoms in frames
             ]
         )
-    return found
+    return columns
 
 
 _OF_ASE = {

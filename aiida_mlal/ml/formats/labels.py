@@ -62,12 +62,12 @@ class LabelKeys:
         return replace(self, **dict.fromkeys(kinds))
 
     def of_ase(self) -> str | None:
-        """Return which result of a calculator of ASE is the energy, if it was said."""
+        """Return the name that ASE has for the energy that was asked for; None for any other."""
         return self.energy if self.energy in ("energy", "free_energy") else None
 
 
 def other_unit(kind: str, key: str) -> str | None:
-    """Return which unit or quantity the name of a label tells that is not ours; None if none."""
+    """Find a foreign unit or quantity in the name of a label, such as Ry; None without one."""
     if kind != "forces" and _PER_ATOM.search(key):
         return "per atom"
     if "kinetic" in key.lower():
@@ -87,7 +87,7 @@ def _wrong_unit(kind: str, key: str, unit: str) -> ValueError:
     )
 
 
-def missing(found: Configurations, keys: LabelKeys) -> frozenset[str]:
+def missing(structures: Configurations, keys: LabelKeys) -> frozenset[str]:
     """Return the kinds of labels of which no structure has the key."""
     named = {kind: getattr(keys, kind) for kind in KINDS}
     read = {"energy": keys.of_ase(), "forces": "forces", "stress": "stress"}
@@ -95,12 +95,12 @@ def missing(found: Configurations, keys: LabelKeys) -> frozenset[str]:
         kind
         for kind, key in named.items()
         if key not in (None, read.get(kind))
-        and key not in (found.arrays if kind == "forces" else found.info)
+        and key not in (structures.arrays if kind == "forces" else structures.info)
     )
 
 
-def apply(found: Configurations, keys: LabelKeys) -> tuple[Configurations, list[str]]:
-    """Return structures with the labels that ``keys`` name, and what is to be said of it.
+def apply(structures: Configurations, keys: LabelKeys) -> tuple[Configurations, list[str]]:
+    """Take the labels that ``keys`` name: return the structures, and a sentence about each kind.
 
     Raises
     ------
@@ -109,47 +109,48 @@ def apply(found: Configurations, keys: LabelKeys) -> tuple[Configurations, list[
     """
     said = []
     if keys.energy is not None and keys.of_ase() is None:
-        if (unit := _unit(found, "energy", keys.energy)) is not None:
+        if (unit := _unit(structures, "energy", keys.energy)) is not None:
             raise _wrong_unit("energy", keys.energy, unit)
-        found = replace(found, energies=_per_structure(found, keys.energy, "energy", ((),)))
-        found, words = _taken(found, "info", keys.energy, "energies")
+        energies = _per_structure(structures, keys.energy, "energy", ((),))
+        structures = replace(structures, energies=energies)
+        structures, words = _taken(structures, "info", keys.energy, "energies")
         said.append(words)
     if keys.forces is not None and keys.forces != "forces":
-        found = replace(found, forces=_forces(found, keys.forces))
-        found, words = _taken(found, "arrays", keys.forces, "forces")
+        structures = replace(structures, forces=_forces(structures, keys.forces))
+        structures, words = _taken(structures, "arrays", keys.forces, "forces")
         said.append(words)
     if keys.stress is not None and keys.stress != "stress":
-        stresses = _tensors(_per_structure(found, keys.stress, "stress", _TENSORS))
-        found = replace(found, stresses=stresses)
-        found, words = _taken(found, "info", keys.stress, "stresses")
+        stresses = _tensors(_per_structure(structures, keys.stress, "stress", _TENSORS))
+        structures = replace(structures, stresses=stresses)
+        structures, words = _taken(structures, "info", keys.stress, "stresses")
         said.append(words)
     if keys.virial is not None:
-        found, words = _with_virial(found, keys.virial)
+        structures, words = _with_virial(structures, keys.virial)
         said.append(words)
-    elif "virial" in found.info and not np.isfinite(found.stresses).any():
-        found, words = _with_virial(found, "virial")
+    elif "virial" in structures.info and not np.isfinite(structures.stresses).any():
+        structures, words = _with_virial(structures, "virial")
         said.append(words)
-    return found, said
+    return structures, said
 
 
-def unread(found: Configurations) -> list[str]:
+def unread(structures: Configurations) -> list[str]:
     """Return the sentences about what looks like labels and was not read; none if nothing does.
 
     How to read it is said of what may have our units only.
     """
     like: list[tuple[str, str]] = []
-    for key, values in found.info.items():
+    for key, values in structures.info.items():
         if values.dtype.kind not in "iuf" or _NO_LABEL.search(key):
             continue
         if values.ndim == 1 and _ENERGY.search(key):
             like.append(("energy", key))
         elif values.shape[1:] in _TENSORS and re.search("stress|virial", key, re.IGNORECASE):
             like.append(("virial" if "virial" in key.lower() else "stress", key))
-    for key, values in found.arrays.items():
+    for key, values in structures.arrays.items():
         is_vector = values.shape[1:] == (3,) and values.dtype.kind == "f"
         if is_vector and re.search("forc", key, re.IGNORECASE) and not _NO_LABEL.search(key):
             like.append(("forces", key))
-    units = {key: _unit(found, kind, key) for kind, key in like}
+    units = {key: _unit(structures, kind, key) for kind, key in like}
     ours = [(kind, key) for kind, key in like if units[key] is None]
     said = []
     if ours:
@@ -165,9 +166,9 @@ def unread(found: Configurations) -> list[str]:
     return said
 
 
-def _unit(found: Configurations, kind: str, key: str) -> str | None:
+def _unit(structures: Configurations, kind: str, key: str) -> str | None:
     """Return which unit is not ours, by the name of a label and those beside it."""
-    if key == "E" and found.info.keys() >= CP2K:
+    if key == "E" and structures.info.keys() >= CP2K:
         return "Hartree, as i, time and E are what CP2K writes"
     return other_unit(kind, key)
 
@@ -179,17 +180,17 @@ def _option(kind: str, key: str) -> str:
     return f"--{kind}-key {key}"
 
 
-def without_energy(found: Configurations) -> list[str]:
+def without_energy(structures: Configurations) -> list[str]:
     """Return the sentences, none or one, about labels that lack the energy."""
-    forces = np.isfinite(found.forces).all(axis=1)
-    have = np.zeros(len(found), bool)
-    have[found.owner[forces]] = True
-    alone = have & np.isnan(found.energies)
+    forces = np.isfinite(structures.forces).all(axis=1)
+    have = np.zeros(len(structures), bool)
+    have[structures.owner[forces]] = True
+    alone = have & np.isnan(structures.energies)
     if not alone.any():
         return []
     return [
-        f"{int(alone.sum())} of {len(found)} structures have forces but no energy, the first is "
-        f"{int(alone.argmax())}: they count as unlabelled"
+        f"{int(alone.sum())} of {len(structures)} structures have forces but no energy, the first "
+        f"is {int(alone.argmax())}: they count as unlabelled"
     ]
 
 
@@ -205,6 +206,7 @@ _ELEMENTS_TOO = {"Au", "Pa"}
 """What may be an element in a name, such as the energy of gold."""
 
 _TENSORS = ((3, 3), (9,), (6,))
+"""Shapes of a stress or virial: a matrix, its rows one after the other, Voigt's order."""
 _ENERGY = re.compile(r"energ|(^|_)(e|e0|etot|toten|u0)$", re.IGNORECASE)
 _NO_LABEL = re.compile(
     "^(predicted|max|min|mean|std)_|(std|var|variance|errors?|weights?|rmse|mae|uncertainty|count)$",
@@ -213,11 +215,11 @@ _NO_LABEL = re.compile(
 
 
 def _per_structure(
-    found: Configurations, key: str, what: str, shapes: Iterable[tuple[int, ...]]
+    structures: Configurations, key: str, what: str, shapes: Iterable[tuple[int, ...]]
 ) -> np.ndarray:
-    values = found.info.get(key)
+    values = structures.info.get(key)
     if values is None:
-        raise _missing(found, key, what)
+        raise _missing(structures, key, what)
     if values.dtype.kind not in "iuf" or values.shape[1:] not in tuple(shapes):
         raise ValueError(
             f"{key!r} cannot be the {what}: expected numbers of shape "
@@ -227,10 +229,10 @@ def _per_structure(
     return values.astype(float)
 
 
-def _forces(found: Configurations, key: str) -> np.ndarray:
-    values = found.arrays.get(key)
+def _forces(structures: Configurations, key: str) -> np.ndarray:
+    values = structures.arrays.get(key)
     if values is None:
-        raise _missing(found, key, "forces")
+        raise _missing(structures, key, "forces")
     if values.dtype.kind not in "iuf" or values.shape[1:] != (3,):
         raise ValueError(
             f"{key!r} cannot be the forces: expected 3 numbers for each atom, got {values.dtype} "
@@ -239,8 +241,8 @@ def _forces(found: Configurations, key: str) -> np.ndarray:
     return values.astype(float)
 
 
-def _missing(found: Configurations, key: str, what: str) -> ValueError:
-    there = sorted(found.arrays if what == "forces" else found.info)
+def _missing(structures: Configurations, key: str, what: str) -> ValueError:
+    there = sorted(structures.arrays if what == "forces" else structures.info)
     choice = f"choose from {there} or leave" if there else "and there is no other value: leave"
     return ValueError(
         f"no structure has {key!r}, which was to be the {what}, {choice} it to the names that ASE "
@@ -248,15 +250,17 @@ def _missing(found: Configurations, key: str, what: str) -> ValueError:
     )
 
 
-def _taken(found: Configurations, group: str, key: str, what: str) -> tuple[Configurations, str]:
+def _taken(
+    structures: Configurations, group: str, key: str, what: str
+) -> tuple[Configurations, str]:
     """Return structures without what has become a label, and the sentence about it."""
-    rest = {name: values for name, values in getattr(found, group).items() if name != key}
-    values = getattr(found, what)
+    rest = {name: values for name, values in getattr(structures, group).items() if name != key}
+    values = getattr(structures, what)
     have = np.isfinite(values).reshape(len(values), -1).all(axis=1)
-    n = int(have.sum()) if what != "forces" else len(np.unique(found.owner[have]))
+    n = int(have.sum()) if what != "forces" else len(np.unique(structures.owner[have]))
     changed: dict[str, Any] = {group: rest}
-    found = replace(found, **changed)
-    return found, f"the {what} are {key!r}, which {n} of {len(found)} structures have"
+    structures = replace(structures, **changed)
+    return structures, f"the {what} are {key!r}, which {n} of {len(structures)} structures have"
 
 
 def _tensors(values: np.ndarray) -> np.ndarray:
@@ -265,13 +269,13 @@ def _tensors(values: np.ndarray) -> np.ndarray:
     return values.reshape(len(values), 3, 3)
 
 
-def _with_virial(found: Configurations, key: str) -> tuple[Configurations, str]:
-    virials = _tensors(_per_structure(found, key, "virial", _TENSORS))
-    volumes = np.where(found.pbc.all(axis=1), abs(np.linalg.det(found.cells)), 0.0)
+def _with_virial(structures: Configurations, key: str) -> tuple[Configurations, str]:
+    virials = _tensors(_per_structure(structures, key, "virial", _TENSORS))
+    volumes = np.where(structures.pbc.all(axis=1), abs(np.linalg.det(structures.cells)), 0.0)
     volumes[volumes == 0.0] = np.nan
     given = np.isfinite(virials).all(axis=(1, 2))
-    found = replace(found, stresses=-virials / volumes[:, None, None])
+    structures = replace(structures, stresses=-virials / volumes[:, None, None])
     lost = int((given & np.isnan(volumes)).sum())
-    found, said = _taken(found, "info", key, "stresses")
+    structures, said = _taken(structures, "info", key, "stresses")
     said = f"the stresses are -1 times {key!r} by the volume: positive in tension"
-    return found, said + (f"; {lost} structures without a volume have none" if lost else "")
+    return structures, said + (f"; {lost} structures without a volume have none" if lost else "")

@@ -40,10 +40,10 @@ def units_of(path: str | Path) -> str | None:
     ValueError
         For others than those of ``UNITS``, in which lengths are no Å.
     """
-    found = re.search(SAYS_UNITS, read_head(path), re.MULTILINE)
-    if found is None:
+    named = re.search(SAYS_UNITS, read_head(path), re.MULTILINE)
+    if named is None:
         return None
-    units = (found[1] or found[2]).decode()
+    units = (named[1] or named[2]).decode()
     if units not in UNITS:
         raise ValueError(
             f"its units are {units!r} of LAMMPS: expected one of {list(UNITS)}, in which lengths "

@@ -15,7 +15,7 @@ def whole(text: str, what: str, least: int = 0) -> int:
 
 
 def is_real(text: str) -> bool:
-    """Return whether a text is a decimal number, perhaps with an exponent."""
+    """Whether a text is a decimal number, perhaps with an exponent."""
     return len(text) <= 64 and bool(_REAL.fullmatch(text))
 
 
@@ -23,7 +23,7 @@ def real(text: str, what: str) -> float:
     """Return a finite number; ``what`` it is goes into the ``ValueError``."""
     if not is_real(text):
         raise ValueError(f"{what}: expected a finite number, got {text[:40]!r}")
-    found = float(text.lower().replace("d", "e"))
-    if abs(found) == float("inf"):
+    number = float(text.lower().replace("d", "e"))
+    if abs(number) == float("inf"):
         raise ValueError(f"{what}: expected a finite number, got {text[:40]!r}")
-    return found
+    return number

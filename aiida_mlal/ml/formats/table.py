@@ -37,7 +37,7 @@ class Format:
     writes: bool = True
 
     def is_named(self, path: str | Path) -> bool:
-        """Return whether a file would be of this format by its name."""
+        """Whether the name of a file is one of this format."""
         return bool(re.search(self.names, stem(path)))
 
 
@@ -59,11 +59,11 @@ def metadata(head: bytes) -> dict[str, str]:
     text = head[8 : 8 + length].decode(errors="replace")
     start = re.match(r'\{\s*"__metadata__"\s*:\s*', text)
     try:  # which comes first, as this package writes it, and the rest may be long
-        found = json.JSONDecoder().raw_decode(text, start.end())[0] if start else json.loads(text)
-        found = found if start else found["__metadata__"]
+        values = json.JSONDecoder().raw_decode(text, start.end())[0] if start else json.loads(text)
+        values = values if start else values["__metadata__"]
     except (ValueError, KeyError, TypeError, RecursionError):
         return {}
-    return found if isinstance(found, dict) else {}
+    return values if isinstance(values, dict) else {}
 
 
 def _is_safetensors(head: bytes) -> bool:

@@ -62,7 +62,7 @@ def allow_what_is_typed(options: Any) -> None:
 
 
 def is_always_allowed(factory: str) -> bool:
-    """Return whether a factory may be named by anybody, as long as it is a class of calculators."""
+    """Whether anybody may name a factory: one of ASE or a listed package, if it is a class."""
     return any(_is_in(factory, name) for name in ALWAYS)
 
 
@@ -90,7 +90,7 @@ def check_commands(options: Mapping[str, Any]) -> None:
 
 
 def _runs(name: str, value: Any) -> bool:
-    """Return whether an option may be a command, or have one in it."""
+    """Whether an option may be, or contain, a command to be run."""
     if isinstance(value, Mapping):
         return any(_runs(str(key), item) for key, item in value.items())
     if isinstance(value, (list, tuple)):

@@ -237,8 +237,8 @@ def compute(atoms: Atoms) -> Computed:
     stress = np.full((3, 3), np.nan)
     if atoms.pbc.all() and "stress" in getattr(atoms.calc, "implemented_properties", ()):
         with suppress(PropertyNotImplementedError):  # with these options
-            found = atoms.get_stress(voigt=False, apply_constraint=False)
-            stress = _real("stress", found, (3, 3))
+            computed = atoms.get_stress(voigt=False, apply_constraint=False)
+            stress = _real("stress", computed, (3, 3))
     forces = _real("forces", atoms.get_forces(apply_constraint=False), (len(atoms), 3))
     try:
         energy = atoms.get_potential_energy(force_consistent=True, apply_constraint=False)

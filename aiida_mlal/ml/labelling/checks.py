@@ -69,25 +69,27 @@ def check_geometry(structure: Configurations, limits: Limits) -> tuple[str, str]
     return OK, ""
 
 
-def check_label(wanted: Configurations, found: Configurations, limits: Limits) -> tuple[str, str]:
+def check_label(
+    wanted: Configurations, labelled: Configurations, limits: Limits
+) -> tuple[str, str]:
     """Return the status of a label and why: ``ok``, ``failed`` or ``unphysical``.
 
     Parameters
     ----------
     wanted
         The one structure that was to be labelled.
-    found
+    labelled
         What was labelled, as one structure; its atoms may be in other periodic images.
     """
-    problem = mismatch(wanted, found, limits.tolerance)
+    problem = mismatch(wanted, labelled, limits.tolerance)
     if problem is not None:
         return FAILED, problem
-    energy, forces = found.energies[0], found.forces
+    energy, forces = labelled.energies[0], labelled.forces
     if not np.isfinite(energy):
         return FAILED, "the energy is missing or not finite"
     if not np.isfinite(forces).all():
         return FAILED, "forces are missing or not finite"
-    stress = found.stresses[0]
+    stress = labelled.stresses[0]
     if not (np.isfinite(stress).all() or np.isnan(stress).all()):
         return FAILED, "the stress is not finite"
     status, reason = check_geometry(wanted, limits)
@@ -118,21 +120,21 @@ def check_label(wanted: Configurations, found: Configurations, limits: Limits) -
     return OK, ""
 
 
-def mismatch(wanted: Configurations, found: Configurations, tolerance: float) -> str | None:
+def mismatch(wanted: Configurations, labelled: Configurations, tolerance: float) -> str | None:
     """Say how one structure differs from another, periodic images of atoms aside."""
-    if len(found.numbers) != len(wanted.numbers):
-        return f"asked for {len(wanted.numbers)} atoms, got {len(found.numbers)}"
-    different = np.flatnonzero(found.numbers != wanted.numbers)
+    if len(labelled.numbers) != len(wanted.numbers):
+        return f"asked for {len(wanted.numbers)} atoms, got {len(labelled.numbers)}"
+    different = np.flatnonzero(labelled.numbers != wanted.numbers)
     if len(different):
         atom = int(different[0])
-        return f"asked for {_name(wanted, atom)}, got {_name(found, atom)}"
-    if not (found.pbc == wanted.pbc).all():
-        return f"asked for periodicity {wanted.pbc[0].tolist()}, got {found.pbc[0].tolist()}"
+        return f"asked for {_name(wanted, atom)}, got {_name(labelled, atom)}"
+    if not (labelled.pbc == wanted.pbc).all():
+        return f"asked for periodicity {wanted.pbc[0].tolist()}, got {labelled.pbc[0].tolist()}"
     periodic = wanted.pbc[0]
-    stretch = np.abs(found.cells[0] - wanted.cells[0])[periodic].max(initial=0.0)
+    stretch = np.abs(labelled.cells[0] - wanted.cells[0])[periodic].max(initial=0.0)
     if not stretch <= tolerance:
         return f"a lattice vector differs by {stretch:.2g} Å from what was asked for"
-    moved = _nearest(found.positions - wanted.positions, wanted.cells[0][periodic])
+    moved = _nearest(labelled.positions - wanted.positions, wanted.cells[0][periodic])
     distances = np.linalg.norm(moved, axis=1)
     if not distances.max(initial=0.0) <= tolerance:
         atom = int(distances.argmax())  # that of a NaN, if there is one
@@ -152,7 +154,7 @@ def _largest_energy(structure: Configurations) -> float:
 def _nearest(
     vectors: Float[np.ndarray, "atoms 3"], lattice: Float[np.ndarray, "periodic 3"]
 ) -> Float[np.ndarray, "atoms 3"]:
-    """Return vectors less the lattice vectors nearest to them, if they are near to one."""
+    """Reduce vectors by the lattice vectors that are nearest to them, if any is near."""
     if not len(lattice):
         return vectors
     return vectors - np.round(vectors @ np.linalg.pinv(lattice)) @ lattice

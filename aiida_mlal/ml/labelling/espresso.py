@@ -119,8 +119,8 @@ def prepare(
     """
     given = namelists(parameters)
     rules = namelists((periodicity or {}).get(f"{int(one.pbc.sum())}D", {}))
-    found = {key: {**rules.get(key, {}), **given.get(key, {})} for key in {*given, *rules}}
-    system, electrons = found.setdefault("SYSTEM", {}), found.setdefault("ELECTRONS", {})
+    merged = {key: {**rules.get(key, {}), **given.get(key, {})} for key in {*given, *rules}}
+    system, electrons = merged.setdefault("SYSTEM", {}), merged.setdefault("ELECTRONS", {})
     if conv_thr_per_atom is not None:
         electrons.setdefault("conv_thr", conv_thr_per_atom * len(one.numbers))
     isolated = str(system.get("assume_isolated", "")).lower()
@@ -162,7 +162,7 @@ def prepare(
     if moments is not None:
         shares = {kind: valences[origin] for kind, origin in pseudos.items()}
         system |= _starting(magnetisation, shares, bool(system.get("noncolin")))
-    return Input(found, kinds, pseudos)
+    return Input(merged, kinds, pseudos)
 
 
 def check_convergence(results: Mapping[str, Any], conv_thr: float) -> None:
@@ -209,11 +209,11 @@ def unconverged_eigenvalues(output: str) -> str:
 
 
 def error_message(output: str) -> str:
-    """Return why pw.x stopped, in its own words; empty where it does not say."""
-    found = ERROR.findall(output)
-    if not found:
+    """Return the last error message in the output of pw.x; empty if there is none."""
+    errors = ERROR.findall(output)
+    if not errors:
         return ""
-    routine, text = found[-1]
+    routine, text = errors[-1]
     return f"pw.x: {routine}: {' '.join(text.split())}"
 
 
@@ -264,7 +264,7 @@ def namelist(parameters: Mapping[str, Any], name: str) -> dict[str, Any]:
 
 
 def is_magnetic(parameters: Mapping[str, Any]) -> bool:
-    """Return whether parameters ask for spins."""
+    """Whether parameters ask for a spin-polarised or noncollinear calculation."""
     system = namelist(parameters, "SYSTEM")
     return system.get("nspin", 1) != 1 or bool(system.get("noncolin"))
 

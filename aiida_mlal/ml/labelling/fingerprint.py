@@ -41,7 +41,7 @@ class Method:
 
 
 def fit_together(fingerprints: Iterable[str], versions: bool = True) -> bool:
-    """Return whether labels can be learned from together.
+    """Whether labels can be learned from together.
 
     They can where the method and the version are the same, and what belongs to an element is the
     same in all labels that have it.

@@ -56,7 +56,7 @@ def labelled(
 
 def judged(
     structure: Configurations,
-    found: Configurations,
+    labelled: Configurations,
     fingerprint: str,
     limits: Limits | None = None,
     warning: str = "",
@@ -67,7 +67,7 @@ def judged(
     ----------
     structure
         The one that was to be labelled.
-    found
+    labelled
         The structure that a code says it computed, with energy, forces and stress, and ``moments``
         where there are any: these stay with the label of a structure that is magnetic.
     fingerprint
@@ -75,13 +75,15 @@ def judged(
     warning
         What a reader should know of a good label: it is added to its ``reason``.
     """
-    status, reason = check_label(structure, found, limits or Limits())
+    status, reason = check_label(structure, labelled, limits or Limits())
     if status == FAILED:
         return unlabelled(structure, reason)
-    label = structure.with_labels(found.energies, found.forces, found.stresses).without(MOMENTS)
-    is_magnetic = "initial_magmoms" in structure.arrays or MOMENTS.of(found).any()
-    if MOMENTS.is_in(found) and is_magnetic:
-        label = label.with_columns({MOMENTS: MOMENTS.of(found)})
+    label = structure.with_labels(labelled.energies, labelled.forces, labelled.stresses).without(
+        MOMENTS
+    )
+    is_magnetic = "initial_magmoms" in structure.arrays or MOMENTS.of(labelled).any()
+    if MOMENTS.is_in(labelled) and is_magnetic:
+        label = label.with_columns({MOMENTS: MOMENTS.of(labelled)})
     return _with_outcome(label, status, warning if status == OK else reason, fingerprint)
 
 
@@ -107,7 +109,7 @@ def description(made_by: Mapping[str, Any]) -> dict[str, Any]:
 def _with_outcome(
     structure: Configurations, status: str, reason: str, fingerprint: str
 ) -> Configurations:
-    """Return a structure with what became of it; why it was selected stays where nothing failed."""
+    """Set status, reason and fingerprint; a good label keeps the reason of its selection."""
     reason = printable(reason)
     if status in (OK, UNLABELLED):
         reason = "; ".join(text for text in (REASON.of(structure)[0], reason) if text)
@@ -115,6 +117,6 @@ def _with_outcome(
 
 
 def _is_convergence(error: BaseException) -> bool:
-    """Return whether a self-consistent cycle did not converge, as ASE and its friends say it."""
+    """Whether an error of ASE or a calculator means that self-consistency was not reached."""
     names = [cls.__name__.lower() for cls in type(error).__mro__]
     return any("scf" in name or "converge" in name for name in names)

@@ -7,10 +7,10 @@ from aiida_mlal.ml.configurations import Configurations
 
 
 def heights(one: Configurations) -> Float[np.ndarray, " 3"]:
-    """Return the height of the cell above the face of each two other lattice vectors, in Å."""
+    """Compute the heights of the cell in Å: distances of opposite faces."""
     cell = one.cells[0]
-    found: np.ndarray = 1.0 / np.linalg.norm(np.linalg.inv(cell), axis=0)
-    return found
+    above: np.ndarray = 1.0 / np.linalg.norm(np.linalg.inv(cell), axis=0)
+    return above
 
 
 def vacuum(one: Configurations) -> Float[np.ndarray, " 3"]:
@@ -20,5 +20,5 @@ def vacuum(one: Configurations) -> Float[np.ndarray, " 3"]:
     """
     places = np.sort(np.linalg.solve(one.cells[0].T, one.positions.T) % 1.0, axis=1)
     gaps = np.diff(places, axis=1, append=places[:, :1] + 1.0)
-    found: np.ndarray = gaps.max(axis=1) * heights(one)
-    return found
+    widths: np.ndarray = gaps.max(axis=1) * heights(one)
+    return widths

@@ -145,7 +145,7 @@ def prepare(
         If VASP cannot compute the structure with these tags.
     """
     check_incar(incar)
-    found = tags(incar)
+    settings = tags(incar)
     if np.linalg.det(one.cells[0]) < 0:
         raise ValueError(
             "its lattice vectors are left-handed, and VASP wants a right-handed cell: exchange two "
@@ -153,12 +153,12 @@ def prepare(
         )
     order = np.argsort(one.numbers, kind="stable")
     if ediff_per_atom is not None:
-        found.setdefault("ediff", ediff_per_atom * len(one.numbers))
-    if has_moments(one) and found.get("ispin", 1) == 2:
+        settings.setdefault("ediff", ediff_per_atom * len(one.numbers))
+    if has_moments(one) and settings.get("ispin", 1) == 2:
         moments = one.arrays["initial_magmoms"].reshape(len(one.numbers), -1)
         if moments.shape[1] == 3 and moments[:, :2].any():
             raise ValueError("its initial moments are not along z: they are collinear here")
-        found["magmom"] = moments[order, -1].tolist()
+        settings["magmom"] = moments[order, -1].tolist()
     charge = charge_of(one)
     if abs(charge) >= ROUNDING:
         if abs(charge - round(charge)) >= ROUNDING:
@@ -166,8 +166,8 @@ def prepare(
                 f"the initial charges of its atoms are {charge:g} together: expected a whole number"
             )
         electrons = sum(valence(chemical_symbols[z]) for z in one.numbers)
-        found["nelect"] = electrons - round(charge)
-    return Input(found, order)
+        settings["nelect"] = electrons - round(charge)
+    return Input(settings, order)
 
 
 def read(
@@ -203,30 +203,30 @@ def read(
     with TemporaryDirectory() as folder:
         path = Path(folder) / VASPRUN
         path.write_text(vasprun)
-        found = load(path, keys=LabelKeys(energy="free_energy")).configurations
-    if len(found) != 1:
-        raise ValueError(f"expected the label of one structure from VASP, got {len(found)}")
-    if found.status[0] == UNCONVERGED:
+        labelled = load(path, keys=LabelKeys(energy="free_energy")).configurations
+    if len(labelled) != 1:
+        raise ValueError(f"expected the label of one structure from VASP, got {len(labelled)}")
+    if labelled.status[0] == UNCONVERGED:
         raise NotConverged("VASP used all NELM electronic steps")
-    if len(found.numbers) != len(order):
-        raise ValueError(f"asked for {len(order)} atoms, got {len(found.numbers)}")
+    if len(labelled.numbers) != len(order):
+        raise ValueError(f"asked for {len(order)} atoms, got {len(labelled.numbers)}")
     back = np.argsort(order)
-    stresses = found.stresses if stress and one.pbc.all() else np.full((1, 3, 3), np.nan)
+    stresses = labelled.stresses if stress and one.pbc.all() else np.full((1, 3, 3), np.nan)
     columns = {} if moments is None else {MOMENTS: moments[back]}
     return Configurations.from_geometry(
-        found.numbers[back],
-        found.positions[back],
+        labelled.numbers[back],
+        labelled.positions[back],
         [len(order)],
-        found.cells,
+        labelled.cells,
         one.pbc,
-        energies=found.energies,
-        forces=found.forces[back],
+        energies=labelled.energies,
+        forces=labelled.forces[back],
         stresses=stresses,
     ).with_columns(columns)
 
 
 def method(description: Mapping[str, Any]) -> Method:
-    """Tell what of a description decides labels, in one way of writing.
+    """Normalise the part of a description that decides labels.
 
     Left out are tags of how the result is reached and of what is written, and defaults. POTCARs,
     initial moments and Hubbard parameters belong to elements.
@@ -261,7 +261,7 @@ def method(description: Mapping[str, Any]) -> Method:
 
 
 def gives_stress(incar: Mapping[str, Any]) -> bool:
-    """Tell whether VASP computes the whole stress tensor: ISIF is 2 or more, or left out."""
+    """Whether VASP computes the whole stress tensor: ISIF is 2 or more, or left out."""
     return int(tags(incar).get("isif", 2)) >= 2
 
 

@@ -20,6 +20,7 @@ from aiida_mlal.ml.wholefile import write_whole
 
 FORMAT = "aiida-mlal/potential"
 VERSION = 1
+"""Of the format of files; others are refused."""
 _DTYPES = ["float32", "float64"]
 SMALL = 10**6
 """Numbers that any potential may make room for before its weights are looked at."""

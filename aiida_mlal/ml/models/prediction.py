@@ -42,7 +42,7 @@ class Prediction:
         return Prediction(self.energies.mean(0), self.forces.mean(0), self.stresses.mean(0))
 
     def detach(self) -> "Prediction":
-        """Return the same values outside the graph of derivatives."""
+        """Detach the values from the computational graph."""
         return Prediction(self.energies.detach(), self.forces.detach(), self.stresses.detach())
 
     def take(self, graph: Graph, structures: Int[np.ndarray, " chosen"]) -> "Prediction":

@@ -36,7 +36,7 @@ def check(energies: Any, where: str) -> dict[str, float]:
 
 @dataclass(frozen=True, eq=False)
 class Regression:
-    """Energies of the elements, in eV, and how well they do.
+    """Energies of the elements in eV, and the quality of the fit.
 
     Attributes
     ----------

@@ -26,15 +26,15 @@ def from_config(config: Mapping[str, Any]) -> "Potential":
     return potential
 
 
-def difference(wanted: Any, found: Any, where: str = "model") -> str:
+def difference(wanted: Any, given: Any, where: str = "model") -> str:
     """Say in words the first difference of two configurations; empty if they are equal."""
-    if isinstance(wanted, Mapping) and isinstance(found, Mapping):
-        keys = sorted({*wanted, *found})
-        pairs = [(wanted.get(key), found.get(key), f"{where}.{key}") for key in keys]
-    elif isinstance(wanted, (list, tuple)) and isinstance(found, (list, tuple)):
-        if len(wanted) != len(found):
-            return f"{where} has {len(wanted)} parts, in the file {len(found)}"
-        pairs = [(w, f, f"{where}[{i}]") for i, (w, f) in enumerate(zip(wanted, found))]
+    if isinstance(wanted, Mapping) and isinstance(given, Mapping):
+        keys = sorted({*wanted, *given})
+        pairs = [(wanted.get(key), given.get(key), f"{where}.{key}") for key in keys]
+    elif isinstance(wanted, (list, tuple)) and isinstance(given, (list, tuple)):
+        if len(wanted) != len(given):
+            return f"{where} has {len(wanted)} parts, in the file {len(given)}"
+        pairs = [(w, f, f"{where}[{i}]") for i, (w, f) in enumerate(zip(wanted, given))]
     else:
-        return "" if wanted == found else f"{where} is {wanted!r}, in the file {found!r}"
+        return "" if wanted == given else f"{where} is {wanted!r}, in the file {given!r}"
     return next(filter(None, (difference(*pair) for pair in pairs)), "")

@@ -140,7 +140,7 @@ class SecondMoment(OfOptions, HasKernels, Adapts):
         return [depth * q, depth * p, self.length + shifts, p, q]
 
     def adapt(self, labelled: Configurations) -> None:
-        """Fit what labels may change to their forces, from its prior on."""
+        """Fit the shifts and scales of the dimers to labelled forces, with their prior (MAP)."""
         from scipy.optimize import minimize
 
         one, other = torch.triu_indices(len(self.elements), len(self.elements))
@@ -158,12 +158,12 @@ class SecondMoment(OfOptions, HasKernels, Adapts):
         count = int(known.sum())
 
         def tables(parameters: Tensor) -> list[Tensor]:
-            found = []
+            symmetric = []
             for values in (widths[:, None] * parameters.reshape(2, n)).unbind():
                 table = values.new_zeros(len(self.elements), len(self.elements))
                 table = table.index_put((one, other), values)
-                found.append(table.index_put((other, one), values))
-            return [found[0], found[1].exp()]
+                symmetric.append(table.index_put((other, one), values))
+            return [symmetric[0], symmetric[1].exp()]
 
         def loss(values: np.ndarray) -> tuple[float, np.ndarray]:
             with torch.enable_grad():
@@ -203,5 +203,5 @@ class SecondMoment(OfOptions, HasKernels, Adapts):
 
 def _dimer(element: str) -> MorseParameters:
     """Return the dimer of an element: of the table, or a usual bond as long as radii say."""
-    found = morse_table().get(element)
-    return found or MorseParameters(2.0, 1.7 * float(covalent_radii[atomic_numbers[element]]), 1.4)
+    known = morse_table().get(element)
+    return known or MorseParameters(2.0, 1.7 * float(covalent_radii[atomic_numbers[element]]), 1.4)

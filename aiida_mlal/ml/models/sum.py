@@ -101,7 +101,7 @@ class Sum(Potential, HasLastLayer, HasLayers, HasDescriptors, HasProcess, HasKer
         return self._learning[0].uncertainty if len(self._learning) == 1 else None
 
     def process(self) -> "Process":
-        """Return that of the only term that is trained."""
+        """Return the Gaussian process of the only term that is trained."""
         if len(self._learning) != 1:
             raise missing("sum", HasProcess)
         return require(self._learning[0], HasProcess).process()

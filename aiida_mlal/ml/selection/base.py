@@ -199,7 +199,7 @@ def by_content(keys: Sequence[str]) -> Int[np.ndarray, " structures"]:
 
 
 def measured(query: Query, n: int, uncertainty: str, strategy: str) -> list[Choice]:
-    """Return up to ``n`` structures that the potential is least certain of now, by a measure."""
+    """Return up to ``n`` structures of the largest uncertainty, measured with the potential."""
     if query.potential is None:
         raise ValueError(f"the strategy {strategy!r} needs a potential, and none was given")
     measure = plugins.make("uncertainties", {"name": uncertainty})
@@ -217,17 +217,17 @@ class Last(NamedTuple):
     frame: int
 
     def __str__(self) -> str:
-        """Return which it is in words."""
+        """Name it in words."""
         return f"run {self.run}" + (f", image {self.image}" if self.image else "")
 
 
 def last_frames(pool: Configurations) -> list[Last]:
     """Return the last frame of each image of each run; a pool that names no runs is one run."""
     ends = np.stack([RUN.of(pool), IMAGE.of(pool)], axis=1)
-    found, places = np.unique(ends[::-1], axis=0, return_index=True)
+    runs, places = np.unique(ends[::-1], axis=0, return_index=True)
     return [
-        Last(int(run), int(image), len(pool) - 1 - int(place))
-        for (run, image), place in zip(found, places)
+        Last(int(run), int(image), len(pool) - 1 - int(back))
+        for (run, image), back in zip(runs, places)
     ]
 
 

@@ -78,8 +78,8 @@ class MaxVol(Strategy):
         train = query.train.with_columns({INDEX: INDEX.unknown})
         candidates = query.pool[query.order].with_columns({INDEX: query.order})
         known = self._empty(potential).extended(potential, train, self.train_threshold)
-        found = known.grades(potential, candidates)
-        grades = found.values
+        graded = known.grades(potential, candidates)
+        grades = graded.values
         if not grades.max() > self.threshold:
             return []
         active = known.extended(
@@ -97,7 +97,7 @@ class MaxVol(Strategy):
                 f"{'outside of the active set' if outside else f'grade {grade:.4g}'}; owns "
                 f"{owned[i]} of the {filled}",
             )
-            for i, grade, outside in zip(query.order.tolist(), grades, found.outside)
+            for i, grade, outside in zip(query.order.tolist(), grades, graded.outside)
             if i in owned
         ]
         return sorted(choices, key=lambda choice: -choice.score)[:n]  # by content where equal

@@ -205,7 +205,7 @@ class Plan:
         ]
 
     def can_move(self, start: Configurations) -> bool:
-        """Return whether anything can move in the run that begins from there."""
+        """Whether the run has degrees of freedom."""
         return bool(self.moving_cell) or not start.fixed.all()
 
     def check(self, structures: Configurations) -> None:

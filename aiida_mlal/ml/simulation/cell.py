@@ -38,7 +38,7 @@ class MovingCell:
             raise ValueError(f"a pressure has no effect with cell '{self.moves}'")
 
     def __bool__(self) -> bool:
-        """Return whether anything moves."""
+        """Whether any cell parameter moves."""
         return self.moves != "fixed"
 
     @classmethod
@@ -92,10 +92,10 @@ class MovingCell:
     def check_labels(self, labelled: Configurations) -> None:
         """Raise ``ValueError`` for good labels of periodic structures that lack the stress."""
         good = labelled.learnable
-        lacking = good.pbc.all(axis=1) & ~np.isfinite(good.stresses).all(axis=(1, 2))
-        if self and lacking.any():
+        missing = good.pbc.all(axis=1) & ~np.isfinite(good.stresses).all(axis=(1, 2))
+        if self and missing.any():
             raise ValueError(
-                f"cell '{self.moves}' moves by the stress, and {int(lacking.sum())} of {len(good)} "
+                f"cell '{self.moves}' moves by the stress, and {int(missing.sum())} of {len(good)} "
                 "labels have none: give labels with stress, or keep the cell 'fixed'"
             )
 

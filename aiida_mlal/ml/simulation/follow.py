@@ -156,7 +156,7 @@ class _Watch:
         return self._judge(step, now)
 
     def _judge(self, step: int, now: Sequence[Snapshot]) -> tuple[str, str] | None:
-        found, guard = None, self._guard
+        ending, guard = None, self._guard
         labelled = step == self.origin.step
         for (image, atoms), snapshot, first in zip(self._seen.items(), now, self.origin.first):
             verdict = guard.verdict(snapshot, first, labelled)
@@ -165,10 +165,10 @@ class _Watch:
             candidate &= reason != UNPHYSICAL
             wanted = candidate and guard.select is not None
             self._record(_frame(step, atoms, candidate, wanted, image, self.columns()))
-            if verdict is not None and found is None:
+            if verdict is not None and ending is None:
                 where = f"image {image}: " if self._several else ""
-                found = reason, where + verdict[1]
-        return found
+                ending = reason, where + verdict[1]
+        return ending
 
 
 def _state(
@@ -332,7 +332,7 @@ def _frame(
 
 
 def _is_sound(atoms: Atoms, guard: Guard) -> bool:
-    """Return whether structure and prediction are physical, so that neither explains an error."""
+    """Whether structure and prediction are finite and no atoms overlap."""
     geometry = atoms.positions, atoms.cell.array, atoms.get_momenta()
     if not all(np.isfinite(part).all() for part in (*geometry, *atoms.calc.results.values())):
         return False

@@ -221,14 +221,14 @@ class ModeFollowing:
             self.curvature = float(vectors[0] @ products[0])
 
     def _improved(
-        self, residual: np.ndarray, value: float, found: np.ndarray, space: np.ndarray
+        self, residual: np.ndarray, value: float, mode: np.ndarray, space: np.ndarray
     ) -> np.ndarray:
         """Return the correction of a mode by E. R. Davidson, J. Comput. Phys. 17, 87 (1975)."""
         values, vectors = np.linalg.eigh(space.T @ self.hessian @ space)
         gaps = values - value
         gaps = np.where(np.abs(gaps) < 1e-2, 1e-2, gaps)
-        one, other = ((vectors / gaps) @ (vectors.T @ x) for x in (residual, found))
-        step = one - other * float(found @ one) / float(found @ other)
+        one, other = ((vectors / gaps) @ (vectors.T @ x) for x in (residual, mode))
+        step = one - other * float(mode @ one) / float(mode @ other)
         return step if np.isfinite(step).all() else residual
 
     def _product(self, vector: np.ndarray, forces: np.ndarray) -> np.ndarray:

@@ -256,13 +256,13 @@ class Guard:
                 measure.check_cell(cell, names)
 
     def wants_label(self, uncertainty: float) -> bool:
-        """Return whether a frame is a candidate for a label."""
+        """Whether a frame is a candidate for a label."""
         return self.select is None or not uncertainty < self.select
 
     def verdict(
         self, now: Snapshot, first: Snapshot | Reference, labelled: bool = False
     ) -> tuple[str, str] | None:
-        """Return why a run must end, one of ``REASONS``, and details; else None.
+        """Judge a frame: the reason to end the run, one of ``REASONS``, with details, or None.
 
         Parameters
         ----------

@@ -212,7 +212,7 @@ class MolecularDynamics(Simulation):
                 )
 
     def can_move(self, start: Configurations) -> bool:
-        """Return whether anything can: atoms do not where the centre of mass alone is free."""
+        """Whether there are degrees of freedom beside the centre of mass."""
         return bool(self.moving_cell) or Freedom(~start.fixed, np.ones((len(start.fixed), 1))).n > 0
 
     def check_model(self, model: "ModelOptions") -> None:

@@ -80,14 +80,14 @@ class Freedom:
         return max(0, int(self.free.sum()) - int(self.at_rest.sum()) - self.n_rotations)
 
     def momenta(self, values: Float[np.ndarray, "atoms 3"]) -> Momenta:
-        """Return momenta of the atoms with what there is to know of them."""
+        """Return momenta of the atoms with their masses and the projection on free directions."""
         at_rest, all_free = self.at_rest.astype(float), bool(self.free.all())
         shares = self.masses / self.masses.sum()
 
-        def project(found: np.ndarray) -> None:
+        def project(momenta: np.ndarray) -> None:
             if not all_free:
-                found *= self.free
-            found -= shares * (found.sum(axis=0) * at_rest)
+                momenta *= self.free
+            momenta -= shares * (momenta.sum(axis=0) * at_rest)
 
         return Momenta(values, self.masses, self.n, project)
 

@@ -123,7 +123,7 @@ class Store:
         return [*files, partial(Configurations.concatenate, self._held)]
 
     def restrict(self, choose: Callable[[Configurations], Configurations]) -> None:
-        """Leave of the structures in each file those that are chosen; a file is always whole."""
+        """Keep only the chosen structures of each file; a file is always whole."""
         for path in self._files():
             stored = Configurations.load(path)
             left = choose(stored)
@@ -282,7 +282,7 @@ class Recorder:
             )
 
     def keeps(self, step: int) -> bool:
-        """Return whether the frames of a step are kept whatever they are."""
+        """Whether the frames of a step are kept anyway: one in ``every``."""
         return step % self._every == 0
 
     def settle(self, step: int) -> Mapping[str, Any]:

@@ -90,7 +90,7 @@ class Evaluate(Task):
     def _compare(
         self,
         measure: "Uncertainty",
-        found: "Uncertainties",
+        measured: "Uncertainties",
         dataset: Configurations,
         predicted: Configurations,
     ) -> dict[str, Any]:
@@ -98,13 +98,13 @@ class Evaluate(Task):
 
         apart = structure_errors(dataset, predicted.energies, predicted.forces)
         return {
-            "kind": found.kind,
-            "unit": found.unit,
-            "mean": float(found.values.mean()) if len(found.values) else None,
-            "max": float(found.values.max()) if len(found.values) else None,
-            "values": found.values.tolist(),
-            **correlations(found.values, apart),
-            "calibration": reports(pairs_of(found, dataset, predicted, measure.is_variance)),
+            "kind": measured.kind,
+            "unit": measured.unit,
+            "mean": float(measured.values.mean()) if len(measured.values) else None,
+            "max": float(measured.values.max()) if len(measured.values) else None,
+            "values": measured.values.tolist(),
+            **correlations(measured.values, apart),
+            "calibration": reports(pairs_of(measured, dataset, predicted, measure.is_variance)),
         }
 
 

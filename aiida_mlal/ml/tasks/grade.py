@@ -1,4 +1,4 @@
-"""Say how far structures are from what a potential has learned."""
+"""Compute extrapolation grades of structures."""
 
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal

@@ -38,7 +38,7 @@ _PRECISIONS = {"single": torch.float32, "double": torch.float64}
 
 @dataclass(frozen=True)
 class TrainingRecord:
-    """What came of a training.
+    """Learning curves, errors and warnings of a training.
 
     Attributes
     ----------

@@ -113,7 +113,7 @@ class Curve:
 
 @dataclass(frozen=True, eq=False)
 class Tried:
-    """What came of some first weights; ``verdict`` is missing if it did not come to an end."""
+    """The training from some first weights; ``verdict`` is missing if it was stopped early."""
 
     seed: int | None
     curve: Curve
@@ -260,7 +260,7 @@ def start_seed(seed: int, start: int) -> int:
 def training_warnings(
     curves: Sequence[Curve], options: TrainingOptions, graph: Graph, cutoff: float
 ) -> list[str]:
-    """Say what of a training is doubtful."""
+    """Warn of lone atoms, of labels that are explained badly, and of too few epochs."""
     said = []
     alone = [chemical_symbols[z] for z in without_neighbours(graph)]
     if not graph.pairs.shape[1]:

@@ -80,7 +80,7 @@ class Loss:
 
     @property
     def kinds(self) -> dict[str, slice]:
-        """Which of the residuals are those of energies, forces and stresses."""
+        """The slices of the residuals that belong to energies, forces and stresses."""
         ends = np.cumsum([0, *(int(getattr(self.known, name).sum()) for name in KINDS)])
         return {name: slice(*pair) for name, pair in zip(KINDS, pairwise(ends.tolist()))}
 

@@ -38,7 +38,7 @@ class Problem:
     weights: LossOptions
 
     def loss(self) -> Float[Tensor, ""]:
-        """Return the loss with the weights of the moment."""
+        """Compute the loss with the present weights."""
         return self.measure(self._predict(self.measure.only_energies))
 
     def mean_absolute_errors(self) -> float:
@@ -63,7 +63,7 @@ class Problem:
         return total
 
     def _predict(self, only_energies: bool) -> Prediction:
-        """Predict; what is not predicted is as it should be."""
+        """Predict the kinds of labels that count; the others equal their targets."""
         if not only_energies:
             return self.prepared.predict(self.potential)
         energies = self.prepared.energies(self.potential)

@@ -153,18 +153,18 @@ class ActiveSet:
                 "the potential carries no active set: make one from its training set, as "
                 "`mlal grade --train` and `mlal train` do"
             )
-        found = {
+        values = {
             key.removeprefix(PREFIX): value.cpu().numpy()
             for key, value in extras.items()
             if key.startswith(PREFIX)
         }
-        energy, force, stress, site, scaling = found["weights"].tolist()
+        energy, force, stress, site, scaling = values["weights"].tolist()
         one = cls(
-            Volume(found["matrix"], found["inverse"], found["owners"]),
-            found["equations"],
+            Volume(values["matrix"], values["inverse"], values["owners"]),
+            values["equations"],
             SelectionWeights(energy, force, stress, site, int(scaling)),
-            Configurations.from_bytes(found["configurations"].tobytes()),
-            found["fingerprint"].tobytes().decode(),
+            Configurations.from_bytes(values["configurations"].tobytes()),
+            values["fingerprint"].tobytes().decode(),
         )
         one.check(potential)
         return one
@@ -292,9 +292,9 @@ class ActiveSet:
 
     def of_rows(self, rows: Rows, n: int, n_atoms: int) -> Grades:
         """Return the grades of ``n`` structures from their rows."""
-        found = np.abs(self.volume.coordinates(rows.values))
-        whole = found.max(axis=1, initial=0.0)
-        outer = found[:, self.volume.owners < 0].max(axis=1, initial=0.0)
+        coordinates = np.abs(self.volume.coordinates(rows.values))
+        whole = coordinates.max(axis=1, initial=0.0)
+        outer = coordinates[:, self.volume.owners < 0].max(axis=1, initial=0.0)
         lost = ~np.isfinite(rows.values).all(axis=1)  # such as of two atoms at one place
         whole[lost], outer[lost] = np.inf, np.inf
         values, outside = (largest(of_rows, rows.owners, n) for of_rows in (whole, outer))
@@ -321,10 +321,10 @@ class ActiveSet:
         n, n_atoms = len(configurations), len(configurations.numbers)
         values, outside, per_atom = np.zeros(n), np.zeros(n, bool), np.zeros(n_atoms)
         for rows in batches(potential, configurations, self.weights):
-            found = self.of_rows(rows, n, n_atoms)
-            values, outside = np.maximum(values, found.values), outside | found.outside
-            if found.per_atom is not None:
-                per_atom = per_atom + found.per_atom
+            graded = self.of_rows(rows, n, n_atoms)
+            values, outside = np.maximum(values, graded.values), outside | graded.outside
+            if graded.per_atom is not None:
+                per_atom = per_atom + graded.per_atom
         atomic = per_atom if self.weights.site_en_weight else None
         return Grades(values, outside, atomic, self.rank, len(self.equations))
 
@@ -334,15 +334,15 @@ def fingerprint(potential: Potential) -> str:
     described = potential.config()
     for name in ("level", "basis", "types"):  # of moment tensor potentials, which files forget
         described.pop(name, None)
-    found = sha256(json.dumps(described, sort_keys=True).encode())
+    digest = sha256(json.dumps(described, sort_keys=True).encode())
     for name, weight in sorted(potential.named_parameters()):
         if name == "species_coeffs":  # which such files have together with the reference energies
             continue
-        found.update(name.encode() + weight.detach().cpu().double().numpy().tobytes())
-    return found.hexdigest()
+        digest.update(name.encode() + weight.detach().cpu().double().numpy().tobytes())
+    return digest.hexdigest()
 
 
 def _keys(owners: np.ndarray, equations: np.ndarray) -> Int[np.ndarray, " rows"]:
     """Return one number for each equation of each structure; -1 for the start."""
-    found: np.ndarray = np.where(owners < 0, -1, owners * EQUATIONS + equations)
-    return found
+    keys: np.ndarray = np.where(owners < 0, -1, owners * EQUATIONS + equations)
+    return keys

@@ -79,14 +79,14 @@ class Calibrated(Uncertainty):
             raise ValueError(f"expected a level between 0 and 1, got {self.level}")
 
     def domain(self, potential: Potential) -> Domain | None:
-        """Return that of the other measure."""
+        """Return the domain of the other measure."""
         return self.inner.domain(potential)
 
     @property
     def inner(self) -> Uncertainty:
         """The other measure."""
-        found: Uncertainty = plugins.make("uncertainties", self.base, "base")
-        return found
+        measure: Uncertainty = plugins.make("uncertainties", self.base, "base")
+        return measure
 
     @property
     def is_of_forces(self) -> bool:
@@ -128,13 +128,15 @@ class Calibrated(Uncertainty):
         fitted = inner.fitted(potential, configurations[np.flatnonzero(~aside)])
         carrier = copy.copy(potential)  # with the same weights
         carrier.extras = {**potential.extras, **fitted.extras}
-        found = inner.measure(carrier, held_out)
-        if found.per_atom is None:
+        measured = inner.measure(carrier, held_out)
+        if measured.per_atom is None:
             raise ValueError(
-                f"the uncertainty {found.kind!r} has no values for atoms, which errors of forces "
-                "could be compared with"
+                f"the uncertainty {measured.kind!r} has no values for atoms, which errors of "
+                "forces could be compared with"
             )
-        pairs = pairs_of(found, held_out, potential.predict(held_out), inner.is_variance)["forces"]
+        pairs = pairs_of(measured, held_out, potential.predict(held_out), inner.is_variance)[
+            "forces"
+        ]
         value = factor(pairs, self.method, self.level)
         extras = {
             "factor": torch.tensor(value, dtype=torch.float64),
@@ -160,8 +162,8 @@ class Calibrated(Uncertainty):
     def of(self, potential: Potential, graph: Graph) -> Uncertainties:
         """Compute the expected errors; ``ValueError`` for a potential without this factor."""
         scale, owner = self._factor(potential), graph.owner.cpu().numpy()
-        found = self.inner.of(potential, graph)
-        return self._scaled(found, scale, owner, len(graph.volumes))
+        measured = self.inner.of(potential, graph)
+        return self._scaled(measured, scale, owner, len(graph.volumes))
 
     def bind(self, potential: Potential) -> Bound:
         """Bind the other measure, and calibrate its values."""
@@ -174,9 +176,9 @@ class Calibrated(Uncertainty):
         return replace(inner, of=measure)
 
     def _scaled(
-        self, found: Uncertainties, scale: float, owner: Int[np.ndarray, " atoms"], n: int
+        self, measured: Uncertainties, scale: float, owner: Int[np.ndarray, " atoms"], n: int
     ) -> Uncertainties:
-        per_atom = np.sqrt(3) * scale * force_deviations(found, self.inner.is_variance)
+        per_atom = np.sqrt(3) * scale * force_deviations(measured, self.inner.is_variance)
         return Uncertainties(self.kind, self.unit, largest(per_atom, owner, n), per_atom)
 
     @property

@@ -109,7 +109,7 @@ def factor(pairs: Pairs, method: Method = "conformal", level: float = 0.95) -> f
 
 
 def coverage(pairs: Pairs, scale: float) -> Float[np.ndarray, " levels"]:
-    """Return the share of errors within what is expected of so many, at each of ``LEVELS``.
+    """Compute the share of errors within the expected quantile, at each of ``LEVELS``.
 
     Errors are expected to be normally distributed, with ``scale`` times the uncertainty as the
     standard deviation of each component.
@@ -158,16 +158,16 @@ def report(pairs: Pairs, level: float = 0.95, seed: int = 0) -> dict[str, Any]:
         the share of errors within the conformal uncertainty. ``None`` where nothing is known.
     """
     known = pairs.known
-    found: dict[str, Any] = {"n": len(known.errors), "unit": pairs.unit, "level": level}
-    found |= correlations(known.uncertainties, known.errors)
+    about: dict[str, Any] = {"n": len(known.errors), "unit": pairs.unit, "level": level}
+    about |= correlations(known.uncertainties, known.errors)
     one, other = known.halves(seed)
     if not len(one.errors) or not len(other.errors):
-        return {**found, "factors": None}
+        return {**about, "factors": None}
     factors = {method: factor(one, method, level) for method in METHODS}
     within = other.errors <= factors["conformal"] * other.uncertainties
     scale = factors["gaussian"]
     return {
-        **found,
+        **about,
         "factors": factors,
         "conformal_coverage": float(within.mean()),
         "coverage": {"expected": LEVELS.tolist(), "observed": coverage(other, scale).tolist()},
@@ -181,16 +181,16 @@ def report(pairs: Pairs, level: float = 0.95, seed: int = 0) -> dict[str, Any]:
 
 
 def pairs_of(
-    found: "Uncertainties",
+    measured: "Uncertainties",
     labelled: Configurations,
     predicted: Configurations,
     is_variance: bool = False,
 ) -> dict[str, Pairs]:
-    """Return the errors of a potential with what a measure says of them.
+    """Pair the errors of a potential with the uncertainties of a measure.
 
     Parameters
     ----------
-    found
+    measured
         What the measure says: of structures, which is compared with energies, and of atoms, which
         is compared with forces. In units of one of the two, it is compared with these alone.
     labelled, predicted
@@ -199,20 +199,20 @@ def pairs_of(
         Whether the measure is that of squared errors.
     """
     pairs = {}
-    if found.unit in ("eV/atom", "1"):
-        per_atom = found.unit == "eV/atom"
+    if measured.unit in ("eV/atom", "1"):
+        per_atom = measured.unit == "eV/atom"
         counts = np.maximum(labelled.counts, 1) if per_atom else 1
         pairs["energy"] = Pairs(
             np.abs(predicted.energies - labelled.energies) / counts,
-            _deviations(found.values, is_variance),
+            _deviations(measured.values, is_variance),
             np.arange(len(labelled)),
             "eV/atom" if per_atom else "eV",
         )
-    if found.per_atom is not None:
+    if measured.per_atom is not None:
         apart = ((predicted.forces - labelled.forces) ** 2).mean(axis=1)
         pairs["forces"] = Pairs(
             np.sqrt(apart),
-            force_deviations(found, is_variance),
+            force_deviations(measured, is_variance),
             labelled.owner,
             "eV/Å",
             3,
@@ -220,15 +220,15 @@ def pairs_of(
     return pairs
 
 
-def force_deviations(found: "Uncertainties", is_variance: bool) -> Float[np.ndarray, " atoms"]:
+def force_deviations(measured: "Uncertainties", is_variance: bool) -> Float[np.ndarray, " atoms"]:
     """Convert a measure to the standard deviation of a force component of each atom.
 
     Values in eV/Å are taken for those of force vectors.
     """
-    if found.per_atom is None:
-        raise ValueError(f"the uncertainty {found.kind!r} has no values for atoms")
-    size = np.sqrt(3) if found.unit == "eV/Å" else 1.0
-    return _deviations(found.per_atom, is_variance) / size
+    if measured.per_atom is None:
+        raise ValueError(f"the uncertainty {measured.kind!r} has no values for atoms")
+    size = np.sqrt(3) if measured.unit == "eV/Å" else 1.0
+    return _deviations(measured.per_atom, is_variance) / size
 
 
 def _deviations(values: Float[np.ndarray, " values"], are_variances: bool) -> np.ndarray:
@@ -236,5 +236,5 @@ def _deviations(values: Float[np.ndarray, " values"], are_variances: bool) -> np
 
 
 def reports(pairs: Mapping[str, Pairs], level: float = 0.95, seed: int = 0) -> dict[str, Any]:
-    """Return the report of each quantity of which something is known."""
+    """Return the report of each quantity that has pairs."""
     return {name: report(one, level, seed) for name, one in pairs.items() if len(one.known.errors)}

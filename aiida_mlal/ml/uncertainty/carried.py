@@ -60,9 +60,9 @@ def measure_of(potential: "Potential", structures: Configurations) -> "Uncertain
         options = json.loads(to_text(potential.extras[NAME]))
         return _make(options)
     known = plugins.usable("uncertainties")
-    carried = [name for name, kind in known.items() if kind.is_carried_by(potential)]
-    if carried:
-        return _make({"name": carried[0]})
+    stored = [name for name, kind in known.items() if kind.is_carried_by(potential)]
+    if stored:
+        return _make({"name": stored[0]})
     with torch.no_grad():
         n_members = len(potential.committee(potential.graph(structures[:1])).energies)
     return _make({"name": "force_std"}) if n_members > 1 else None

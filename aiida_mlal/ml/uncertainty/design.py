@@ -165,7 +165,7 @@ def sensitivities(
 def over_structures(
     values: Float[np.ndarray, "values ..."], owners: Int[np.ndarray, " values"], n: int
 ) -> Float[np.ndarray, "n 2"]:
-    """Return mean and largest of what each structure has; 0 where it has nothing."""
+    """Compute mean and maximum of the values of each structure; 0 where it has none."""
     rows = values.reshape(len(values), -1)
     sums = np.zeros(n)
     np.add.at(sums, owners, rows.mean(axis=1))
@@ -186,5 +186,5 @@ def _loss(
 
 
 def _array(values: Tensor) -> np.ndarray:
-    found: np.ndarray = values.detach().cpu().double().numpy()
-    return found
+    array: np.ndarray = values.detach().cpu().double().numpy()
+    return array

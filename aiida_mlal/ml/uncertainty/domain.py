@@ -102,9 +102,9 @@ class Domain:
         n = len(potential.elements)
         per_element = (np.full(n, np.nan) for _ in range(4))
         domain = cls(potential.elements, potential.cutoff, np.full((n, n), np.nan), *per_element)
-        found, species = domain.surroundings(structures), domain._species(structures.numbers)
+        surroundings, species = domain.surroundings(structures), domain._species(structures.numbers)
         for element in np.unique(species):
-            mine = found.take(species == element)
+            mine = surroundings.take(species == element)
             domain.low[element] = mine.nearest.min(axis=0)
             domain.high[element] = mine.nearest.min(axis=1).max()
             domain.thinnest[element] = mine.crowding.min()
@@ -127,15 +127,15 @@ class Domain:
         potential.extras = {**potential.extras, **tensors}
 
     def surroundings(self, structures: Configurations) -> Surroundings:
-        """Return those of the atoms of some structures."""
-        found = [Surroundings.none(len(self.elements))]
+        """Compute the surroundings of the atoms of structures."""
+        each = [Surroundings.none(len(self.elements))]
         for one in structures:
             pairs, shifts = neighbours(one.positions, one.cells[0], one.pbc[0], self.cutoff)
             apart = one.positions[pairs[1]] - one.positions[pairs[0]] + shifts @ one.cells[0]
             distances, species = np.linalg.norm(apart, axis=1), self._species(one.numbers)
             size = len(self.elements)
-            found.append(Surroundings.of_pairs(species, size, pairs, distances, self.cutoff))
-        return Surroundings.join(found)
+            each.append(Surroundings.of_pairs(species, size, pairs, distances, self.cutoff))
+        return Surroundings.join(each)
 
     def scores(
         self,
@@ -149,19 +149,19 @@ class Domain:
         known = self._known
         if not known.all():
             beyond[(nearest < self.cutoff) & ~known[species]] = NEVER
-        found: np.ndarray = beyond.max(axis=1, initial=0.0)
+        scores: np.ndarray = beyond.max(axis=1, initial=0.0)
         high, densest, thinnest, swell = self._limits[:, species]
         for score in (
             (nearest.min(axis=1, initial=self.cutoff) - high) / FARTHER,
             (crowding - densest) / (CROWDED * swell),
             (thinnest - crowding) / (THINNED * swell),
         ):
-            np.maximum(found, score, out=found)
-        return found if known.all() else np.where(np.isnan(found), NEVER, found)
+            np.maximum(scores, score, out=scores)
+        return scores if known.all() else np.where(np.isnan(scores), NEVER, scores)
 
     def widen(
         self,
-        found: "Uncertainties",
+        measured: "Uncertainties",
         scores: Float[np.ndarray, " atoms"],
         owner: Int[np.ndarray, " atoms"],
         is_variance: bool = False,
@@ -173,19 +173,19 @@ class Domain:
         for the atom of the highest score.
         """
         if not scores.any():
-            return found
+            return measured
         power = 2 if is_variance else 1
         factors, more = (1 + scores) ** power, (is_of_forces * FORCE * scores) ** power
-        n = len(found.values)
-        if found.per_atom is None:
-            values = found.values * largest(factors, owner, n) + largest(more, owner, n)
-            return replace(found, values=values)
-        per_atom = found.per_atom * factors + more
-        before, after = largest(found.per_atom, owner, n), largest(per_atom, owner, n)
+        n = len(measured.values)
+        if measured.per_atom is None:
+            values = measured.values * largest(factors, owner, n) + largest(more, owner, n)
+            return replace(measured, values=values)
+        per_atom = measured.per_atom * factors + more
+        before, after = largest(measured.per_atom, owner, n), largest(per_atom, owner, n)
         some = (before > 0) & np.isfinite(after)
         growth = np.divide(after, before, out=np.ones(n), where=some)
-        values = np.where(before > 0, found.values * growth, found.values + after)
-        return replace(found, values=values, per_atom=per_atom)
+        values = np.where(before > 0, measured.values * growth, measured.values + after)
+        return replace(measured, values=values, per_atom=per_atom)
 
     def warnings(self, structures: Configurations) -> str:
         """Name elements and pairs without a label, and neighbours outside of what was labelled."""
@@ -226,8 +226,8 @@ class Domain:
         )
 
     def _species(self, numbers: Int[np.ndarray, " atoms"]) -> Int[np.ndarray, " atoms"]:
-        found: np.ndarray = self._rows[numbers]
-        return found
+        species: np.ndarray = self._rows[numbers]
+        return species
 
     @cached_property
     def _rows(self) -> Int[np.ndarray, " numbers"]:

@@ -13,8 +13,8 @@ def to_tensor(content: bytes | str) -> Tensor:
 
 def to_bytes(tensor: Tensor) -> bytes:
     """Return the bytes of a tensor that ``to_tensor`` made."""
-    found: bytes = tensor.cpu().numpy().tobytes()
-    return found
+    content: bytes = tensor.cpu().numpy().tobytes()
+    return content
 
 
 def to_text(tensor: Tensor) -> str:

@@ -45,7 +45,7 @@ class _LastLayer(Uncertainty):
         configurations: Configurations,
         held_out: Configurations | None = None,
     ) -> Fitted:
-        """Return the information matrix of a training set, and the errors that are left in it."""
+        """Compute the information matrix of a training set, and its residual errors."""
         design = Design.of(potential, configurations, self.quantity, self.ridge)
         about = {"n_structures": len(configurations), "n_weights": len(design.information.matrix)}
         return Fitted(design.tensors("last_layer"), {**about, "loss": design.loss})

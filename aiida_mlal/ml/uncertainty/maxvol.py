@@ -60,9 +60,9 @@ class Volume:
 
         Along rows of the start, what is rounding is 0.
         """
-        found = rows @ self.inverse
-        _silence(found, rows, self)
-        return found
+        coordinates = rows @ self.inverse
+        _silence(coordinates, rows, self)
+        return coordinates
 
     def log_volume(self) -> float:
         """Return the logarithm of the volume; the rows of the start count with their size."""
@@ -122,10 +122,12 @@ def _exact(
     rows, owners = np.array(rows, dtype=float, order="C"), np.array(owners)
     before = volume.swaps
     while True:
-        found = volume.coordinates(rows)
+        coordinates = volume.coordinates(rows)
         matrix, inverse = volume.matrix.copy(), volume.inverse.copy()
         own, left = volume.owners.copy(), limit - (volume.swaps - before)
-        swaps = _swap(found, rows, owners, matrix, inverse, own, threshold, min(left, 2 * len(own)))
+        swaps = _swap(
+            coordinates, rows, owners, matrix, inverse, own, threshold, min(left, 2 * len(own))
+        )
         if not swaps:
             return volume
         volume = Volume(matrix, np.linalg.inv(matrix), own, volume.swaps + swaps)
@@ -152,31 +154,31 @@ def _by_blocks(
         gone &= ~np.isin(earlier.owners, owners)  # these are candidates again
         rows = np.concatenate([rows, earlier.matrix[gone]])
         owners = np.concatenate([owners, earlier.owners[gone]])
-    found, since = volume.coordinates(rows), volume.swaps
+    coordinates, since = volume.coordinates(rows), volume.swaps
     block = max(64, 2 * n)
     while True:
-        grades = _largest(found)
+        grades = _largest(coordinates)
         best = np.argpartition(-grades, min(block, len(grades)) - 1)[:block]
         left = limit - (volume.swaps - before)
         if not grades.max() > threshold or left <= 0:
             if volume.swaps == since or left <= 0:
                 return volume
             near = grades > 0.9 * threshold  # again without the errors of many updates
-            found[near], since = volume.coordinates(rows[near]), volume.swaps
+            coordinates[near], since = volume.coordinates(rows[near]), volume.swaps
             continue
         matrix, inverse, own = volume.matrix.copy(), volume.inverse.copy(), volume.owners.copy()
-        part, some, names = found[best], rows[best], owners[best]
+        part, some, names = coordinates[best], rows[best], owners[best]
         swaps = _swap(part, some, names, matrix, inverse, own, threshold, min(left, n))
         rows[best], owners[best] = some, names
         inverse = np.linalg.inv(matrix)
         changed = np.flatnonzero(own != volume.owners)
         volume, old = Volume(matrix, inverse, own, volume.swaps + swaps), volume.matrix
         update = (old[changed] - matrix[changed]) @ inverse
-        scipy.linalg.blas.dgemm(  # in place: found is the transpose of what Fortran sees
-            1.0, update.T, found[:, changed].T, 1.0, found.T, overwrite_c=True
+        scipy.linalg.blas.dgemm(  # in place: the transpose of what Fortran sees
+            1.0, update.T, coordinates[:, changed].T, 1.0, coordinates.T, overwrite_c=True
         )
-        found[best] = some @ inverse
-        _silence(found, rows, volume)
+        coordinates[best] = some @ inverse
+        _silence(coordinates, rows, volume)
 
 
 def _fast_start(volume: Volume, rows: np.ndarray, owners: np.ndarray) -> Volume:
@@ -197,24 +199,24 @@ def _fast_start(volume: Volume, rows: np.ndarray, owners: np.ndarray) -> Volume:
     return Volume(matrix, np.linalg.inv(matrix), own, volume.swaps + rank)
 
 
-def _silence(found: np.ndarray, rows: np.ndarray, volume: Volume) -> None:
+def _silence(coordinates: np.ndarray, rows: np.ndarray, volume: Volume) -> None:
     """Set to 0 what is rounding, along the rows of the start."""
     (unfilled,) = np.nonzero(volume.owners < 0)
     if len(unfilled):
         sizes = np.abs(np.diag(volume.matrix))[unfilled]
         noise = NOISE * np.abs(rows).max(axis=1, initial=0.0)
-        part = found[:, unfilled]
+        part = coordinates[:, unfilled]
         part[np.abs(part) * sizes < noise[:, None]] = 0.0
-        found[:, unfilled] = part
+        coordinates[:, unfilled] = part
 
 
 @jit(error_model="python")
-def _largest(found: np.ndarray) -> np.ndarray:
+def _largest(coordinates: np.ndarray) -> np.ndarray:
     """Return the largest number of each row."""
-    grades = np.zeros(len(found))
-    for i in range(len(found)):
+    grades = np.zeros(len(coordinates))
+    for i in range(len(coordinates)):
         most = 0.0
-        for value in found[i]:
+        for value in coordinates[i]:
             most = max(most, abs(value))
         grades[i] = most
     return grades
@@ -222,26 +224,26 @@ def _largest(found: np.ndarray) -> np.ndarray:
 
 @jit(error_model="python", fastmath={"contract", "reassoc", "nsz"})
 def _swap(
-    found: np.ndarray, rows: np.ndarray, owners: np.ndarray, matrix: np.ndarray,
+    coordinates: np.ndarray, rows: np.ndarray, owners: np.ndarray, matrix: np.ndarray,
     inverse: np.ndarray, own: np.ndarray, threshold: float, limit: int,
 ) -> int:  # fmt: skip
     """Swap in place; with d = C[i] - e_j, C loses C[:, j] d / C[i, j], and so does the inverse."""
-    n_rows, n = found.shape
-    grades = _largest(found)
+    n_rows, n = coordinates.shape
+    grades = _largest(coordinates)
     for swap in range(limit):
         i = grades.argmax()
         if not grades[i] > threshold:
             return swap
-        j = np.abs(found[i]).argmax()
-        pivot = found[i, j]
-        d = found[i].copy()
+        j = np.abs(coordinates[i]).argmax()
+        pivot = coordinates[i, j]
+        d = coordinates[i].copy()
         d[j] -= 1.0
-        found[i] = 0.0
-        found[i, j] = 1.0
+        coordinates[i] = 0.0
+        coordinates[i, j] = 1.0
         for k in range(n_rows):
-            factor = found[k, j] / pivot
+            factor = coordinates[k, j] / pivot
             if factor != 0.0:
-                row, most = found[k], 0.0
+                row, most = coordinates[k], 0.0
                 for c in range(n):
                     row[c] -= factor * d[c]
                     most = max(most, abs(row[c]))

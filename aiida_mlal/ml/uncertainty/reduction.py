@@ -8,9 +8,9 @@ def largest(
     values: Float[np.ndarray, " rows"], owner: Int[np.ndarray, " rows"], n: int
 ) -> Float[np.ndarray, " structures"]:
     """Return the largest of the values that each of ``n`` structures owns; 0 where it has none."""
-    found = np.zeros(n)
+    maxima = np.zeros(n)
     if n == 1:  # as at every step of a simulation
-        found[0] = values.max(initial=0.0)
+        maxima[0] = values.max(initial=0.0)
     else:
-        np.maximum.at(found, owner, values)
-    return found
+        np.maximum.at(maxima, owner, values)
+    return maxima

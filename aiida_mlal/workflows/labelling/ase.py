@@ -112,7 +112,7 @@ class ASELabelWorkChain(LabellingWorkChain):
         self.ctx.single = len(self.ctx.waiting) == 1
 
     def jobs_are_left(self) -> bool:
-        """Return whether structures wait for a job."""
+        """Whether structures wait for a job."""
         return bool(self.ctx.waiting)
 
     def submit_jobs(self) -> None:
@@ -142,7 +142,7 @@ class ASELabelWorkChain(LabellingWorkChain):
             self.ctx.waiting[f"{first}{AGAIN}{int(attempt or 0) + 1:02d}"] = self._rest_of(name)
 
     def _would_come_no_further(self, name: str) -> bool:
-        """Return whether another job would end where one did that was interrupted.
+        """Whether another job would end where an interrupted one did.
 
         It would where the time of the job was over before it had a label, and where a second job
         for the same structures has not begun any.
@@ -210,7 +210,7 @@ def n_tried(job: CalcJobNode) -> int:
 
 
 def was_interrupted(job: CalcJobNode, batch: DatasetData) -> bool:
-    """Return whether a job ended, through no fault of its structures, before it had tried all."""
+    """Whether a job ended before it had tried all structures, through no fault of theirs."""
     if "dataset" in job.outputs:
         return n_tried(job) < len(batch)
     return job.exit_status in INTERRUPTED_BY
@@ -301,13 +301,13 @@ def validate(inputs: Mapping[str, Any], ports: Any) -> str | None:
         problem = _misfit(calculator, inputs["ase"])
         if problem is not None:
             return problem
-        problems = [_lacking(calculator, one) for one in inputs["dataset"].configurations]
+        problems = [_missing(calculator, one) for one in inputs["dataset"].configurations]
         return None if None in problems else next(iter(problems), None)
     return problem
 
 
 def _misfit(calculator: CalculatorOptions, job: Mapping[str, Any]) -> str | None:
-    """Return why a calculator cannot be built.
+    """Build a calculator, and return the error in words if it cannot be built.
 
     What cannot be imported here may be there where the job runs, unless that is the same place.
     """
@@ -321,7 +321,7 @@ def _misfit(calculator: CalculatorOptions, job: Mapping[str, Any]) -> str | None
 
 
 def _runs_here(job: Mapping[str, Any]) -> bool:
-    """Return whether a job runs in this very environment, with nothing more on its path."""
+    """Whether a job runs in this very environment, with nothing more on its path."""
     code = job.get("code")
     if not isinstance(code, InstalledCode) or code.computer.transport_type != "core.local":
         return False
@@ -332,7 +332,7 @@ def _runs_here(job: Mapping[str, Any]) -> bool:
     return Path(code.filepath_executable).parent == beside and not changes
 
 
-def _lacking(calculator: CalculatorOptions, structure: Configurations) -> str | None:
+def _missing(calculator: CalculatorOptions, structure: Configurations) -> str | None:
     try:
         calculator.check(structure.elements)
     except ValueError as error:

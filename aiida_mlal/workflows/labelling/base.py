@@ -42,7 +42,7 @@ class LabellingWorkChain(ExchangeableWorkChain):
 
     @classmethod
     def gives_stress(cls, inputs: Mapping[str, Any]) -> bool | None:
-        """Return whether its labels have a stress; None where that is not known beforehand.
+        """Whether its labels have a stress; None where that is not known beforehand.
 
         Campaigns that move a cell ask before anything is submitted.
 
@@ -182,9 +182,9 @@ class LabellingWorkChain(ExchangeableWorkChain):
         Nothing is attached if the structures are not those that were to be labelled, in their
         order.
         """
-        wanted, found = self.inputs.dataset.configurations.keys, dataset.configurations.keys
-        if wanted != found:
-            return self.exit_codes.ERROR_OTHER_STRUCTURES.format(n=len(wanted), found=len(found))
+        wanted, given = self.inputs.dataset.configurations.keys, dataset.configurations.keys
+        if wanted != given:
+            return self.exit_codes.ERROR_OTHER_STRUCTURES.format(n=len(wanted), found=len(given))
         self.out("dataset", dataset)
         self.out("description", description)
         status, reasons = dataset.configurations.status, REASON.of(dataset.configurations)

@@ -397,12 +397,12 @@ def validate(inputs: Mapping[str, Any], ports: PortNamespace) -> str | None:
     problem = kpoints_problem(inputs, ("kpoints", "kpoints_distance"))
     problem = problem or validate_names(inputs, ports)
     if problem is None and "dataset" in inputs and "pw" in inputs:
-        return _lacking(inputs)
+        return _problem(inputs)
     return problem
 
 
-def _lacking(inputs: Mapping[str, Any]) -> str | None:
-    """Return why structures cannot be computed with pseudopotentials and parameters."""
+def _problem(inputs: Mapping[str, Any]) -> str | None:
+    """Check structures, pseudopotentials and parameters together: return the first error."""
     pw, dataset = inputs["pw"], inputs["dataset"]
     if "parameters" not in pw:
         return None
@@ -471,15 +471,15 @@ def _without_example(
 ) -> tuple[Dict, dict[str, Data]]:
     """Return parameters without what the example decided, and what decides it for each one."""
     asked = overrides.get("pw", {}).get("parameters", {})
-    found = parameters.get_dict()
+    values = parameters.get_dict()
     for name, key in (
         ("CONTROL", "etot_conv_thr"),
         ("CONTROL", "forc_conv_thr"),
         ("ELECTRONS", "conv_thr"),
     ):
         if key not in namelist(asked, name):
-            found.get(name, {}).pop(key, None)
-    return Dict(found), {"periodicity": Dict(FLAT)}
+            values.get(name, {}).pop(key, None)
+    return Dict(values), {"periodicity": Dict(FLAT)}
 
 
 def _describe_kpoints(nodes: Mapping[str, Any]) -> dict[str, Any]:
@@ -491,7 +491,7 @@ def _describe_kpoints(nodes: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _output(retrieved: FolderData) -> str:
-    """Return what pw.x printed; nothing where it did not begin."""
+    """Return the output of pw.x, an empty text where it did not begin."""
     name: str = retrieved.creator.get_option("output_filename")
     files = retrieved.base.repository
     return files.get_object_content(name, "r") if name in files.list_object_names() else ""

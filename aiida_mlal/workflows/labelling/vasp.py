@@ -220,7 +220,7 @@ class VaspLabelWorkChain(PerStructureLabelWorkChain):
 
     @classmethod
     def describe(cls, nodes: Mapping[str, Any]) -> dict[str, Any]:
-        """Say what made the labels, in words and numbers."""
+        """Describe the functional and parameters of the labels."""
         potentials = {
             element: {"name": potential.full_name, "sha512": potential.sha512}
             for element, potential in sorted(nodes["potentials"].items())
@@ -275,7 +275,7 @@ class VaspLabelWorkChain(PerStructureLabelWorkChain):
 
     @classmethod
     def failure(cls, process: ProcessNode) -> str:
-        """Tell that electrons did not converge also where the WorkChain had no attempts left."""
+        """Name an electronic cycle that did not converge also where no attempts were left."""
         last = max(process.called, key=lambda node: node.ctime, default=process)
         if last.exit_status == VaspCalculation.exit_codes.ERROR_ELECTRONIC_NOT_CONVERGED.status:
             return f"exit_{NOT_CONVERGED}"
@@ -283,7 +283,7 @@ class VaspLabelWorkChain(PerStructureLabelWorkChain):
 
     @classmethod
     def version(cls, outputs: Mapping[str, Any]) -> str | None:
-        """Give that of VASP."""
+        """Return the version of VASP."""
         version: str | None = outputs["misc"].get_dict().get("version")
         return version
 
@@ -405,13 +405,13 @@ def _potentials(family: str, mapping: Mapping[str, str]) -> dict[str, PotcarData
         potcars: dict[str, PotcarData] = PotcarData.get_potcars_dict(list(mapping), family, mapping)
     except NotExistent as error:
         raise ValueError(
-            f"potential_family {family!r}: {error}{_found(family, mapping)}"
+            f"potential_family {family!r}: {error}{_choices(family, mapping)}"
         ) from error
     return potcars
 
 
-def _found(family: str, mapping: Mapping[str, str]) -> str:
-    """Tell which POTCARs of these elements a family has, or which families there are."""
+def _choices(family: str, mapping: Mapping[str, str]) -> str:
+    """List the POTCARs of these elements in a family, or else the families."""
     groups = PotcarData.get_potcar_groups()
     group = next((one for one in groups if one.label == family), None)
     if group is None:
@@ -421,7 +421,7 @@ def _found(family: str, mapping: Mapping[str, str]) -> str:
 
 
 def _families() -> str:
-    """Tell which families of POTCARs there are."""
+    """List the families of POTCARs."""
     labels = sorted(group.label for group in PotcarData.get_potcar_groups())
     return (
         f"; the families of POTCARs here are {labels}, and `aiida-vasp potcar uploadfamily` makes "

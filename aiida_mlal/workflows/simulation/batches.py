@@ -66,7 +66,7 @@ class SimulateBatchesWorkChain(SimulationWorkChain):
         self.ctx.left = sorted(batches)
 
     def jobs_are_left(self) -> bool:
-        """Return whether some jobs have not been submitted."""
+        """Whether some jobs have not been submitted."""
         return bool(self.ctx.left)
 
     def submit_some(self) -> None:

@@ -29,11 +29,11 @@ def from_file(potential: MTP, state: SelectionState) -> ActiveSet:
             )
         links[row, 1] = numbers.index(number)
     volume = Volume(state.matrix, state.inverse, links[:, 0])
-    found = ActiveSet(
+    active = ActiveSet(
         volume, links[:, 1], state.weights, state.configurations, fingerprint(potential)
     )
-    found.verify(potential)
-    return found
+    active.verify(potential)
+    return active
 
 
 def to_file(potential: MTP) -> SelectionState | None:

@@ -76,16 +76,16 @@ def parse(
     ValueError
         For anything that is not such a text, and a type without an element.
     """
-    found, structures = [], []
+    blocks, structures = [], []
     for number, lines in enumerate(_blocks(text), 1):
         with within(f"configuration {number}"):
-            found.append(_fields(lines))
-    types = {t for fields in found for t in fields["types"]}
-    for number, fields in enumerate(found, 1):
+            blocks.append(_fields(lines))
+    types = {t for fields in blocks for t in fields["types"]}
+    for number, fields in enumerate(blocks, 1):
         with within(f"configuration {number}"):
             structures.append(_configuration(fields, types, elements, default))
     configurations = Configurations.concatenate(structures)
-    names = {fields["features"].get(ELEMENTS, "").strip() for fields in found} - {""}
+    names = {fields["features"].get(ELEMENTS, "").strip() for fields in blocks} - {""}
     if elements is None and len(names) > 1:
         return configurations, None
     if elements is None and names:
@@ -136,21 +136,21 @@ def left_out(configurations: Configurations) -> list[str]:
 
 def element_of_types(types: Iterable[int], elements: Sequence[str] | None) -> dict[int, str]:
     """Return the element of each type, which is an index or an atomic number (see ``parse``)."""
-    found = sorted(set(types))
+    known = sorted(set(types))
     if elements is None:
-        if found and not 0 <= found[0] <= found[-1] < len(chemical_symbols) - 1:
-            raise ValueError(f"expected types from 0, got {found}")
-        return {t: chemical_symbols[t + 1] for t in found}
+        if known and not 0 <= known[0] <= known[-1] < len(chemical_symbols) - 1:
+            raise ValueError(f"expected types from 0, got {known}")
+        return {t: chemical_symbols[t + 1] for t in known}
     unknown = sorted(set(elements) - set(chemical_symbols[1:]))
     if unknown:
         raise ValueError(f"{unknown} are no chemical elements")
     numbers = {atomic_numbers[element]: element for element in elements}
-    if all(0 <= t < len(elements) for t in found):
-        return {t: elements[t] for t in found}
-    if set(found) <= set(numbers):
-        return {t: numbers[t] for t in found}
+    if all(0 <= t < len(elements) for t in known):
+        return {t: elements[t] for t in known}
+    if set(known) <= set(numbers):
+        return {t: numbers[t] for t in known}
     raise ValueError(
-        f"the types {found} are neither indices nor atomic numbers of {list(elements)}"
+        f"the types {known} are neither indices nor atomic numbers of {list(elements)}"
     )
 
 
@@ -188,9 +188,9 @@ class _Lines:
 
     def take(self, n: int = 1) -> list[str]:
         """Return the next ``n`` lines, or all that there are."""
-        found = self._lines[self._next : self._next + n]
-        self._next += len(found)
-        return found
+        lines = self._lines[self._next : self._next + n]
+        self._next += len(lines)
+        return lines
 
     def values(self, n: int, beside: list[str], name: str) -> list[str]:
         """Return the ``n`` words that follow ``name``, some of them perhaps ``beside`` it."""
@@ -282,11 +282,11 @@ def _columns(names: list[str], rows: list[str], n: int) -> dict[str, np.ndarray]
 def _numbers(name: str, words: Sequence[str]) -> np.ndarray:
     if _PLAIN.fullmatch("".join(words)):  # almost always, and much faster all at once
         try:
-            found = np.array(words, dtype=float)
+            numbers = np.array(words, dtype=float)
         except ValueError:
-            found = np.array([np.nan])
-        if np.isfinite(found).all():
-            return found
+            numbers = np.array([np.nan])
+        if np.isfinite(numbers).all():
+            return numbers
     return np.array([real(word, f"{name} of atom {i}") for i, word in enumerate(words, 1)])
 
 

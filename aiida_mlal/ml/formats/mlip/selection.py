@@ -95,9 +95,9 @@ def parse(
     ValueError
         For an active set that is not whole, or of another number of parameters.
     """
-    head, found, content = content.partition(b"#")
+    head, mark, content = content.partition(b"#")
     match = re.match(r"MVS_v1\.1\s+(.*)", head.decode("latin-1"), re.DOTALL)
-    if not found or match is None:
+    if not mark or match is None:
         raise ValueError("what follows the potential is not an active set of MLIP-3")
     words = match[1].split()
     given = dict(zip(words[::2], words[1::2]))
@@ -106,10 +106,10 @@ def parse(
         raise ValueError(f"expected the weights {list(weights)} of the active set, got {given}")
     n = len(order)
     size = 8 * n * n
-    _, found, tail = content[2 * size :].partition(b"#")
-    rows, found_rows, structures = tail.partition(b"#")
+    _, mark, tail = content[2 * size :].partition(b"#")
+    rows, rows_end, structures = tail.partition(b"#")
     links = rows.split()
-    if not (found and found_rows and len(links) == 2 * n):
+    if not (mark and rows_end and len(links) == 2 * n):
         raise ValueError(
             f"the active set breaks off or is that of another potential than this of {n} parameters"
         )
