@@ -35,7 +35,10 @@ def archive(campaign: "ProcessNode", output: Path, force: bool) -> None:
     if output.exists() and not force:
         echo.echo_critical(f"{output} exists, use --force to overwrite it")
     if not campaign.is_terminated:
-        echo.echo_critical(f"campaign {campaign.pk} is still running, it can be archived after")
+        echo.echo_critical(
+            f"campaign {campaign.pk} is still running, it can be archived after; if its process is "
+            f"gone: aiida-mlal kill {campaign.pk}"
+        )
     meant = export(campaign, output, overwrite=force)
     problems_found = problems(output, meant)
     for problem in problems_found:

@@ -282,7 +282,8 @@ def run_here(builder: "ProcessBuilder") -> "ProcessNode":
         _drop_tasks(runner.loop)
     runner.close()
     if process.node.is_killed:
-        _kill_called(process.node)
+        for child in process.node.called_descendants:
+            end_killed(child, f"killed with {process.node.process_label}<{process.node.pk}>")
     return process.node
 
 
@@ -297,28 +298,27 @@ def _drop_tasks(loop: "AbstractEventLoop") -> None:
     loop.run_until_complete(gather(*tasks, return_exceptions=True))
 
 
-def _kill_called(node: "ProcessNode") -> None:
-    """Kill what a killed process had called: without a broker nothing else does.
+def end_killed(node: "ProcessNode", why: str) -> None:
+    """Mark a process as killed that nothing works on any more: without a broker nothing else does.
 
-    Jobs are taken from their scheduler. Those of a computer that cannot be reached are told.
+    A job is taken from its scheduler. Those of a computer that cannot be reached are told.
     """
     from aiida.engine.daemon.execmanager import kill_calculation
     from aiida.orm import CalcJobNode
     from plumpy import ProcessState
 
-    for child in node.called_descendants:
-        if child.is_terminated:
-            continue
-        if isinstance(child, CalcJobNode) and child.get_job_id() is not None:
-            try:
-                with child.get_transport() as transport:
-                    kill_calculation(child, transport)
-            except Exception as error:  # of any transport or scheduler
-                echo.echo_warning(f"the job of {child.pk} may be running still: {error}")
-        child.set_process_state(ProcessState.KILLED)
-        child.set_process_status(f"killed with {node.process_label}<{node.pk}>")
-        child.delete_checkpoint()
-        child.seal()
+    if node.is_terminated:
+        return
+    if isinstance(node, CalcJobNode) and node.get_job_id() is not None:
+        try:
+            with node.get_transport() as transport:
+                kill_calculation(node, transport)
+        except Exception as error:  # of any transport or scheduler
+            echo.echo_warning(f"the job of {node.pk} may be running still: {error}")
+    node.set_process_state(ProcessState.KILLED)
+    node.set_process_status(why)
+    node.delete_checkpoint()
+    node.seal()
 
 
 def replace_stops(stops: list[dict[str, Any]], *wanted: dict[str, Any]) -> list[dict[str, Any]]:

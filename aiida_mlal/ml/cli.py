@@ -433,14 +433,20 @@ def label(**options: Any) -> None:
 )
 @ELEMENTS
 @output("predictions.extxyz")
+@click.option(
+    "--as-labels",
+    is_flag=True,
+    help="Write predictions in the place of labels; always so in formats without "
+    "columns of their own, such as .cfg.",
+)
 @label_keys
-def evaluate(**options: Any) -> None:
+def evaluate(as_labels: bool, **options: Any) -> None:
     """Compute energies, forces and stresses of STRUCTURES with a POTENTIAL (calc-efs of MLIP).
 
-    What is written are predictions, in a .safetensors file beside the labels. The errors are
-    printed where there are labels.
+    They are written beside the labels, as predicted_energy and so on. The errors are printed where
+    there are labels.
     """
-    keep = options["output"].endswith(".safetensors")
+    keep = not as_labels and options["output"].endswith((".safetensors", ".extxyz", ".xyz"))
     _do("evaluate", {"keep_labels": keep, **_files(options, "dataset")})
 
 

@@ -11,6 +11,7 @@ from tabulate import tabulate
 from aiida_mlal.report import graph
 
 STAGES = (
+    ("mlal.iterate", "training, simulating and choosing in one job"),
     ("mlal.train", "training"),
     ("mlal.simulate", "simulating"),
     ("mlal.evaluate", "comparing with the test set"),

@@ -6,7 +6,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from aiida.orm import WorkChainNode
+from aiida.common.links import LinkType
+from aiida.orm import CalcJobNode, WorkChainNode
 from click.testing import CliRunner
 
 from aiida_mlal.cli import root
@@ -87,3 +88,22 @@ def test_a_running_campaign_is_not_archived(run, aiida_profile, tmp_path):
     result = run("archive", node.pk, "-o", tmp_path / "x.aiida")
     assert result.exit_code != 0
     assert "still running" in result.output
+
+
+def test_a_campaign_whose_process_is_gone_can_be_ended(run, aiida_profile, aiida_localhost):
+    """Without a broker, as `verdi process kill` wants one."""
+    campaign, job = WorkChainNode(), CalcJobNode(computer=aiida_localhost)
+    for node in (campaign, job):
+        node.set_process_state("waiting")
+    campaign.store()
+    job.base.links.add_incoming(campaign, LinkType.CALL_CALC, "train_01")
+    job.store()
+    asked = CliRunner().invoke(root, ["kill", str(campaign.pk)], input="n\n")
+    assert f"Nothing has changed in campaign {campaign.pk} for 0 s" in asked.output
+    assert not campaign.is_terminated
+    result = run("kill", campaign.pk, "--force")
+    assert result.exit_code == 0, result.output
+    for node in (campaign, job):
+        assert node.is_killed
+        assert node.is_sealed
+    assert "has ended already" in run("kill", campaign.pk, "--force").output

@@ -349,7 +349,10 @@ def test_training_keeps_the_active_set(grown):
 
 
 def test_predictions_and_errors(grown):
-    answer("evaluate", "potential.safetensors", "cu.extxyz", "-o", "said.extxyz")
+    told = answer(
+        "evaluate", "potential.safetensors", "cu.extxyz", "-o", "said.extxyz", "--as-labels"
+    )
+    assert "in said.extxyz are predictions" in told["message"]
     said = ase.io.read("said.extxyz", ":")
     wanted = load_potential("potential.safetensors").predict(
         Configurations.from_ase(ase.io.read("cu.extxyz", ":"))
@@ -359,6 +362,20 @@ def test_predictions_and_errors(grown):
     assert said[0].get_stress().shape == (6,)
     errors = answer("errors", "potential.safetensors", "cu.extxyz")["errors"]
     assert errors["energy_rmse"] > 0
+
+
+def test_predictions_are_not_labels(grown):
+    bare = [atoms.copy() for atoms in ase.io.read("cu.extxyz", ":")]
+    ase.io.write("bare.extxyz", bare)
+    answer("evaluate", "potential.safetensors", "bare.extxyz", "-o", "said.extxyz")
+    shown = answer("show", "said.extxyz")
+    assert shown["statuses"] == {"unlabelled": len(bare)}
+    said = ase.io.read("said.extxyz", ":")
+    wanted = load_potential("potential.safetensors").predict(Configurations.from_ase(bare))
+    energies = [atoms.info["predicted_energy"] for atoms in said]
+    np.testing.assert_allclose(energies, wanted.energies, rtol=1e-6)
+    forces = np.concatenate([atoms.arrays["predicted_forces"] for atoms in said])
+    np.testing.assert_allclose(forces, wanted.forces, atol=1e-6)
 
 
 def test_smallest_distance(folder):

@@ -81,6 +81,8 @@ class Evaluate(Task):
             kept = measured.attach(kept)
         if self.output is not None:
             said += write(kept, self.output, types(potential))
+            if not self.keep_labels:
+                said.append(f"energies, forces and stresses in {self.output} are predictions")
         warnings = "; ".join(filter(None, [*said, _lost(predicted), doubts(potential, dataset)]))
         if self.output is None and not apart:
             raise ValueError("; ".join([f"{self.dataset} has no labels to compare with", *said]))

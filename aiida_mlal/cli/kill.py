@@ -1,0 +1,40 @@
+"""``aiida-mlal kill``: end a campaign whose process is gone."""
+
+from datetime import datetime, timezone
+from typing import TYPE_CHECKING
+
+import click
+from aiida.cmdline.utils import decorators, echo
+
+from aiida_mlal.cli.campaign import end_killed
+from aiida_mlal.cli.params import campaign_argument
+from aiida_mlal.cli.root import root
+
+if TYPE_CHECKING:
+    from aiida.orm import ProcessNode
+
+
+@root.command()
+@campaign_argument
+@click.option("-f", "--force", is_flag=True, help="Do not ask whether the process is gone.")
+@decorators.with_dbenv()
+def kill(campaign: "ProcessNode", force: bool) -> None:
+    """End a CAMPAIGN whose process is gone, as after a SIGKILL or a power failure.
+
+    It and all that it called are marked as killed, so that it can be archived, and its jobs are
+    taken from their schedulers. A campaign of the daemon goes on by itself: `verdi process kill`
+    ends it.
+    """
+    if campaign.is_terminated:
+        echo.echo_critical(f"campaign {campaign.pk} has ended already")
+    if not force:
+        times = [node.mtime for node in (campaign, *campaign.called_descendants)]
+        idle = (datetime.now(timezone.utc) - max(times)).total_seconds()
+        click.confirm(
+            f"Nothing has changed in campaign {campaign.pk} for {idle:.0f} s. Is its process gone?",
+            abort=True,
+        )
+    why = f"killed with {campaign.process_label}<{campaign.pk}>, whose process was gone"
+    for node in (*campaign.called_descendants, campaign):
+        end_killed(node, why)
+    echo.echo_success(f"campaign {campaign.pk} is marked as killed")
