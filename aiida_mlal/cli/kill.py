@@ -1,6 +1,5 @@
 """``aiida-mlal kill``: end a campaign whose process is gone."""
 
-from datetime import datetime, timezone
 from typing import TYPE_CHECKING
 
 import click
@@ -28,10 +27,11 @@ def kill(campaign: "ProcessNode", force: bool) -> None:
     if campaign.is_terminated:
         echo.echo_critical(f"campaign {campaign.pk} has ended already")
     if not force:
-        times = [node.mtime for node in (campaign, *campaign.called_descendants)]
-        idle = (datetime.now(timezone.utc) - max(times)).total_seconds()
+        from aiida_mlal.report.progress import progress
+
         click.confirm(
-            f"Nothing has changed in campaign {campaign.pk} for {idle:.0f} s. Is its process gone?",
+            f"Nothing has changed in campaign {campaign.pk} for {progress(campaign).idle:.0f} s. Is "
+            "its process gone?",
             abort=True,
         )
     why = f"killed with {campaign.process_label}<{campaign.pk}>, whose process was gone"

@@ -21,6 +21,10 @@ STAGES = (
 """What a campaign does while a child whose entry point begins so is running."""
 
 
+LONG = 600.0
+"""Seconds without a change after which one is told of them: a process may be gone."""
+
+
 @dataclass(frozen=True)
 class Progress:
     """Progress of a campaign.
@@ -37,6 +41,8 @@ class Progress:
         Rows of the learning curve.
     seconds
         Since its creation, until now or its end.
+    idle
+        Seconds since something of it changed last; 0 if it has ended.
     """
 
     state: str
@@ -46,12 +52,14 @@ class Progress:
     jobs: Sequence[tuple[int, str, str]]
     curve: Sequence[Mapping[str, Any]]
     seconds: float
+    idle: float
 
 
 def progress(node: ProcessNode) -> Progress:
     """Collect the progress of a campaign."""
     steps = graph.iterations(node)
     end = graph.interval(node)[1] if node.is_terminated else datetime.now(timezone.utc)
+    last = end if node.is_terminated else max(p.mtime for p in (node, *node.called_descendants))
     return Progress(
         state="created" if node.process_state is None else node.process_state.value,
         iteration=steps[-1][0] if steps else 0,
@@ -64,6 +72,7 @@ def progress(node: ProcessNode) -> Progress:
         ],
         curve=graph.curve(node),
         seconds=(end - node.ctime).total_seconds(),
+        idle=(end - last).total_seconds(),
     )
 
 
@@ -73,6 +82,8 @@ def describe(progress: Progress) -> str:
         f"{progress.state}, iteration {progress.iteration}, {progress.labels} labels, "
         f"{progress.seconds:.0f} s: {progress.stage}"
     ]
+    if progress.idle > LONG:
+        lines.append(f"  nothing has changed for {progress.idle:.0f} s")
     lines += [f"  job {pk} {kind}: {status or 'waiting'}" for pk, kind, status in progress.jobs]
     if progress.curve:
         lines += ["", table(progress.curve)]

@@ -1,5 +1,7 @@
 """Where a campaign stands."""
 
+from dataclasses import replace
+
 from aiida.common.links import LinkType
 from aiida.orm import CalcJobNode, WorkChainNode
 
@@ -34,6 +36,8 @@ def test_a_running_campaign_shows_its_stage_and_jobs(aiida_profile, aiida_localh
     text = describe(found)
     assert f"job {job.pk} mlal.simulate: Monitoring scheduler" in text
     assert "iteration 3" in text
+    assert "nothing has changed" not in text
+    assert "nothing has changed for 700 s" in describe(replace(found, idle=700.0))
 
 
 def test_a_campaign_that_has_just_begun_is_starting(aiida_profile):
