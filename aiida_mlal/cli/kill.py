@@ -29,9 +29,9 @@ def kill(campaign: "ProcessNode", force: bool) -> None:
     if not force:
         from aiida_mlal.report.progress import progress
 
+        idle = progress(campaign).idle
         click.confirm(
-            f"Nothing has changed in campaign {campaign.pk} for {progress(campaign).idle:.0f} s. Is "
-            "its process gone?",
+            f"Nothing has changed in campaign {campaign.pk} for {idle:.0f} s. Is its process gone?",
             abort=True,
         )
     why = f"killed with {campaign.process_label}<{campaign.pk}>, whose process was gone"
