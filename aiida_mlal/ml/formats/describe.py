@@ -13,6 +13,7 @@ from aiida_mlal.ml.formats.content import read_bytes
 from aiida_mlal.ml.formats.files import load
 from aiida_mlal.ml.formats.labels import LabelKeys
 from aiida_mlal.ml.formats.table import CHECKPOINT, KIND_OF_CHECKPOINTS, known
+from aiida_mlal.ml.labelling.outliers import outlying
 from aiida_mlal.ml.lengths import doubtful_lengths
 from aiida_mlal.ml.options import within
 from aiida_mlal.ml.tensorfile import unpack
@@ -53,6 +54,7 @@ def describe(
             *_without_label(loaded.configurations),
             *doubtful_lengths(loaded.configurations),
             *inconsistencies(loaded.configurations),
+            *outlying(loaded.configurations),
         ]
         return {**about, "warnings": warnings}
     if form.name == CHECKPOINT:

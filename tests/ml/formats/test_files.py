@@ -337,3 +337,15 @@ def test_a_file_of_n2p2_is_said_to_be_in_atomic_units(tmp_path):
         "energy -3279.0\ncharge 0.0\nend\n"
     )
     assert "read as of atomic units, Hartree and Bohr" in " ".join(files.load(path).warnings)
+
+
+def test_an_energy_that_others_contradict_is_named(tmp_path):
+    frames = [bulk("Cu", cubic=True) for _ in range(6)]
+    for i, atoms in enumerate(frames):
+        atoms.rattle(0.05, seed=i)
+        energy = EMT().get_potential_energy(atoms) + 50.0 * (i == 3)
+        atoms.calc = SinglePointCalculator(atoms, energy=energy)
+    ase.io.write(tmp_path / "a.extxyz", frames)
+    said = " ".join(describe(tmp_path / "a.extxyz")["warnings"])
+    assert "the energies of 1 of 6 structures are far from what the others let expect" in said
+    assert "number 3 (+12.5)" in said
