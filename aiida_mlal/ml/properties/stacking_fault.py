@@ -11,55 +11,70 @@ from aiida_mlal.ml.properties.crystal import Crystal
 from aiida_mlal.ml.properties.cut import area_of, displaced, normal_of, oriented
 from aiida_mlal.ml.properties.surface import J_PER_M2, Plane
 
+FCC: tuple[Plane, tuple[float, float, float]] = ((1, 1, 1), (1 / 6, 1 / 6, -1 / 3))
+"""Plane and slip of the intrinsic fault."""
+
 
 @dataclass(frozen=True)
 class StackingFault(CrystalProperty):
     """Energy of a stacking fault, and of the way there.
 
     One half of a crystal slips over the other along a plane. Atoms relax along the normal only, so
-    that states in between stay what they are. By default the intrinsic stacking fault of fcc.
+    that states in between stay what they are.
 
     Attributes
     ----------
     plane
-        Miller indices for the conventional cell.
+        Miller indices for the conventional cell; the crystal is cut in the widest gap between
+        layers.
     slip
-        Displacement in units of the edges of the conventional cell.
+        Displacement in units of the edges of the conventional cell. Without plane and slip it is
+        that of the intrinsic fault of fcc metals, 1/6 [11-2] in (111), which other crystals refuse.
     points
         How many displacements, evenly from none to all of ``slip``; 1 for the last alone.
     thickness
         Of the crystal between faults in Å, at least.
     """
 
-    plane: Plane = (1, 1, 1)
-    slip: tuple[float, float, float] = (1 / 6, 1 / 6, -1 / 3)
+    plane: Plane | None = None
+    slip: tuple[float, float, float] | None = None
     points: int = 1
     thickness: float = 18.0
 
     def __post_init__(self) -> None:
         """Refuse slips out of the plane."""
         check_positive(self, "points", "thickness")
-        if abs(np.dot(self.plane, self.slip)) > 1e-4:
+        plane, slip = self.plane, self.slip
+        if (plane is None) != (slip is None):
+            raise ValueError("expected both plane and slip, or none of them, got one")
+        if plane is not None and slip is not None and abs(np.dot(plane, slip)) > 1e-4:
             raise ValueError(
-                f"expected a slip in the plane {list(self.plane)}, got {list(self.slip)}, which "
-                "leads out of it"
+                f"expected a slip in the plane {plane}, got {slip}: it leads out of it"
             )
 
     def of(self, crystal: Crystal) -> Found:
         """Displace, relax along the normal, compare with the perfect crystal."""
         cell = crystal.conventional
-        whole = oriented(cell, self.plane, self.thickness)
+        plane, slip = self.plane, self.slip
+        if plane is None or slip is None:
+            if (len(cell), crystal.symmetry.centring) != (4, "F"):
+                raise ValueError(
+                    f"a crystal of the space group {crystal.symmetry.name}, with {len(cell)} atoms "
+                    "in its conventional cell, is no fcc metal: give plane and slip of the fault"
+                )
+            plane, slip = FCC
+        whole = oriented(cell, plane, self.thickness)
         fractions = np.linspace(0, 1, self.points) if self.points > 1 else np.array([1.0])
         energies, said = [], []
         for fraction in fractions:
-            slab = displaced(whole, fraction * np.array(self.slip) @ cell.cell.array)
+            slab = displaced(whole, fraction * np.array(slip) @ cell.cell.array)
             slab.set_constraint(FixedLine(range(len(slab)), normal_of(whole)))
             found = crystal.evaluator.relax(slab, "stacking_fault")
             excess = found.energy - crystal.energy_per_atom * len(slab)
             energies.append(1e3 * excess / area_of(slab) / J_PER_M2)
             if not found.converged:
                 said.append(f"after {fraction:.2g} of the slip atoms are not relaxed")
-        name = where(self.plane)
+        name = where(plane)
         numbers = {f"stacking_fault_energy_{name}_mJ_per_m2": float(energies[-1])}
         if self.points > 2:
             numbers[f"unstable_stacking_fault_energy_{name}_mJ_per_m2"] = float(max(energies))

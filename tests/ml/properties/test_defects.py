@@ -39,7 +39,7 @@ def test_nearest_neighbours_do_not_see_a_stacking_fault(fcc):
 
 def test_a_slip_by_a_lattice_vector_is_none(equilibrate):
     copper = equilibrate(bulk("Cu"))
-    found = StackingFault(slip=(0.5, 0.0, -0.5), thickness=8.0).of(copper).numbers
+    found = StackingFault((1, 1, 1), (0.5, 0.0, -0.5), thickness=8.0).of(copper).numbers
     assert found["stacking_fault_energy_111_mJ_per_m2"] == pytest.approx(0, abs=0.1)
 
 
@@ -86,4 +86,14 @@ def test_planes_and_slips_that_are_none_are_refused(fcc):
     with pytest.raises(ValueError, match="without a common divisor, got"):
         oriented(bulk("Cu", cubic=True), (2, 0, 0), 5.0)
     with pytest.raises(ValueError, match="expected a slip in the plane"):
-        StackingFault(slip=(0.5, 0.5, 0.5))
+        StackingFault((1, 1, 1), (0.5, 0.5, 0.5))
+    with pytest.raises(ValueError, match="both plane and slip, or none"):
+        StackingFault((1, 1, 1))
+
+
+def test_a_crystal_that_is_no_fcc_metal_wants_a_fault_of_its_own(equilibrate):
+    """The usual slip, in the widest gap of another crystal, is nobody's stacking fault."""
+    hexagonal = equilibrate(bulk("Cu", "hcp", a=2.55, c=4.16))
+    (found,) = StackingFault().compute([hexagonal])
+    assert "is no fcc metal: give plane and slip of the fault" in found.warnings[0]
+    assert found.numbers == {}

@@ -1,4 +1,6 @@
 import json
+import os
+import signal
 
 import numpy as np
 import pytest
@@ -9,6 +11,7 @@ from aiida_mlal.ml.models.checkpoint import Checkpoint
 from aiida_mlal.ml.models.ensemble import Ensemble
 from aiida_mlal.ml.models.factory import ModelOptions
 from aiida_mlal.ml.models.sum import Sum
+from aiida_mlal.ml.properties.elastic import Elastic
 from aiida_mlal.ml.properties.members import separate
 from aiida_mlal.ml.properties.spread import interval95
 from aiida_mlal.ml.tasks.runner import execute
@@ -143,3 +146,14 @@ def test_each_member_of_a_sum_has_the_prior():
     np.testing.assert_allclose(energies, [1.5 * unit, 2.5 * unit], rtol=1e-6)
     assert separate(prior) == [prior]
     assert separate(committee) == committee.members
+
+
+def test_what_was_computed_before_an_interruption_is_kept(crystals, committee, monkeypatch):
+    monkeypatch.setattr(Elastic, "of", lambda *_: os.kill(os.getpid(), signal.SIGTERM))
+    result = execute({"task": "properties", "properties": [LATTICE, ELASTIC]})
+    assert result["status"] == "interrupted"
+    row = result["structures"][1]
+    assert row["lattice"]["a_A"]["value"] > 2
+    assert "elastic" not in row
+    kept = Configurations.load("properties.safetensors")
+    assert kept.info["purpose"].tolist() == ["equilibrium"] * 2
