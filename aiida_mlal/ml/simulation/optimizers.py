@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING, Any, Literal
 
 from aiida_mlal.ml.simulation.state import Attributes
@@ -27,10 +28,31 @@ BEFORE: Mapping[OptimizerName, tuple[str, str]] = {
 
 def optimizer_of(name: OptimizerName, moving: Any, maxstep: float) -> "Optimizer":
     """Return an optimiser of what moves: atoms, a filter of them, or a band."""
-    from ase.optimize import BFGS, FIRE, LBFGS
+    from ase.optimize import BFGS, FIRE
 
-    cls = {"bfgs": BFGS, "fire": FIRE, "lbfgs": LBFGS}[name]
+    cls = {"bfgs": BFGS, "fire": FIRE, "lbfgs": _downhill_lbfgs()}[name]
     return cls(moving, logfile=None, maxstep=maxstep)
+
+
+@cache
+def _downhill_lbfgs() -> type["Optimizer"]:
+    """Return the LBFGS of ASE with steps that go downhill.
+
+    Steps of negative curvature are left out of its memory, as J. Nocedal and S. J. Wright,
+    Numerical Optimization, 2nd ed., Springer (2006), say in section 18.3: with them its Hessian has
+    negative eigenvalues, and it goes uphill, as where a cell is far from equilibrium.
+    """
+    from ase.optimize import LBFGS
+
+    class DownhillLBFGS(LBFGS):
+        def update(self, pos: Any, forces: Any, r0: Any, f0: Any) -> None:
+            """Learn from the last step, if the gradient grew along it."""
+            if self.state.iteration > 0 and not (f0 - forces) @ (pos - r0) > 0:
+                self.state.iteration = len(self.state.s)  # how many it looks at
+            else:
+                super().update(pos, forces, r0, f0)
+
+    return DownhillLBFGS
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from ase.units import GPa
 from aiida_mlal.ml import plugins
 from aiida_mlal.ml.calculator import MLCalculator
 from aiida_mlal.ml.configurations import Configurations
-from aiida_mlal.ml.frames import KEPT
+from aiida_mlal.ml.frames import KEPT, PREDICTED_ENERGY
 from aiida_mlal.ml.models.base import Potential
 from aiida_mlal.ml.models.ensemble import Ensemble
 from aiida_mlal.ml.models.factory import single
@@ -91,6 +91,22 @@ def test_finds_the_minimum_of_a_dimer(optimizer):
     assert run.fmax < 1e-4
     last = result.trajectory.positions[-2:]
     assert np.linalg.norm(last[1] - last[0]) == pytest.approx(morse_table()["Cu"].re, abs=1e-4)
+
+
+@pytest.mark.parametrize("cell", ["full", "volume"])
+@pytest.mark.parametrize("optimizer", ["bfgs", "lbfgs"])
+def test_goes_downhill_where_the_energy_is_concave(optimizer, cell):
+    """Dimers pull the crystal together so much that curvatures are negative on the way."""
+    atoms = bulk("Cu", cubic=True)
+    atoms.rattle(0.15, seed=1)
+    guard = Guard(max_volume_ratio=None, min_distance=None, max_force=None)
+    simulation = Relax(
+        optimizer=optimizer, cell=cell, fmax=1e-3, smax_GPa=0.01, max_steps=300, guard=guard
+    )
+    result = simulation.run(morse(["Cu"]), Configurations.from_ase(atoms))
+    assert result.runs[0].converged
+    energies = PREDICTED_ENERGY.of(result.trajectory)
+    assert energies[-1] == pytest.approx(energies.min(), abs=1e-4)
 
 
 def test_takes_the_path_that_ase_takes():

@@ -87,7 +87,7 @@ def test_another_potential_goes_on_from_that_very_step(start, optimizer, cell):
     atoms.calc = MLCalculator(other)  # which has seen no other structure
     found = frames[0].arrays["predicted_forces"]
     np.testing.assert_allclose(found, atoms.get_forces(), rtol=0, atol=1e-13)
-    assert rest.runs[0].converged or optimizer == "lbfgs"  # which stumbles here now and then
+    assert rest.runs[0].converged
     assert rest.runs[0].steps == STEP.of(frames)[-1] > 4
 
 
