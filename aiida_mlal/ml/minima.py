@@ -11,7 +11,7 @@ NOISE = 1e-3
 
 
 def is_same_minimum(one: Configurations, other: Configurations, cell: MovingCell = FIXED) -> bool:
-    r"""Return whether two labels of the same atoms, both nearly relaxed, are of one minimum.
+    r"""Whether two labels of the same atoms, both nearly relaxed, are of one minimum.
 
     Where the energy is convex on the way :math:`d` from one to the other, it lies above its
     tangents at both ends,

@@ -69,7 +69,7 @@ class QuasiNewton(Start):
         return start
 
     def after(self, now: Beginning, state: State) -> Beginning:
-        """Return where the other one goes on, or where steps lead."""
+        """Return the structures of the other start, or those that quasi-Newton steps lead to."""
         dataset = state.dataset
         known, tried = twins(dataset)
         places = {key: i for i, key in enumerate(dataset.keys)}
@@ -118,7 +118,7 @@ class QuasiNewton(Start):
 
 
 def _gets_on(final: Final, before: Configurations) -> bool:
-    """Return whether a label is lower in energy, by 1 meV or with a force lower by a tenth."""
+    """Whether a label is lower in energy, by 1 meV or with a force lower by a tenth."""
     if final.labelled is None:
         return False
     gain, drive = gains(final, before)[1], replace(final, labelled=before).drive
@@ -126,7 +126,7 @@ def _gets_on(final: Final, before: Configurations) -> bool:
 
 
 def _is_foreseen(final: Final, before: Configurations) -> bool:
-    """Return whether the potential predicted what the label says of the gain, to a quarter."""
+    """Whether the predicted gain is that of the label to a quarter."""
     wanted, got = gains(final, before)
     return abs(got - wanted) < (1 - GOOD) * got
 
@@ -193,7 +193,7 @@ def _times_inverse_hessian(
 
 
 def _is_near(one: Configurations, other: Configurations, cell: MovingCell) -> bool:
-    """Return whether two structures differ by what moves alone, and not by much."""
+    """Whether two structures differ by what moves alone, and not by much."""
     if not np.array_equal(one.numbers, other.numbers) or not np.array_equal(one.pbc, other.pbc):
         return False
     if not cell.leads(other.cells[0], one.cells[0]):

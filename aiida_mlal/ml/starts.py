@@ -200,7 +200,7 @@ def twins(dataset: Configurations) -> tuple[Twins, Twins]:
 
 
 def gains(final: Final, before: Configurations) -> tuple[float, float]:
-    """Return how much lower in energy (eV) a labelled end is than a label before.
+    """Compute the drop in energy (eV) from a label before to a labelled end.
 
     As the potential predicted it, and as the label says; of the enthalpy where the cell moves.
     """

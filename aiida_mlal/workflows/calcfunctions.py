@@ -235,9 +235,9 @@ def last_frames(trajectory: DatasetData, dataset: DatasetData, results: Dict) ->
 @calcfunction
 def learnable(dataset: DatasetData) -> DatasetData:
     """Return the structures that have a label to learn from."""
-    found = dataset.configurations
-    good = np.flatnonzero(found.status == OK)
-    return DatasetData(found[good], [dataset.sources[i] for i in good])
+    structures = dataset.configurations
+    good = np.flatnonzero(structures.status == OK)
+    return DatasetData(structures[good], [dataset.sources[i] for i in good])
 
 
 @calcfunction

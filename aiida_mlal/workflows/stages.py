@@ -194,11 +194,11 @@ class StagesWorkChain(WorkChain):
 
     def _labelled(self) -> DatasetData:
         """Return the structures of the stage before that have a label."""
-        found: DatasetData = self.ctx.dataset
-        if len(found.configurations.learnable) < len(found):
+        labelled: DatasetData = self.ctx.dataset
+        if len(labelled.configurations.learnable) < len(labelled):
             metadata = {"call_link_label": f"learnable_{self.ctx.stage}"}
-            found = learnable(found, metadata=metadata)  # type: ignore[call-arg]
-        return found
+            labelled = learnable(labelled, metadata=metadata)  # type: ignore[call-arg]
+        return labelled
 
     def _stage(self) -> dict[str, Any]:
         inputs: dict[str, Any] = _thawed(self.inputs.stages[self.ctx.stage])

@@ -116,7 +116,7 @@ class MovingCell:
         )
 
     def leads(self, cell: Float[np.ndarray, "3 3"], new_cell: Float[np.ndarray, "3 3"]) -> bool:
-        """Return whether one cell becomes another one by what moves, but for rounding."""
+        """Whether one cell becomes another one by what moves, but for rounding."""
         if np.array_equal(cell, new_cell) or self.moves == "full":
             return True
         deformation = np.linalg.lstsq(cell, new_cell, rcond=None)[0]

@@ -127,11 +127,11 @@ class Uncertainty(ABC):
         """
         if cell and self.is_of_forces:
             others = {self.with_stress.kind} - {self.kind} or self.with_volume
-            found = [f"{one!r} (in {plugins.find('uncertainties', one).unit})" for one in others]  # type: ignore[attr-defined]
+            choices = [f"{one!r} (in {plugins.find('uncertainties', one).unit})" for one in others]  # type: ignore[attr-defined]
             raise ValueError(
                 f"the uncertainty {self.kind!r} is of forces alone, which are certain to be zero "
                 "in many crystals, and the cell moves: name another one in guard.uncertainty, such "
-                f"as {' or '.join(sorted(found))}, for {' and '.join(map(repr, thresholds))}"
+                f"as {' or '.join(sorted(choices))}, for {' and '.join(map(repr, thresholds))}"
             )
 
     @abstractmethod
