@@ -27,7 +27,7 @@ TORCH_FREE = {
     "simulation.base", "simulation.cell", "simulation.continuation", "simulation.follow",
     "simulation.guard", "simulation.path", "simulation.stopped", "simulation.vibrations",
     "simulation.optimizers", "simulation.recorder", "simulation.relax", "simulation.state",
-    "selection.first", "selection.neb",
+    "selection.believer", "selection.first", "selection.neb",
     "selection.base", "selection.filters", "selection.select", "selection.random",
     "selection.final", "selection.uncertainty", "selection.final_uncertainty",
     "selection.by_features", "selection.dropout", "selection.feature_distance",

@@ -185,6 +185,16 @@ class Uncertainty(ABC):
         """
         return Fitted()
 
+    def believing(self, potential: Potential, structures: Configurations) -> Potential:
+        """Return the potential as if structures had been labelled too, just as it predicts them.
+
+        Raises
+        ------
+        ValueError
+            If this depends on values of labels, as it does by default.
+        """
+        raise ValueError(f"the uncertainty {self.kind!r} depends on labels that are not known yet")
+
     @classmethod
     def is_carried_by(cls, potential: Potential) -> bool:
         """Tell if a potential carries the extras of ``fitted``."""

@@ -1,6 +1,7 @@
 """Standard deviations of the posterior of a Gaussian process."""
 
 from collections.abc import Iterator
+from copy import copy
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
@@ -73,6 +74,20 @@ class _ProcessStd(Uncertainty):
         }
         about = {"n_structures": len(configurations), "n_labels": len(posterior.factor)}
         return Fitted({PREFIX + name: tensor for name, tensor in tensors.items()}, about)
+
+    def believing(self, potential: Potential, structures: Configurations) -> Potential:
+        """Return it with the variances that it would have, which depend on no label's value."""
+        known = _structures(potential)
+        stress = 0.0 if np.isfinite(known.stresses).any() else np.nan
+        believed = structures.bare.with_labels(
+            np.zeros(len(structures)),
+            np.zeros_like(structures.positions),
+            np.full_like(structures.cells, stress),
+        )
+        found = copy(potential)
+        fitted = self.fitted(potential, Configurations.concatenate([known, believed]))
+        found.extras = {**potential.extras, **fitted.extras}
+        return found
 
     @classmethod
     def is_carried_by(cls, potential: Potential) -> bool:
@@ -193,13 +208,17 @@ def _stored(potential: Potential) -> Conditioned:
                 "the covariances are of other weights than those of the potential: make them "
                 "again from the training set"
             )
-        content = to_bytes(extras[f"{PREFIX}configurations"])
         process = require(potential, HasProcess).process()
         with torch.no_grad():
-            known = _observed(process, Configurations.from_bytes(content)).structures
+            known = _observed(process, _structures(potential)).structures
         _READ[factor] = Conditioned(known, process.prior, factor)
     conditioned: Conditioned = _READ[factor]
     return conditioned
+
+
+def _structures(potential: Potential) -> Configurations:
+    """Read the structures that a potential learned from."""
+    return Configurations.from_bytes(to_bytes(potential.extras[f"{PREFIX}configurations"]))
 
 
 def _observed(process: Process, structures: Configurations) -> Observed:

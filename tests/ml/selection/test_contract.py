@@ -12,10 +12,13 @@ from aiida_mlal.ml.configurations import Configurations
 from aiida_mlal.ml.models.factory import ModelOptions
 from aiida_mlal.ml.selection.filters import Filters
 from aiida_mlal.ml.selection.select import select
+from aiida_mlal.ml.training.fit import fit
+from aiida_mlal.ml.uncertainty.carried import carry
 
 OFF = Filters(min_distance=None, duplicate=None)
 LAST = {"features": {"name": "last_layer"}}
 STRATEGIES = {
+    "believer": {},
     "combined": {"of": [{"name": "lcmd", "n": 3}, {"name": "random", "n": 9}]},
     "dropout": {},
     "dropout of forces": {"uncertainty": "dropout_force"},
@@ -62,14 +65,29 @@ def water(n, seed=0):
 
 
 @pytest.fixture(scope="module")
-def potential():
+def train():
+    return water(8, seed=1)
+
+
+@pytest.fixture(scope="module")
+def network():
     model = {"architecture": "bpnn", "hidden": [3], "cutoff": 3.0, "ensemble": 2}
     return ModelOptions.parse(model).build(["C", "H", "O"], 1)
 
 
 @pytest.fixture(scope="module")
-def train():
-    return water(8, seed=1)
+def process(train):
+    options = ModelOptions.parse({"architecture": "gp", "cutoff": 3.0})
+    found = options.build(["C", "H", "O"], 1)
+    labels = train.with_labels(np.zeros(len(train)), np.zeros_like(train.positions))
+    fit(found, labels, options.training({"epochs": 1}), 0)
+    carry(found, {"name": "gp_std"}, labels)
+    return found
+
+
+@pytest.fixture
+def potential(options, network, process):
+    return process if options["name"] == "believer" else network
 
 
 @pytest.fixture(params=STRATEGIES)

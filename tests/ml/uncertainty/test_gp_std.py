@@ -1,5 +1,7 @@
 """What a Gaussian process says of its own errors."""
 
+from copy import copy
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -287,3 +289,42 @@ def test_a_network_is_no_process(frames):
         ProcessForceStd().check_model(model)
     with pytest.raises(ValueError, match="does not carry the covariances"):
         ProcessForceStd().measure(learned(frames[:2]), frames)
+
+
+def test_what_is_believed_is_known_as_well_as_a_label(potential, frames):
+    """Variances depend on no value, so that they are those after the labels themselves."""
+    measure = ProcessForceStd()
+    believed = measure.believing(potential, frames[3:5])
+    found = measure.measure(believed, frames).values
+    carried = copy(potential)
+    carry(carried, {"name": "gp_std"}, frames[:5])
+    np.testing.assert_allclose(found, measure.measure(carried, frames).values, rtol=1e-6)
+    assert found[3:5].max() < 0.1 * measure.measure(potential, frames[3:5]).values.min()
+    np.testing.assert_array_equal(
+        believed.predict(frames[5]).forces, potential.predict(frames[5]).forces
+    )
+
+
+def test_the_believer_chooses_what_earlier_choices_do_not_tell_of(potential, frames):
+    """Two frames that are nearly the same are the least known ones, and one of them is enough."""
+    measure = ProcessForceStd()
+    far = Configurations.from_ase([slab(20, 0.2), slab(20, 0.2), slab(21, 0.15), slab(22, 0.02)])
+    moved = far.positions.copy()
+    moved[far.owner == 1] += 1e-3 * np.random.default_rng(0).normal(size=(9, 3))
+    pool = replace(far, positions=moved).bare
+    values = measure.measure(potential, pool).values
+    assert set(np.argsort(-values)[:2]) == {0, 1}
+    pool = Configurations.concatenate([pool[[3]], pool[[0, 1, 2]], pool[[3]]])
+    chosen = select(pool, frames[:3], {"name": "believer", "n": 3}, potential=potential)
+    assert chosen.indices[0] == 4  # the end of the run
+    assert set(chosen.indices[1:]) in ({1, 3}, {2, 3})
+    few = select(pool, frames[:3], {"name": "believer", "n": 3, "least": 1e3}, potential=potential)
+    assert few.indices == [4]
+
+
+def test_other_measures_do_not_know_what_they_would_be(frames):
+    with pytest.raises(ValueError, match="'force_std' depends on labels that are not known yet"):
+        plugins.make("uncertainties", {"name": "force_std"}).believing(None, frames)
+    model = ModelOptions.parse({"architecture": "bpnn", "ensemble": 2})
+    with pytest.raises(ValueError, match="gp"):
+        plugins.make("strategies", {"name": "believer"}).check_model(model)
