@@ -6,9 +6,11 @@ from pathlib import Path
 import numpy as np
 from aiida.orm import Dict, ProcessNode
 
+from aiida_mlal.ml.configurations import Configurations
 from aiida_mlal.ml.labelling.calculators import CalculatorOptions
 from aiida_mlal.ml.minima import is_same_minimum
 from aiida_mlal.ml.options import build
+from aiida_mlal.ml.simulation.vibrations import modes
 from aiida_mlal.ml.stops import OracleForce
 from aiida_mlal.report import graph
 from aiida_mlal.report.direct import OPTIMIZERS, DirectRelaxation, Minimum, read, relax
@@ -68,7 +70,18 @@ def _compared(node: ProcessNode, direct: DirectRelaxation) -> DirectRelaxation:
         cell.coordinates(one.to_ase()[0], direct.end.to_ase()[0]) for one in (end, direct.end)
     )
     same = is_same_minimum(direct.end, end, cell)
-    return replace(bare, minimum=Minimum(energy - of_direct, same))
+    curvature = None if same else _lowest_curvature(node, end)
+    return replace(bare, minimum=Minimum(energy - of_direct, same, curvature))
+
+
+def _lowest_curvature(node: ProcessNode, end: Configurations) -> float | None:
+    """Return what the potential of a campaign says of the softest mode of atoms, in eV/Å²."""
+    from aiida_mlal.ml.calculator import MLCalculator
+
+    atoms = end.to_ase()[0]
+    atoms.calc = MLCalculator(node.outputs.potential.load())
+    lowest: float | None = modes(atoms, end.fixed).as_dict()["lowest_eigenvalue"]
+    return lowest
 
 
 def _calculator(process: ProcessNode) -> Dict | None:

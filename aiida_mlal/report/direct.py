@@ -28,17 +28,28 @@ class Minimum:
         cell moves.
     same
         Whether both are of one minimum, see ``is_same_minimum``.
+    curvature
+        The lowest eigenvalue of the Hessian there by the potential of the campaign, in eV/Å²; None
+        where it wasn't looked at.
     """
 
     energy: float
     same: bool
+    curvature: float | None = None
 
     @property
     def in_words(self) -> str:
         """Where the campaign ended, in the words that follow its name."""
-        which = "the minimum" if self.same else "another minimum than that"
-        way = "above" if self.energy > 0 else "below"
-        return f"ended in {which} of the direct one, {abs(self.energy):.4f} eV {way} it"
+        way = f"{abs(self.energy):.4f} eV {'above' if self.energy > 0 else 'below'} it"
+        if self.same:
+            return f"ended in the minimum of the direct one, {way}"
+        if self.curvature is None:
+            return f"ended at another stationary point than the direct one, {way}"
+        what = "minimum" if self.curvature > 0 else "saddle point"
+        return (
+            f"ended elsewhere than the direct one, {way}: at a {what}, its potential says, with "
+            f"{self.curvature:.3g} eV/Å² along the softest mode"
+        )
 
 
 @dataclass(frozen=True)

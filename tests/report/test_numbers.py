@@ -8,6 +8,8 @@ from ase import Atoms
 from ase.calculators.emt import EMT
 from ase.optimize import BFGS
 
+from aiida_mlal.ml.calculator import MLCalculator
+from aiida_mlal.ml.simulation.vibrations import modes
 from aiida_mlal.report import graph
 from aiida_mlal.report.compare import direct_relaxation
 from aiida_mlal.report.numbers import collect
@@ -89,6 +91,17 @@ def test_where_the_campaign_ended_is_compared_with_where_a_direct_relaxation_did
     assert direct.minimum.energy == pytest.approx(end.energies[0] - direct.energies[-1])
     words = "above" if direct.minimum.energy > 0 else "below"
     assert f"{abs(direct.minimum.energy):.4f} eV {words} it" in direct.minimum.in_words
+
+
+def test_the_potential_says_whether_another_end_is_a_minimum(small_campaign, monkeypatch):
+    monkeypatch.setattr("aiida_mlal.report.compare.is_same_minimum", lambda *_: False)
+    found = direct_relaxation(small_campaign, "BFGS").minimum
+    atoms = small_campaign.outputs.relaxed.get_ase()[0]
+    fixed = small_campaign.outputs.relaxed.configurations.fixed
+    atoms.calc = MLCalculator(small_campaign.outputs.potential.load())
+    lowest = modes(atoms, fixed).eigenvalues[0]
+    assert found.curvature == pytest.approx(lowest)
+    assert ("at a minimum" if lowest > 0 else "at a saddle point") in found.in_words
 
 
 def test_a_relaxation_of_another_system_is_compared_with_by_its_labels_alone(

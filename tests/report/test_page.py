@@ -50,15 +50,19 @@ def test_numbers_are_plain_json(written, small_campaign):
     assert len(numbers["queries"]) == len(small_campaign.outputs.dataset)
     direct = numbers["direct"][0]
     assert direct["name"] == "direct BFGS"
-    assert set(direct["minimum"]) == {"energy", "same"}
+    assert set(direct["minimum"]) == {"energy", "same", "curvature"}
 
 
 def test_another_minimum_is_told_in_words(small_campaign, tmp_path):
     direct = direct_relaxation(small_campaign, "BFGS")
-    other = replace(direct, minimum=Minimum(-1.485, False))
+    other = replace(direct, minimum=Minimum(-1.485, False, -0.1295))
     page.write(collect(small_campaign, [other]), tmp_path)
     html = (tmp_path / "index.html").read_text()
-    assert "ended in another minimum than that of the direct one, 1.4850 eV below it" in html
+    said = (
+        "ended elsewhere than the direct one, 1.4850 eV below it: at a saddle point, its potential"
+    )
+    assert said in html
+    assert "-0.13 eV/Å² along the softest mode" in html
 
 
 def test_a_failed_campaign_has_a_page_with_the_error(failed_campaign, tmp_path):
