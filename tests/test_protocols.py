@@ -3,6 +3,12 @@ import pytest
 from aiida_mlal import protocols
 
 
+@pytest.mark.parametrize("given", ["seed", [1], 3])
+def test_overrides_are_a_mapping(given):
+    with pytest.raises(ValueError, match="overrides: expected a mapping of inputs, got"):
+        protocols.as_overrides(given)
+
+
 @pytest.mark.parametrize("recipe", ["network", "gp", "bootstrap", "md", "neb", "online", "pool"])
 def test_another_architecture_is_trained_as_it_declares(recipe):
     usual = protocols.inputs(recipe)

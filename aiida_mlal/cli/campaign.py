@@ -334,7 +334,7 @@ def read_overrides(text: str | None) -> dict[str, Any]:
 
     if text is None:
         return {}
-    content = text if text.lstrip().startswith("{") else _content(text)
+    content = text if text.lstrip().startswith(("{", "[")) else _content(text)
     try:
         overrides = yaml.safe_load(content)
     except yaml.YAMLError as error:

@@ -43,6 +43,13 @@ def inputs(
     return merge(said, overrides)
 
 
+def as_overrides(given: Any) -> dict[str, Any]:
+    """Return overrides as a mapping of their own; ``ValueError`` for what is none."""
+    if given is not None and not isinstance(given, Mapping):
+        raise ValueError(f"overrides: expected a mapping of inputs, got {given!r}")
+    return dict(given or {})
+
+
 def merge(left: Mapping[str, Any], right: Mapping[str, Any]) -> dict[str, Any]:
     """Return both mappings as one; where both have a value, ``right`` counts."""
     merged = dict(left)

@@ -226,7 +226,7 @@ class OfflineWorkChain(CampaignWorkChain):
             Passed on to the builder of the labelling WorkChain, such as ``electronic_type``.
         """
         codes = codes_of(code, cls.ROLES)
-        overrides = dict(overrides or {})
+        overrides = protocols.as_overrides(overrides)
         # what is exchangeable is for its own builder to check
         known = names(cls.spec().inputs) | {"label": None, "simulate": None}
         check_names(overrides, known, "overrides")

@@ -155,7 +155,7 @@ class PoolWorkChain(CampaignWorkChain):
             Passed on to the builder of the labelling WorkChain, such as ``electronic_type``.
         """
         codes = codes_of(code, cls.ROLES)
-        overrides = dict(overrides or {})
+        overrides = protocols.as_overrides(overrides)
         known = names(cls.spec().inputs) | {"label": None}  # which is for its own builder to check
         check_names(overrides, known, "overrides")
         if "candidates" in overrides:

@@ -55,5 +55,7 @@ def fill(builder: ProcessBuilderNamespace, values: Mapping[str, Any]) -> None:
         inside = getattr(builder, name, None)
         if isinstance(inside, ProcessBuilderNamespace) and isinstance(value, Mapping):
             fill(inside, value)
-        else:
+        elif name in builder._port_namespace or builder._port_namespace.dynamic:
             builder[name] = value
+        else:
+            raise ValueError(f"unknown input {name!r}{suggest(name, builder._port_namespace)}")

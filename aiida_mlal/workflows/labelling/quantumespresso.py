@@ -45,6 +45,7 @@ from aiida_mlal.ml.labelling.espresso import (
 )
 from aiida_mlal.ml.labelling.fingerprint import Method
 from aiida_mlal.ml.options import suggest
+from aiida_mlal.protocols import as_overrides
 from aiida_mlal.workflows.codes import code_of
 from aiida_mlal.workflows.labelling.base import COMMON
 from aiida_mlal.workflows.labelling.inputs import (
@@ -155,7 +156,7 @@ class QuantumEspressoLabelWorkChain(PerStructureLabelWorkChain):
             For unknown overrides, for kinds of other names, and for Hubbard parameters, which
             structures do not keep.
         """
-        values = dict(overrides or {})
+        values = as_overrides(overrides)
         check_names(values, names(cls.spec().inputs) | META, "overrides")
         own = {key: values.pop(key) for key in OWN if key in values}
         if hasattr(structure, "hubbard"):

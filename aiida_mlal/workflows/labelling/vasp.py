@@ -41,6 +41,7 @@ from aiida_mlal.ml.labelling.vasp import (
     read,
     tags,
 )
+from aiida_mlal.protocols import as_overrides
 from aiida_mlal.workflows.codes import code_of
 from aiida_mlal.workflows.labelling.base import COMMON
 from aiida_mlal.workflows.labelling.inputs import (
@@ -170,7 +171,7 @@ class VaspLabelWorkChain(PerStructureLabelWorkChain):
         """
         if others:
             raise ValueError(f"{cls.__name__} has no use for {sorted(others)}")
-        values = dict(overrides or {})
+        values = as_overrides(overrides)
         check_names(values, names(cls.spec().inputs) | META, "overrides")
         own = {key: values.pop(key) for key in OWN if key in values}
         asked = _asked(values)
