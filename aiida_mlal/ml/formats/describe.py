@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from ase.units import GPa
 
 from aiida_mlal.ml.configurations import Configurations
 from aiida_mlal.ml.consistency import inconsistencies
@@ -58,7 +59,8 @@ def describe(
         ]
         return {**about, "warnings": warnings}
     if form.name == CHECKPOINT:
-        return {"kind": "potential", "format": form.name, **_checkpoint(path)}
+        about = {"kind": "potential", "format": form.name, **_checkpoint(path)}
+        return {**about, "warnings": untaught(path)}
     from aiida_mlal.ml.formats.mlip import mtp
 
     file = mtp.load(path, elements)
@@ -99,6 +101,26 @@ def summary(configurations: Configurations) -> dict[str, Any]:
         "info": sorted(configurations.info),
         "arrays": sorted(configurations.arrays),
     }
+
+
+def untaught(path: str | Path) -> list[str]:
+    """Say, in one sentence or none, that a potential learned no stress.
+
+    Energies and forces at one volume tell little of others, so that its pressure and E(V) may be
+    anything. What is known of it is what its file says of its training.
+    """
+    with within(str(path)):
+        training = _checkpoint(Path(path))["training"] if known(path).name == CHECKPOINT else {}
+    if "errors" not in training or "loss" not in training.get("options", {}):
+        return []
+    error = (training["errors"].get("train") or {}).get("stress_rmse")
+    if error is not None and training["options"]["loss"].get("stress"):
+        return []
+    off = "" if error is None else f" (of its training set they are off by {error / GPa:.2g} GPa)"
+    return [
+        f"{path} learned no stresses{off}: its pressure, elastic constants and cells that move by "
+        "it are not to be trusted"
+    ]
 
 
 def _without_label(configurations: Configurations) -> list[str]:

@@ -11,6 +11,7 @@ from ase.calculators.calculator import BaseCalculator
 
 from aiida_mlal.ml import load_potential, plugins
 from aiida_mlal.ml.configurations import Configurations
+from aiida_mlal.ml.formats.describe import untaught
 from aiida_mlal.ml.formats.files import check_target, load, write
 from aiida_mlal.ml.labelling.calculators import CalculatorOptions
 from aiida_mlal.ml.options import build, within
@@ -142,7 +143,8 @@ class Properties(Task):
                 options = build(CalculatorOptions, self.calculator, "calculator")
                 options.check(structures.elements)
                 calculators["calculator"] = [options.build()]
-        return structures, list(contents.warnings), calculators
+        said = [] if self.potential is None else untaught(self.potential)
+        return structures, [*contents.warnings, *said], calculators
 
     def _keep(
         self,

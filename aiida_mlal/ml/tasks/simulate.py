@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from aiida_mlal.ml import load_potential, plugins
+from aiida_mlal.ml.formats.describe import untaught
 from aiida_mlal.ml.formats.files import check_target, load, write
 from aiida_mlal.ml.formats.table import CONFIGURATIONS, by_name
 from aiida_mlal.ml.options import as_dict, within
@@ -128,6 +129,7 @@ class Simulate(Task):
         else:
             Path(self.STATE).unlink(missing_ok=True)
         said = [*contents.warnings, results["message"]]
+        said += untaught(self.potential) if simulation.moving_cell else []
         return {**results, "message": "; ".join(filter(None, said))}
 
     def _restore(self, store: "Store", begun: "Checkpoint | None") -> None:

@@ -5,8 +5,10 @@ import signal
 import numpy as np
 import pytest
 from ase.build import bulk
+from ase.calculators.emt import EMT
 
 from aiida_mlal.ml.configurations import Configurations
+from aiida_mlal.ml.formats.describe import describe
 from aiida_mlal.ml.models.checkpoint import Checkpoint
 from aiida_mlal.ml.models.ensemble import Ensemble
 from aiida_mlal.ml.models.factory import ModelOptions
@@ -157,3 +159,28 @@ def test_what_was_computed_before_an_interruption_is_kept(crystals, committee, m
     assert "elastic" not in row
     kept = Configurations.load("properties.safetensors")
     assert kept.info["purpose"].tolist() == ["equilibrium"] * 2
+
+
+@pytest.mark.parametrize("weight", [0.0, 1.0])
+def test_a_potential_that_learned_no_stress_is_told(folder, weight):
+    """As of a campaign with a fixed cell: E(V) was wrong by 61 GPa, without a word."""
+    frames = [bulk("Cu", a=3.6, cubic=True) for _ in range(4)]
+    for i, atoms in enumerate(frames):
+        atoms.rattle(0.05, seed=i)
+        atoms.calc = EMT()
+        atoms.get_stress(), atoms.get_forces()
+    Configurations.from_ase(frames).save("dataset.safetensors")
+    Configurations.from_ase(bulk("Cu")).save("structures.safetensors")
+    loss = {"stress": weight}
+    training = {"epochs": 2, "loss": loss}
+    model = {"architecture": "gp", "cutoff": 4.0}
+    trained = execute({"task": "train", "model": model, "training": training})
+    assert trained["status"] == "ok", trained
+    shown = describe("potential.safetensors")["warnings"]
+    found = execute({"task": "properties", "properties": [LATTICE]})
+    moving = {"name": "relax", "max_steps": 1, "cell": "full"}
+    runs = execute({"task": "simulate", "simulation": moving})
+    for said in (" ".join(shown), found["message"], runs["message"]):
+        assert ("learned no stresses (of its training set they are off by" in said) == (not weight)
+    still = execute({"task": "simulate", "simulation": {**moving, "cell": "fixed"}})
+    assert "learned no stresses" not in still["message"]
