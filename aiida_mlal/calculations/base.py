@@ -194,22 +194,14 @@ class TaskCalculation(MlalCalculation):
 
 
 def _is_complete(inputs: Mapping[str, Any], ports: PortNamespace) -> bool:
-    """Whether all required ports but files are given, also those of namespaces.
-
-    Options can be judged without the files, which campaigns give later.
-    """
+    """Whether all required ports are given, also those of namespaces."""
     for name, port in ports.items():
         if name not in inputs:
-            if port.required and not _is_file(port):
+            if port.required:
                 return False
         elif isinstance(port, PortNamespace) and not _is_complete(inputs[name], port):
             return False
     return True
-
-
-def _is_file(port: Any) -> bool:
-    kinds = port.valid_type if isinstance(port.valid_type, tuple) else (port.valid_type,)
-    return all(isinstance(kind, type) and issubclass(kind, ContentData) for kind in kinds)
 
 
 def plain(inputs: Mapping[str, Any], *names: str) -> dict[str, Any]:

@@ -46,6 +46,7 @@ class LabelCalculation(TaskCalculation):
             valid_type=Float,
             serializer=to_float,
             required=False,
+            validator=_above_zero,
             help="Time in s that the label of one structure may take; by default any.",
         )
         spec.output(
@@ -65,3 +66,9 @@ class LabelCalculation(TaskCalculation):
     def files(cls, inputs: Mapping[str, Any]) -> dict[str, ContentData]:
         """Return the structures."""
         return {cls.DATASET: inputs["dataset"]}
+
+
+def _above_zero(node: Float | None, _: Any) -> str | None:
+    if node is not None and not node.value > 0:
+        return f"expected a timeout above 0 s, got {node.value:g}"
+    return None

@@ -354,8 +354,8 @@ def test_an_uncertainty_that_there_is_not_is_refused():
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"seed": -1}, "expected a seed of 0 or more, and below 2^63, got -1"),
-        ({"seed": 10**20}, "expected a seed of 0 or more, and below 2^63, got 1000"),
+        ({"seed": -1}, "expected a seed of 0 or more"),
+        ({"seed": 10**20}, "got 100000000000000000000"),
         (
             {"uncertainty": {"name": "last_layer_energy", "ridge": -1}},
             "^uncertainty: expected a ridge of 0 or more",
