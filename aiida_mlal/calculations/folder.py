@@ -25,8 +25,9 @@ def write_folder(calculation: Node, folder: Path) -> list[str]:
     tasks, copied = [], []
     if isinstance(calculation, CalcJobNode) and calcinfo in repository.glob():
         content = json.loads(repository.get_object_content(str(calcinfo), "rb"))
-        commands = [code["cmdline_params"] for code in content["codes_info"]]
-        tasks = [name for run, name in commands if run == "run" and Path(name).name == TASK]
+        commands = [code.get("cmdline_params") or [] for code in content["codes_info"]]
+        runs = [words[1:] for words in commands if words[:1] == ["run"]]
+        tasks = [name for names in runs for name in names if Path(name).name == TASK]
         copied = content["local_copy_list"]
     if not tasks:
         raise ValueError(f"expected a calculation that runs a task of mlal, got {calculation}")

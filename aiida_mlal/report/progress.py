@@ -59,7 +59,8 @@ def progress(node: ProcessNode) -> Progress:
     """Collect the progress of a campaign."""
     steps = graph.iterations(node)
     end = graph.interval(node)[1] if node.is_terminated else datetime.now(timezone.utc)
-    last = end if node.is_terminated else max(p.mtime for p in (node, *node.called_descendants))
+    processes = graph.descendants(node)
+    last = end if node.is_terminated else max(p.mtime for p in (node, *processes))
     return Progress(
         state="created" if node.process_state is None else node.process_state.value,
         iteration=steps[-1][0] if steps else 0,
@@ -67,7 +68,7 @@ def progress(node: ProcessNode) -> Progress:
         labels=sum(len(batch.dataset) for batch in graph.labelled(node)),
         jobs=[
             (p.pk or 0, graph.kind(p), p.process_status or "")
-            for p in graph.descendants(node)
+            for p in processes
             if isinstance(p, CalcJobNode) and not p.is_terminated
         ],
         curve=graph.curve(node),

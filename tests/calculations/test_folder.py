@@ -20,3 +20,12 @@ def test_a_file_that_would_be_elsewhere_is_refused(aiida_profile, dataset, tmp_p
     with pytest.raises(ValueError, match="outside of its folder"):
         write_folder(node, tmp_path / "here" / "again")
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("code", [{}, {"cmdline_params": ["-npool", "2", "-in", "aiida.in"]}])
+def test_a_calculation_of_another_code_has_no_task(aiida_profile, tmp_path, code):
+    node = CalcJobNode()
+    content = BytesIO(json.dumps({"local_copy_list": [], "codes_info": [code]}).encode())
+    node.base.repository.put_object_from_filelike(content, ".aiida/calcinfo.json")
+    with pytest.raises(ValueError, match="expected a calculation that runs a task of mlal"):
+        write_folder(node, tmp_path)
