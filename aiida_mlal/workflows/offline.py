@@ -330,9 +330,13 @@ class OfflineWorkChain(CampaignWorkChain):
         self.ctx.query = outputs.get("query", self.ctx.query)
         return None
 
+    def is_going_on(self) -> bool:
+        """Return whether there is another iteration, in which nothing is chosen yet."""
+        self.ctx.chosen = False
+        return super().is_going_on()
+
     def one_job_is_due(self) -> bool:
         """Whether one job trains, simulates and chooses."""
-        self.ctx.chosen = False
         return "iterate" in self.inputs and (self.training_is_due() or self.simulation_is_due())
 
     def iterate(self) -> None:

@@ -8,16 +8,10 @@ file where all systems are done.
 """
 
 import argparse
-import sys
-import warnings
 from pathlib import Path
 
-import torch
-from relax import Relaxed, given_by, learned
+from relax import Relaxed, asked_for, given_by, learned
 from systems import systems
-
-sys.path.insert(0, str(Path(__file__).parents[1]))
-from campaigns import Remembered, labeller
 
 SYSTEMS = ("C on Cu(100)", "O on Pt(111)", "N2", "methanol", "vacancy in Al", "Au19")
 AT_ONCE = (1, 2, 4)
@@ -33,13 +27,7 @@ if __name__ == "__main__":
     parser.add_argument("kind", choices=("emt", "7net"))
     parser.add_argument("query", nargs="?", default="believer")
     parser.add_argument("system", nargs="*", default=SYSTEMS)
-    parser.add_argument("--labels", type=Path)
-    asked = parser.parse_args()
-    warnings.simplefilter("ignore")
-    torch.set_num_threads(1)
-    inner = labeller(asked.kind)
-    if asked.labels:
-        inner = Remembered(inner, asked.kind, asked.labels)
+    asked, inner = asked_for(parser)
     rows = [
         f"| labels {asked.kind}, {asked.query} | "
         + " | ".join(map("n = {}".format, AT_ONCE))

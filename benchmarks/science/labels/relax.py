@@ -124,6 +124,16 @@ def apart(one: Relaxed, other: Relaxed, system: System) -> str:
     return difference if same else f"{difference}, another minimum"
 
 
+def asked_for(parser: argparse.ArgumentParser) -> tuple[argparse.Namespace, Any]:
+    """Return what a command was asked for, and what labels, by ``kind`` and ``--labels``."""
+    parser.add_argument("--labels", type=Path)
+    asked = parser.parse_args()
+    warnings.simplefilter("ignore")
+    torch.set_num_threads(1)
+    inner = labeller(asked.kind)
+    return asked, Remembered(inner, asked.kind, asked.labels) if asked.labels else inner
+
+
 def given_by(protocol: str, system: System) -> dict[str, Any]:
     """Return the inputs of a protocol for a system."""
     moving = {"simulation": {"cell": system.cell.moves}}
@@ -137,13 +147,7 @@ if __name__ == "__main__":
     parser.add_argument("system", nargs="*")
     parser.add_argument("-v", action="store_true")
     parser.add_argument("--starts", type=int, default=1)
-    parser.add_argument("--labels", type=Path)
-    asked = parser.parse_args()
-    warnings.simplefilter("ignore")
-    torch.set_num_threads(1)
-    inner = labeller(asked.kind)
-    if asked.labels:
-        inner = Remembered(inner, asked.kind, asked.labels)
+    asked, inner = asked_for(parser)
     rows = [
         f"| labels {asked.kind} | {' | '.join(OPTIMIZERS)} | {asked.protocol} | "
         "above BFGS, eV | CPU s |",
