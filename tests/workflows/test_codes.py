@@ -6,7 +6,10 @@ from aiida_mlal.workflows.codes import code_of, codes_of
 
 @pytest.fixture
 def make(aiida_profile_clean):
-    """Return a factory of codes, on computers that are set up or not."""
+    """Return a factory of codes, on computers that are set up or not.
+
+    None is left for other tests, whose code is called ``mlal`` too.
+    """
 
     def factory(name, label="mlal", configured=True):
         computer = Computer(
@@ -16,7 +19,8 @@ def make(aiida_profile_clean):
             computer.configure()
         return InstalledCode(computer, "/bin/true", label=label).store()
 
-    return factory
+    yield factory
+    aiida_profile_clean.reset_storage()
 
 
 def test_a_label_means_the_code_that_can_run_here(make):
