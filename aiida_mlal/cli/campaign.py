@@ -195,10 +195,15 @@ def campaign_options(labels: str, about: str) -> Callable[[Any], Any]:
 
 
 def launch_campaign(build: "Callable[[], ProcessBuilder]", daemon: bool) -> None:
-    """Run what ``build`` returns, or submit it; what is wrong with it ends the command.
+    """Run what ``build`` returns, or submit it, as ``start`` does; what is wrong with it is said.
 
     All is checked before anything is stored.
     """
+    start(checked(build), daemon)
+
+
+def checked(build: "Callable[[], ProcessBuilder]") -> "ProcessBuilder":
+    """Return what ``build`` does; what is wrong with it ends the command, with a sentence."""
     from aiida.common.exceptions import NotExistent
 
     from aiida_mlal.ml.plugins import PluginError
@@ -211,25 +216,13 @@ def launch_campaign(build: "Callable[[], ProcessBuilder]", daemon: bool) -> None
         echo.echo_critical(f"{error}; `aiida-mlal setup` makes what is missing")
     except (ValueError, PluginError) as error:
         echo.echo_critical(str(error))
-    start(builder, daemon)
+    return builder
 
 
 def start(builder: "ProcessBuilder", daemon: bool) -> None:
     """Run the campaign here, or submit it, and say how to follow it."""
-    from aiida.common.exceptions import InvalidOperation
-    from aiida.engine import submit
-    from aiida.manage import get_manager
-
     if daemon:
-        if get_manager().get_broker() is None:
-            echo.echo_critical(
-                "the profile has no broker, so there is no daemon: "
-                "`verdi profile configure-broker core.zeromq`, or leave out --daemon"
-            )
-        try:
-            node = submit(builder)
-        except InvalidOperation as error:
-            echo.echo_critical(f"the daemon does not run: `verdi daemon start` ({error})")
+        node = submit(builder)
         echo.echo_success(f"submitted campaign {node.pk}")
         echo.echo(f"  aiida-mlal status {node.pk}", nl=True)
         return
@@ -246,6 +239,24 @@ def start(builder: "ProcessBuilder", daemon: bool) -> None:
     echo.echo(f"\ncampaign {node.pk}; for its page: aiida-mlal report {node.pk} -o report")
     if not node.is_finished_ok:
         echo.echo_critical(f"it did not converge: {node.exit_message or node.exception}")
+
+
+def submit(builder: "ProcessBuilder") -> "ProcessNode":
+    """Submit a process to the daemon; without one the command ends."""
+    from aiida import engine
+    from aiida.common.exceptions import InvalidOperation
+    from aiida.manage import get_manager
+
+    if get_manager().get_broker() is None:
+        echo.echo_critical(
+            "the profile has no broker, so there is no daemon: "
+            "`verdi profile configure-broker core.zeromq`, or leave out --daemon"
+        )
+    try:
+        node: ProcessNode = engine.submit(builder)
+    except InvalidOperation as error:
+        echo.echo_critical(f"the daemon does not run: `verdi daemon start` ({error})")
+    return node
 
 
 def run_here(builder: "ProcessBuilder") -> "ProcessNode":

@@ -3,16 +3,25 @@
 from typing import TYPE_CHECKING, Any
 
 import click
-from aiida.cmdline.utils import decorators
+from aiida.cmdline.utils import decorators, echo
 
-from aiida_mlal.cli.campaign import Recipe, Wishes, campaign_options, launch_campaign
-from aiida_mlal.cli.params import parse_indices
+from aiida_mlal.cli.campaign import (
+    Recipe,
+    Wishes,
+    campaign_options,
+    checked,
+    launch_campaign,
+    run_here,
+    submit,
+)
+from aiida_mlal.cli.params import campaign_argument, parse_indices
 from aiida_mlal.cli.root import root
 from aiida_mlal.cli.structures import read_dataset, read_path, read_structure
 from aiida_mlal.ml.cli import label_keys
 
 if TYPE_CHECKING:
     from aiida.engine import ProcessBuilder
+    from aiida.orm import ProcessNode
 
 
 CODES = (
@@ -348,6 +357,25 @@ def pool(
         return builder
 
     launch_campaign(build, daemon)
+
+
+@launch.command()
+@campaign_argument
+@click.option("--daemon", is_flag=True, help="Submit to the daemon and return at once.")
+@decorators.with_dbenv()
+def direct(campaign: "ProcessNode", daemon: bool) -> None:
+    """Relax what a CAMPAIGN relaxed by the code that labels itself, to compare with it.
+
+    With the parameters of the labels, to the forces and stresses of the campaign.
+    """
+    from aiida_mlal.report.compare import direct_builder
+
+    builder = checked(lambda: direct_builder(campaign))
+    node = submit(builder) if daemon else run_here(builder)
+    what = f"{node.process_label}<{node.pk}>"
+    if node.is_terminated and not node.is_finished_ok:
+        echo.echo_warning(f"{what} did not end well: {node.exit_message or node.exception}")
+    echo.echo_success(f"{what}: compare with aiida-mlal report {campaign.pk} --direct {node.pk}")
 
 
 def _fixed(said: str | None, still: list[int]) -> list[int] | None:

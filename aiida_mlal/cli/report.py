@@ -26,8 +26,9 @@ if TYPE_CHECKING:
 @click.option(
     "--direct",
     multiple=True,
-    metavar="FILE|OPTIMIZER",
-    help="A direct relaxation to compare with: a trajectory that ASE can read, or, if an ASE "
+    metavar="FILE|PK|OPTIMIZER",
+    help="A direct relaxation to compare with: a file that ASE can read, the PK or UUID of one by "
+    "the code that labels (`aiida-mlal launch direct`, a PwRelaxWorkChain ...), or, if an ASE "
     "calculator made the labels, an optimiser (BFGS, GPMin ...) to run now. May be repeated.",
 )
 @decorators.with_dbenv()

@@ -2,49 +2,132 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-from aiida.orm import Dict, ProcessNode
+from aiida.common.exceptions import NotExistent
+from aiida.engine import ProcessBuilder
+from aiida.orm import CalcJobNode, Dict, ProcessNode, load_node
 
 from aiida_mlal.ml.configurations import Configurations
 from aiida_mlal.ml.labelling.calculators import CalculatorOptions
+from aiida_mlal.ml.labelling.vasp import VASPRUN
 from aiida_mlal.ml.minima import is_same_minimum
 from aiida_mlal.ml.options import build
 from aiida_mlal.ml.simulation.vibrations import modes
 from aiida_mlal.ml.stops import OracleForce
 from aiida_mlal.report import graph
-from aiida_mlal.report.direct import OPTIMIZERS, DirectRelaxation, Minimum, read, relax
+from aiida_mlal.report.direct import (
+    OPTIMIZERS,
+    DirectRelaxation,
+    Minimum,
+    read,
+    relax,
+    summary,
+)
 
 
 def direct_relaxation(node: ProcessNode, how: str) -> DirectRelaxation:
-    """Return the direct relaxation in a file, or run one by an optimiser and the oracle.
+    """Return a direct relaxation: of a file, of a process, or run now by an optimiser of ASE.
 
     It says whether the first simulation of the campaign ended in the same minimum.
+
+    Parameters
+    ----------
+    how
+        A file that ASE can read, the PK or UUID of a process of the code that made the labels, or
+        the name of an optimiser.
 
     Raises
     ------
     ValueError
-        If ``how`` is neither, or the oracle cannot be run here.
+        If ``how`` is none of these, the process or file has no labelled frames, or the oracle
+        cannot be run here.
     """
-    cell = graph.moving_cell(node)
+    first, cell = _first(node), graph.moving_cell(node)
+    start, (fmax, smax_GPa) = first.dataset.configurations[0], _tolerances(node)
+    if how in OPTIMIZERS:
+        calculator = _calculator(first.process)
+        if calculator is None:
+            raise ValueError(
+                "the labels do not come from an ASE calculator: give the PK or the file of a "
+                f"direct relaxation; `aiida-mlal launch direct {node.pk}` runs one"
+            )
+        options = build(CalculatorOptions, calculator.get_dict(), "calculator")
+        found = relax(start.to_ase()[0], options.build(), how, fmax, cell=cell, smax_GPa=smax_GPa)
+        return _compared(node, found)
     if Path(how).exists():
-        return _compared(node, read(Path(how), cell))
-    if how not in OPTIMIZERS:
-        raise ValueError(f"expected a file or an optimiser of {list(OPTIMIZERS)}, got {how!r}")
+        name, frames = Path(how).stem, read(Path(how))
+    else:
+        process = _process(how)
+        name, frames = f"direct {process.process_label}", frames_of(process)
+    return _compared(node, summary(name, frames, start, cell, fmax, smax_GPa))
+
+
+def direct_builder(node: ProcessNode) -> ProcessBuilder:
+    """Return the process by which the code of a campaign's labels relaxes its first structure.
+
+    Raises
+    ------
+    ValueError
+        If the code has none, or the campaign no label yet.
+    """
+    first, (fmax, smax_GPa) = _first(node), _tolerances(node)
+    labelling: Any = first.process.process_class
+    if _calculator(first.process) is not None:
+        raise ValueError(
+            "the labels come from an ASE calculator, which an optimiser of ASE relaxes: "
+            f"`aiida-mlal report {node.pk} --direct BFGS`"
+        )
+    inputs = first.process.get_builder_restart()._inputs(prune=True)
+    start, cell = first.dataset.configurations[0], graph.moving_cell(node)
+    builder: ProcessBuilder = labelling.relaxation(inputs, start, cell, fmax, smax_GPa)
+    builder["metadata"]["label"] = f"direct relaxation for {node.pk}"
+    return builder
+
+
+def frames_of(process: ProcessNode) -> Configurations:
+    """Return each geometry that the jobs of a process labelled, in their order, by ASE's readers.
+
+    Raises
+    ------
+    ValueError
+        If none of its jobs retrieved a file with forces.
+    """
+    found = []
+    jobs = [one for one in (process, *graph.descendants(process)) if isinstance(one, CalcJobNode)]
+    for job in jobs:
+        if "retrieved" not in job.outputs:
+            continue
+        files = job.outputs.retrieved.base.repository
+        for name in (VASPRUN, job.get_option("output_filename")):
+            if name in files.list_object_names():
+                with files.as_path(name) as path:
+                    found.append(read(path))
+                break
+    if not found:
+        raise ValueError(f"process {process.pk} ({process.process_label}) has no files to read")
+    return Configurations.concatenate(found)
+
+
+def _process(identifier: str) -> ProcessNode:
+    try:
+        node = load_node(identifier)
+    except (NotExistent, ValueError) as error:
+        raise ValueError(
+            f"expected a file, a PK or UUID, or an optimiser of {list(OPTIMIZERS)}, got "
+            f"{identifier!r}"
+        ) from error
+    if not isinstance(node, ProcessNode) or not node.is_terminated:
+        raise ValueError(f"{identifier}: expected a process that has ended, got {node}")
+    return node
+
+
+def _first(node: ProcessNode) -> graph.Batch:
     batches = graph.labelled(node)
     if not batches:
         raise ValueError("the campaign has no label yet to begin a direct relaxation from")
-    calculator = _calculator(batches[0].process)
-    if calculator is None:
-        raise ValueError(
-            "the labels do not come from an ASE calculator: give the trajectory of a direct "
-            "relaxation as a file"
-        )
-    options = build(CalculatorOptions, calculator.get_dict(), "calculator")
-    start = batches[0].dataset.configurations[0].to_ase()[0]
-    fmax, smax_GPa = _tolerances(node)
-    found = relax(start, options.build(), how, fmax, cell=cell, smax_GPa=smax_GPa)
-    return _compared(node, found)
+    return batches[0]
 
 
 def _tolerances(node: ProcessNode) -> tuple[float, float]:

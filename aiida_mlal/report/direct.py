@@ -8,9 +8,9 @@ import numpy as np
 from ase import Atoms
 from ase.calculators.calculator import BaseCalculator, Calculator, all_changes
 from ase.calculators.singlepoint import SinglePointCalculator
-from ase.io import iread
 
 from aiida_mlal.ml.configurations import Configurations
+from aiida_mlal.ml.formats import files
 from aiida_mlal.ml.options import suggest
 from aiida_mlal.ml.simulation.cell import FIXED, MovingCell
 
@@ -102,20 +102,41 @@ class DirectRelaxation:
         return replace(self, **parts)
 
 
-def read(path: Path, cell: MovingCell = FIXED) -> DirectRelaxation:
-    """Return the relaxation in a file that ASE can read, with energy and forces of each step.
+def read(path: Path) -> Configurations:
+    """Return the labelled frames of a file, as labels are read from it."""
+    frames = files.read(path)
+    if not len(frames) or not np.isfinite(frames.forces).all():
+        raise ValueError(f"{path.name}: expected frames with forces, found some without")
+    return frames
 
-    Where the cell moves each step needs a stress as well.
+
+def summary(
+    name: str,
+    frames: Configurations,
+    start: Configurations,
+    cell: MovingCell = FIXED,
+    fmax: float = 0.05,
+    smax_GPa: float = 0.1,
+) -> DirectRelaxation:
+    """Return what a relaxation did until it was below the limits, by its frames.
+
+    Files of codes do not say which atoms were fixed: where atoms are those of ``start``, those
+    that are fixed there are.
+
+    Raises
+    ------
+    ValueError
+        If frames have no stress where the cell moves.
     """
-    frames = Configurations.from_ase(list(iread(path)))
-    if not len(frames) or not np.isfinite(frames.max_forces).all():
-        raise ValueError(f"{path}: expected frames with forces, found some without")
     if not np.isfinite(cell.largest(frames.stresses)).all():
         raise ValueError(
-            f"{path}: expected frames with stress, since the campaign relaxes the cell "
+            f"{name}: expected frames with stress, since the campaign relaxes the cell "
             f"('{cell.moves}'), found some without"
         )
-    return _summary(path.stem, frames, cell)
+    if all(np.array_equal(frame.numbers, start.numbers) for frame in frames):
+        frames = replace(frames, fixed=np.tile(start.fixed, (len(frames), 1)))
+    found = _summary(name, frames, cell).until(fmax, smax_GPa)
+    return replace(found, end=frames[found.labels - 1])
 
 
 def relax(
@@ -142,8 +163,7 @@ def relax(
         counts as none.
     """
     frames = relax_frames(atoms, calculator, optimizer, fmax, max_steps, cell, smax_GPa)
-    found = _summary(f"direct {optimizer}", frames, cell).until(fmax, smax_GPa)
-    return replace(found, end=frames[found.labels - 1])
+    return summary(f"direct {optimizer}", frames, frames[0], cell, fmax, smax_GPa)
 
 
 def relax_frames(
@@ -203,5 +223,4 @@ def _summary(name: str, frames: Configurations, cell: MovingCell) -> DirectRelax
         tuple(frames.max_forces.tolist()),
         tuple(frames.energies.tolist()),
         tuple(cell.largest(frames.stresses).tolist()),
-        frames[len(frames) - 1],
     )

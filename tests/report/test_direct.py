@@ -1,5 +1,7 @@
 """Direct relaxations to compare with."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from ase.build import bulk, molecule
@@ -8,8 +10,15 @@ from ase.calculators.singlepoint import SinglePointCalculator
 from ase.io import write
 from ase.optimize import BFGS
 
-from aiida_mlal.ml.simulation.cell import MovingCell
-from aiida_mlal.report.direct import OPTIMIZERS, DirectRelaxation, read, relax, relax_frames
+from aiida_mlal.ml.simulation.cell import FIXED, MovingCell
+from aiida_mlal.report.direct import (
+    OPTIMIZERS,
+    DirectRelaxation,
+    read,
+    relax,
+    relax_frames,
+    summary,
+)
 
 
 @pytest.fixture
@@ -54,9 +63,17 @@ def test_reads_a_trajectory(water, tmp_path):
     path = tmp_path / "qe.traj"
     with BFGS(atoms, logfile=None, trajectory=str(path)) as steps:
         steps.run(fmax=0.05)
-    found = read(path)
-    assert found.name == "qe"
+    found = summary("qe", frames := read(path), frames[0])
     np.testing.assert_allclose(found.fmax, relax(water, EMT(), fmax=0.05).fmax)
+
+
+def test_atoms_of_a_file_are_fixed_that_are_in_the_start(slab):
+    """As outputs of codes do not say which atoms were."""
+    fixed = relax(slab, EMT(), fmax=0.05)
+    frames = relax_frames(slab, EMT(), "BFGS", 0.05, 100, FIXED, 0.1)
+    bare = replace(frames, fixed=np.zeros_like(frames.fixed))
+    assert summary("file", bare, frames[0], fmax=0.05).fmax == fixed.fmax
+    assert summary("file", bare, bare[0], fmax=0.05).fmax != fixed.fmax
 
 
 def test_refuses_frames_without_forces(water, tmp_path):
@@ -100,10 +117,12 @@ class TestMovingCell:
         crystal.calc = EMT()
         crystal.get_stress()
         write(tmp_path / "whole.traj", crystal)
-        found = read(tmp_path / "whole.traj", MovingCell("full"))
+        frames = read(tmp_path / "whole.traj")
+        found = summary("whole", frames, frames[0], MovingCell("full"))
         assert found.smax_GPa[0] > 1.0
         results = {"energy": crystal.get_potential_energy(), "forces": crystal.get_forces()}
         crystal.calc = SinglePointCalculator(crystal, **results)
         write(tmp_path / "bare.traj", crystal)
-        with pytest.raises(ValueError, match=r"bare\.traj: expected frames with stress"):
-            read(tmp_path / "bare.traj", MovingCell("full"))
+        bare = read(tmp_path / "bare.traj")
+        with pytest.raises(ValueError, match="bare: expected frames with stress"):
+            summary("bare", bare, bare[0], MovingCell("full"))

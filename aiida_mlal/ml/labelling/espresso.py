@@ -6,12 +6,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from ase.data import chemical_symbols
+from ase.units import Bohr, Rydberg
 
 from aiida_mlal.ml.configurations import Configurations
 from aiida_mlal.ml.labelling.electrons import ROUNDING, charge_of, has_moments
 from aiida_mlal.ml.labelling.fingerprint import Method
 from aiida_mlal.ml.labelling.outcome import NotConverged
 from aiida_mlal.ml.labelling.vacuum import heights, vacuum
+from aiida_mlal.ml.simulation.cell import MovingCell
 
 CONV_THR = 1e-6
 """Default of ``ELECTRONS.conv_thr`` in Ry."""
@@ -25,6 +27,15 @@ eV/Å with 5 Å, by 0.1 with 4, by 0.7 with 3, and by some 30 eV/Å with 1 Å.
 
 MARTYNA_TUCKERMAN = ("martyna-tuckerman", "m-t", "mt")
 """Names of the ``assume_isolated`` that cuts the Coulomb interaction off in all directions."""
+
+MOST_STEPS = 300
+"""Steps after which pw.x gives up a relaxation."""
+
+FREE = {"full": "all", "shape": "shape", "volume": "volume", "axes": "xyz"}
+"""``CELL.cell_dofree`` for what moves of a cell."""
+
+KBAR = 10.0
+"""In a GPa."""
 
 MAX_KINDS = 10
 """Most kinds of atoms that pw.x is built for."""
@@ -163,6 +174,39 @@ def prepare(
         shares = {kind: valences[origin] for kind, origin in pseudos.items()}
         system |= _starting(magnetisation, shares, bool(system.get("noncolin")))
     return Input(merged, kinds, pseudos)
+
+
+def relaxing(
+    parameters: Mapping[str, Any], cell: MovingCell, fmax: float, smax_GPa: float
+) -> dict[str, dict[str, Any]]:
+    """Return parameters of a single structure as those of a relaxation by pw.x itself.
+
+    Parameters
+    ----------
+    parameters
+        Namelists, as ``prepare`` returns them.
+    cell
+        What of the cell moves.
+    fmax
+        Force in eV/Å that no free atom exceeds at the end; pw.x compares components.
+    smax_GPa
+        The same of the stress that moves the cell; pw.x compares the pressure.
+    """
+    merged = namelists(parameters)
+    merged["CONTROL"] = {
+        **merged.get("CONTROL", {}),
+        "calculation": "vc-relax" if cell else "relax",
+        "forc_conv_thr": fmax / np.sqrt(3) / (Rydberg / Bohr),
+        "nstep": MOST_STEPS,
+    }
+    if cell:
+        merged["CELL"] = {
+            **merged.get("CELL", {}),
+            "cell_dofree": FREE[cell.moves],
+            "press": cell.pressure_GPa * KBAR,
+            "press_conv_thr": smax_GPa * KBAR,
+        }
+    return merged
 
 
 def check_convergence(results: Mapping[str, Any], conv_thr: float) -> None:

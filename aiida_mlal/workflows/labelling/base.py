@@ -8,11 +8,12 @@ from aiida.orm import AbstractCode, Dict, Float, Int, ProcessNode, StructureData
 
 from aiida_mlal.data.dataset import DatasetData
 from aiida_mlal.data.numbers import to_float
-from aiida_mlal.ml.configurations import OK, UNLABELLED
+from aiida_mlal.ml.configurations import OK, UNLABELLED, Configurations
 from aiida_mlal.ml.frames import REASON
 from aiida_mlal.ml.labelling.checks import FAILED, UNCONVERGED, Limits
 from aiida_mlal.ml.labelling.fingerprint import Method
 from aiida_mlal.ml.options import build
+from aiida_mlal.ml.simulation.cell import MovingCell
 from aiida_mlal.workflows.interface import ExchangeableWorkChain, Interface
 from aiida_mlal.workflows.ports import fill
 from aiida_mlal.workflows.validators import at_least_one, share
@@ -52,6 +53,41 @@ class LabellingWorkChain(ExchangeableWorkChain):
             Of the WorkChain, without the structures.
         """
         return None
+
+    @classmethod
+    def relaxation(
+        cls,
+        inputs: Mapping[str, Any],
+        structure: Configurations,
+        cell: MovingCell,
+        fmax: float,
+        smax_GPa: float,
+    ) -> ProcessBuilder:
+        """Return the process by which the code relaxes a structure itself, as it labels it.
+
+        A campaign is compared with it (``aiida-mlal launch direct``).
+
+        Parameters
+        ----------
+        inputs
+            Of the WorkChain, without the structures.
+        structure
+            One, its fixed atoms among it.
+        cell
+            What of the cell moves, and the external pressure.
+        fmax, smax_GPa
+            Largest force on a free atom (eV/Å), and component of the stress that moves the cell,
+            that count as none.
+
+        Raises
+        ------
+        ValueError
+            If nothing is known of relaxations by this code.
+        """
+        raise ValueError(
+            f"{cls.__name__} knows no relaxation by its code: run one, and give its PK or its file "
+            "to `aiida-mlal report --direct`"
+        )
 
     @classmethod
     def define(cls, spec: Any) -> None:

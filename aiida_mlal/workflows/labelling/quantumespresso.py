@@ -41,10 +41,12 @@ from aiida_mlal.ml.labelling.espresso import (
     method,
     namelist,
     prepare,
+    relaxing,
     unconverged_eigenvalues,
 )
 from aiida_mlal.ml.labelling.fingerprint import Method
 from aiida_mlal.ml.options import suggest
+from aiida_mlal.ml.simulation.cell import MovingCell
 from aiida_mlal.protocols import as_overrides
 from aiida_mlal.workflows.codes import code_of
 from aiida_mlal.workflows.labelling.base import COMMON
@@ -56,7 +58,7 @@ from aiida_mlal.workflows.labelling.inputs import (
     plain,
 )
 from aiida_mlal.workflows.labelling.per_structure import PerStructureLabelWorkChain
-from aiida_mlal.workflows.ports import check_names, names, validate_names
+from aiida_mlal.workflows.ports import check_names, fill, names, validate_names
 from aiida_mlal.workflows.validators import above_zero
 
 MAGNETIC = "atomic_magnetic_moments"
@@ -241,6 +243,30 @@ class QuantumEspressoLabelWorkChain(PerStructureLabelWorkChain):
         kinds = _input(structure, self.deciding(self.inputs)).origins
         inputs.pw.pseudos = {kind: self.inputs.pw.pseudos[of] for kind, of in kinds.items()}
         return inputs
+
+    @classmethod
+    def relaxation(
+        cls,
+        inputs: Mapping[str, Any],
+        structure: Configurations,
+        cell: MovingCell,
+        fmax: float,
+        smax_GPa: float,
+    ) -> ProcessBuilder:
+        """Return a ``PwBaseWorkChain`` that relaxes with what labels are made with."""
+        nodes = cls.deciding(inputs)
+        given = _input(structure, nodes)
+        builder = PwBaseWorkChain.get_builder()
+        known = PwBaseWorkChain.spec().inputs
+        fill(builder, {key: value for key, value in inputs.items() if key in known})
+        builder.pw.structure = to_structure(structure, given.kinds)
+        builder.pw.parameters = Dict(relaxing(given.parameters, cell, fmax, smax_GPa))
+        builder.pw.pseudos = {kind: nodes["pseudos"][of] for kind, of in given.origins.items()}
+        settings = nodes["settings"].get_dict() if "settings" in nodes else {}
+        if structure.fixed.any():
+            settings["FIXED_COORDS"] = structure.fixed.tolist()
+        builder.pw.settings = Dict(settings)
+        return builder
 
     @classmethod
     def read(

@@ -16,6 +16,9 @@ from ase.units import GPa
 
 from aiida_mlal.data.dataset import DatasetData
 from aiida_mlal.ml.configurations import Configurations
+from aiida_mlal.ml.labelling.espresso import relaxing
+from aiida_mlal.ml.simulation.cell import FIXED, MovingCell
+from aiida_mlal.report.compare import direct_builder, direct_relaxation
 from aiida_mlal.workflows.calcfunctions import extend
 from aiida_mlal.workflows.labelling.lookup import check_method
 from aiida_mlal.workflows.ports import check_inputs
@@ -587,3 +590,73 @@ def test_eigenvalues_that_did_not_converge_are_told_with_the_label(builder, sili
     assert found.status.tolist() == ["ok"]
     assert found.info["reason"][0].startswith("last frame of run 0; pw.x: up to ")
     assert "eigenvalues of a k-point not converged" in found.info["reason"][0]
+
+
+@needs_pw
+class TestDirectRelaxation:
+    """By pw.x itself, beside a campaign that it labels for."""
+
+    @pytest.fixture
+    def campaign(self, pseudos, pw_code, mlal_code, silicon):
+        atoms = silicon[0]
+        atoms.rattle(0.05, seed=2)
+        overrides = {
+            "pseudo_family": "debian",
+            "pw": {
+                "parameters": {"SYSTEM": {"ecutwfc": 8.0, "ecutrho": 32.0}},
+                "metadata": {"options": {"withmpi": False}},
+            },
+            "kpoints_distance": 1.2,
+        }
+        builder = WorkflowFactory("mlal.offline").get_builder_from_protocol(
+            {"mlal": mlal_code, "label": pw_code},
+            orm.StructureData(ase=atoms),
+            "fast",
+            {"label": overrides},
+            "quantumespresso",
+            fixed=[0],
+        )
+        return run_get_node(builder)[1]
+
+    def test_it_begins_like_the_campaign_and_ends_in_its_minimum(self, campaign):
+        assert campaign.is_finished_ok, campaign.exit_message
+        builder = direct_builder(campaign)
+        node = run_get_node(builder)[1]
+        assert node.is_finished_ok, node.exit_message
+        direct = direct_relaxation(campaign, str(node.pk))
+        labels = campaign.outputs.dataset.configurations
+        assert direct.name == "direct PwBaseWorkChain"
+        assert direct.energies[0] == pytest.approx(labels.energies[0], abs=1e-5)
+        assert direct.fmax[0] == pytest.approx(labels.max_forces[0], abs=1e-4)
+        assert direct.fmax[-1] < 0.05 <= min(direct.fmax[:-1])
+        assert direct.minimum.same
+        assert direct.minimum.energy == pytest.approx(0.0, abs=1e-3)
+        positions = node.outputs.output_trajectory.get_positions()
+        np.testing.assert_allclose(positions[:, 0], positions[:1, 0].repeat(len(positions), 0))
+        assert builder.pw.parameters["CONTROL"]["calculation"] == "relax"
+        assert builder.pw.parameters["SYSTEM"]["ecutwfc"] == 8.0
+        with pytest.raises(ValueError, match="expected a process that has ended"):
+            direct_relaxation(campaign, str(campaign.outputs.dataset.pk))
+        with pytest.raises(ValueError, match=f"launch direct {campaign.pk}"):
+            direct_relaxation(campaign, "BFGS")
+
+
+@pytest.mark.parametrize(
+    ("cell", "wanted"),
+    [
+        (FIXED, {"CONTROL": {"calculation": "relax"}}),
+        (
+            MovingCell("axes", 2.0),
+            {"CELL": {"cell_dofree": "xyz", "press": 20.0, "press_conv_thr": 1.0}},
+        ),
+    ],
+)
+def test_parameters_of_a_relaxation_are_in_the_units_of_pw(cell, wanted):
+    given = {"CONTROL": {"calculation": "scf", "tstress": True}, "SYSTEM": {"ecutwfc": 30.0}}
+    came = relaxing(given, cell, fmax=0.05, smax_GPa=0.1)
+    for name, values in wanted.items():
+        assert {key: came[name][key] for key in values} == values
+    # 1 Ry/bohr is 25.711 eV/Å
+    assert came["CONTROL"]["forc_conv_thr"] == pytest.approx(0.05 / 3**0.5 / 25.711, rel=1e-4)
+    assert came["CONTROL"]["tstress"] is True
+    assert came["SYSTEM"] == given["SYSTEM"]
