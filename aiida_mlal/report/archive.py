@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from aiida.common.links import LinkType
 from aiida.orm import Node, ProcessNode, QueryBuilder, load_node
@@ -25,14 +25,54 @@ class Graph:
     links: frozenset[Link]
 
 
-def export(campaign: ProcessNode, path: Path, overwrite: bool = False) -> Graph:
-    """Write all of a campaign to an archive, and return the nodes and links that it has to have."""
+class Share(NamedTuple):
+    """What nodes of a kind add to an archive.
+
+    Attributes
+    ----------
+    kind
+        Label of a process, or class of data.
+    nodes, files
+        How many.
+    size
+        Of the files in bytes, before they are compressed. A content that several files share is
+        counted with the first.
+    """
+
+    kind: str
+    nodes: int
+    files: int
+    size: int
+
+
+def contents(meant: Graph) -> list[Share]:
+    """Return what an archive is to hold, by kind of node, the largest first."""
+    shares: dict[str, Share] = {}
+    known: set[str] = set()
+    for uuid in meant.files:
+        node = load_node(uuid)
+        kind = str(node.process_label if isinstance(node, ProcessNode) else type(node).__name__)
+        repository = node.base.repository
+        files = [str(path) for path in repository.glob()]
+        keys = {path: repository.get_object(path).key for path in files}
+        new = {key: path for path, key in keys.items() if key is not None and key not in known}
+        known |= set(new)
+        before = shares.get(kind, Share(kind, 0, 0, 0))
+        shares[kind] = Share(
+            kind,
+            before.nodes + 1,
+            before.files + sum(key is not None for key in keys.values()),
+            before.size + sum(repository.get_object_size(path) for path in new.values()),
+        )
+    return sorted(shares.values(), key=lambda share: (-share.size, -share.nodes, share.kind))
+
+
+def export(meant: Graph, path: Path, overwrite: bool = False) -> None:
+    """Write nodes and links to an archive."""
     from aiida.tools.archive import create_archive
 
-    meant = ancestry(campaign)
     nodes = [load_node(uuid) for uuid in meant.files]
     create_archive(nodes, filename=path, overwrite=overwrite)
-    return meant
 
 
 def ancestry(campaign: ProcessNode) -> Graph:

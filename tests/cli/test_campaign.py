@@ -1,6 +1,7 @@
 """Commands about a campaign that was run."""
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -38,12 +39,18 @@ def test_report_writes_a_page(run, small_campaign, tmp_path):
 def test_report_names_what_can_be_compared_with(run, small_campaign, tmp_path):
     result = run("report", small_campaign.pk, "-o", tmp_path, "--direct", "nothing")
     assert result.exit_code != 0
-    assert "expected a file or an optimiser" in result.output
+    assert "expected a file, a PK or UUID, or an optimiser" in result.output
 
 
 def test_archive_is_written_once_and_checked(run, small_campaign, tmp_path):
     path = tmp_path / "campaign.aiida"
+    told = run("archive", small_campaign.pk, "--dry-run")
+    assert told.exit_code == 0, told.output
+    total = told.output.splitlines()[-1]
+    assert re.fullmatch(r"\d+ nodes with \d+ files, 0\.1 MB before they are compressed", total)
+    assert not path.exists()
     result = run("archive", small_campaign.pk, "-o", path)
+    assert total in result.output
     assert result.exit_code == 0, result.output
     assert "all there after import" in result.output
     again = run("archive", small_campaign.pk, "-o", path)

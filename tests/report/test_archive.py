@@ -1,14 +1,18 @@
 """Archives of campaigns, and what is missing in them."""
 
+from zipfile import ZipFile
+
 import pytest
 
-from aiida_mlal.report.archive import Graph, ancestry, export, problems
+from aiida_mlal.report.archive import Graph, ancestry, contents, export, problems
 
 
 @pytest.fixture
 def archive(small_campaign, tmp_path):
     path = tmp_path / "campaign.aiida"
-    return path, export(small_campaign, path)
+    meant = ancestry(small_campaign)
+    export(meant, path)
+    return path, meant
 
 
 def test_holds_every_process_label_and_input(small_campaign):
@@ -33,6 +37,25 @@ def test_nothing_is_missing_after_import(archive):
     path, meant = archive
     assert len(meant.files) > 40
     assert problems(path, meant) == []
+
+
+def test_what_it_would_hold_is_said_before_it_is_written(archive):
+    path, meant = archive
+    shares = contents(meant)
+    assert sum(share.nodes for share in shares) == len(meant.files)
+    with ZipFile(path) as file:
+        files = [one for one in file.infolist() if one.filename.startswith("repo/")]
+    assert sum(share.size for share in shares) == sum(one.file_size for one in files)
+
+
+def test_a_campaign_stays_within_its_budget(small_campaign):
+    """Of an iteration and three labels on five atoms, two of them at once."""
+    shares = contents(ancestry(small_campaign))
+    nodes, files, size = (sum(values) for values in zip(*(s[1:] for s in shares), strict=True))
+    assert len(small_campaign.outputs.dataset) == 3
+    assert nodes <= 65
+    assert files <= 65
+    assert size <= 70e3
 
 
 def test_missing_node_link_and_changed_file_are_named(archive, small_campaign):

@@ -16,7 +16,7 @@ from aiida_mlal.data.dataset import DatasetData
 from aiida_mlal.data.potential import PotentialData
 from aiida_mlal.ml.ase_properties import SITES
 from aiida_mlal.ml.configurations import Configurations
-from aiida_mlal.report.archive import export, problems
+from aiida_mlal.report.archive import ancestry, export, problems
 from aiida_mlal.report.numbers import collect
 from aiida_mlal.report.page import write
 from aiida_mlal.report.progress import describe, progress
@@ -250,7 +250,9 @@ def test_status_report_and_archive_know_a_pool(campaign, tmp_path):
     assert [query.iteration for query in report.queries] == [0, 0, 0, 1, 1, 2]
     assert (tmp_path / "learning_curve.png") in write(report, tmp_path)
     path = tmp_path / "campaign.aiida"
-    assert problems(path, export(campaign, path)) == []
+    meant = ancestry(campaign)
+    export(meant, path)
+    assert problems(path, meant) == []
 
 
 def test_labels_of_a_calculator(labelling_campaign, labelled):

@@ -23,7 +23,7 @@ from aiida.plugins import WorkflowFactory
 from run import PROTOCOLS, load
 
 from aiida_mlal.data.dataset import DatasetData
-from aiida_mlal.report.archive import export
+from aiida_mlal.report.archive import ancestry, export
 from aiida_mlal.report.numbers import collect
 
 HERE = Path(__file__).resolve().parent
@@ -64,7 +64,8 @@ def main() -> None:
     report = collect(node)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "campaign.aiida"
-        meant = export(node, path)
+        meant = ancestry(node)
+        export(meant, path)
         size = path.stat().st_size
     found = {
         "rows": results["curve"].get_dict()["rows"],
