@@ -1,12 +1,13 @@
 """Kill the daemon in each phase of an online campaign, and compare with one left in peace.
 
-    python benchmarks/determinism/kill_daemon.py
+    python benchmarks/determinism/kill_daemon.py [PHASE ...]
 
 A profile with a broker of its own (ZeroMQ) is made in a temporary folder. The campaign relaxes C on
 Cu(100) by the protocol ``fast`` of ``mlal.online``, in two iterations; a label takes three seconds
 and is counted by the calculator. While the last job of a phase runs, the supervisor, the broker
-and the worker get SIGKILL. The daemon is started again five seconds later. Numbers are written to
-kill_daemon.md.
+and the worker get SIGKILL. The daemon is started again five seconds later. How many jobs began is
+counted by the jobs themselves. Numbers are written to kill_daemon.md, with the largest difference
+between forces that the last potentials predict for what the campaign in peace has labelled.
 """
 
 import json
@@ -22,10 +23,11 @@ from typing import Any
 HERE = Path(__file__).resolve().parent
 BIN = Path(sys.executable).parent
 TESTS = HERE.parents[1] / "tests"
-PHASES = {"train": 1, "simulate": 1, "label.ase": 2}
+PHASES = {"train": 1, "simulate": 1, "select": 1, "label.ase": 2}
 """Kinds of jobs, and which of each is interrupted."""
 
 SECONDS = 3.0
+SUBMIT = "submit"
 
 
 def command(*words: str) -> str:
@@ -35,26 +37,35 @@ def command(*words: str) -> str:
     return done.stdout
 
 
-def submitted(counts: Path) -> Any:
-    """Begin the campaign, and return its node."""
+def submitted(code: str, counts: Path) -> Any:
+    """Begin the campaign in a process that has met no broker before, and return its node."""
+    from aiida.orm import load_node
+
+    return load_node(command("python", __file__, SUBMIT, code, str(counts)).split()[-1])
+
+
+def begin(code: str, counts: str) -> str:
+    """Begin the campaign, and return the identifier of its node."""
+    from aiida import load_profile
     from aiida.engine import submit
     from aiida.orm import StructureData, load_code
     from aiida.plugins import WorkflowFactory
     from ase.build import add_adsorbate, fcc100
 
+    load_profile()
     atoms = fcc100("Cu", (1, 1, 3), a=3.6, vacuum=5.0)
     add_adsorbate(atoms, "C", 1.6, "hollow")
     atoms.pbc = (True, True, False)
-    options = {"seconds": SECONDS, "counts": str(counts)}
+    options = {"seconds": SECONDS, "counts": counts}
     builder = WorkflowFactory("mlal.online").get_builder_from_protocol(
-        load_code("warm@localhost"),
+        load_code(code),
         StructureData(ase=atoms),
         "fast",
         {"stop": [{"name": "iterations", "n": 2}]},
         labels={"name": "slow", "factory": "slow_emt:SlowEMT", "options": options},
         fixed=[0],
     )
-    return submit(builder)
+    return str(submit(builder).uuid)
 
 
 def jobs(node: Any, phase: str | None = None) -> list[Any]:
@@ -94,7 +105,7 @@ def begin_again() -> None:
         command("verdi", "daemon", "start", "1")
 
 
-def wait(node: Any, seconds: float = 400.0) -> None:
+def wait(node: Any, seconds: float = 1000.0) -> None:
     end = time.monotonic() + seconds
     while not node.is_terminated:
         if time.monotonic() > end:
@@ -102,20 +113,26 @@ def wait(node: Any, seconds: float = 400.0) -> None:
         time.sleep(1.0)
 
 
-def told(name: str, node: Any, counts: Path, before: str, same: str) -> str:
-    dataset = node.outputs.dataset
-    asked, numbers = len(counts.read_text().split()), [job.get_job_id() for job in jobs(node)]
+def told(name: str, node: Any, folder: Path, before: str, whole: Any) -> str:
+    from aiida_mlal.ml.configurations import Configurations
+
+    def frames(one: Any) -> Configurations:
+        found: Configurations = one.outputs.dataset.configurations
+        return found
+
+    def forces(one: Any) -> Any:
+        return one.outputs.potential.load().predict(frames(whole)).forces
+
+    done = jobs(node)
+    asked, begun = ((folder / f"{what}_{name}").read_text().split() for what in ("counts", "begun"))
+    steps = [job.outputs.results["runs"][0]["steps"] for job in jobs(node, "simulate")]
+    mine, theirs = frames(node).positions, frames(whole).positions
+    apart = abs(mine - theirs).max() if mine.shape == theirs.shape else float("nan")
+    wrong = abs(forces(node) - forces(whole)).max()
     return (
-        f"| {name} | {before} | {node.exit_status} | {len(dataset)} | {asked} | {len(numbers)} "
-        f"| {len(set(numbers))} | {same} |"
+        f"| {name} | {before} | {node.exit_status} | {len(frames(node))} | {len(asked)} "
+        f"| {len(done)} | {len(begun)} | {', '.join(map(str, steps))} | {apart:.1e} | {wrong:.1e} |"
     )
-
-
-def content(node: Any) -> bytes:
-    """Return what was labelled, and the energies, in bytes."""
-    frames = node.outputs.dataset.configurations
-    found: bytes = frames.positions.tobytes() + frames.energies.tobytes()
-    return found
 
 
 def main(folder: Path) -> None:
@@ -127,22 +144,22 @@ def main(folder: Path) -> None:
     load_profile()
     rows = [
         "| killed in | labels before | exit status | labels | asked of the calculator | jobs "
-        "| of different numbers | labels the same to the bit |",
-        "|---|---|---|---|---|---|---|---|",
+        "| begun | at step | labelled structures differ, Å | forces predicted differ, eV/Å |",
+        "|---|---|---|---|---|---|---|---|---|---|",
     ]
     command("verdi", "daemon", "start", "1")
-    whole = None
-    InstalledCode(
-        label="warm",
-        computer=load_computer("localhost"),
-        filepath_executable=str(warm.start(folder)[1]),
-        default_calc_job_plugin="mlal.train",
-        prepend_text="export OMP_NUM_THREADS=1",
-    ).store()
-    for number, phase in enumerate((None, *PHASES)):
-        counts = folder / f"counts_{number}"
-        node, before = submitted(counts), ""
-        if phase is not None:
+    whole, program = None, str(warm.start(folder)[1])
+    for phase in ("never", *(sys.argv[1:] or PHASES)):
+        counts = folder / f"counts_{phase}"
+        code = InstalledCode(
+            label=f"warm_{phase}".replace(".", "_"),
+            computer=load_computer("localhost"),
+            filepath_executable=program,
+            default_calc_job_plugin="mlal.train",
+            prepend_text=f'export OMP_NUM_THREADS=1\necho "$PWD" >> {folder}/begun_{phase}',
+        )
+        node, before = submitted(code.store().uuid, counts), ""
+        if phase != "never":
             while True:
                 some = jobs(node, phase)[PHASES[phase] :]
                 running = [job for job in some if job.get_job_id() is not None]
@@ -156,13 +173,17 @@ def main(folder: Path) -> None:
             time.sleep(5.0)
             begin_again()
         wait(node)
-        whole = whole or content(node)
-        rows.append(told(phase or "never", node, counts, before, str(content(node) == whole)))
+        whole = whole or node
+        rows.append(told(phase, node, folder, before, whole))
         print(rows[-1], flush=True)
-        (HERE / "kill_daemon.md").write_text("\n".join(rows) + "\n")
+        if not sys.argv[1:]:
+            (HERE / "kill_daemon.md").write_text("\n".join(rows) + "\n")
 
 
 if __name__ == "__main__":
+    if SUBMIT in sys.argv:
+        print(begin(*sys.argv[2:]))
+        raise SystemExit
     sys.path += [str(TESTS), str(TESTS / "services")]
     with tempfile.TemporaryDirectory() as name:
         os.environ |= {

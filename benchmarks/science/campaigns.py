@@ -66,7 +66,7 @@ class Remembered(Calculator):
 
 
 class Counted(Calculator):
-    """Computes energy and forces by another calculator, and counts how often.
+    """Computes energy, forces and stress by another calculator, and counts how often.
 
     Parameters
     ----------
@@ -74,11 +74,11 @@ class Counted(Calculator):
         A list of one number, which several calculators may share.
     """
 
-    implemented_properties = ("energy", "forces")
-
     def __init__(self, inner: Calculator, count: list[int]) -> None:
         super().__init__()
         self.inner, self.count = inner, count
+        stressed = "stress" in inner.implemented_properties
+        self.implemented_properties = ["energy", "forces", *(["stress"] if stressed else [])]
 
     @property
     def calls(self) -> int:
@@ -86,7 +86,7 @@ class Counted(Calculator):
         return self.count[0]
 
     def calculate(self, atoms=None, properties=("energy",), system_changes=("positions",)):
-        """Compute both, in eV and eV/Å, constraints left out."""
+        """Compute all, in eV and Å, constraints left out; the stress of crystals alone."""
         super().calculate(atoms, properties, system_changes)
         self.count[0] += 1
         if hasattr(self.inner, "reset"):
@@ -95,6 +95,8 @@ class Counted(Calculator):
         bare.calc = self.inner
         energy = float(bare.get_potential_energy())
         self.results = {"energy": energy, "forces": np.array(bare.get_forces(), float)}
+        if "stress" in self.implemented_properties and bare.pbc.all():
+            self.results["stress"] = np.array(bare.get_stress(), float)
 
 
 def dimer(atoms: Atoms, way: np.ndarray, fmax: float, steps: int = 400) -> bool:

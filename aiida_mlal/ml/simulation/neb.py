@@ -15,15 +15,19 @@ from aiida_mlal.ml.frames import KEPT
 from aiida_mlal.ml.options import check_not_negative, check_positive
 from aiida_mlal.ml.simulation import path
 from aiida_mlal.ml.simulation.base import CONVERGED, Ending, Image, Simulation, check_pace
+from aiida_mlal.ml.simulation.cell import FIXED, MovingCell
 from aiida_mlal.ml.simulation.follow import follow
 from aiida_mlal.ml.simulation.guard import Guard
 from aiida_mlal.ml.simulation.optimizers import OptimizerMemory, OptimizerName, optimizer_of
 from aiida_mlal.ml.simulation.recorder import Recorder
+from aiida_mlal.ml.simulation.strained import Strained, largest, strained
 from aiida_mlal.ml.simulation.vibrations import modes
 
 if TYPE_CHECKING:
     from aiida_mlal.ml.models.base import Potential
     from aiida_mlal.ml.uncertainty.base import Uncertainty
+
+Cell = Float[np.ndarray, "3 3"]
 
 BEGIN, END, BAND, CLIMB = range(4)
 """Stages of a run: the first end is relaxed, the last one, then the band, with a climbing image."""
@@ -36,6 +40,9 @@ class Neb(Simulation):
     Tangents are the improved ones of G. Henkelman and H. Jónsson, J. Chem. Phys. 113, 9978 (2000);
     the highest image climbs to the saddle point: G. Henkelman, B. P. Uberuaga and H. Jónsson,
     J. Chem. Phys. 113, 9901 (2000). A run is over as soon as one of its ends can't be relaxed.
+
+    Where the cell moves ends are relaxed with it, and the band is a solid-state one, in which its
+    strain counts as a length: D. Sheppard et al., J. Chem. Phys. 136, 074103 (2012).
 
     Attributes
     ----------
@@ -68,7 +75,13 @@ class Neb(Simulation):
     fmax_ends
         The same of the ends; ``fmax`` without it.
     modes
-        Whether the modes at the saddle point are computed, which must have one imaginary one.
+        Whether the modes at the saddle point are computed, which must have one imaginary one; those
+        of the atoms alone where the cell moves.
+    cell
+        What of the cell moves along the path: nothing, all of it, or its ``volume``.
+    smax_GPa
+        Where the cell moves: largest component of what of the stress moves it that counts as none,
+        of ends and, across the path, of the band.
     optimizer
         Algorithm, as ASE has it.
     max_steps
@@ -83,7 +96,7 @@ class Neb(Simulation):
         What ends a run early. Its ``trust`` is for ends.
     """
 
-    IDENTITY: ClassVar[tuple[str, ...]] = ("images", "given", "ends", "climb", "optimizer")
+    IDENTITY: ClassVar[tuple[str, ...]] = ("images", "given", "ends", "climb", "optimizer", "cell")
 
     images: int = 5
     given: int = 2
@@ -98,6 +111,8 @@ class Neb(Simulation):
     fmax: float = 0.05
     fmax_ends: float | None = None
     modes: bool = True
+    cell: Literal["fixed", "full", "volume"] = "fixed"
+    smax_GPa: float = 0.1
     optimizer: OptimizerName = "bfgs"
     max_steps: int = 200
     maxstep: float = 0.2
@@ -117,13 +132,18 @@ class Neb(Simulation):
                 f"expected 'given' structures from 2, the ends, to {self.images}, all images, got "
                 f"{self.given}"
             )
-        check_positive(self, "fmax", "climb_below", "spring", "maxstep")
+        check_positive(self, "fmax", "climb_below", "spring", "maxstep", "smax_GPa")
         if self.fmax_ends is not None and not self.fmax_ends > 0:
             raise ValueError(f"expected fmax_ends above 0 or null, got {self.fmax_ends}")
         if self.weakest_spring is not None and not 0 < self.weakest_spring <= self.spring:
             raise ValueError(
                 f"expected weakest_spring above 0 and up to spring, {self.spring}, or null, got "
                 f"{self.weakest_spring}"
+            )
+        if self.moving_cell and self.interpolation == "idpp":
+            raise ValueError(
+                f"interpolation 'idpp' is for a fixed cell, and cell is {self.cell!r}: choose "
+                "'linear'"
             )
         check_not_negative(self, "max_steps")
         check_pace(self.every, self.threads)
@@ -136,7 +156,9 @@ class Neb(Simulation):
                 f"a path takes {n} structures (option 'given'), its ends"
                 f"{'' if n == 2 else ' among them'}, and there are {len(structures)}"
             )
-        return path.groups(structures, n, "path", self.minimum_image, self.any_order)
+        return path.groups(
+            structures, n, "path", self.minimum_image, self.any_order, self.moving_cell
+        )
 
     def minimised(self, structures: Configurations) -> list[Image | None]:
         """Return the ends, unless these stay as they are given."""
@@ -150,10 +172,16 @@ class Neb(Simulation):
         ]
 
     @property
+    def moving_cell(self) -> MovingCell:
+        """What of the cell moves along the path."""
+        return MovingCell(self.cell)
+
+    @property
     def reached(self) -> tuple[float, float]:
-        """The larger one of ``fmax`` and, where ends are relaxed, ``fmax_ends``."""
+        """The larger one of ``fmax`` and, where ends are relaxed, ``fmax_ends``; ``smax_GPa``."""
         ends = self.fmax_ends or 0.0
-        return max(self.fmax, 0.0 if self.ends == "given" else ends), 0.0
+        fmax = max(self.fmax, 0.0 if self.ends == "given" else ends)
+        return fmax, self.smax_GPa if self.moving_cell else 0.0
 
     def simulate(
         self,
@@ -172,13 +200,13 @@ class Neb(Simulation):
         for atoms in images:
             atoms.calc = MLCalculator(potential, measure, engine=self.engine, threads=self.threads)
         if record.state is not None:
-            for atoms, positions in zip(images, record.state.positions):
-                atoms.positions[:] = positions
+            for atoms, positions, cell in zip(images, record.state.positions, record.state.cells):
+                atoms.positions[:], atoms.cell[:] = positions, cell
         kept = KEPT.of(start)[[0, -1]] | (self.ends == "given")
         for stage, image, stays in zip((BEGIN, END), (0, last), kept):
             if stays or record.stage > stage:
                 continue
-            ending = self._relax(images, image, stage, record)
+            ending = self._relax(images, image, start.cells[0], stage, record)
             if ending.reason != CONVERGED:
                 message = ending.message or f"image {image}, an end of the path, is not relaxed"
                 return replace(ending, message=message, stationary=(image, last - image))
@@ -187,8 +215,8 @@ class Neb(Simulation):
             through = [ends.get(i, atoms) for i, atoms in zip(at, given)]
             between = path.interpolated(through, at, self.interpolation, self.minimum_image)
             for atoms, one in zip(images, between):
-                atoms.positions[:] = one.positions
-        ending, highest = self._band(images, record)
+                atoms.positions[:], atoms.cell[:] = one.positions, one.cell
+        ending, highest = self._band(images, start.cells[0], record)
         if not self.modes or ending.reason != CONVERGED:
             return ending
         top = images[highest].copy()
@@ -196,31 +224,45 @@ class Neb(Simulation):
         results = {**ending.results, "modes": modes(top, start[0].fixed).as_dict()}
         return replace(ending, results=results)
 
-    def _relax(self, images: list[Atoms], image: int, stage: int, record: Recorder) -> Ending:
+    def _relax(
+        self, images: list[Atoms], image: int, reference: Cell, stage: int, record: Recorder
+    ) -> Ending:
         """Relax an end."""
         trust = self.guard.trust
         maxstep = self.maxstep if trust is None else min(self.maxstep, trust / 3)
         fmax = self.fmax if self.fmax_ends is None else self.fmax_ends
-        return self._follow(
-            images, images[image], lambda: _largest(images[image].get_forces()) < fmax,
-            self.guard, record, stage, maxstep, [image],
-        )  # fmt: skip
+        atoms, cell = images[image], self.moving_cell
 
-    def _band(self, images: list[Atoms], record: Recorder) -> tuple[Ending, int]:
+        def is_relaxed() -> bool:
+            if not _largest(atoms.get_forces()) < fmax:
+                return False
+            return not cell or cell.largest(atoms.get_stress(voigt=False)[None])[0] < self.smax_GPa
+
+        moving = strained(atoms, cell, reference)
+        return self._follow(images, moving, is_relaxed, self.guard, record, stage, maxstep, [image])
+
+    def _band(self, images: list[Atoms], reference: Cell, record: Recorder) -> tuple[Ending, int]:
         """Relax the band, first without a climbing image; return its highest image too."""
-        band = Band(images, self.spring, self.weakest_spring)
+        band = Band(images, self.spring, self.weakest_spring, self.moving_cell, reference)
         guard = replace(self.guard, trust=None)
         fmax = self.climb_below if self.climb else self.fmax
         ending: Ending | None = None
         if record.stage <= BAND:
             ending = self._follow(
-                images, band, lambda: band.largest < fmax, guard, record, BAND, self.maxstep
+                images,
+                band,
+                lambda: self._is_relaxed(band, fmax),
+                guard,
+                record,
+                BAND,
+                self.maxstep,
             )
         if self.climb and (ending is None or ending.reason == CONVERGED):
             band.climb = True
             ending = self._follow(
-                images, band, lambda: band.largest < self.fmax, guard, record, CLIMB, self.maxstep
-            )
+                images, band, lambda: self._is_relaxed(band, self.fmax),
+                guard, record, CLIMB, self.maxstep,
+            )  # fmt: skip
         if ending is None:
             raise AssertionError("a band without stages")
         last = len(images) - 1
@@ -230,10 +272,13 @@ class Neb(Simulation):
         saddle = results["saddle"]
         return replace(ending, results=results, stationary=(saddle, 0, last)), saddle
 
+    def _is_relaxed(self, band: "Band", fmax: float) -> bool:
+        return band.largest < fmax and band.largest_stress < self.smax_GPa
+
     def _follow(
         self,
         images: list[Atoms],
-        moving: "Atoms | Band",
+        moving: "Atoms | Strained | Band",
         is_relaxed: Any,
         guard: Guard,
         record: Recorder,
@@ -262,26 +307,43 @@ class Band(NEB):
         With a calculator each; the ends do not move.
     spring, weakest_spring
         See ``Neb``.
+    cell, reference
+        What of the cell of the images moves, and the cell in which displacements are measured.
 
     Attributes
     ----------
     largest
         The largest force of the band on an atom in eV/Å, when forces were asked for last.
+    largest_stress
+        The same of the stress in GPa where the cell moves, else 0.
     """
 
     def __init__(
-        self, images: list[Atoms], spring: float, weakest_spring: float | None = None
+        self,
+        images: list[Atoms],
+        spring: float,
+        weakest_spring: float | None = None,
+        cell: MovingCell = FIXED,
+        reference: Cell | None = None,
     ) -> None:
-        super().__init__(images, k=spring, method="improvedtangent")
+        self._atoms, self._reference = images, images[0].cell.array
+        if reference is not None:
+            self._reference = reference
+        moving = [strained(atoms, cell, self._reference) for atoms in images]
+        super().__init__(moving, k=spring, method="improvedtangent")
         self.strongest, self.weakest = spring, weakest_spring
-        self.largest = np.inf
+        self.largest = self.largest_stress = np.inf
 
     def get_forces(self) -> Float[np.ndarray, "moving 3"]:
-        """Return the forces of the band on the images between the ends, in eV/Å."""
+        """Return the forces of the band on the images between the ends, in eV/Å.
+
+        Where the cell moves there are three more rows for each image, see ``Strained``.
+        """
         if self.weakest is not None:
             self.k = self._springs(self.weakest).tolist()
         forces = np.asarray(super().get_forces())
-        self.largest = _largest(forces)
+        each = forces.reshape(len(self.images) - 2, -1, 3)
+        self.largest, self.largest_stress = largest(each, len(self._atoms[0]), self._reference)
         return forces
 
     def _springs(self, weakest: float) -> Float[np.ndarray, " springs"]:
@@ -297,12 +359,12 @@ class Band(NEB):
         Returns
         -------
         dict
-            ``coordinates`` of the images in Å; their ``energies`` in eV above the first one and
-            ``slopes``, the derivative by the coordinate in eV/Å; ``saddle``, which of those
-            between the ends is the highest; ``barrier`` and ``barrier_back`` from the first and
-            from the last image to it, in eV; ``reaction_energy`` from the first to the last one;
-            ``saddle_fmax`` and ``ends_fmax``, the largest forces on a free atom there, and
-            ``band_fmax``, that of the band, in eV/Å.
+            ``coordinates`` of the images in Å, in which strains count where the cell moves; their
+            ``energies`` in eV above the first one and ``slopes``, the derivative by the coordinate
+            in eV/Å; ``saddle``, which of those between the ends is the highest; ``barrier`` and
+            ``barrier_back`` from the first and from the last image to it, in eV;
+            ``reaction_energy`` from the first to the last one; ``saddle_fmax`` and ``ends_fmax``,
+            the largest forces on a free atom there, and ``band_fmax``, that of the band, in eV/Å.
         """
         energies = np.array([image.get_potential_energy() for image in self.images])
         forces = [image.get_forces() for image in self.images]
@@ -316,8 +378,8 @@ class Band(NEB):
             "barrier": float(energies[saddle] - energies[0]),
             "barrier_back": float(energies[saddle] - energies[-1]),
             "reaction_energy": float(energies[-1] - energies[0]),
-            "saddle_fmax": _largest(forces[saddle]),
-            "ends_fmax": [_largest(forces[0]), _largest(forces[-1])],
+            "saddle_fmax": _largest(self._atoms[saddle].get_forces()),
+            "ends_fmax": [_largest(self._atoms[i].get_forces()) for i in (0, -1)],
             "band_fmax": float(self.largest),
         }
 

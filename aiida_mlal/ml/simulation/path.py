@@ -1,25 +1,34 @@
 """Paths between two structures of the same atoms: consistency, matching, interpolation."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import pairwise
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from ase import Atoms
 from ase.geometry import find_mic, get_distances
 from jaxtyping import Float, Int
+from scipy.linalg import polar
 from scipy.optimize import linear_sum_assignment
 
 from aiida_mlal.ml.configurations import Configurations
 from aiida_mlal.ml.options import within
+from aiida_mlal.ml.simulation.cell import FIXED, MovingCell
 
 Interpolation = Literal["linear", "idpp"]
 
 SAME = 0.1
 """Largest displacement in Å of structures that are taken for one."""
 
+SAME_CELL = 1e-5
+"""Largest difference in Å of components of cells that are taken for one."""
+
 MOVED = 0.5
 """Displacement in Å from which on an atom counts as one that moves."""
+
+TURNED = 10.0
+"""Largest rotation in degrees between cells of a path; strains of some percent come with less."""
 
 
 def displacements(
@@ -35,7 +44,12 @@ def displacements(
     return np.asarray(apart)
 
 
-def check(structures: Configurations, minimum_image: bool = True, any_order: bool = False) -> None:
+def check(
+    structures: Configurations,
+    minimum_image: bool = True,
+    any_order: bool = False,
+    cell: MovingCell = FIXED,
+) -> None:
     """Raise ``ValueError`` for structures that cannot be images of one path.
 
     Parameters
@@ -44,22 +58,36 @@ def check(structures: Configurations, minimum_image: bool = True, any_order: boo
         Whether atoms go to the nearest periodic image.
     any_order
         Whether to accept structures whose atoms have shorter ways in another order.
+    cell
+        What of the cell moves along the path.
     """
-    begin, end = structures[0], structures[-1]
     for i, one in enumerate(structures):
-        _check_alike(begin, one, i)
+        _check_alike(structures[0], one, i, cell)
+    strained = float(np.abs(structures.cells - structures.cells[0]).max())
+    structures = in_first_cell(structures)
+    begin, end = structures[0], structures[-1]
     for i in range(1, len(structures)):
         _check_drift(structures[i - 1], structures[i], i, minimum_image)
         _check_order(structures[i - 1], structures[i], i, minimum_image, any_order)
     farthest = np.linalg.norm(displacements(begin, end, minimum_image), axis=1).max(initial=0.0)
-    if farthest < SAME:
+    if max(farthest, strained) < SAME:
         raise ValueError(
             f"the ends of a path are the same structure: no atom is displaced by more than "
             f"{farthest:.2g} Å, expected {SAME:g} Å or more"
         )
 
 
-def _check_alike(begin: Configurations, one: Configurations, i: int) -> None:
+def in_first_cell(structures: Configurations) -> Configurations:
+    """Return structures in the cell of the first one, atoms moved with theirs."""
+    first = structures.cells[0]
+    if np.abs(structures.cells - first).max() <= SAME_CELL:
+        return structures
+    deformations = np.linalg.solve(structures.cells, np.broadcast_to(first, structures.cells.shape))
+    positions = np.einsum("ni,nij->nj", structures.positions, deformations[structures.owner])
+    return replace(structures, positions=positions, cells=np.array([first] * len(structures)))
+
+
+def _check_alike(begin: Configurations, one: Configurations, i: int, cell: MovingCell) -> None:
     if not np.array_equal(np.sort(begin.numbers), np.sort(one.numbers)):
         raise ValueError(
             "the structures of a path have the same atoms: the first one is "
@@ -71,11 +99,25 @@ def _check_alike(begin: Configurations, one: Configurations, i: int) -> None:
             f"{begin.pbc[0].tolist()}, number {i} is {one.pbc[0].tolist()}"
         )
     apart = np.abs(begin.cells - one.cells)[0]
-    if apart.max() > 1e-5:
+    if apart.max() > SAME_CELL and not (cell and cell.leads(begin.cells[0], one.cells[0])):
         raise ValueError(
             "the structures of a path have the same cell: vectors of number "
-            f"{i} differ from those of the first one by up to {apart.max():.3g} Å"
+            f"{i} differ from those of the first one by up to {apart.max():.3g} Å, and what moves "
+            f"of the cell is {cell.moves!r}"
         )
+    turned = _turned(begin.cells[0], one.cells[0]) if cell else 0.0
+    if turned > TURNED:
+        raise ValueError(
+            f"the cells of a path are turned alike: that of number {i} is turned by {turned:.0f} "
+            "degrees from the first one, beside its strain: turn it back with its atoms, or choose "
+            "other lattice vectors"
+        )
+
+
+def _turned(cell: Float[np.ndarray, "3 3"], other: Float[np.ndarray, "3 3"]) -> float:
+    """Return the angle in degrees by which one cell is turned to another, what strains it apart."""
+    rotation = polar(np.linalg.solve(cell, other))[0]
+    return float(np.degrees(np.arccos(np.clip((np.trace(rotation) - 1) / 2, -1.0, 1.0))))
 
 
 def groups(
@@ -84,6 +126,7 @@ def groups(
     what: str,
     minimum_image: bool = True,
     any_order: bool = False,
+    cell: MovingCell = FIXED,
 ) -> list[Configurations]:
     """Return every n structures together, each group as ``check`` wants it.
 
@@ -95,7 +138,7 @@ def groups(
     paths = [structures[i : i + n] for i in range(0, len(structures), n)]
     for i, group in enumerate(paths):
         with within(f"{what} {i}" if len(paths) > 1 else ""):
-            check(group, minimum_image, any_order)
+            check(group, minimum_image, any_order, cell)
     return paths
 
 
@@ -167,7 +210,8 @@ def _ordered(one: Configurations, order: Int[np.ndarray, " atoms"]) -> Configura
 def image_indices(structures: Configurations, images: int, minimum_image: bool = True) -> list[int]:
     """Assign structures to images of a path, between which the others lie as evenly as possible."""
     ways = [
-        float(np.linalg.norm(displacements(*pair, minimum_image))) for pair in pairwise(structures)
+        float(np.linalg.norm(displacements(*pair, minimum_image)))
+        for pair in pairwise(in_first_cell(structures))
     ]
     intervals = [1] * len(ways)
     for _ in range(images - len(structures)):
@@ -182,10 +226,21 @@ def interpolated(
     """Return a path through structures, each of which is the image that ``at`` says.
 
     ``linear`` interpolates positions; ``idpp`` goes on from there to a path on which distances of
-    atoms change evenly: S. Smidstrup et al., J. Chem. Phys. 140, 214106 (2014).
+    atoms change evenly: S. Smidstrup et al., J. Chem. Phys. 140, 214106 (2014). Where cells differ
+    they are interpolated, and positions as they are in the cell of the first structure.
     """
     from ase.mep.neb import NEB, idpp_interpolate
 
+    cells = [one.cell.array.copy() for one in structures]
+    if np.abs(np.array(cells) - cells[0]).max() > SAME_CELL:
+        level = [one.copy() for one in structures]
+        for one in level:
+            one.set_cell(cells[0], scale_atoms=True)
+        images = interpolated(level, at, method, minimum_image)
+        for share, image in enumerate(images):
+            of_cell = [np.interp(share, at, parts) for parts in np.reshape(cells, (-1, 9)).T]
+            image.set_cell(np.reshape(of_cell, (3, 3)), scale_atoms=True)
+        return images
     images = [structures[0].copy()]
     for (one, other), n in zip(pairwise(structures), np.diff(at)):
         apart = other.positions - one.positions
@@ -201,7 +256,7 @@ def interpolated(
     return images
 
 
-def lengths(images: Sequence[Atoms]) -> Float[np.ndarray, " images"]:
+def lengths(images: Sequence[Any]) -> Float[np.ndarray, " images"]:
     """Return the coordinate of each image along a path in Å: the sum of distances of neighbours."""
     steps = [
         np.linalg.norm(find_mic(b.positions - a.positions, a.cell, a.pbc)[0])

@@ -58,14 +58,14 @@ def paths() -> dict[str, list[Atoms]]:
     return found
 
 
-OPTIONS: dict[str, dict[str, Any]] = {"rotation in ethane": {"any_order": True}}
-"""Options of the simulation that a path wants: hydrogen atoms change places."""
+OPTIONS: dict[str, dict[str, Any]] = {
+    "rotation in ethane": {"any_order": True},
+    "C in Ni": {"cell": "full"},
+}
+"""Options of the simulation that a path wants: hydrogen atoms change places, or the cell moves."""
 
 KINDS = {"rotation in ethane": ("7net",)}
 """Paths for some kinds of labels only: EMT knows no such molecule."""
-
-CELLS = ("C in Ni",)
-"""Paths in the cell of their first end, which is relaxed with it before."""
 
 
 def rattled(ends: list[Atoms], seed: int) -> list[Atoms]:

@@ -6,9 +6,10 @@ The steps are those of the WorkChain, without AiiDA: label what the first query 
 labels, run the bands from where the start says, label what the query wants, until the stops are
 content. All counts include both ends. PATH is the beginning of names in ``paths.py``; of each,
 N starts are run (default 5), the first one from the ends there, others from rattled ones. Direct
-bands relax the ends and then the band, by BFGS, to the same force. The dimer method of ASE and
-sella (PyPI), where it is installed, begin in the middle between the relaxed ends of the first
-start; their calls are those of the saddle point alone, whose energy is told above the first end.
+bands relax the ends and then the band, by BFGS, to the same force, and with the cell where that
+moves. The dimer method of ASE and sella (PyPI), where it is installed, begin in the middle between
+the relaxed ends of the first start; their calls are those of the saddle point alone, whose energy
+is told above the first end. They are not run where the cell moves.
 Labels 7net are SevenNet-0 (PyPI sevenn). Rows are written to ``KIND_PROTOCOL.md`` beside this file,
 in the place of those of the same path.
 """
@@ -26,17 +27,20 @@ import numpy as np
 import torch
 from ase import Atoms
 from ase.calculators.calculator import Calculator
-from ase.filters import FrechetCellFilter
 from ase.geometry import find_mic
 from ase.mep import NEB
 from ase.optimize import BFGS
-from paths import CELLS, KINDS, OPTIONS, paths, rattled
+from paths import KINDS, OPTIONS, paths, rattled
 
 from aiida_mlal import protocols
 from aiida_mlal.ml import plugins, stops
 from aiida_mlal.ml.configurations import Configurations
 from aiida_mlal.ml.options import as_dict
 from aiida_mlal.ml.selection.select import select
+from aiida_mlal.ml.simulation import path
+from aiida_mlal.ml.simulation.cell import FIXED, MovingCell
+from aiida_mlal.ml.simulation.neb import Band
+from aiida_mlal.ml.simulation.strained import strained
 from aiida_mlal.ml.starts import Beginning
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
@@ -46,29 +50,27 @@ FMAX = 0.05
 HERE = Path(__file__).parent
 
 
-def in_its_cell(ends: list[Atoms], inner: Calculator) -> list[Atoms]:
-    """Return ends in the cell of the first one, which is relaxed with it."""
-    begin, found = ends[0].copy(), []
-    begin.calc = inner
-    BFGS(FrechetCellFilter(begin), logfile=None).run(fmax=0.01, steps=300)
-    for atoms in ends:
-        found.append(atoms.copy())
-        found[-1].set_cell(begin.cell, scale_atoms=True)
-    return found
+def direct(
+    ends: list[Atoms], inner: Calculator, images: int, cell: MovingCell = FIXED
+) -> tuple[int, float, list[Atoms]]:
+    """Return how many calls a climbing band of ASE needs with its ends, its barrier and images.
 
-
-def direct(ends: list[Atoms], inner: Calculator, images: int) -> tuple[int, float, list[Atoms]]:
-    """Return how many calls a climbing band of ASE needs with its ends, its barrier and images."""
-    count = [0]
+    Where the cell moves it is a solid-state band.
+    """
+    count, reference = [0], ends[0].cell.array.copy()
     begin, end = (atoms.copy() for atoms in ends)
     for atoms in (begin, end):
         atoms.calc = Counted(inner, count)
-        BFGS(atoms, logfile=None).run(fmax=FMAX, steps=300)
-    band = [begin, *(begin.copy() for _ in range(images - 2)), end]
+        BFGS(strained(atoms, cell, reference), logfile=None).run(fmax=FMAX, steps=300)
+    band = path.interpolated([begin, end], [0, images - 1], "linear", True)
+    band[0], band[-1] = begin, end
     for image in band[1:-1]:
         image.calc = Counted(inner, count)
-    neb = NEB(band, climb=True, method="improvedtangent")
-    neb.interpolate(mic=True, apply_constraint=True)
+    if cell:
+        neb = Band(band, 0.1, cell=cell, reference=reference)
+        neb.climb = True
+    else:
+        neb = NEB(band, climb=True, method="improvedtangent")
     done = BFGS(neb, logfile=None).run(fmax=FMAX, steps=300)
     energies = [image.get_potential_energy() for image in band]
     return count[0] if done else -1, max(energies[1:-1]) - energies[0], band
@@ -91,16 +93,16 @@ def searched(begin: Atoms, end: Atoms, inner: Calculator) -> str:
     return "; ".join(told)
 
 
-def keep(path: Path, heads: list[str], row: str) -> None:
+def keep(table: Path, heads: list[str], row: str) -> None:
     """Write a row to a table, in the place of one of the same name."""
-    rows = path.read_text().splitlines()[2:] if path.exists() else []
+    rows = table.read_text().splitlines()[2:] if table.exists() else []
     names = [one.split("|")[1].strip() for one in rows]
     name = row.split("|")[1].strip()
     if name in names:
         rows[names.index(name)] = row
     else:
         rows.append(row)
-    path.write_text("\n".join([*heads, *rows]) + "\n")
+    table.write_text("\n".join([*heads, *rows]) + "\n")
 
 
 def learned(
@@ -172,13 +174,15 @@ if __name__ == "__main__":
         if asked.kind not in KINDS.get(name, (asked.kind,)):
             continue
         own = {**given, "simulation": {**given["simulation"], **OPTIONS.get(name, {})}}
-        if name in CELLS:
-            ends = in_its_cell(ends, inner)
+        cell = MovingCell(own["simulation"].get("cell", "fixed"))
+        if cell:
+            overrides = {**json.loads(asked.overrides), "simulation": OPTIONS[name]}
+            own = protocols.inputs("neb", asked.protocol, overrides, "moving_cell")
         found, others = [], ""
         for seed in range(asked.starts):
             start = rattled(ends, seed)
-            calls, height, band = direct(start, inner, given["simulation"]["images"])
-            others = others or searched(band[0], band[-1], inner)
+            calls, height, band = direct(start, inner, given["simulation"]["images"], cell)
+            others = others or ("" if cell else searched(band[0], band[-1], inner))
             begin = time.process_time()
             n, barrier, outcome, keys = learned(start, inner, own, asked.v)
             seconds = time.process_time() - begin
