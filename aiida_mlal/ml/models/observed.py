@@ -65,6 +65,12 @@ class Process(Protocol):
     def describe(self, graph: Graph) -> Described:
         """Compute the features and their derivatives once."""
 
+    def predict(self, configurations: Configurations) -> Configurations:
+        """Return structures with the mean of the posterior as labels, and reference energies."""
+
+    def relative(self, graph: Graph, targets: Prediction) -> Prediction:
+        """Subtract the reference energies from energies."""
+
 
 class Observed(NamedTuple):
     """The labels of some structures.

@@ -21,6 +21,7 @@ from aiida_mlal.ml.models.prediction import Prediction
 from aiida_mlal.ml.uncertainty.active_set import fingerprint
 from aiida_mlal.ml.uncertainty.base import Fitted, Uncertainties, Uncertainty
 from aiida_mlal.ml.uncertainty.extras import to_bytes, to_tensor, to_text
+from aiida_mlal.ml.uncertainty.left_out import scale
 
 if TYPE_CHECKING:
     from aiida_mlal.ml.models.factory import ModelOptions
@@ -40,7 +41,8 @@ class _ProcessStd(Uncertainty):
 
     The variance of a prediction is that of the prior less what the labels tell (Rasmussen and
     Williams, equation 2.26). It grows up to the variance of the prior with the distance from the
-    labelled environments, so that it needs no ``Domain``; it knows of no model that is wrong.
+    labelled environments, so that it needs no ``Domain``. Where errors of labelled structures that
+    are left out are larger than it, all are larger by the same factor (``left_out``).
     """
 
     has_domain: ClassVar[bool] = False
@@ -66,17 +68,23 @@ class _ProcessStd(Uncertainty):
             configurations = configurations[np.flatnonzero(~aside)]
         process = require(potential, HasProcess).process()
         with torch.no_grad():
-            posterior = Posterior(*_observed(process, configurations), process.prior)
+            targets = _beyond(potential, process, configurations)
+            posterior = Posterior(*_observed(process, configurations, targets), process.prior)
         tensors = {
             "factor": posterior.factor.contiguous(),
+            "scale": torch.tensor(scale(posterior), dtype=torch.float64),
             "configurations": to_tensor(configurations.to_bytes()),
             "fingerprint": to_tensor(fingerprint(potential)),
         }
-        about = {"n_structures": len(configurations), "n_labels": len(posterior.factor)}
+        about = {
+            "n_structures": len(configurations),
+            "n_labels": len(posterior.factor),
+            "scale": float(tensors["scale"]),
+        }
         return Fitted({PREFIX + name: tensor for name, tensor in tensors.items()}, about)
 
     def believing(self, potential: Potential, structures: Configurations) -> Potential:
-        """Return it with the variances that it would have, which depend on no label's value."""
+        """Return it with the variances that it would have: but for ``scale``, no label counts."""
         known = _structures(potential)
         stress = 0.0 if np.isfinite(known.stresses).any() else np.nan
         believed = structures.bare.with_labels(
@@ -86,7 +94,8 @@ class _ProcessStd(Uncertainty):
         )
         found = copy(potential)
         fitted = self.fitted(potential, Configurations.concatenate([known, believed]))
-        found.extras = {**potential.extras, **fitted.extras}
+        name = f"{PREFIX}scale"
+        found.extras = {**potential.extras, **fitted.extras, name: potential.extras[name]}
         return found
 
     @classmethod
@@ -186,10 +195,11 @@ def _variances(
 ) -> Iterator[tuple[int, Tensor, Float[np.ndarray, " queries"]]]:
     """Yield the place of each structure, its atoms, and variances of what is ``observable``."""
     known, process = _stored(potential), require(potential, HasProcess).process()
+    scaled = float(potential.extras[f"{PREFIX}scale"]) ** 2
     described = process.describe(graph.within(process.cutoff))
     with torch.no_grad():
         for one, atoms, query in observable(described, with_virial):
-            yield one, atoms, known.variances(query).clamp(min=0).numpy(force=True)
+            yield one, atoms, scaled * known.variances(query).clamp(min=0).numpy(force=True)
 
 
 def _stored(potential: Potential) -> Conditioned:
@@ -221,12 +231,29 @@ def _structures(potential: Potential) -> Configurations:
     return Configurations.from_bytes(to_bytes(potential.extras[f"{PREFIX}configurations"]))
 
 
-def _observed(process: Process, structures: Configurations) -> Observed:
-    described = process.describe(process.graph(structures))
-    labels = Prediction(
+def _observed(
+    process: Process, structures: Configurations, targets: Configurations | None = None
+) -> Observed:
+    """Return what is observed of structures, their own labels where no other targets are given."""
+    graph = process.graph(structures)
+    values = _labels(structures if targets is None else targets)
+    return observed(process.describe(graph), process.relative(graph, values), process.noise)
+
+
+def _beyond(potential: Potential, process: Process, structures: Configurations) -> Configurations:
+    """Return structures with what the process learned of their labels, beyond any prior."""
+    whole, mine = potential.predict(structures), process.predict(structures)
+    return structures.with_labels(
+        structures.energies - whole.energies + mine.energies,
+        structures.forces - whole.forces + mine.forces,
+        structures.stresses - whole.stresses + mine.stresses,
+    )
+
+
+def _labels(structures: Configurations) -> Prediction:
+    return Prediction(
         *(
             torch.tensor(values)
             for values in (structures.energies, structures.forces, structures.stresses)
         )
     )
-    return observed(described, labels, process.noise)

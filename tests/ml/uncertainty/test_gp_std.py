@@ -120,7 +120,7 @@ def by_definition(potential, train, asked):
     whole.diagonal().add_(noise**2)
     beside = torch.cat([covariances(query, k) for k in known], 1)
     left = covariances(query, query) - beside @ torch.linalg.solve(whole, beside.T)
-    return left.diagonal().clamp(min=0).sqrt().numpy()
+    return left.diagonal().clamp(min=0).sqrt().numpy() * potential.extras["gp_std.scale"].item()
 
 
 def test_it_is_the_dense_definition_with_finite_differences(potential, frames):
@@ -292,13 +292,16 @@ def test_a_network_is_no_process(frames):
 
 
 def test_what_is_believed_is_known_as_well_as_a_label(potential, frames):
-    """Variances depend on no value, so that they are those after the labels themselves."""
+    """Variances depend on no value, so that, but for a scale, they are those after the labels."""
     measure = ProcessForceStd()
     believed = measure.believing(potential, frames[3:5])
     found = measure.measure(believed, frames).values
     carried = copy(potential)
     carry(carried, {"name": "gp_std"}, frames[:5])
-    np.testing.assert_allclose(found, measure.measure(carried, frames).values, rtol=1e-6)
+    scales = [one.extras["gp_std.scale"].item() for one in (potential, believed, carried)]
+    assert scales[0] == scales[1]
+    expected = measure.measure(carried, frames).values * scales[1] / scales[2]
+    np.testing.assert_allclose(found, expected, rtol=1e-6)
     assert found[3:5].max() < 0.1 * measure.measure(potential, frames[3:5]).values.min()
     np.testing.assert_array_equal(
         believed.predict(frames[5]).forces, potential.predict(frames[5]).forces
