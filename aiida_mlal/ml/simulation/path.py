@@ -237,8 +237,8 @@ def interpolated(
         for one in level:
             one.set_cell(cells[0], scale_atoms=True)
         images = interpolated(level, at, method, minimum_image)
-        for share, image in enumerate(images):
-            of_cell = [np.interp(share, at, parts) for parts in np.reshape(cells, (-1, 9)).T]
+        for i, image in enumerate(images):
+            of_cell = [np.interp(i, at, parts) for parts in np.reshape(cells, (-1, 9)).T]
             image.set_cell(np.reshape(of_cell, (3, 3)), scale_atoms=True)
         return images
     images = [structures[0].copy()]
