@@ -21,6 +21,7 @@ from aiida_mlal.ml.fast.radial import tables as radial_tables
 from aiida_mlal.ml.fast.simd import (
     W,
     aligned,
+    cut,
     fill,
     get,
     load,
@@ -400,14 +401,23 @@ def _chunk(
     for i in range(n_atoms):
         most = max(most, begin[(i + 1) * n_species] - begin[i * n_species])
     stride = (most + 2 * W) // 8 * 8 + 8
-    buffer = aligned(W * (5 + 2 * K) * stride).reshape(W, 5 + 2 * K, stride)
     who = np.empty((W, stride), np.int32)
     ends = np.empty((W, n_species + 1), np.intp)
     n_summed, n_moments = factors.size, linear.size
     highest, lower = max(1, segments[:, 1].max()), segments[:, 3].max()
-    E, V = aligned((parents.shape[0] + 1) * W), aligned(3 * highest * W)
-    sums, Q, H = aligned(max(n_summed, K * R) * W), aligned(R * W), aligned(K * W)
-    M, G, out = aligned(n_moments * W), aligned(n_moments * W), aligned(W)
+    powers, most_sums, rows = parents.shape[0] + 1, max(n_summed, K * R), 5 + 2 * K
+    room = aligned(
+        (powers + 3 * highest + most_sums + R + K + 1 + 2 * n_moments + rows * stride) * W
+    )
+    E, at = cut(room, 0, powers * W)
+    V, at = cut(room, at, 3 * highest * W)
+    sums, at = cut(room, at, most_sums * W)
+    Q, at = cut(room, at, R * W)
+    H, at = cut(room, at, K * W)
+    out, at = cut(room, at, W)
+    M, at = cut(room, at, n_moments * W)
+    G, at = cut(room, at, n_moments * W)
+    buffer = cut(room, at, W * rows * stride)[0].reshape(W, rows, stride)
     E[:], M[:] = 1.0, 0.0
     repulsion = np.zeros(W)
     per_centre = n_species * K * R

@@ -255,6 +255,17 @@ def aligned(n: int) -> np.ndarray:
     return whole[start : start + n]
 
 
+@njit(forceinline=True)
+def cut(room: np.ndarray, start: int, n: int) -> tuple[np.ndarray, int]:
+    """Return ``room[start : start + n]`` and where it ends.
+
+    The work arrays of a kernel are cut from one block. Allocated one by one they lie to one another
+    as the heap of the process has it, and in some processes they displace each other from the
+    cache of first level: moment tensor potentials of level 20 then take 1.35 times longer.
+    """
+    return room[start : start + n], start + n
+
+
 _INTEGERS = ir.VectorType(ir.IntType(64), W)
 _LOG_2 = (float.fromhex("0x1.62e42fefap-1"), float.fromhex("0x1.cf79abc9e3b39p-40"))
 

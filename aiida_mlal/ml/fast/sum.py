@@ -107,7 +107,7 @@ class KernelSum:
 
         self._threads.run(run)
         energies, forces = np.zeros((self.n_members, n)), np.zeros((self.n_members, n, 3))
-        energies += self.references[:, species]
+        energies += self.references.take(species, axis=1)
         virial = np.zeros((3, 3))
         for k, kernel in enumerate(kernels):
             folded, strain = np.zeros((kernel.n_members, n, 3)), np.zeros((3, 3))
@@ -121,11 +121,12 @@ class KernelSum:
         by_parameters = _side_by_side(slopes) if gradients else None
         one = self.n_members == 1
         mean = energies[0] if one else energies.sum(axis=0) / self.n_members
+        totals = energies.sum(axis=1)
         return Evaluation(
-            float(mean.sum()),
+            float(totals[0] if one else mean.sum()),
             forces[0] if one else forces.sum(axis=0) / self.n_members,
             virial,
-            Members(energies.sum(axis=1), forces),
+            Members(totals, forces),
             contacts=partial(_contacts, verlet, n),
             surroundings=partial(_surroundings, verlet, n),
             energies=mean,

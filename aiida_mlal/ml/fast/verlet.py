@@ -1,7 +1,7 @@
 """Neighbours of moving atoms: periodic images are ghost atoms, lists are renewed when need be."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, NamedTuple
 
@@ -138,10 +138,10 @@ class Verlet:
                 cuts = [len(self.species) * t // n // ALIGNED * ALIGNED for t in range(n)]
                 pairs = pairwise([*cuts, len(self.species)])
                 self._ranges = [self._some(low, high) for low, high in pairs]
-        return [
-            part if images is None else replace(part, positions=self.positions[images])
-            for part, images in self._ranges
-        ]
+        for part, images in self._ranges:
+            if images is not None:  # by "clip" numpy writes to ``out`` without a copy
+                self.positions.take(images, axis=0, out=part.positions, mode="clip")
+        return [part for part, _ in self._ranges]
 
     def _whole(self, atoms: slice) -> AtomRange:
         return AtomRange(
