@@ -13,6 +13,9 @@ query chooses of what they met. Errors are of 400 frames of a direct run of EMT,
 has learned from. Radial distributions up to 6 Å are compared with those of that run: how much of
 the distances is in another bin of 0.1 Å, over all pairs of elements, once for each iteration and
 once for a second direct run. A table for each name is written beside this file, and a figure.
+
+``co_mtp_800_break`` breaks at a grade of 10, and ``co_mtp_800_prior`` learns the rest of a prior.
+``co_mtp_800_drawn`` is no campaign: it learns from frames of a second direct run.
 """
 
 import sys
@@ -39,6 +42,7 @@ from aiida_mlal.ml.configurations import Configurations
 from aiida_mlal.ml.frames import UNCERTAINTY
 from aiida_mlal.ml.metrics import errors
 from aiida_mlal.ml.selection.select import select
+from aiida_mlal.ml.uncertainty.active_set import ActiveSet
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from campaigns import Labels, train
@@ -106,6 +110,27 @@ NAMES["co_mtp_800"] = {
     **NAMES["co_mtp"],
     "simulation": {**NAMES["co_mtp"]["simulation"], "temperature": 800.0},
 }
+NAMES["co_mtp_800_prior"] = {
+    **NAMES["co_mtp_800"],
+    "given": {
+        **NAMES["co_mtp_800"]["given"],
+        "model": {
+            **NAMES["co_mtp_800"]["given"]["model"],
+            "prior": {"architecture": "second_moment"},
+        },
+    },
+}
+NAMES["co_mtp_800_break"] = {
+    **NAMES["co_mtp_800"],
+    "simulation": {
+        **NAMES["co_mtp_800"]["simulation"],
+        "guard": NAMES["al"]["simulation"]["guard"],
+    },
+    "query": NAMES["al"]["query"],
+}
+
+DRAWN = "_drawn"
+"""Behind a name: no campaign, but frames of a direct run are learned from."""
 
 Distributions = Mapping[tuple[str, str], RadialDistribution]
 
@@ -151,6 +176,40 @@ def draw(name: str, found: Distributions, other: Distributions) -> None:
         axes.set(title="-".join(pair), xlabel="distance (Å)")
     axes.legend()
     figure.savefig(Path(__file__).parent / f"{name}.png", dpi=80)
+
+
+def drawn(name: str) -> list[str]:
+    """Return the rows of a table: potentials from the first structures and frames of a direct run.
+
+    The frames are drawn at random. Grades are those of the frames that errors are of.
+    """
+    how = NAMES[name]
+    structures, temperature = how["structures"](), how["simulation"]["temperature"]
+    test, pool = (direct(structures[0], temperature, seed) for seed in (7, 8))
+    labels = Labels(EMT())
+    begin = labels.add(Configurations.from_ase(structures))
+    order = np.random.default_rng(0).permutation(len(pool))
+    rows = [
+        "| labels | energy MAE, meV/atom | force MAE, eV/Å | largest | frames above a grade of 10 "
+        "| largest of the others | least grade of an error above 1 eV/Å |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for n in (20, 50):
+        frames = Configurations.concatenate([begin, pool[np.sort(order[:n])]])
+        potential = train(how["given"], frames, frames.elements)
+        predicted = potential.predict(test)
+        wrong = errors(test, predicted.energies, predicted.forces)
+        apart = np.abs(predicted.forces - test.forces).max(axis=1)
+        worst = np.array([apart[test.owner == i].max() for i in range(len(test))])
+        grades = ActiveSet.stored(potential).grades(potential, test).values
+        large = grades[worst > 1.0]
+        rows.append(
+            f"| {len(frames)} | {1000 * wrong['energy_mae']:.2f} | {wrong['force_mae']:.4f} "
+            f"| {worst.max():.2f} | {(grades > 10).sum()} of {len(test)} "
+            f"| {worst[grades <= 10].max():.2f} | {large.min() if len(large) else np.nan:.3g} |"
+        )
+        print(rows[-1], flush=True)
+    return rows
 
 
 def campaign(name: str) -> list[str]:
@@ -202,5 +261,5 @@ if __name__ == "__main__":
     warnings.simplefilter("ignore")
     torch.set_num_threads(1)
     for name in sys.argv[1:]:
-        table = campaign(name)
+        table = drawn(name.removesuffix(DRAWN)) if name.endswith(DRAWN) else campaign(name)
         (Path(__file__).parent / f"{name}.md").write_text("\n".join(table) + "\n")
