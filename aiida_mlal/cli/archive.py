@@ -34,6 +34,7 @@ def archive(campaign: "ProcessNode", output: Path | None, dry_run: bool, force: 
     looked for there. An archive that is not complete is not kept, nor one with a POTCAR in it.
     """
     from aiida_mlal.report.archive import ancestry, contents, export, problems
+    from aiida_mlal.report.graph import unsealed
 
     if dry_run:
         shares = contents(ancestry(campaign))
@@ -49,6 +50,13 @@ def archive(campaign: "ProcessNode", output: Path | None, dry_run: bool, force: 
         echo.echo_critical(
             f"campaign {campaign.pk} is still running, it can be archived after; if its process is "
             f"gone: aiida-mlal kill {campaign.pk}"
+        )
+    left = unsealed(campaign)
+    if left:
+        named = ", ".join(f"{process.process_label}<{process.pk}>" for process in left)
+        echo.echo_critical(
+            f"campaign {campaign.pk} has ended, what it called has not: {named}; if nothing works "
+            f"on that: aiida-mlal kill {campaign.pk}"
         )
     meant = ancestry(campaign)
     echo.echo(_total(contents(meant)))

@@ -318,7 +318,11 @@ def end_killed(node: "ProcessNode", why: str) -> None:
     from aiida.orm import CalcJobNode
     from plumpy import ProcessState
 
+    if node.is_sealed:
+        return
     if node.is_terminated:
+        node.delete_checkpoint()
+        node.seal()
         return
     if isinstance(node, CalcJobNode) and node.get_job_id() is not None:
         try:

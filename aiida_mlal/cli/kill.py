@@ -22,19 +22,29 @@ def kill(campaign: "ProcessNode", force: bool) -> None:
 
     It and all that it called are marked as killed, so that it can be archived, and its jobs are
     taken from their schedulers. A campaign of the daemon goes on by itself: `verdi process kill`
-    ends it.
+    ends it. Of a campaign that has ended, what it called and what has not is marked.
     """
-    if campaign.is_terminated:
+    from aiida_mlal.report.graph import unsealed
+
+    left = unsealed(campaign)
+    if not left:
         echo.echo_critical(f"campaign {campaign.pk} has ended already")
     if not force:
-        from aiida_mlal.report.progress import progress
-
-        idle = progress(campaign).idle
-        click.confirm(
-            f"Nothing has changed in campaign {campaign.pk} for {idle:.0f} s. Is its process gone?",
-            abort=True,
-        )
+        click.confirm(_question(campaign, left), abort=True)
     why = f"killed with {campaign.process_label}<{campaign.pk}>, whose process was gone"
-    for node in (*campaign.called_descendants, campaign):
+    for node in left:
         end_killed(node, why)
-    echo.echo_success(f"campaign {campaign.pk} is marked as killed")
+    echo.echo_success(f"marked as killed: {_names(left)}")
+
+
+def _question(campaign: "ProcessNode", left: "list[ProcessNode]") -> str:
+    from aiida_mlal.report.progress import progress
+
+    if campaign.is_terminated:
+        return f"Campaign {campaign.pk} has ended, and {_names(left)} not. Does nothing work on it?"
+    idle = progress(campaign).idle
+    return f"Nothing has changed in campaign {campaign.pk} for {idle:.0f} s. Is its process gone?"
+
+
+def _names(processes: "list[ProcessNode]") -> str:
+    return ", ".join(f"{process.process_label}<{process.pk}>" for process in processes)

@@ -17,6 +17,10 @@ from aiida_mlal.ml.stops import OracleForce
 from aiida_mlal.ml.tasks.base import RESULT
 
 CHILDREN = (LinkType.CALL_CALC, LinkType.CALL_WORK)
+UNNAMED = "CALL"
+"""Label of a call that was given none."""
+CAMPAIGN = "campaign_"
+"""How the label of a call begins by which ``mlal.stages`` runs a campaign."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +43,35 @@ def descendants(node: ProcessNode) -> list[ProcessNode]:
     for process in processes:
         processes += children(process)
     return sorted(processes[1:], key=lambda process: process.pk or 0)
+
+
+def running(node: ProcessNode) -> list[ProcessNode]:
+    """Return the processes that a process called and that have not ended, oldest first.
+
+    One that was called again under its label is left out: a daemon that was killed while it
+    called the first one begins nothing but the second.
+    """
+    calls = _calls(node)
+    newest = {label: child.pk for label, child in calls if label != UNNAMED}
+    return [
+        child
+        for label, child in calls
+        if not child.is_terminated and newest.get(label, child.pk) == child.pk
+    ]
+
+
+def unsealed(node: ProcessNode) -> list[ProcessNode]:
+    """Return a process, and those that it called at any depth, that are open to changes still."""
+    return [process for process in (*descendants(node), node) if not process.is_sealed]
+
+
+def campaigns(node: ProcessNode) -> list[tuple[str, ProcessNode]]:
+    """Return the campaigns that ``mlal.stages`` called, each with the name of its stage."""
+    return [
+        (label.removeprefix(CAMPAIGN), child)
+        for label, child in _calls(node)
+        if label.startswith(CAMPAIGN)
+    ]
 
 
 def kind(node: ProcessNode) -> str:

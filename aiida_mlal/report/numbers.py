@@ -2,7 +2,7 @@
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
@@ -164,11 +164,17 @@ class CampaignReport:
     smax_GPa: float | None = None
     direct: Sequence[DirectRelaxation] = ()
     paths: Sequence[Mapping[str, Any]] = ()
+    stages: Mapping[str, "CampaignReport"] = field(default_factory=dict)
 
     @property
     def labels(self) -> int:
-        """How many structures were labelled, or tried in vain."""
-        return len(self.queries)
+        """How many structures were labelled, or tried in vain, those of all stages included."""
+        return len(self.queries) + sum(stage.labels for stage in self.stages.values())
+
+    @property
+    def iterations(self) -> int:
+        """How many iterations ended, those of all stages included."""
+        return len(self.curve) + sum(stage.iterations for stage in self.stages.values())
 
     @property
     def cell_moves(self) -> bool:
@@ -242,6 +248,7 @@ def collect(node: ProcessNode, direct: Iterable[DirectRelaxation] = ()) -> Campa
         smax_GPa=graph.stress_tolerance(node),
         direct=tuple(direct),
         paths=graph.paths(node),
+        stages={name: collect(campaign) for name, campaign in graph.campaigns(node)},
     )
 
 

@@ -35,7 +35,10 @@ CAPTIONS = {
 
 
 def write(report: CampaignReport, folder: Path) -> list[Path]:
-    """Write the page, its figures as PNG files and its numbers as JSON; return their paths."""
+    """Write the page, its figures as PNG files and its numbers as JSON; return their paths.
+
+    Each stage has a page of its own, in a folder of its name.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     written = []
     pictures = {}
@@ -49,6 +52,8 @@ def write(report: CampaignReport, folder: Path) -> list[Path]:
     page, numbers = folder / "index.html", folder / "numbers.json"
     page.write_text(render(report, pictures), encoding="utf-8")
     numbers.write_text(json.dumps(_json(report), indent=2) + "\n", encoding="utf-8")
+    for name, stage in report.stages.items():
+        written += write(stage, folder / name)
     return [page, numbers, *written]
 
 

@@ -1,7 +1,7 @@
 """Progress of a campaign, as text."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
 from typing import Any
 
@@ -43,6 +43,9 @@ class Progress:
         Since its creation, until now or its end.
     idle
         Seconds since something of it changed last; 0 if it has ended.
+    stages
+        Of ``mlal.stages``: the progress of each campaign, by the name of its stage. Their labels
+        are counted in ``labels`` too.
     """
 
     state: str
@@ -53,6 +56,7 @@ class Progress:
     curve: Sequence[Mapping[str, Any]]
     seconds: float
     idle: float
+    stages: Mapping[str, "Progress"] = field(default_factory=dict)
 
 
 def progress(node: ProcessNode) -> Progress:
@@ -61,11 +65,13 @@ def progress(node: ProcessNode) -> Progress:
     end = graph.interval(node)[1] if node.is_terminated else datetime.now(timezone.utc)
     processes = graph.descendants(node)
     last = end if node.is_terminated else max(p.mtime for p in (node, *processes))
+    stages = {name: progress(campaign) for name, campaign in graph.campaigns(node)}
     return Progress(
         state="created" if node.process_state is None else node.process_state.value,
         iteration=steps[-1][0] if steps else 0,
-        stage=_outcome(node) if node.is_terminated else _stage([p for _, p in steps]),
-        labels=sum(len(batch.dataset) for batch in graph.labelled(node)),
+        stage=_outcome(node) if node.is_terminated else _stage(node),
+        labels=sum(len(batch.dataset) for batch in graph.labelled(node))
+        + sum(stage.labels for stage in stages.values()),
         jobs=[
             (p.pk or 0, graph.kind(p), p.process_status or "")
             for p in processes
@@ -74,21 +80,29 @@ def progress(node: ProcessNode) -> Progress:
         curve=graph.curve(node),
         seconds=(end - node.ctime).total_seconds(),
         idle=(end - last).total_seconds(),
+        stages=stages,
     )
 
 
 def describe(progress: Progress) -> str:
     """Return the text for a terminal."""
-    lines = [
-        f"{progress.state}, iteration {progress.iteration}, {progress.labels} labels, "
-        f"{progress.seconds:.0f} s: {progress.stage}"
-    ]
+    lines = [_summary(progress)]
     if progress.idle > LONG:
         lines.append(f"  nothing has changed for {progress.idle:.0f} s")
     lines += [f"  job {pk} {kind}: {status or 'waiting'}" for pk, kind, status in progress.jobs]
     if progress.curve:
         lines += ["", table(progress.curve)]
+    for name, stage in progress.stages.items():
+        lines += ["", f"{name}: {describe(replace(stage, jobs=()))}"]
     return "\n".join(lines)
+
+
+def _summary(progress: Progress) -> str:
+    where = "" if progress.stages else f"iteration {progress.iteration}, "
+    return (
+        f"{progress.state}, {where}{progress.labels} labels, {progress.seconds:.0f} s: "
+        f"{progress.stage}"
+    )
 
 
 def table(curve: Sequence[Mapping[str, Any]]) -> str:
@@ -133,13 +147,15 @@ _TESTED: tuple[Column, ...] = (
 )
 
 
-def _stage(children: Sequence[ProcessNode]) -> str:
-    running = [child for child in children if not child.is_terminated]
-    for child in running:
+def _stage(node: ProcessNode) -> str:
+    for name, campaign in graph.campaigns(node):
+        if not campaign.is_terminated:
+            return f"{name}, campaign {campaign.pk}"
+    for child in graph.running(node):
         for prefix, stage in STAGES:
             if graph.kind(child).startswith(prefix):
                 return f"{stage} ({graph.kind(child)} {child.pk})"
-    return "between two steps" if children else "starting"
+    return "between two steps" if graph.children(node) else "starting"
 
 
 def _outcome(node: ProcessNode) -> str:

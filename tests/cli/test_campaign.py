@@ -114,3 +114,23 @@ def test_a_campaign_whose_process_is_gone_can_be_ended(run, aiida_profile, aiida
         assert node.is_killed
         assert node.is_sealed
     assert "has ended already" in run("kill", campaign.pk, "--force").output
+
+
+def test_what_a_crash_left_of_a_campaign_that_ended_can_be_ended(run, aiida_profile, tmp_path):
+    """A step that the daemon was killed in the middle of calling, which was called again."""
+    campaign, left = WorkChainNode(), WorkChainNode()
+    campaign.set_process_state("waiting")
+    campaign.store()
+    left.base.links.add_incoming(campaign, LinkType.CALL_WORK, "label_01")
+    left.store()
+    campaign.set_process_state("finished")
+    campaign.seal()
+    refused = run("archive", campaign.pk, "-o", tmp_path / "x.aiida")
+    assert f"<{left.pk}>; if nothing works on that: aiida-mlal kill" in refused.output
+    asked = CliRunner().invoke(root, ["kill", str(campaign.pk)], input="n\n")
+    assert f"Campaign {campaign.pk} has ended" in asked.output
+    assert not left.is_sealed
+    assert run("kill", campaign.pk, "--force").exit_code == 0
+    assert left.is_killed
+    assert campaign.process_state.value == "finished"
+    assert run("archive", campaign.pk, "-o", tmp_path / "x.aiida").exit_code == 0

@@ -46,6 +46,40 @@ def test_a_campaign_that_has_just_begun_is_starting(aiida_profile):
     assert progress(campaign).stage == "starting"
 
 
+def called(caller, label, kind, state=None):
+    process = WorkChainNode(process_type=f"aiida.workflows:{kind}")
+    if state is not None:
+        process.set_process_state(state)
+    process.base.links.add_incoming(caller, LinkType.CALL_WORK, label)
+    return process.store()
+
+
+def test_a_step_that_was_called_again_after_a_crash_is_not_told(aiida_profile):
+    campaign = WorkChainNode()
+    campaign.set_process_state("waiting")
+    campaign.store()
+    called(campaign, "label_01", "mlal.label.ase")
+    assert progress(campaign).stage.startswith("labelling")
+    called(campaign, "label_01", "mlal.label.ase", "finished")
+    assert progress(campaign).stage == "between two steps"
+    again = called(campaign, "train_02", "mlal.train.base", "waiting")
+    assert progress(campaign).stage == f"training (mlal.train.base {again.pk})"
+
+
+def test_stages_tell_which_campaign_runs(aiida_profile):
+    stages = WorkChainNode()
+    stages.set_process_state("waiting")
+    stages.store()
+    called(stages, "campaign_stage_00", "mlal.offline", "finished")
+    running = called(stages, "campaign_stage_01", "mlal.offline", "waiting")
+    found = progress(stages)
+    assert found.stage == f"stage_01, campaign {running.pk}"
+    assert list(found.stages) == ["stage_00", "stage_01"]
+    lines = describe(found).splitlines()
+    assert lines[0].startswith("waiting, 0 labels, ")
+    assert lines[-1].startswith("stage_01: waiting, iteration 0, 0 labels, ")
+
+
 def test_errors_on_a_test_set_are_shown_where_there_is_one():
     row = {"iteration": 1, "labels": 30, "trained_on": 20, "errors": {}, "score_mean": None}
     row |= {"test": {"force_rmse": 0.125, "energy_mae": 0.002}, "uncertainty": {"spearman": 0.5}}

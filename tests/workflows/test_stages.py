@@ -8,6 +8,9 @@ from ase.build import bulk
 
 from aiida_mlal.data.dataset import DatasetData
 from aiida_mlal.ml.configurations import Configurations
+from aiida_mlal.report import page
+from aiida_mlal.report.numbers import collect
+from aiida_mlal.report.progress import progress
 from aiida_mlal.workflows.ports import check_inputs
 
 CHEAP = {"name": "emt", "options": {"asap_cutoff": True}}
@@ -30,7 +33,7 @@ def campaigns(mlal_code):
     return [campaign(CHEAP), campaign("emt")]
 
 
-def test_the_second_stage_begins_with_some_structures_of_the_first(stages, campaigns):
+def test_the_second_stage_begins_with_some_structures_of_the_first(stages, campaigns, tmp_path):
     builder = stages.get_builder_from_campaigns(campaigns, {"name": "uncertainty", "n": 2})
     builder["stages"]["stage_01"]["sparsify"] = orm.Dict({"name": "first", "n": 1})
     results, node = run_get_node(builder)
@@ -53,6 +56,20 @@ def test_the_second_stage_begins_with_some_structures_of_the_first(stages, campa
     path.append(DatasetData, filters={"uuid": first.uuid}, tag="first")
     path.append(orm.Node, filters={"uuid": results["potential"].uuid}, with_ancestors="first")
     assert path.count() == 1
+    labels = sum(len(batch.outputs.dataset) for batch in jobs_of(node, "LabelCalculation"))
+    assert progress(node).labels == labels > len(last)
+    report = collect(node)
+    assert report.labels == labels
+    assert report.iterations == len(jobs_of(node, "check"))
+    page.write(report, tmp_path)
+    html = (tmp_path / "index.html").read_text()
+    assert f"<b>{labels}</b><span>labels</span>" in html
+    assert 'href="stage_01/index.html"' in html
+    assert (tmp_path / "stage_01" / "index.html").exists()
+
+
+def jobs_of(node, name):
+    return [one for one in node.called_descendants if one.process_label == name]
 
 
 def test_what_could_not_be_labelled_is_not_labelled_again(stages, campaigns):
