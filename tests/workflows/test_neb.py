@@ -5,6 +5,7 @@ import pytest
 from aiida import orm
 from aiida.plugins import WorkflowFactory
 from ase import Atoms
+from ase.build import bulk
 from ase.calculators.emt import EMT
 from ase.constraints import FixAtoms
 from ase.mep import NEB
@@ -129,6 +130,21 @@ def test_the_report_has_the_profile(path, tmp_path):
 def checked(code, structures, **overrides):
     builder = builder_of(code, structures, **overrides)
     check_inputs(builder._inputs(prune=True), builder.process_class.spec().inputs)
+
+
+def test_a_cell_may_move_along_the_path(aiida_profile, mlal_code):
+    """Stresses are learned and judged then, and ends have cells of their own."""
+    begin = bulk("Cu", cubic=True) * (2, 1, 1)
+    del begin[0]
+    end = begin.copy()
+    end.positions[0] -= end.positions[0]
+    end.set_cell(end.cell.array * 1.01, scale_atoms=True)
+    checked(mlal_code, [begin, end], simulation={"cell": "full"})
+    builder = builder_of(mlal_code, [begin, end], simulation={"cell": "full"})
+    assert builder.training["loss"]["stress"] == 1.0
+    assert builder.simulation["smax_GPa"] == 0.05
+    with pytest.raises(ValueError, match="same cell: vectors of number 1 differ"):
+        checked(mlal_code, [begin, end])
 
 
 def wrong(kind):
