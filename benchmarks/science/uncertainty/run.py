@@ -43,6 +43,7 @@ SPREAD = ({"name": "force_std"},)
 MODELS = {
     "network": (None, SPREAD),
     "pool": (None, SPREAD),
+    "gp": (None, ({"name": "gp_std"},)),
     "bpnn": ({"architecture": "bpnn", "ensemble": 3}, SPREAD),
     "gmnn": ({"architecture": "gmnn", "cutoff": 5.0, "hidden": [32, 32]}, LAST_LAYER),
     "mtp": (
