@@ -1,7 +1,9 @@
 """Teach a Gaussian process the molecular dynamics of CO on Cu(100), with labels from ASE's EMT.
 
-Each run stops where the potential is not sure; five of its frames are labelled, and it begins
-again, until a run of half a picosecond meets nothing unknown or 30 structures are labelled.
+Each run stops where the potential is not sure; its last frame and four others are labelled, and it
+begins again, until the label at the end of a run of half a picosecond agrees with the prediction or
+30 structures are labelled. That nothing interrupts a run isn't enough: one label says little about
+how wrong a potential is elsewhere.
 
 Run with ``verdi run 06_md_co_cu100.py``, after ``aiida-mlal setup`` made the code
 ``mlal@localhost``.
@@ -38,8 +40,8 @@ builder = OfflineWorkChain.get_builder_from_protocol(
             "guard": {"break": 0.5, "every": 5},
         },
         "start": {"name": "given"},
-        "query": {"name": "random", "n": 5},
-        "stop": [{"name": "uninterrupted"}, {"name": "labels", "n": 30}],
+        "query": {"name": "combined", "of": [{"name": "final"}, {"name": "random", "n": 4}]},
+        "stop": [{"name": "agreement", "force": 0.05}, {"name": "labels", "n": 30}],
     },
 )
 results, node = run_get_node(builder)
