@@ -4,7 +4,8 @@ Crystals begin from lattice constants 8 % too small and too large, and are relax
 learning and by BFGS, in both cases to the same limits of force and stress. The labels are those of
 EMT and of SevenNet-0 (``pip install sevenn``). Run it from the root of the repository:
 
-    python benchmarks/science/cells/run.py [--only NAME ...] [--protocols balanced] [--seeds 1]
+    python benchmarks/science/cells/run.py [--only NAME ...] [--recipe gp] [--protocols balanced]
+        [--seeds 1]
 
 Rows are added to ``results.json`` beside this file, and ``table.md`` is written from all of it.
 """
@@ -12,8 +13,10 @@ Rows are added to ``results.json`` beside this file, and ``table.md`` is written
 import argparse
 import json
 import os
+import sys
 import warnings
 from collections.abc import Callable
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
@@ -26,14 +29,15 @@ from ase.calculators.emt import EMT
 from aiida_mlal import protocols
 from aiida_mlal.ml import plugins, stops
 from aiida_mlal.ml.configurations import OK, Configurations
-from aiida_mlal.ml.models.factory import ModelOptions
-from aiida_mlal.ml.options import build
+from aiida_mlal.ml.options import as_dict
 from aiida_mlal.ml.selection.filters import Filters
 from aiida_mlal.ml.selection.select import select
 from aiida_mlal.ml.simulation.cell import MovingCell
-from aiida_mlal.ml.training.fit import fit
-from aiida_mlal.ml.training.options import TrainingOptions
+from aiida_mlal.ml.starts import Beginning
 from aiida_mlal.report.direct import relax_frames
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from campaigns import train
 
 HERE = Path(__file__).parent
 SCALES = (0.92, 1.08)
@@ -68,10 +72,10 @@ STARTS = {
 }
 
 
-def options_of(protocol: str) -> dict:
-    """Return the inputs of a protocol, with a cell that moves."""
+def options_of(recipe: str, protocol: str) -> dict:
+    """Return the inputs of a recipe and its protocol, with a cell that moves."""
     moving = {"simulation": {"cell": "full"}}
-    return protocols.inputs("network", protocol, moving, "moving_cell")
+    return protocols.inputs(recipe, protocol, moving, "moving_cell")
 
 
 class Oracle:
@@ -113,23 +117,24 @@ def direct(start: Atoms, calculator, fmax: float, smax: float) -> dict:
 def campaign(start: Atoms, calculator, settings: dict, seed: int) -> dict:
     """Run the loop of the offline WorkChain without AiiDA."""
     torch.set_num_threads(1)
-    begun, oracle = cpu_seconds(), Oracle(calculator)
-    structures = Configurations.from_ase(start)
-    model = ModelOptions.parse(settings["model"])
-    training = build(TrainingOptions, settings["training"])
+    before, oracle = cpu_seconds(), Oracle(calculator)
     simulation = plugins.make("simulations", settings["simulation"])
     strategy = plugins.make("strategies", settings["query"])
+    rule = plugins.make("starts", settings.get("start", {"name": "given"}))
     criteria = stops.parse(settings["stop"])
-    dataset, rows = oracle(structures), []
+    begun = Beginning(Configurations.from_ase(start), simulation.guard.trust)
+    dataset, rows, potential = oracle(begun.structures), [], None
     while True:
         iteration = len(rows) + 1
-        potential = model.build(dataset.learnable.elements, 1000 * seed)
-        fit(potential, dataset, training, 1000 * seed)
-        result = simulation.run(potential, structures)
+        if begun.trust is not None:
+            guard = replace(simulation.guard, trust=begun.trust)
+            simulation = replace(simulation, guard=guard)
+        potential = train(settings, dataset, dataset.elements, potential, 1000 * seed)
+        result = simulation.run(potential, begun.structures.bare)
         chosen = select(result.trajectory, dataset, strategy, Filters(), seed, potential)
         new = oracle(result.trajectory[[choice["index"] for choice in chosen.selected]])
         dataset = Configurations.concatenate([dataset, new])
-        runs = [run.__dict__ | {"cell": run.cell.__dict__} for run in result.runs]
+        runs = [as_dict(run) for run in result.runs]
         state = stops.State(iteration, oracle.calls, result.trajectory, new, dataset, runs)
         verdict = stops.decide(criteria, state)
         rows.append({**stops.row(state), "outcome": verdict.outcome, "reason": verdict.reason})
@@ -139,11 +144,12 @@ def campaign(start: Atoms, calculator, settings: dict, seed: int) -> dict:
         )
         if verdict.outcome != "go on" or not len(new):
             break
+        begun = rule.after(begun, state)
     return {
         "labels": oracle.calls,
         "outcome": verdict.outcome,
         "lengths": lengths(result.trajectory.cells[-1]),
-        "cpu_seconds": cpu_seconds() - begun,
+        "cpu_seconds": cpu_seconds() - before,
         "rows": rows,
     }
 
@@ -158,8 +164,9 @@ def table(results: dict) -> str:
         "Lengths in Å: the lattice vectors that differ. `direct` is BFGS on the labels with ASE's",
         "filter of the cell, to the same limits of force and stress, `reference` the same to 0.001",
         "eV/Å and 0.001 GPa. The next three columns are largest differences of lengths.\n",
-        "| crystal and start | protocol | reference | direct: labels | direct | outcome | labels "
-        "| learned | learned - direct | learned - reference | direct - reference | CPU s |",
+        "| crystal and start | recipe, protocol | reference | direct: labels | direct | outcome "
+        "| labels | learned | learned - direct | learned - reference | direct - reference "
+        "| CPU s |",
         "|---|---|---|---|---|---|---|---|---|---|---|---|",
     ]
     for name, found in results.items():
@@ -182,6 +189,7 @@ def table(results: dict) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--only", nargs="*", default=list(STARTS), help="beginnings of names")
+    parser.add_argument("--recipe", default="gp")
     parser.add_argument("--protocols", nargs="*", default=["fast", "balanced"])
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--prior", help="architecture of another prior")
@@ -195,12 +203,13 @@ def main() -> None:
         if not name.startswith(tuple(options.only)):
             continue
         for protocol in options.protocols:
-            settings = options_of(protocol)
+            settings = options_of(options.recipe, protocol)
             if options.prior is not None:
                 prior = {"architecture": options.prior}
                 settings["model"] = {**settings["model"], "prior": prior}
             limits = settings["stop"][0]
-            found = results.setdefault(name, {}).setdefault(protocol, {"campaigns": {}})
+            key = f"{options.recipe}, {protocol}"
+            found = results.setdefault(name, {}).setdefault(key, {"campaigns": {}})
             found["direct"] = direct(start(), make(), limits["fmax"], limits["smax_GPa"])
             found["reference"] = direct(start(), make(), 0.001, 0.001)
             for seed in range(options.seeds):
@@ -209,7 +218,7 @@ def main() -> None:
                 stored.write_text(json.dumps(results, indent=1) + "\n")
                 (options.output / "table.md").write_text(table(results))
                 print(
-                    f"{name}, {protocol}, seed {seed}: {one['outcome']}, {one['labels']} labels "
+                    f"{name}, {key}, seed {seed}: {one['outcome']}, {one['labels']} labels "
                     f"({found['direct']['labels']} direct), {one['lengths']}, "
                     f"{one['cpu_seconds']:.0f} s\n  "
                     + "\n  ".join(
