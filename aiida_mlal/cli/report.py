@@ -1,5 +1,6 @@
 """``aiida-mlal report``: the page of a campaign."""
 
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -31,9 +32,34 @@ if TYPE_CHECKING:
     "the code that labels (`aiida-mlal launch direct`, a PwRelaxWorkChain ...), or, if an ASE "
     "calculator made the labels, an optimiser (BFGS, GPMin ...) to run now. May be repeated.",
 )
+@click.option(
+    "--figures",
+    type=click.Choice(["png", "pdf", "svg", "none"]),
+    multiple=True,
+    default=("png",),
+    show_default=True,
+    help="How figures are written beside the page, which has all of them. May be repeated.",
+)
+@click.option(
+    "--watch",
+    type=click.FloatRange(min=1),
+    metavar="SECONDS",
+    help="Write the page again every so many seconds until the campaign ends; a browser that shows "
+    "it follows.",
+)
 @decorators.with_dbenv()
-def report(campaign: "ProcessNode", output: Path, direct: tuple[str, ...]) -> None:
-    """Write an HTML page about a CAMPAIGN, finished, running or failed, and its figures as PNG."""
+def report(
+    campaign: "ProcessNode",
+    output: Path,
+    direct: tuple[str, ...],
+    figures: tuple[str, ...],
+    watch: float | None,
+) -> None:
+    """Write an HTML page about a CAMPAIGN, finished, running or failed, and its figures.
+
+    The page is one file that needs no network: structures can be turned, and points of figures show
+    theirs. Calculations of properties have a page as well.
+    """
     from aiida_mlal.report import page
     from aiida_mlal.report.compare import direct_relaxation
     from aiida_mlal.report.numbers import collect
@@ -45,5 +71,10 @@ def report(campaign: "ProcessNode", output: Path, direct: tuple[str, ...]) -> No
     for one in relaxations:
         if one.minimum is not None:
             echo.echo(f"{one.name}: the campaign {one.minimum.in_words}")
-    for path in page.write(collect(campaign, relaxations), output):
+    formats = [kind for kind in figures if kind != "none"]
+    while watch is not None and not campaign.is_terminated:
+        page.write(collect(campaign, relaxations), output, (), refresh=watch)
+        echo.echo(f"{output / 'index.html'}: {time.strftime('%H:%M:%S')}")
+        time.sleep(watch)
+    for path in page.write(collect(campaign, relaxations), output, formats):
         echo.echo(str(path))

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 from ase.data import chemical_symbols, covalent_radii
-from jaxtyping import Int
+from jaxtyping import Float, Int
 
 from aiida_mlal.ml.configurations import Configurations
 from aiida_mlal.ml.neighbours import edge_vectors, neighbours
@@ -56,6 +56,25 @@ def shortest_distance(configurations: Configurations, longest: float) -> float |
                 break
             radius = min(2 * radius, longest)
     return known
+
+
+def closest_contacts(configurations: Configurations) -> Float[np.ndarray, " structures"]:
+    """Return the smallest distance of two atoms, as a share of the sum of their covalent radii.
+
+    Bonds are near 1; below 0.7 or so atoms overlap. NaN where no two atoms are within twice the sum
+    of the largest radii.
+    """
+    smallest = np.full(len(configurations), np.nan)
+    for i, one in enumerate(configurations):
+        radii = covalent_radii[one.numbers]
+        cutoff = 4 * float(radii.max(initial=0.1))
+        edges, shifts = neighbours(one.positions, one.cells[0], one.pbc[0], cutoff)
+        if edges.size:
+            distances = np.linalg.norm(
+                edge_vectors(one.positions, one.cells[0], edges, shifts), axis=1
+            )
+            smallest[i] = (distances / radii[edges].sum(axis=0)).min()
+    return smallest
 
 
 def bond_length(numbers: Int[np.ndarray, " atoms"]) -> float | None:

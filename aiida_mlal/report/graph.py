@@ -11,7 +11,9 @@ from aiida.common.links import LinkType
 from aiida.orm import CalcJobNode, Dict, List, ProcessNode, QueryBuilder
 
 from aiida_mlal.data.dataset import DatasetData
+from aiida_mlal.data.potential import PotentialData
 from aiida_mlal.data.selection import SelectionData
+from aiida_mlal.ml.configurations import Configurations
 from aiida_mlal.ml.simulation.cell import FIXED, MovingCell
 from aiida_mlal.ml.stops import OracleForce
 from aiida_mlal.ml.tasks.base import RESULT
@@ -188,12 +190,45 @@ def _force_stop(node: ProcessNode) -> Mapping[str, Any] | None:
 
 def moving_cell(node: ProcessNode) -> MovingCell:
     """Return the degrees of freedom of the cell in a campaign, by results of its simulations."""
-    for child in children(node):
-        for output in _outputs(child, Dict):
-            runs = output.get_dict().get("runs")
-            if isinstance(runs, list) and runs:
-                return MovingCell.of(runs[0])
-    return FIXED
+    return next((MovingCell.of(results["runs"][0]) for _, results in simulated(node)), FIXED)
+
+
+def simulated(node: ProcessNode) -> list[tuple[int, dict[str, Any]]]:
+    """Return the results of simulations with runs, each with its iteration."""
+    return [
+        (iteration, results)
+        for iteration, child in iterations(node)
+        for results in _dicts(child)
+        if isinstance(results.get("runs"), list) and results["runs"]
+    ]
+
+
+def results(node: ProcessNode) -> list[dict[str, Any]]:
+    """Return what a process, and those that it called itself, say as dictionaries, oldest first."""
+    return [told for process in (*children(node), node) for told in _dicts(process)]
+
+
+def last_trajectory(node: ProcessNode) -> Configurations | None:
+    """Return the frames of the last simulations; None where there were none."""
+    for _, child in reversed(iterations(node)):
+        for link in child.base.links.get_outgoing(node_class=DatasetData).all():
+            if link.link_label == "trajectory" and isinstance(link.node, DatasetData):
+                return link.node.configurations
+    return None
+
+
+def potentials(node: ProcessNode) -> list[tuple[int, PotentialData]]:
+    """Return the potentials that a campaign trained, each with its iteration."""
+    return [
+        (iteration, link.node)
+        for iteration, child in iterations(node)
+        for link in child.base.links.get_outgoing(node_class=PotentialData).all()
+        if isinstance(link.node, PotentialData) and link.link_label == "potential"
+    ]
+
+
+def _dicts(node: ProcessNode) -> list[dict[str, Any]]:
+    return [output.get_dict() for output in _outputs(node, Dict)]
 
 
 def _outputs(node: ProcessNode, cls: Any) -> Iterator[Any]:

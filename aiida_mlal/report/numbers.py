@@ -4,6 +4,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from itertools import count
 from typing import Any
 
 import numpy as np
@@ -11,17 +12,23 @@ from aiida.orm import CalcJobNode, Data, Dict, Int, List, ProcessNode, Str, Work
 
 from aiida_mlal.data.dataset import DatasetData
 from aiida_mlal.ml.configurations import OK, Configurations
+from aiida_mlal.ml.distances import closest_contacts
 from aiida_mlal.ml.frames import (
+    IMAGE,
     ITERATION,
     PREDICTED_ENERGY,
     PREDICTED_FORCES,
     REASON,
+    RUN,
     STEP,
     UNCERTAINTY,
 )
 from aiida_mlal.ml.simulation.cell import MovingCell
 from aiida_mlal.report import graph
 from aiida_mlal.report.direct import DirectRelaxation
+
+MOST_CONTACTS = 500
+"""Frames of a simulation whose smallest distances are looked at."""
 
 OPTIONS = ("model", "training", "simulation", "query", "filters", "stop", "seed", "labelling")
 
@@ -94,12 +101,62 @@ class Parity:
         Of each structure, and the largest norm of a force difference, in eV/Å.
     iterations
         Of each structure.
+    queries, of_forces
+        Which of the queries each structure, and each component of a force, belongs to.
     """
 
     energies: np.ndarray
     forces: np.ndarray
     uncertainty: np.ndarray
     iterations: np.ndarray
+    queries: np.ndarray
+    of_forces: np.ndarray
+
+
+@dataclass(frozen=True)
+class Run:
+    """How a simulation ended.
+
+    Attributes
+    ----------
+    iteration, number
+        Of the campaign, and of the run in it.
+    converged, reason, message
+        Whether it came to its aim, in a word why it ended, and more where there is more to say.
+    uncertainty
+        The largest on the way, None where the measure gave none.
+    results
+        What only some simulations tell, such as averages.
+    """
+
+    iteration: int
+    number: int
+    converged: bool
+    reason: str
+    message: str
+    steps: int
+    uncertainty: float | None
+    results: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What a query strategy decided.
+
+    Attributes
+    ----------
+    candidates, known
+        How many structures there were to choose from, and how many had been labelled before.
+    indices, scores
+        Which of the candidates were chosen, most wanted first, and how much.
+    """
+
+    iteration: int
+    strategy: str
+    candidates: int
+    known: int
+    indices: Sequence[int]
+    scores: Sequence[float | None]
 
 
 @dataclass(frozen=True)
@@ -165,6 +222,22 @@ class CampaignReport:
     direct: Sequence[DirectRelaxation] = ()
     paths: Sequence[Mapping[str, Any]] = ()
     stages: Mapping[str, "CampaignReport"] = field(default_factory=dict)
+    structures: Configurations = field(default_factory=Configurations.empty)
+    """Those of the queries, in the same order."""
+    ends: Configurations = field(default_factory=Configurations.empty)
+    """Where the last simulations ended, with labels where there are any."""
+    contacts: Sequence[float] = ()
+    """Along the first of the last simulations, see ``closest_contacts``."""
+    runs: Sequence[Run] = ()
+    methods: Sequence[Mapping[str, Any]] = ()
+    """What made the labels, as the labelling processes describe it, each method once."""
+    versions: Mapping[str, str] = field(default_factory=dict)
+    """Of the programs that the jobs ran."""
+    choices: Sequence[Choice] = ()
+    properties: Mapping[str, Any] = field(default_factory=dict)
+    """Results of a calculation of properties."""
+    label_seconds: float | None = None
+    """In which programs ran that made labels, summed; None where nothing tells."""
 
     @property
     def labels(self) -> int:
@@ -180,6 +253,11 @@ class CampaignReport:
     def cell_moves(self) -> bool:
         """Whether simulations move the cell, so that a label's stress is shown beside its force."""
         return any(query.smax_GPa is not None for query in self.queries)
+
+    @property
+    def seconds_per_label(self) -> float | None:
+        """How long the programs ran for a label, on average; None where nothing tells."""
+        return self.label_seconds / len(self.queries) if self.label_seconds else None
 
     @property
     def overhead(self) -> float:
@@ -249,10 +327,112 @@ def collect(node: ProcessNode, direct: Iterable[DirectRelaxation] = ()) -> Campa
         direct=tuple(direct),
         paths=graph.paths(node),
         stages={name: collect(campaign) for name, campaign in graph.campaigns(node)},
+        structures=labelled,
+        ends=_ends(node),
+        contacts=_contacts(node),
+        runs=_runs(node),
+        methods=_methods(batches),
+        versions=_versions(node),
+        choices=[
+            Choice(
+                iteration,
+                selection.base.attributes.get("strategy")["name"],
+                selection.base.attributes.get("n_pool"),
+                selection.base.attributes.get("n_train"),
+                selection.indices,
+                [chosen["score"] for chosen in selection.selected],
+            )
+            for iteration, selection in graph.selections(node)
+        ],
+        properties=_properties(node),
+        label_seconds=_label_seconds(batches),
     )
 
 
+def _label_seconds(batches: Sequence[graph.Batch]) -> float | None:
+    jobs = [
+        process
+        for batch in batches
+        for process in (batch.process, *graph.descendants(batch.process))
+        if isinstance(process, CalcJobNode)
+    ]
+    known = [s for s in map(graph.computing_seconds, jobs) if s is not None]
+    return sum(known) if known else None
+
+
+def _ends(node: ProcessNode) -> Configurations:
+    """Return where the last simulations ended; nothing where there were none."""
+    for link in node.base.links.get_outgoing(node_class=DatasetData).all():
+        if link.link_label == "relaxed" and isinstance(link.node, DatasetData):
+            return link.node.configurations
+    trajectory = graph.last_trajectory(node)
+    return Configurations.empty() if trajectory is None else _last_frames(trajectory)
+
+
+def _last_frames(trajectory: Configurations) -> Configurations:
+    """Return the last frame of each image of each run, in the order of runs and images."""
+    last = dict(zip(zip(RUN.of(trajectory), IMAGE.of(trajectory), strict=True), count()))
+    return trajectory[[last[key] for key in sorted(last)]]
+
+
+def _contacts(node: ProcessNode) -> list[float]:
+    trajectory = graph.last_trajectory(node)
+    if trajectory is None or not len(trajectory):
+        return []
+    one = trajectory[np.flatnonzero((RUN.of(trajectory) == 0) & (IMAGE.of(trajectory) == 0))]
+    steps = np.unique(np.linspace(0, len(one) - 1, MOST_CONTACTS).astype(int))
+    return [float(ratio) for ratio in closest_contacts(one[steps])] if len(one) else []
+
+
+def _runs(node: ProcessNode) -> list[Run]:
+    return [
+        Run(
+            iteration=iteration,
+            number=number,
+            converged=bool(run.get("converged")),
+            reason=str(run.get("reason") or ""),
+            message=str(run.get("message") or ""),
+            steps=int(run.get("steps") or 0),
+            uncertainty=run.get("max_uncertainty"),
+            results=run.get("results") or {},
+        )
+        for iteration, results in graph.simulated(node)
+        for number, run in enumerate(results["runs"])
+    ]
+
+
+def _methods(batches: Sequence[graph.Batch]) -> list[dict[str, Any]]:
+    """Return each method once, with the PK of the first process that labelled by it."""
+    found: dict[str, dict[str, Any]] = {}
+    for batch in batches:
+        told = batch.process.outputs.description.get_dict()
+        mark = str(told.get("fingerprint", ""))
+        about = told.get("description")
+        found.setdefault(mark, {"fingerprint": mark, **(about if isinstance(about, dict) else {})})
+    return list(found.values())
+
+
+def _versions(node: ProcessNode) -> dict[str, str]:
+    """Return versions of programs by name, those of the last job where they changed."""
+    found: dict[str, str] = {}
+    for output in graph.results(node):
+        versions = output.get("versions")
+        if isinstance(versions, dict):
+            found |= {str(name): str(version) for name, version in versions.items()}
+    return found
+
+
+def _properties(node: ProcessNode) -> dict[str, Any]:
+    for link in node.base.links.get_outgoing(node_class=Dict).all():
+        if link.link_label == "results" and isinstance(link.node, Dict):
+            found: dict[str, Any] = link.node.get_dict()
+            return found if found.get("task") == "properties" else {}
+    return {}
+
+
 def _joined(batches: Sequence[graph.Batch]) -> Configurations:
+    if not batches:
+        return Configurations.empty()
     parts = [
         batch.dataset.configurations.with_columns({ITERATION: batch.iteration}) for batch in batches
     ]
@@ -312,11 +492,15 @@ def _parity(labelled: Configurations) -> Parity:
     energies = energies[known]
     pairs = np.stack([forces.reshape(-1), good.forces.reshape(-1)], axis=1)
     errors = np.stack([UNCERTAINTY.of(good), _force_errors(good)], axis=1)
+    queries = np.flatnonzero(labelled.status == OK)
+    components = np.repeat(queries, 3 * good.counts)
     return Parity(
         energies=energies - (energies[:, 1].min() if len(energies) else 0.0),
         forces=pairs[np.isfinite(pairs).all(axis=1)],
         uncertainty=errors[known],
         iterations=ITERATION.of(good)[known],
+        queries=queries[known],
+        of_forces=components[np.isfinite(pairs).all(axis=1)],
     )
 
 

@@ -1,9 +1,11 @@
+import numpy as np
 import pytest
 from ase import Atoms
 from ase.build import bulk
+from ase.data import covalent_radii
 
 from aiida_mlal.ml.configurations import Configurations
-from aiida_mlal.ml.distances import shortest_distance, smallest_distances
+from aiida_mlal.ml.distances import closest_contacts, shortest_distance, smallest_distances
 
 
 def test_of_all_and_of_each_two_elements():
@@ -46,3 +48,12 @@ def test_the_shortest_distance_is_the_smallest_of_all():
         assert shortest_distance(part, 5.0) == pytest.approx(expected)
     assert shortest_distance(structures, 2.0) is None
     assert shortest_distance(structures[2], 5.0) is None
+
+
+def test_contacts_are_shares_of_covalent_radii():
+    oxygen, hydrogen = covalent_radii[[8, 1]]
+    water = Atoms("OHH", [[0, 0, 0], [0.9, 0, 0], [0, 1.1, 0]])
+    far = Atoms("ArAr", [[0, 0, 0], [0, 0, 9.0]])
+    found = closest_contacts(Configurations.from_ase([water, bulk("Cu", a=3.6), far]))
+    expected = [0.9 / (oxygen + hydrogen), 3.6 / 2**0.5 / (2 * covalent_radii[29]), np.nan]
+    np.testing.assert_allclose(found, expected)

@@ -125,6 +125,8 @@ def test_the_report_has_the_profile(path, tmp_path):
     html = (tmp_path / "index.html").read_text()
     assert "<h2>Paths</h2>" in html
     assert "image 2" in html
+    assert "Saddle point of path 0, image 2" in html
+    assert "barrier</span>" in html
 
 
 def checked(code, structures, **overrides):

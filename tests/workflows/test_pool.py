@@ -249,6 +249,12 @@ def test_status_report_and_archive_know_a_pool(campaign, tmp_path):
     report = collect(campaign)
     assert [query.iteration for query in report.queries] == [0, 0, 0, 1, 1, 2]
     assert (tmp_path / "learning_curve.png") in write(report, tmp_path)
+    html = (tmp_path / "index.html").read_text()
+    chosen = ", ".join(map(str, campaign.outputs.selections["iteration_01"].indices))
+    assert "<h2>Choices from the pool</h2>" in html
+    assert f"<td>{chosen}</td>" in html
+    assert "force RMSE on the test set" in html
+    assert "<h2>Simulations</h2>" not in html
     path = tmp_path / "campaign.aiida"
     meant = ancestry(campaign)
     export(meant, path)

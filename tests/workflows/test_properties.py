@@ -14,6 +14,9 @@ from ase.build import bulk
 
 from aiida_mlal.data.dataset import DatasetData
 from aiida_mlal.data.potential import PotentialData
+from aiida_mlal.report import page
+from aiida_mlal.report.numbers import collect
+from aiida_mlal.report.words import flat
 
 PROPERTIES = [{"name": "lattice"}, {"name": "elastic", "strain": 0.01}, {"name": "cold_curve"}]
 
@@ -46,6 +49,24 @@ def finished(mlal_code, potential):
     outputs, node = run_get_node(builder)
     assert node.is_finished_ok, (node.exit_status, node.exit_message)
     return outputs, node
+
+
+def test_the_report_has_the_numbers(mlal_code, tmp_path):
+    builder = WorkflowFactory("mlal.properties").get_builder()
+    builder.compute.code = mlal_code
+    builder.structures = DatasetData.from_ase([bulk("Cu", a=3.6)])
+    builder.properties = [{"name": "lattice"}]
+    builder.calculator = {"name": "emt"}
+    outputs, node = run_get_node(builder)
+    page.write(collect(node), tmp_path)
+    html = (tmp_path / "index.html").read_text()
+    assert "<h2>Properties</h2>" in html
+    assert "<h2>Learning curve</h2>" not in html
+    found = dict(flat(outputs["results"].get_dict()))
+    energies = [value for name, value in found.items() if "energy" in name]
+    assert energies
+    assert all(f"<td>{value}</td>" in html for value in energies)
+    assert "was computed in" in html
 
 
 def same(one, other):
