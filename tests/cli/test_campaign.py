@@ -36,6 +36,30 @@ def test_report_writes_a_page(run, small_campaign, tmp_path):
     assert "direct GPMin" in (tmp_path / "index.html").read_text()
 
 
+def test_compare_prints_campaigns_side_by_side(run, small_campaign):
+    result = run("compare", small_campaign.pk, small_campaign.uuid)
+    assert result.exit_code == 0, result.output
+    assert re.search(r"^labels +3 +3$", result.output, re.M)
+
+
+def test_graph_is_written_as_its_ending_says(run, small_campaign, tmp_path):
+    result = run("graph", small_campaign.pk, "-o", tmp_path / "graph.pdf")
+    assert result.exit_code == 0, result.output
+    assert (tmp_path / "graph.pdf").read_bytes().startswith(b"%PDF")
+    refused = run("graph", small_campaign.pk, "-o", tmp_path / "graph.doc")
+    assert refused.exit_code != 0
+    assert "doc" in refused.output
+
+
+def test_why_tells_the_reason_of_a_label(run, small_campaign):
+    result = run("why", small_campaign.pk, 1)
+    assert result.exit_code == 0, result.output
+    assert "last frame of run 0" in result.output
+    refused = run("why", small_campaign.pk, "nothing")
+    assert refused.exit_code != 0
+    assert "beginning of its key" in refused.output
+
+
 def test_report_names_what_can_be_compared_with(run, small_campaign, tmp_path):
     result = run("report", small_campaign.pk, "-o", tmp_path, "--direct", "nothing")
     assert result.exit_code != 0
