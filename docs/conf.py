@@ -32,7 +32,6 @@ extensions = [
     "sphinx_copybutton",
     "sphinx_design",
     "aiida.sphinxext",
-    "options",
     "structure",
 ]
 exclude_patterns = ["_build", "_extensions", "**.ipynb_checkpoints"]

@@ -337,7 +337,8 @@ def properties(**options: Any) -> None:
     "--strategy",
     type=Options("name"),
     required=True,
-    help='maxvol, lcmd, oed, random, \'{"name": "maxvol", "threshold": 2}\' ...; see `mlal info`.',
+    help='maxvol, lcmd, oed, random, or JSON such as \'{"name": "maxvol", "threshold": 2}\'; see '
+    "`mlal info strategies`.",
 )
 @click.option(
     "-f",
@@ -547,12 +548,22 @@ def cut(
 @click.argument("target", type=click.Path(dir_okay=False))
 @TYPES
 @label_keys
-def convert(source: str, target: str, elements: list[str] | None, keys: dict[str, str]) -> None:
+@click.option("--last", is_flag=True, help="Only the last structure, as of a relaxation.")
+@click.option("--append", is_flag=True, help="Keep the structures that TARGET has, and add these.")
+def convert(
+    source: str,
+    target: str,
+    elements: list[str] | None,
+    keys: dict[str, str],
+    last: bool,
+    append: bool,
+) -> None:
     """Read the structures or the potential of SOURCE and write them to TARGET.
 
     SOURCE is known by its content, the format of TARGET by the end of its name. What TARGET has no
     place for is named.
     """
+    from aiida_mlal.ml.configurations import Configurations
     from aiida_mlal.ml.formats import files, table
     from aiida_mlal.ml.formats.describe import is_potential
     from aiida_mlal.ml.formats.labels import LabelKeys
@@ -563,6 +574,8 @@ def convert(source: str, target: str, elements: list[str] | None, keys: dict[str
             from aiida_mlal.ml.formats import potentials
             from aiida_mlal.ml.uncertainty.active_set import ActiveSet
 
+            if last or append:
+                raise ValueError(f"--last and --append are for structures, {source} is a potential")
             potential = potentials.load(source, elements)
             potentials.save(potential, target)
             click.echo(f"potential written to {target}")
@@ -571,6 +584,11 @@ def convert(source: str, target: str, elements: list[str] | None, keys: dict[str
         else:
             contents = files.load(source, elements, keys=LabelKeys(**keys))
             configurations = contents.configurations
+            if last:
+                configurations = configurations[-1:]
+            if append and Path(target).exists():
+                before = files.load(target, elements).configurations
+                configurations = Configurations.concatenate([before, configurations])
             lost = contents.write(configurations, target)
             predictions = [c.name for c in PREDICTIONS if c.is_in(configurations)]
             kept = [name for name in predictions if name not in "".join(lost)]
@@ -626,13 +644,23 @@ def show(file: str, elements: list[str] | None, keys: dict[str, str]) -> None:
 
 
 @mlal.command()
-def info() -> None:
-    """List versions, and the plugins that are installed: models, strategies and so on."""
+@click.argument("part", required=False)
+def info(part: str | None) -> None:
+    """List versions and plugins, or say what a PART is and which options it has.
+
+    PART is the name of a plugin such as maxvol, a group of them such as strategies, or one of
+    model, training, loss, guard, filters, calculator, limits, relaxation and gaussian_moments.
+    """
     from typing import get_args
 
     from aiida_mlal.ml import plugins
+    from aiida_mlal.ml.catalogue import described, parts
     from aiida_mlal.ml.tasks.runner import versions
 
+    if part is not None:
+        with _plainly():
+            click.echo("\n".join(described(one) for one in parts(part)), nl=False)
+        return
     _print(
         {
             "versions": versions(),

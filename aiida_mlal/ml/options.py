@@ -12,11 +12,14 @@ from typing import Any, TypeVar
 T = TypeVar("T")
 
 
-def build(cls: type[T], values: Mapping[str, Any], where: str = "") -> T:
+def build(
+    cls: type[T], values: Mapping[str, Any], where: str = "", beside: Iterable[str] = ()
+) -> T:
     """Build the options dataclass ``cls`` from ``values``, nested dataclasses included.
 
     ``where`` is the path of ``values`` in a larger document, for the messages. A field whose name
     would be a Python keyword has an underscore at its end that the option lacks (``break_``).
+    Options ``beside`` those of the dataclass were read before: messages have them too.
 
     Raises
     ------
@@ -31,7 +34,9 @@ def build(cls: type[T], values: Mapping[str, Any], where: str = "") -> T:
     fields = {f.name.removesuffix("_"): f for f in known if f.init}
     for key in values:
         if key not in fields:
-            raise ValueError(f"{_at(where)}unknown option {key!r}{suggest(key, fields)}")
+            raise ValueError(
+                f"{_at(where)}unknown option {key!r}{suggest(key, [*fields, *beside])}"
+            )
     for name, field in fields.items():
         required = field.default is field.default_factory is dataclasses.MISSING
         if required and name not in values:

@@ -61,7 +61,7 @@ def find(group: Group, name: str) -> type:
     """
     installed = _installed(group)
     if not isinstance(name, str) or name not in installed:
-        raise ValueError(f"unknown {_singular(group)} {name!r}{suggest(name, installed)}")
+        raise ValueError(f"unknown {singular(group)} {name!r}{suggest(name, installed)}")
     points = installed[name]
     if len(points) > 1:
         claims = " and ".join(location(point) for point in points)
@@ -101,7 +101,7 @@ def make(group: Group, values: Mapping[str, Any], where: str = "") -> Any:
         cls = find(group, values["name"])
     except ValueError as error:
         raise ValueError(f"{prefix}{error}") from error
-    what = f"{_singular(group)} {values['name']!r}"
+    what = f"{singular(group)} {values['name']!r}"
     try:
         return build(cls, options, where or what)
     except ValueError:
@@ -132,7 +132,7 @@ def named(group: Group, plugin: object, *passing: type[Exception]) -> Iterator[N
         raise
     except Exception as error:
         name = name_of(group, type(plugin))
-        what = f"{_singular(group)} {name!r}"
+        what = f"{singular(group)} {name!r}"
         if isinstance(error, ValueError):
             if not (_is_ours(plugin) or name in said(error)):
                 raise ValueError(f"{what}: {message(error)}") from cause(error)
@@ -175,7 +175,7 @@ def _installed(group: Group) -> dict[str, list[EntryPoint]]:
 
 @cache
 def _load(group: Group, point: EntryPoint) -> type:
-    what = f"{_singular(group)} {point.name!r} ({location(point)})"
+    what = f"{singular(group)} {point.name!r} ({location(point)})"
     plugin: type = load(point, what)
     problem = _misfit(group, plugin)
     if problem:
@@ -190,7 +190,7 @@ def _misfit(group: Group, plugin: Any) -> str:
         return f"is not derived from {base.__module__}.{base.__qualname__}"
     if inspect.isabstract(plugin):
         missing = sorted(getattr(plugin, "__abstractmethods__", ()))
-        return f"lacks {missing}, which each {_singular(group)} has"
+        return f"lacks {missing}, which each {singular(group)} has"
     if group != "models":
         return _unusable(plugin)
     options: Any = getattr(plugin, "Options", Any)
@@ -218,10 +218,11 @@ def _of_class(hint: Any) -> bool:
     return hint is typing.ClassVar or typing.get_origin(hint) is typing.ClassVar
 
 
-def _singular(group: Group) -> str:
+def singular(group: Group) -> str:
+    """Return what a plugin of a group is called, such as ``strategy``."""
     return group[:-3] + "y" if group.endswith("ies") else group.removesuffix("s")
 
 
 def _article(group: Group) -> str:
-    singular = _singular(group)
-    return f"an {singular}" if singular[0] in "aeiou" else f"a {singular}"
+    name = singular(group)
+    return f"an {name}" if name[0] in "aeiou" else f"a {name}"

@@ -38,8 +38,8 @@ class ModelOptions:
     """
 
     architecture: Mapping[str, Any]
-    prior: Mapping[str, Any] | None
-    ensemble: int
+    prior: Mapping[str, Any] | None = None
+    ensemble: int = 1
     reference_energies: Mapping[str, float] = field(default_factory=dict)
 
     @classmethod
@@ -64,7 +64,8 @@ class ModelOptions:
         references = check(values.pop("reference_energies", {}), "model.reference_energies")
         if prior is not None:
             _options(prior, "model.prior")
-        model = _options(values, "model")[0]
+        beside = ("architecture", "prior", "ensemble", "reference_energies")
+        model = _options(values, "model", beside)[0]
         if ensemble > 1 and not (model.is_learned and model.is_random):
             raise ValueError(
                 f"model.ensemble: expected 1, got {ensemble}: the members of an ensemble of "
@@ -190,7 +191,9 @@ def single(
     return potential
 
 
-def _options(values: Mapping[str, Any], where: str) -> tuple[Any, Any]:
+def _options(
+    values: Mapping[str, Any], where: str, beside: Sequence[str] = ("architecture",)
+) -> tuple[Any, Any]:
     if not isinstance(values, Mapping):
         raise ValueError(f"{where}: expected a mapping of options, got {values!r}")
     if "architecture" not in values:
@@ -205,7 +208,7 @@ def _options(values: Mapping[str, Any], where: str) -> tuple[Any, Any]:
             f"and 'ensemble', choose from {list(_made())}"
         )
     options = {key: value for key, value in values.items() if key != "architecture"}
-    made = build(cls.Options, options, where)
+    made = build(cls.Options, options, where, beside)
     cutoff = getattr(made, "cutoff", LONGEST)
     if not 0 < cutoff <= LONGEST:
         raise ValueError(
