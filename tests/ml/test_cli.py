@@ -137,6 +137,20 @@ def test_convert_keeps_labels(folder):
     np.testing.assert_allclose(first.stresses, last.stresses, atol=1e-7)
 
 
+def test_convert_takes_the_last_and_appends(folder):
+    run("convert", "cu.extxyz", "few.extxyz", "--last")
+    run("convert", "cu.extxyz", "few.extxyz", "--append")
+    found = Configurations.from_ase(ase.io.read("few.extxyz", ":"))
+    whole = Configurations.from_ase(ase.io.read("cu.extxyz", ":"))
+    assert found.keys == [whole.keys[-1], *whole.keys]
+    np.testing.assert_allclose(found.energies, [whole.energies[-1], *whole.energies])
+    checkpoint.Checkpoint(single({"architecture": "mtp", "level": 2}, ["Cu"], 0)).save(
+        "p.safetensors"
+    )
+    refused = run("convert", "p.safetensors", "p.almtp", "--last", status=1)
+    assert "--last and --append are for structures" in refused.stderr
+
+
 def test_types_keep_their_numbers(folder):
     """Files of MLIP for MLIP, which knows numbers only, have those of the file or potential."""
     run("convert", "cu.extxyz", "a.cfg", "--elements", "Zn,Cu")
