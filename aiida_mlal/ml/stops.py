@@ -630,7 +630,13 @@ class Uninterrupted(Stop):
 
 @dataclass(frozen=True)
 class Iterations(Stop):
-    """Exhausted after ``n`` iterations."""
+    """Exhausted after ``n`` iterations.
+
+    Attributes
+    ----------
+    n
+        The largest number of iterations.
+    """
 
     n: int = 25
 
@@ -651,7 +657,13 @@ class Iterations(Stop):
 
 @dataclass(frozen=True)
 class Labels(Stop):
-    """Exhausted when ``n`` structures have been labelled, or tried in vain."""
+    """Exhausted when ``n`` structures have been labelled, or tried in vain.
+
+    Attributes
+    ----------
+    n
+        The largest number of labels.
+    """
 
     n: int
 
@@ -670,7 +682,13 @@ class Labels(Stop):
 
 @dataclass(frozen=True)
 class Size(Stop):
-    """Converged when there are labels of ``n`` structures to learn from."""
+    """Converged when there are labels of ``n`` structures to learn from.
+
+    Attributes
+    ----------
+    n
+        Number of structures that are enough.
+    """
 
     n: int
 

@@ -41,6 +41,8 @@ class Evaluate(Task):
         Of the types 0, 1, ... in files that only number them.
     keys
         What files of structures call their labels, where that is not what ASE calls them.
+    output
+        File of the predictions; none is written where it is null.
     """
 
     OUTPUT: ClassVar[str] = "predictions.safetensors"

@@ -40,6 +40,8 @@ class Grade(Task):
         Of the types 0, 1, ... in files that only number them.
     keys
         What files of structures call their labels, where that is not what ASE calls them.
+    output
+        File of the structures with their grades.
     """
 
     OUTPUT: ClassVar[str] = "graded.safetensors"

@@ -36,6 +36,8 @@ class Label(Task):
         What a label must satisfy to be learned from.
     timeout
         Time in s that the label of one structure may take; by default any.
+    output
+        File of the labelled structures.
     """
 
     OUTPUT: ClassVar[str] = "labelled.safetensors"

@@ -42,6 +42,8 @@ class Select(Task):
     keep_labels
         Whether what is written has the labels of the candidates, where these have any. Otherwise
         it has none, to be labelled.
+    output
+        File of the structures that were chosen.
     """
 
     OUTPUT: ClassVar[str] = "selected.safetensors"

@@ -46,6 +46,8 @@ class Simulate(Task):
     keep_state
         Whether the state of a single run is written when it is over too, so that another potential
         can go on.
+    output
+        File of the frames.
     """
 
     OUTPUT: ClassVar[str] = "trajectory.safetensors"

@@ -85,6 +85,19 @@ class LBFGS(Optimizer):
 
     With the strong Wolfe line search the learning rate is only the first trial step. The paper on
     offline active learning used none, 1e-2 and ``cosine_restarts``.
+
+    Attributes
+    ----------
+    learning_rate
+        Length of the first trial step, in units of the weights; without a line search of each step.
+    line_search
+        How the length of a step is found; null for the learning rate alone.
+    iterations
+        The largest number of steps in an epoch.
+    history
+        How many steps are remembered for the approximation of the Hessian.
+    schedule
+        How the learning rate changes from epoch to epoch.
     """
 
     learning_rate: float = 1.0
@@ -132,8 +145,21 @@ class LBFGS(Optimizer):
 class Adam(Optimizer):
     """Adam, or AMSGrad, on mini-batches drawn anew in each epoch.
 
-    ``rates`` are learning rates of some of the weights, by the first part of their names: those of
-    a Gaussian-moment network are ``descriptor``, ``network``, ``scale`` and ``shift``.
+    Attributes
+    ----------
+    learning_rate
+        Of all weights that have none in ``rates``.
+    rates
+        Learning rates of some of the weights, by the first part of their names: those of a
+        Gaussian-moment network are ``descriptor``, ``network``, ``scale`` and ``shift``.
+    amsgrad
+        Whether steps are divided by the largest of the second moments until then (AMSGrad).
+    weight_decay
+        What each step takes from the weights, as a share of them per learning rate (AdamW).
+    batch_size
+        Number of structures in a mini-batch.
+    schedule
+        How the learning rate changes from epoch to epoch.
     """
 
     learning_rate: float = 1e-3
