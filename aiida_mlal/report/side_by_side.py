@@ -53,7 +53,7 @@ _RESULTS: tuple[tuple[str, Callable[[CampaignReport], str]], ...] = (
     ("outcome", lambda report: report.outcome),
     ("labels", lambda report: str(report.labels)),
     ("labels without a use", _failed),
-    ("iterations", lambda report: str(len(report.curve))),
+    ("iterations", lambda report: str(report.iterations)),
     ("labelled force, eV/Å", _last("oracle_fmax")),
     ("labelled energy of end 0, eV", _end_energy),
     ("barrier, eV", _barrier),

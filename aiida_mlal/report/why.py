@@ -130,15 +130,15 @@ def in_words(lesson: Lesson) -> str:
 
 
 def _number(report: CampaignReport, frame: str) -> int:
-    if frame.isdecimal() and int(frame) < report.labels:
+    if frame.isdecimal() and int(frame) < len(report.queries):
         return int(frame)
     found = [i for i, query in enumerate(report.queries) if query.key.startswith(frame)]
     if len(found) == 1 and frame:
         return found[0]
     what = "none is called so" if not found else f"{len(found)} keys begin so"
     raise ValueError(
-        f"expected the number of a label, below {report.labels}, or the beginning of its key, got "
-        f"{frame!r}: {what}"
+        f"expected the number of a label, below {len(report.queries)}, or the beginning of its "
+        f"key, got {frame!r}: {what}"
     )
 
 
