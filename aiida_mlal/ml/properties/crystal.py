@@ -6,12 +6,16 @@ from functools import cached_property
 import numpy as np
 from ase import Atoms
 
+from aiida_mlal.ml.configurations import Configurations
+from aiida_mlal.ml.labelling.vacuum import vacuum
 from aiida_mlal.ml.properties.evaluator import Evaluated, Evaluator
 from aiida_mlal.ml.properties.symmetry import Symmetry
 from aiida_mlal.ml.simulation.cell import MovingCell
 
 STRESSED_GPa = 0.1
 """Stress from which a cell is said not to be at equilibrium."""
+VACUUM = 6.0
+"""Gap between layers of atoms in Å above which it is vacuum; between those of MoS2 it is 3."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,7 +72,7 @@ class Crystal:
 
     @property
     def warnings(self) -> list[str]:
-        """What a reader has to know: no equilibrium, stress that is left, symmetry not kept.
+        """What a reader has to know: no equilibrium, stress left, symmetry not kept, vacuum.
 
         An equilibrium by symmetry alone is found out by phonons and elastic constants only.
         """
@@ -90,6 +94,13 @@ class Crystal:
             if after.name != before.name and len(after.rotations) <= len(before.rotations):
                 said.append(
                     f"symmetry is not kept: {before.name} as given, {after.name} at equilibrium"
+                )
+            gaps = vacuum(Configurations.from_ase([self.atoms]))
+            if gaps.max() > VACUUM:
+                said.append(
+                    f"there is {gaps.max():.3g} Å of vacuum along cell vector {gaps.argmax()}: "
+                    "what is per volume, such as density and elastic constants, is of the cell "
+                    "with the vacuum"
                 )
         return said
 

@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from ase.build import bulk, make_supercell, molecule
+from ase.build import bulk, fcc111, make_supercell, molecule
 
 from aiida_mlal.ml.properties.equation_of_state import EquationOfState
 from aiida_mlal.ml.properties.lattice import Lattice
@@ -34,6 +34,14 @@ def test_any_cell_has_the_same_constants(equilibrate):
     assert found[0]["volume_A3_per_atom"] == pytest.approx(
         by_energies["volume_A3_per_atom"], rel=1e-4
     )
+
+
+def test_the_vacuum_beside_a_sheet_is_said(equilibrate):
+    """Elastic constants and densities of a sheet depend on how much of it there is."""
+    sheet = fcc111("Cu", (1, 1, 2), vacuum=5.0, periodic=True)
+    (said,) = equilibrate(sheet, cell="fixed").warnings[-1:]
+    assert "10 Å of vacuum along cell vector 2" in said
+    assert not any("vacuum" in words for words in equilibrate(bulk("Cu")).warnings)
 
 
 def test_a_cell_that_is_no_minimum_is_said_with_its_stress(equilibrate):
