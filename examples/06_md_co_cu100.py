@@ -47,5 +47,6 @@ builder = OfflineWorkChain.get_builder_from_protocol(
 results, node = run_get_node(builder)
 
 for row in results["curve"]["rows"]:
-    print(f"{row['labels']:3d} labels, {row['steps_min']} steps, errors {row['errors']}")
+    wrong = row["errors"].get("force_mae", np.nan)  # of what was labelled, before it was learned
+    print(f"{row['labels']:3d} labels, {row['steps_min']} steps, forces wrong by {wrong:.3f} eV/Å")
 print(f"campaign {node.pk}: {'converged' if node.is_finished_ok else node.exit_message}")
