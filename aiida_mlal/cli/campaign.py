@@ -203,7 +203,7 @@ def launch_campaign(build: "Callable[[], ProcessBuilder]", daemon: bool) -> None
 
 
 def checked(build: "Callable[[], ProcessBuilder]") -> "ProcessBuilder":
-    """Return what ``build`` does; what is wrong with it ends the command, with a sentence."""
+    """Call ``build`` and return its builder; an error ends the command, with a sentence."""
     from aiida.common.exceptions import NotExistent
 
     from aiida_mlal.ml.plugins import PluginError

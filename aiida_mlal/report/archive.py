@@ -46,7 +46,7 @@ class Share(NamedTuple):
 
 
 def contents(meant: Graph) -> list[Share]:
-    """Return what an archive is to hold, by kind of node, the largest first."""
+    """List the content of an archive by kind of node, the largest first."""
     shares: dict[str, Share] = {}
     known: set[str] = set()
     for uuid in meant.files:

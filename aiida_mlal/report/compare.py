@@ -158,7 +158,7 @@ def _compared(node: ProcessNode, direct: DirectRelaxation) -> DirectRelaxation:
 
 
 def _lowest_curvature(node: ProcessNode, end: Configurations) -> float | None:
-    """Return what the potential of a campaign says of the softest mode of atoms, in eV/Å²."""
+    """Compute the lowest eigenvalue of the Hessian of the potential of a campaign, in eV/Å²."""
     from aiida_mlal.ml.calculator import MLCalculator
 
     atoms = end.to_ase()[0]

@@ -118,7 +118,7 @@ def summary(
     fmax: float = 0.05,
     smax_GPa: float = 0.1,
 ) -> DirectRelaxation:
-    """Return what a relaxation did until it was below the limits, by its frames.
+    """Read from its frames how a relaxation came below the limits.
 
     Files of codes do not say which atoms were fixed: where atoms are those of ``start``, those
     that are fixed there are.

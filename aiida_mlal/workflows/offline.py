@@ -331,7 +331,7 @@ class OfflineWorkChain(CampaignWorkChain):
         return None
 
     def is_going_on(self) -> bool:
-        """Return whether there is another iteration, in which nothing is chosen yet."""
+        """Tell if there is another iteration, in which nothing is chosen yet."""
         self.ctx.chosen = False
         return super().is_going_on()
 

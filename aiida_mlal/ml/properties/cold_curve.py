@@ -52,7 +52,7 @@ class ColdCurve(CrystalProperty):
             crystal.evaluator.evaluate(strained(atoms, (s - 1) * np.eye(3)), "cold_curve")
             for s in scales
         ]
-        energies = np.array([found.energy for found in evaluated]) / len(atoms)
+        energies = np.array([one.energy for one in evaluated]) / len(atoms)
         volumes = scales**3 * atoms.get_volume() / len(atoms)
         at_equilibrium = int(np.abs(scales - 1).argmin())
         return Found(

@@ -41,12 +41,12 @@ def compute(
     for name, part in properties.items():
         try:
             with plugins.named("properties", part):
-                found = part.compute(crystals)
+                results = part.compute(crystals)
         except ValueError as error:  # the others are computed all the same
-            found = [Found(warnings=[f"not computed: {error}"])] * len(crystals)
+            results = [Found(warnings=[f"not computed: {error}"])] * len(crystals)
         for i in lost:
-            found.insert(i, Found(warnings=["not computed: there is no equilibrium"]))
-        yield name, found
+            results.insert(i, Found(warnings=["not computed: there is no equilibrium"]))
+        yield name, results
 
 
 def _equilibrium(crystal: Crystal) -> Found:
@@ -59,7 +59,7 @@ def _equilibrium(crystal: Crystal) -> Found:
 
 
 def together(members: Sequence[Row], reference: Row | None = None) -> dict[str, Any]:
-    """Return what several members of a committee say of a structure, beside a reference.
+    """Summarise the properties of a structure over a committee, beside a reference.
 
     Returns
     -------
@@ -72,9 +72,9 @@ def together(members: Sequence[Row], reference: Row | None = None) -> dict[str, 
     names = dict.fromkeys(name for row in members for name in row)
     result = {}
     for name in names:
-        found = [row[name] for row in members if name in row]
+        known = [row[name] for row in members if name in row]
         beside = None if reference is None else reference.get(name)
-        result[name] = _numbers(found, beside) | _warnings(found, beside)
+        result[name] = _numbers(known, beside) | _warnings(known, beside)
     return result
 
 
@@ -85,20 +85,20 @@ def curves(members: Sequence[Row]) -> dict[str, np.ndarray]:
     """
     result = {}
     for name in dict.fromkeys(name for row in members for name in row):
-        found = [row[name].curves for row in members if name in row]
-        for curve in dict.fromkeys(key for one in found for key in one):
-            arrays = [np.asarray(one[curve]) for one in found if curve in one]
+        known = [row[name].curves for row in members if name in row]
+        for curve in dict.fromkeys(key for one in known for key in one):
+            arrays = [np.asarray(one[curve]) for one in known if curve in one]
             same = [array for array in arrays if array.shape == arrays[0].shape]
             result[f"{name}_{curve}"] = np.stack(same)
     return result
 
 
-def _numbers(found: Sequence[Found], beside: Found | None) -> dict[str, Any]:
+def _numbers(members: Sequence[Found], beside: Found | None) -> dict[str, Any]:
     rows = {}
-    for name in dict.fromkeys(name for one in found for name in one.numbers):
-        values = [one.numbers[name] for one in found if name in one.numbers]
+    for name in dict.fromkeys(name for one in members for name in one.numbers):
+        values = [one.numbers[name] for one in members if name in one.numbers]
         row: dict[str, Any] = {"value": np.mean(np.array(values), axis=0)}
-        if len(found) > 1:
+        if len(members) > 1:
             row |= {"interval95": interval95(values), "members": values}
         if beside is not None:
             row["reference"] = beside.numbers.get(name)
@@ -106,10 +106,10 @@ def _numbers(found: Sequence[Found], beside: Found | None) -> dict[str, Any]:
     return rows
 
 
-def _warnings(found: Sequence[Found], beside: Found | None) -> dict[str, Any]:
+def _warnings(members: Sequence[Found], beside: Found | None) -> dict[str, Any]:
     said = [
-        f"member {i}: {sentence}" if len(found) > 1 else sentence
-        for i, one in enumerate(found)
+        f"member {i}: {sentence}" if len(members) > 1 else sentence
+        for i, one in enumerate(members)
         for sentence in one.warnings
     ]
     said += [f"reference: {sentence}" for sentence in (beside.warnings if beside else ())]

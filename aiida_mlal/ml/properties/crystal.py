@@ -76,18 +76,18 @@ class Crystal:
 
         An equilibrium by symmetry alone is found out by phonons and elastic constants only.
         """
-        said, found = [], self.relaxed
+        said, relaxed = [], self.relaxed
         moved = MovingCell(self.evaluator.relaxation.cell)
-        if not found.converged:
+        if not relaxed.converged:
             said.append(
-                f"not at equilibrium: after {found.steps} steps there are forces of "
-                f"{found.fmax:.2g} eV/Å and a stress of {found.smax_GPa:.2g} GPa"
+                f"not at equilibrium: after {relaxed.steps} steps there are forces of "
+                f"{relaxed.fmax:.2g} eV/Å and a stress of {relaxed.smax_GPa:.2g} GPa"
             )
-        elif self.atoms.pbc.all() and found.smax_GPa > STRESSED_GPa:
+        elif self.atoms.pbc.all() and relaxed.smax_GPa > STRESSED_GPa:
             left = "fixed" if not moved else f"relaxed in its {moved.moves} only"
             said.append(
-                f"the cell is no minimum, as it is {left}: a stress of {found.smax_GPa:.3g} GPa is "
-                "left"
+                f"the cell is no minimum, as it is {left}: a stress of {relaxed.smax_GPa:.3g} "
+                "GPa is left"
             )
         if self.atoms.pbc.all():
             before, after = Symmetry.of(self.given, 1e-2), self.symmetry
@@ -106,6 +106,6 @@ class Crystal:
 
 
 def multiples(atoms: Atoms, length: float) -> list[int]:
-    """Return how often to repeat a cell so that opposite faces are ``length`` Å apart."""
+    """Repetitions of a cell along its axes that put opposite faces ``length`` Å apart."""
     heights = 1 / np.linalg.norm(atoms.cell.reciprocal().array, axis=1)
     return [max(1, int(np.ceil(length / height - 1e-6))) for height in heights]

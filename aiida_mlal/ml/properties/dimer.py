@@ -56,8 +56,8 @@ class Dimer(CrystalProperty):
             numbers[f"{name}_distance_A"] = float(distances[best])
             numbers[f"{name}_depth_eV"] = float(energies[-1] - energies[best])
             curves |= {f"{name}_distance_A": distances, f"{name}_energy_eV": energies}
-            found = holes(distances, energies, best, "approach", "Å")
-            said += [f"{'-'.join(pair)}: {sentence}" for sentence in found]
+            gaps = holes(distances, energies, best, "approach", "Å")
+            said += [f"{'-'.join(pair)}: {sentence}" for sentence in gaps]
             if best == 0:
                 said.append(f"{'-'.join(pair)}: the energy is lowest at the shortest distance")
         return Found(numbers, curves, said)

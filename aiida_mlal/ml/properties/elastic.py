@@ -70,14 +70,14 @@ class Elastic(CrystalProperty):
                 strains.append(voigt_of_strain(r @ strain @ r.T))
                 stresses.append(voigt_of_stress(r @ slope @ r.T))
         solved = np.linalg.lstsq(np.array(strains), np.array(stresses), rcond=None)[0].T / GPa
-        found = symmetrised((solved + solved.T) / 2, group)
-        odd = np.abs(np.array(strains) @ found - np.array(stresses) / GPa).max()
-        if odd > ASYMMETRIC * np.abs(found).max():
+        stiffness = symmetrised((solved + solved.T) / 2, group)
+        odd = np.abs(np.array(strains) @ stiffness - np.array(stresses) / GPa).max()
+        if odd > ASYMMETRIC * np.abs(stiffness).max():
             said.append(
                 f"stresses are at odds with the symmetry of the crystal by {odd:.3g} GPa for a "
                 "strain of 1: what computes them, or the relaxation, does not have it"
             )
-        return self._told(found, odd, independent(group), said)
+        return self._told(stiffness, odd, independent(group), said)
 
     def _slope(self, crystal: Crystal, strain: Matrix) -> tuple[Matrix, list[str]]:
         """Return the derivative of the stress by the size of a strain, in eV/Å³.
@@ -89,15 +89,15 @@ class Elastic(CrystalProperty):
         for size in (self.strain, -self.strain):
             atoms = strained(crystal.atoms, size * r.T @ strain @ r)
             moved = self.relax_atoms and len(atoms) > 1
-            found = (evaluator.relax if moved else evaluator.evaluate)(atoms, "elastic")
-            if not found.converged:
+            deformed = (evaluator.relax if moved else evaluator.evaluate)(atoms, "elastic")
+            if not deformed.converged:
                 said.append(
-                    f"atoms of a strained cell are not relaxed: forces of {found.fmax:.2g} eV/Å "
+                    f"atoms of a strained cell are not relaxed: forces of {deformed.fmax:.2g} eV/Å "
                     "are left"
                 )
-            if not np.isfinite(found.stress).all():
+            if not np.isfinite(deformed.stress).all():
                 raise ValueError("the calculator gives no stress")
-            ends.append(found.stress)
+            ends.append(deformed.stress)
         return r @ (ends[0] - ends[1]) @ r.T / (2 * self.strain), said
 
     def _told(

@@ -58,10 +58,10 @@ class EquationOfState(CrystalProperty):
         volumes, energies, said = [], [], []
         for change in np.linspace(-self.volumes, self.volumes, self.n):
             compressed = strained(atoms, ((1 + change) ** (1 / 3) - 1) * np.eye(3))
-            found = self._compute(crystal, compressed)
-            volumes.append(found.atoms.get_volume() / n_atoms)
-            energies.append(found.energy / n_atoms)
-            if not found.converged:
+            evaluated = self._compute(crystal, compressed)
+            volumes.append(evaluated.atoms.get_volume() / n_atoms)
+            energies.append(evaluated.energy / n_atoms)
+            if not evaluated.converged:
                 said.append(f"at {volumes[-1]:.4g} Å³/atom the structure is not relaxed")
         fit = Fit(volumes, energies, eos=self.form)
         try:

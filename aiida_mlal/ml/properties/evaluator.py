@@ -154,11 +154,11 @@ class Evaluator:
         steps: int | None = None,
         converged: bool = True,
     ) -> Evaluated:
-        found = atoms.copy()
+        frame = atoms.copy()
         results = {"energy": computed.energy, "forces": computed.forces}
         if np.isfinite(computed.stress).all():
             results["stress"] = computed.stress.ravel()[[0, 4, 8, 5, 2, 1]]
-        found.calc = SinglePointCalculator(found, **results)
-        found.info = {"purpose": purpose}
-        self.frames.append(found)
-        return Evaluated(found, computed.energy, computed.forces, computed.stress, steps, converged)
+        frame.calc = SinglePointCalculator(frame, **results)
+        frame.info = {"purpose": purpose}
+        self.frames.append(frame)
+        return Evaluated(frame, computed.energy, computed.forces, computed.stress, steps, converged)

@@ -33,14 +33,14 @@ class Hull(Property):
             (crystal.atoms.symbols.formula.count(), crystal.relaxed.energy) for crystal in crystals
         ]
         diagram = PhaseDiagram(phases, verbose=False) if len(elements) > 1 else None
-        found = []
+        results = []
         for crystal in crystals:
             symbols, e = crystal.atoms.symbols, crystal.energy_per_atom
             formation = e - sum(pure[symbol] for symbol in symbols) / len(symbols)
             best = pure[symbols[0]] * len(symbols)
             if diagram is not None:
                 best = diagram.decompose(**symbols.formula.count())[0]
-            found.append(
+            results.append(
                 Found(
                     {
                         "formation_energy_eV_per_atom": float(formation),
@@ -48,4 +48,4 @@ class Hull(Property):
                     }
                 )
             )
-        return found
+        return results

@@ -69,10 +69,10 @@ class StackingFault(CrystalProperty):
         for fraction in fractions:
             slab = displaced(whole, fraction * np.array(slip) @ cell.cell.array)
             slab.set_constraint(FixedLine(range(len(slab)), normal_of(whole)))
-            found = crystal.evaluator.relax(slab, "stacking_fault")
-            excess = found.energy - crystal.energy_per_atom * len(slab)
+            relaxed = crystal.evaluator.relax(slab, "stacking_fault")
+            excess = relaxed.energy - crystal.energy_per_atom * len(slab)
             energies.append(1e3 * excess / area_of(slab) / J_PER_M2)
-            if not found.converged:
+            if not relaxed.converged:
                 said.append(f"after {fraction:.2g} of the slip atoms are not relaxed")
         name = where(plane)
         numbers = {f"stacking_fault_energy_{name}_mJ_per_m2": float(energies[-1])}

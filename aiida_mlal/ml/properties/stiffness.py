@@ -73,14 +73,14 @@ def independent(rotations: Float[np.ndarray, "operations 3 3"]) -> list[tuple[in
         unit = np.zeros((6, 6))
         unit[i, j] = unit[j, i] = 1.0
         invariant.append(symmetrised(unit, rotations))
-    found: list[tuple[int, int]] = []
+    pairs: list[tuple[int, int]] = []
     rows: list[list[float]] = []
     for i, j in _ORDER:
         row = [one[i, j] for one in invariant]
         if np.linalg.matrix_rank([*rows, row], tol=1e-6) > len(rows):
-            found.append((i, j))
+            pairs.append((i, j))
             rows.append(row)
-    return found
+    return pairs
 
 
 @dataclass(frozen=True)

@@ -48,8 +48,8 @@ class Surface(CrystalProperty):
             unrelaxed = crystal.evaluator.evaluate(slab, "surface")
             relaxed = crystal.evaluator.relax(slab, "surface")
             bulk, area = crystal.energy_per_atom * len(slab), 2 * area_of(slab)
-            for name, found in (("surface", relaxed), ("unrelaxed_surface", unrelaxed)):
-                energy = (found.energy - bulk) / area / J_PER_M2
+            for name, evaluated in (("surface", relaxed), ("unrelaxed_surface", unrelaxed)):
+                energy = (evaluated.energy - bulk) / area / J_PER_M2
                 numbers[f"{name}_energy_{where(plane)}_J_per_m2"] = float(energy)
             if not relaxed.converged:
                 said.append(f"the surface {where(plane)} is not relaxed: {relaxed.fmax:.2g} eV/Å")

@@ -52,17 +52,17 @@ class Symmetry:
         """
         if not atoms.pbc.all():
             raise ValueError(f"expected a crystal, {atoms.symbols} is not periodic everywhere")
-        found = _dataset(atoms, symprec)
-        cell = np.array(found.std_lattice)
+        dataset = _dataset(atoms, symprec)
+        cell = np.array(dataset.std_lattice)
         conventional = Atoms(
-            found.std_types, scaled_positions=found.std_positions, cell=cell, pbc=True
+            dataset.std_types, scaled_positions=dataset.std_positions, cell=cell, pbc=True
         )
         standard = _dataset(conventional, symprec)
         lattice = cell.T
         rotations = [lattice @ w @ np.linalg.inv(lattice) for w in standard.rotations]
         return cls(
-            f"{found.international} ({found.number})",
-            np.array(found.std_rotation_matrix),
+            f"{dataset.international} ({dataset.number})",
+            np.array(dataset.std_rotation_matrix),
             _distinct(np.array(rotations)),
             conventional,
             np.array(standard.equivalent_atoms),
@@ -74,12 +74,12 @@ def _dataset(atoms: Atoms, symprec: float) -> "spglib.SpglibDataset":
     with warnings.catch_warnings():  # which it gives about its own future, whatever happens
         warnings.simplefilter("ignore", DeprecationWarning)
         try:
-            found = spglib.get_symmetry_dataset(cell, symprec=symprec)
+            dataset = spglib.get_symmetry_dataset(cell, symprec=symprec)
         except Exception:  # of the kind that this future has
-            found = None
-    if found is None:
+            dataset = None
+    if dataset is None:
         raise ValueError(f"no symmetry of {atoms.symbols} is found within {symprec:g} Å")
-    return found
+    return dataset
 
 
 def _distinct(rotations: Float[np.ndarray, "n 3 3"]) -> Float[np.ndarray, "m 3 3"]:

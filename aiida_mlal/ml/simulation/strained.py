@@ -45,7 +45,7 @@ class Strained:
         return len(self._filter)
 
     def __ase_optimizable__(self) -> Any:
-        """Return what optimisers of ASE work on."""
+        """Return the object whose variables optimisers of ASE change."""
         return self._filter.__ase_optimizable__()
 
     @property

@@ -234,7 +234,7 @@ def _structures(potential: Potential) -> Configurations:
 def _observed(
     process: Process, structures: Configurations, targets: Configurations | None = None
 ) -> Observed:
-    """Return what is observed of structures, their own labels where no other targets are given."""
+    """Arrange observations of structures: their labels, or other targets if given."""
     graph = process.graph(structures)
     values = _labels(structures if targets is None else targets)
     return observed(process.describe(graph), process.relative(graph, values), process.noise)
