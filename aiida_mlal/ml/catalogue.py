@@ -148,7 +148,7 @@ def _about(cls: type) -> str:
 
 
 def _attributes(cls: type) -> dict[str, str]:
-    """Return what docstrings say of each attribute, those of the bases included."""
+    """Read the descriptions of attributes in docstrings, those of the bases included."""
     found: dict[str, str] = {}
     for ancestor in reversed(cls.__mro__):
         found |= {name: " ".join(lines) for name, lines in _section(ancestor)}

@@ -219,7 +219,7 @@ def _of_class(hint: Any) -> bool:
 
 
 def singular(group: Group) -> str:
-    """Return what a plugin of a group is called, such as ``strategy``."""
+    """Return the noun for a plugin of a group, such as ``strategy``."""
     return group[:-3] + "y" if group.endswith("ies") else group.removesuffix("s")
 
 

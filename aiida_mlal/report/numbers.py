@@ -361,7 +361,7 @@ def _label_seconds(batches: Sequence[graph.Batch]) -> float | None:
 
 
 def _ends(node: ProcessNode) -> Configurations:
-    """Return where the last simulations ended; nothing where there were none."""
+    """Return the last frames of the last simulations; nothing where there were none."""
     for link in node.base.links.get_outgoing(node_class=DatasetData).all():
         if link.link_label == "relaxed" and isinstance(link.node, DatasetData):
             return link.node.configurations

@@ -127,7 +127,7 @@ def _draw(axes: "Axes", structure: Configurations, positions: np.ndarray, view: 
 
 
 def _rank(value: float, depth: np.ndarray) -> float:
-    """Return where a depth is among all, between 0 and 1."""
+    """Scale a depth to its share of the range of all, between 0 and 1."""
     span = float(np.ptp(depth)) or 1.0
     return float(value - depth.min()) / span
 

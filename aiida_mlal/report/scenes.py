@@ -97,7 +97,7 @@ def _worst(report: CampaignReport) -> list[int]:
 
 
 def _about(query: Query) -> list[tuple[str, str]]:
-    """Return how a structure came to its label, and what its label taught."""
+    """Tell how a structure came to its label, and what its label taught."""
     lines = [
         ("structure", f"{query.formula}, {query.key[:8]}"),
         ("iteration", "before the first training" if not query.iteration else str(query.iteration)),

@@ -11,7 +11,7 @@ Row = tuple[str, list[str]]
 
 
 def rows(reports: Sequence[CampaignReport]) -> list[Row]:
-    """Return what campaigns came to, and the options in which they differ."""
+    """Tabulate the results of campaigns, and the options in which they differ."""
     results = [(name, [value(report) for report in reports]) for name, value in _RESULTS]
     options = [dict(flat(report.options)) for report in reports]
     names = dict.fromkeys(name for one in options for name in one)

@@ -48,7 +48,7 @@ class Lesson:
 
 
 def lesson(node: ProcessNode, frame: str) -> Lesson:
-    """Return what is known of a structure of a campaign.
+    """Describe a structure of a campaign.
 
     Parameters
     ----------
