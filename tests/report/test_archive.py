@@ -54,7 +54,7 @@ def test_a_campaign_stays_within_its_budget(small_campaign):
     nodes, files, size = (sum(values) for values in zip(*(s[1:] for s in shares), strict=True))
     assert len(small_campaign.outputs.dataset) == 3
     assert nodes <= 65
-    assert files <= 65
+    assert files <= 70  # some more where schedulers say something
     assert size <= 70e3
 
 
