@@ -86,7 +86,7 @@ class Observed(NamedTuple):
         Standard deviation of each.
     shared
         What a standard deviation of the pressure by which energies and stresses disagree changes of
-        each: of energies, where stresses are learned too.
+        each: of energies, where stresses are learned too, beside what a constant for each atom is.
     """
 
     structures: list[Observations]
@@ -98,6 +98,7 @@ class Observed(NamedTuple):
 def observed(described: Described, targets: Prediction, noise: Float[Tensor, "4"]) -> Observed:
     """Collect all labels that are numbers, of the kinds that have a noise above 0."""
     volumes = described.graph.volumes
+    excess = _excess_volumes(described, targets)
     structures, values, deviations, shared = [], [], [], []
     learned, has_stresses = noise[:3] > 0, bool(noise[2] > 0)
     for one, mine, slopes in _each(described):
@@ -121,9 +122,20 @@ def observed(described: Described, targets: Prediction, noise: Float[Tensor, "4"
             deviations.append(sigma.to(energy).expand(int(kind.sum())))
         together = energy.new_zeros(len(observations))
         if has_stresses and volumes[one].isfinite():
-            together[: int(of_energy)] = noise[3] * volumes[one]
+            together[: int(of_energy)] = noise[3] * excess[one]
         shared.append(together)
     return Observed(structures, torch.cat(values), torch.cat(deviations), torch.cat(shared))
+
+
+def _excess_volumes(described: Described, targets: Prediction) -> Float[Tensor, " structures"]:
+    """Return how much larger structures are than as many atoms are in the mean, in Å³.
+
+    A pressure works on these: on whole volumes it would move the energies of all atoms by about the
+    same, which nothing in the labels tells from the constants of the elements.
+    """
+    volumes, counts = described.graph.volumes, described.graph.counts
+    seen = volumes.isfinite() & targets.energies.isfinite()
+    return volumes - counts * (volumes[seen].sum() / counts[seen].sum())
 
 
 def observable(

@@ -44,7 +44,7 @@ class MarginalLikelihood(Optimizer):
     pressure
         Standard deviation of a pressure, in eV/Å³, by which the energies of all periodic structures
         and their stresses disagree, as with plane waves up to a cutoff (Pulay stress). Stresses are
-        believed.
+        believed, energies at the mean volume of an atom.
     offset
         Standard deviation of the constant of each element, in eV.
     length
