@@ -281,7 +281,7 @@ class Posterior(Conditioned):
         prior: Hyperparameters,
     ) -> None:
         super().__init__(observed, prior, values.new_empty(0, 0))
-        self.values = values
+        self.values, self.noise = values, noise
         self.unit = values.new_empty(len(values), len(values))
         for columns, rows, pair in self._pairs():
             block = pair.covariance().flatten(0, 1)
@@ -297,11 +297,18 @@ class Posterior(Conditioned):
         """Minus the logarithm of the marginal likelihood, a constant left out."""
         return float(self.values @ self.weights / 2 + self.factor.diagonal().log().sum())
 
-    def gradient(self) -> tuple[Float[Tensor, "elements features"], Float[Tensor, ""]]:
-        """Return the derivatives of the loss by the length scales and by the variance."""
+    def gradient(
+        self,
+    ) -> tuple[Float[Tensor, "elements features"], Float[Tensor, ""], Float[Tensor, ""]]:
+        """Return the derivatives of the loss.
+
+        By the length scales, by the variance, and by the logarithm of a factor of the variances of
+        all noise.
+        """
         inverse = torch.cholesky_inverse(self.factor)
         by_covariance = (inverse - self.weights[:, None] * self.weights) / 2
         by_variance = (by_covariance * self.unit).sum() + JITTER * by_covariance.trace()
+        by_noise = by_covariance.diagonal() @ self.noise.square()
         by_logarithms = torch.zeros_like(self.prior.lengths)
         for columns, rows, pair in self._pairs():
             shape = len(pair.others.features), len(pair.others.heights), len(pair.one)
@@ -309,7 +316,7 @@ class Posterior(Conditioned):
             if rows.start == columns.start:  # the structure itself is there once
                 weight[0] /= 2
             by_logarithms += pair.by_lengths(weight, len(by_logarithms))
-        return by_logarithms / self.prior.lengths, by_variance
+        return by_logarithms / self.prior.lengths, by_variance, by_noise
 
     def _pairs(self) -> Iterator[tuple[slice, slice, Beside]]:
         """Yield each structure beside itself and all after it, and which observations those are."""

@@ -71,7 +71,7 @@ def by_definition(one, other):
     return found
 
 
-def posterior(lengths=None, variance=1.7, shared=0.0):
+def posterior(lengths=None, variance=1.7, shared=0.0, noise=0.1):
     observed = [make() for make in STRUCTURES.values()]
     generator = torch.Generator().manual_seed(0)
     n = sum(map(len, observed))
@@ -79,7 +79,7 @@ def posterior(lengths=None, variance=1.7, shared=0.0):
     if lengths is None:
         lengths = 1 + torch.rand(N_ELEMENTS, N_FEATURES, generator=generator, dtype=torch.float64)
     prior = Hyperparameters(lengths, torch.as_tensor(variance, dtype=torch.float64), 3.0)
-    return Posterior(observed, values, torch.full_like(values, 0.1), shared * values, prior)
+    return Posterior(observed, values, torch.full_like(values, noise), shared * values, prior)
 
 
 @pytest.mark.parametrize("one", STRUCTURES)
@@ -92,7 +92,7 @@ def test_covariances_are_derivatives_of_the_covariance_of_energies(one, other):
 
 def test_the_slope_of_the_likelihood_is_that_of_finite_differences():
     lengths, step = posterior().prior.lengths, 1e-5
-    by_lengths, by_variance = posterior().gradient()
+    by_lengths, by_variance, by_noise = posterior().gradient()
     for place in itertools.product(range(N_ELEMENTS), range(N_FEATURES)):
         change = torch.zeros_like(lengths)
         change[place] = step
@@ -100,6 +100,9 @@ def test_the_slope_of_the_likelihood_is_that_of_finite_differences():
         assert rise / (2 * step) == pytest.approx(float(by_lengths[place]), rel=1e-5, abs=1e-6)
     rise = posterior(variance=1.7 + step).loss - posterior(variance=1.7 - step).loss
     assert rise / (2 * step) == pytest.approx(float(by_variance), rel=1e-5)
+    louder, quieter = (0.1 * np.exp(change / 2) for change in (step, -step))
+    rise = posterior(noise=louder).loss - posterior(noise=quieter).loss
+    assert rise / (2 * step) == pytest.approx(float(by_noise), rel=1e-5)
 
 
 def test_agrees_with_another_code_on_atoms_whose_energies_are_known():

@@ -24,19 +24,25 @@ SCALES = (0.05, 50.0)
 """Bounds of length scales, in units of the features."""
 
 
+LOUD, LOUDEST = 20.0, 100.0
+"""Factors of the noise: from which the search begins a second time, and the largest one."""
+
+
 @dataclass(frozen=True)
 class MarginalLikelihood(Optimizer):
     r"""Maximises the likelihood of the labels, then takes the mean of the posterior.
 
-    The parameters are the logarithms of length scales and of the deviation of energies, with weak
-    normal priors. Length scales that nothing was learned about yet begin at the median. An epoch
-    is an iteration of L-BFGS-B; the loss of the mean is known after the last.
+    The parameters are the logarithms of length scales, of the deviation of energies and, if it is
+    asked for, of a factor of the noise, 1 or more, with weak normal priors. Length scales that
+    nothing was learned about yet begin at the median. An epoch is an iteration of L-BFGS-B; the
+    loss of the mean is known after the last.
     Rasmussen and Williams (2006), section 5.4.1.
 
     Attributes
     ----------
     energy_noise
-        Standard deviation of the energy of a structure, in eV.
+        Standard deviation of the energy of a structure, in eV. The likelihood may have it, and that
+        of forces and stresses, larger by one factor.
     force_noise
         Of components of forces, in eV/Å.
     stress_noise
@@ -59,6 +65,11 @@ class MarginalLikelihood(Optimizer):
         Where the prior of the standard deviation of the energy of an atom has its median, in eV.
     deviation_width
         Standard deviation of the prior of its logarithm; without it all are as likely.
+    noise_width
+        The same of the logarithm of the factor of the noise of energies, forces and stresses, such
+        as 3; without it they are as given. Labels of plane waves up to a low cutoff contradict each
+        other by some 0.02 eV/Å, which nothing but noise explains. Forces as small as the noise that
+        was found are not followed any further.
     """
 
     energy_noise: float = 1e-4
@@ -71,6 +82,7 @@ class MarginalLikelihood(Optimizer):
     displacement: float | None = None
     deviation: float = 1.0
     deviation_width: float | None = None
+    noise_width: float | None = None
 
     def __post_init__(self) -> None:
         """Refuse what is no scale."""
@@ -83,7 +95,7 @@ class MarginalLikelihood(Optimizer):
             "length",
             "width",
         )
-        given = ("displacement", "deviation_width")
+        given = ("displacement", "deviation_width", "noise_width")
         optional = (name for name in given if getattr(self, name) is not None)
         check_positive(self, *names, "deviation", *optional)
 
@@ -140,38 +152,56 @@ class MarginalLikelihood(Optimizer):
         median = np.log([*lengths.flatten(), self.deviation**2])
         widths = np.full_like(median, self.width)
         widths[-1] = np.inf if self.deviation_width is None else 2 * self.deviation_width
+        n_lengths = lengths.size
+        if self.noise_width is not None:
+            median, widths = np.append(median, 0.0), np.append(widths, 2 * self.noise_width)
 
         def posterior(parameters: np.ndarray) -> Posterior:
             hyperparameters = torch.from_numpy(np.exp(parameters))
             if process.lengths.requires_grad:
                 with torch.no_grad():
-                    process.lengths.copy_(hyperparameters[:-1].reshape(process.lengths.shape))
-            prior = Hyperparameters(process.scales.detach(), hyperparameters[-1], self.offset**2)
-            return Posterior(*known, prior)
+                    lengths = hyperparameters[:n_lengths].reshape(process.lengths.shape)
+                    process.lengths.copy_(lengths)
+            variance, noise = hyperparameters[n_lengths], hyperparameters[n_lengths + 1 :]
+            prior = Hyperparameters(process.scales.detach(), variance, self.offset**2)
+            louder = known._replace(noise=known.noise * noise.prod().sqrt())
+            return Posterior(*louder, prior)
 
         def loss(parameters: np.ndarray) -> tuple[float, np.ndarray]:
             now = posterior(parameters)
-            by_scales, by_variance = now.gradient()
+            by_scales, by_variance, by_noise = now.gradient()
             with torch.enable_grad():
                 by_lengths = torch.autograd.grad(process.scales, process.lengths, by_scales)[0]
             slope = torch.cat([by_lengths.flatten(), by_variance[None]]).numpy()
+            slope = np.append(slope * np.exp(parameters[: len(slope)]), float(by_noise))
+            slope = slope[: len(parameters)]
             away = (parameters - median) / widths
-            return now.loss + float(away @ away) / 2, slope * np.exp(parameters) + away / widths
+            return now.loss + float(away @ away) / 2, slope + away / widths
 
         best = torch.cat([process.lengths.detach().flatten(), process.variance[None]]).log().numpy()
+        noises: list[list[float]] = [[]]
+        if self.noise_width is not None:  # optima of little noise and short lengths, and of more
+            noises = [[0.0], [2 * log(LOUD)]]
         if process.lengths.requires_grad:
             if bool((process.lengths == BEGIN).all()):
-                best[:-1] = median[:-1]
-            bounds = [(log(SCALES[0]), log(SCALES[1]))] * (len(best) - 1) + [(None, None)]
-            optimum = minimize(
-                loss,
-                best,
-                jac=True,
-                method="L-BFGS-B",
-                bounds=bounds,
-                options={"maxiter": epochs},
-            )
-            best = optimum.x
+                best[:-1] = median[:n_lengths]
+            scales = (log(SCALES[0]), log(SCALES[1]))
+            bounds: list[tuple[float | None, float | None]] = [scales] * n_lengths
+            bounds += [(None, None), (0.0, 2 * log(LOUDEST))]
+            optima = [
+                minimize(
+                    loss,
+                    [*best, *noise],
+                    jac=True,
+                    method="L-BFGS-B",
+                    bounds=bounds[: len(median)],
+                    options={"maxiter": epochs},
+                )
+                for noise in noises
+            ]
+            best = min(optima, key=lambda optimum: float(optimum.fun)).x
+        factor = float(np.exp(best[n_lengths + 1 :].sum() / 2))
+        process.noise[:3] *= factor
         with torch.no_grad():
             process.learn(posterior(best))
             yield float(problem.loss())

@@ -80,6 +80,7 @@ class _ProcessStd(Uncertainty):
             "n_structures": len(configurations),
             "n_labels": len(posterior.factor),
             "scale": float(tensors["scale"]),
+            "force_noise": float(process.noise[1]),
         }
         return Fitted({PREFIX + name: tensor for name, tensor in tensors.items()}, about)
 

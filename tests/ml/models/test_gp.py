@@ -55,6 +55,17 @@ def test_labels_are_met_to_their_noise():
     np.testing.assert_allclose(said.forces, train.forces, atol=1e-2)
 
 
+@pytest.mark.parametrize("sigma", [0.0, 0.05])
+def test_noise_of_labels_is_found_where_there_is_some(sigma):
+    train = labelled(slab, 6, 0)
+    noise = sigma * np.random.default_rng(1).normal(size=train.forces.shape)
+    noisy = train.with_labels(train.energies, train.forces + noise, train.stresses)
+    found = float(trained(noisy, displacement=1.5, noise_width=3.0)[0].process().noise[1])
+    assert found == pytest.approx(max(sigma, 1e-3), rel=0.5)
+    given = trained(noisy, displacement=1.5)[0].process().noise
+    assert given[:2].tolist() == pytest.approx([1e-4, 1e-3])
+
+
 def test_median_lengths_are_what_features_change_by():
     """By the definition: features of rattled structures, in every group; at least the bound."""
     train = labelled(slab, 2, 0)
