@@ -189,7 +189,7 @@ def test_moments_and_tags_come_back_with_the_labels(builder, frames):
     assert found.arrays["initial_magmoms"].tolist() == [1.0, -1.0, 0.5, 0.0] * 6
 
 
-def test_a_structure_that_kills_its_jobs_costs_no_other_label(builder, frames, tmp_path):
+def test_a_structure_that_kills_its_jobs_costs_no_other_label(builder, frames, tmp_path, caplog):
     """The first job ends in it, the second one after all others, the third one at once."""
     (tmp_path / "mode").write_text("killed")
     frames[1].set_tags([1, 0, 0, 0])
@@ -212,12 +212,12 @@ def test_a_structure_that_kills_its_jobs_costs_no_other_label(builder, frames, t
     assert "3 processes ended while they computed it" in found.info["reason"][1]
     assert sources == tuple(jobs[i].uuid for i in (0, 2, 1, 1))
     assert "attempts" not in found.info
-    said = [log.message for log in orm.Log.collection.get_logs_for(node)]
+    said = [one.message for one in caplog.records if one.levelname == "REPORT"]
     assert "ended after 1 of 4 structures" in said[0]
     assert "the rest goes to another job" in said[0]
 
 
-def test_structures_that_no_job_can_come_to_are_not_tried(builder):
+def test_structures_that_no_job_can_come_to_are_not_tried(builder, caplog):
     """The limit of a file's size stands for that of a disk which is full from the beginning."""
     builder.ase.metadata.options.prepend_text = "export PYTHONPATH=/\nulimit -f 8"
     results, node = run_get_node(builder)
@@ -228,7 +228,7 @@ def test_structures_that_no_job_can_come_to_are_not_tried(builder):
     assert "6 of 6 structures were not tried" in node.exit_message
     assert set(results["dataset"].configurations.status) == {"unlabelled"}
     assert not any(results["dataset"].sources)
-    said = [log.message for log in orm.Log.collection.get_logs_for(node)]
+    said = [one.message for one in caplog.records if one.levelname == "REPORT"]
     assert "another job would come no further: the rest is not tried" in said[1]
 
 
