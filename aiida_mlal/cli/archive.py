@@ -7,6 +7,7 @@ import click
 from aiida.cmdline.utils import decorators, echo
 from tabulate import tabulate
 
+from aiida_mlal.cli.campaign import named
 from aiida_mlal.cli.params import campaign_argument
 from aiida_mlal.cli.root import root
 
@@ -53,10 +54,9 @@ def archive(campaign: "ProcessNode", output: Path | None, dry_run: bool, force: 
         )
     left = unsealed(campaign)
     if left:
-        named = ", ".join(f"{process.process_label}<{process.pk}>" for process in left)
         echo.echo_critical(
-            f"campaign {campaign.pk} has ended, what it called has not: {named}; if nothing works "
-            f"on that: aiida-mlal kill {campaign.pk}"
+            f"campaign {campaign.pk} has ended, what it called has not: {named(*left)}; if nothing "
+            f"works on that: aiida-mlal kill {campaign.pk}"
         )
     meant = ancestry(campaign)
     echo.echo(_total(contents(meant)))

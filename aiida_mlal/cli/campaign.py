@@ -294,7 +294,7 @@ def run_here(builder: "ProcessBuilder") -> "ProcessNode":
     runner.close()
     if process.node.is_killed:
         for child in process.node.called_descendants:
-            end_killed(child, f"killed with {process.node.process_label}<{process.node.pk}>")
+            end_killed(child, f"killed with {named(process.node)}")
     return process.node
 
 
@@ -307,6 +307,11 @@ def _drop_tasks(loop: "AbstractEventLoop") -> None:
     for task in tasks:
         task.cancel()
     loop.run_until_complete(gather(*tasks, return_exceptions=True))
+
+
+def named(*processes: "ProcessNode") -> str:
+    """Name processes as AiiDA's own reports do."""
+    return ", ".join(f"{process.process_label}<{process.pk}>" for process in processes)
 
 
 def end_killed(node: "ProcessNode", why: str) -> None:

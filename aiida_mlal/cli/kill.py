@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 import click
 from aiida.cmdline.utils import decorators, echo
 
-from aiida_mlal.cli.campaign import end_killed
+from aiida_mlal.cli.campaign import end_killed, named
 from aiida_mlal.cli.params import campaign_argument
 from aiida_mlal.cli.root import root
 
@@ -31,20 +31,16 @@ def kill(campaign: "ProcessNode", force: bool) -> None:
         echo.echo_critical(f"campaign {campaign.pk} has ended already")
     if not force:
         click.confirm(_question(campaign, left), abort=True)
-    why = f"killed with {campaign.process_label}<{campaign.pk}>, whose process was gone"
+    why = f"killed with {named(campaign)}, whose process was gone"
     for node in left:
         end_killed(node, why)
-    echo.echo_success(f"marked as killed: {_names(left)}")
+    echo.echo_success(f"marked as killed: {named(*left)}")
 
 
 def _question(campaign: "ProcessNode", left: "list[ProcessNode]") -> str:
     from aiida_mlal.report.progress import progress
 
     if campaign.is_terminated:
-        return f"Campaign {campaign.pk} has ended, and {_names(left)} not. Does nothing work on it?"
+        return f"Campaign {campaign.pk} has ended, and {named(*left)} not. Does nothing work on it?"
     idle = progress(campaign).idle
     return f"Nothing has changed in campaign {campaign.pk} for {idle:.0f} s. Is its process gone?"
-
-
-def _names(processes: "list[ProcessNode]") -> str:
-    return ", ".join(f"{process.process_label}<{process.pk}>" for process in processes)

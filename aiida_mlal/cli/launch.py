@@ -11,6 +11,7 @@ from aiida_mlal.cli.campaign import (
     campaign_options,
     checked,
     launch_campaign,
+    named,
     run_here,
     submit,
 )
@@ -372,7 +373,7 @@ def direct(campaign: "ProcessNode", daemon: bool) -> None:
 
     builder = checked(lambda: direct_builder(campaign))
     node = submit(builder) if daemon else run_here(builder)
-    what = f"{node.process_label}<{node.pk}>"
+    what = named(node)
     if node.is_terminated and not node.is_finished_ok:
         echo.echo_warning(f"{what} did not end well: {node.exit_message or node.exception}")
     echo.echo_success(f"{what}: compare with aiida-mlal report {campaign.pk} --direct {node.pk}")

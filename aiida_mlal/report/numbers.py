@@ -286,7 +286,7 @@ def collect(node: ProcessNode, direct: Iterable[DirectRelaxation] = ()) -> Campa
     processes = graph.descendants(node)
     inputs = graph.find_inputs(node)
     start, end = node.ctime, _end(node, processes)
-    cell = graph.moving_cell(node)
+    cell, trajectory = graph.moving_cell(node), graph.last_trajectory(node)
     return CampaignReport(
         pk=node.pk or 0,
         uuid=node.uuid,
@@ -328,8 +328,8 @@ def collect(node: ProcessNode, direct: Iterable[DirectRelaxation] = ()) -> Campa
         paths=graph.paths(node),
         stages={name: collect(campaign) for name, campaign in graph.campaigns(node)},
         structures=labelled,
-        ends=_ends(node),
-        contacts=_contacts(node),
+        ends=_ends(node, trajectory),
+        contacts=_contacts(trajectory),
         runs=_runs(node),
         methods=_methods(batches),
         versions=_versions(node),
@@ -360,12 +360,11 @@ def _label_seconds(batches: Sequence[graph.Batch]) -> float | None:
     return sum(known) if known else None
 
 
-def _ends(node: ProcessNode) -> Configurations:
+def _ends(node: ProcessNode, trajectory: Configurations | None) -> Configurations:
     """Return the last frames of the last simulations; nothing where there were none."""
     for link in node.base.links.get_outgoing(node_class=DatasetData).all():
         if link.link_label == "relaxed" and isinstance(link.node, DatasetData):
             return link.node.configurations
-    trajectory = graph.last_trajectory(node)
     return Configurations.empty() if trajectory is None else _last_frames(trajectory)
 
 
@@ -375,8 +374,7 @@ def _last_frames(trajectory: Configurations) -> Configurations:
     return trajectory[[last[key] for key in sorted(last)]]
 
 
-def _contacts(node: ProcessNode) -> list[float]:
-    trajectory = graph.last_trajectory(node)
+def _contacts(trajectory: Configurations | None) -> list[float]:
     if trajectory is None or not len(trajectory):
         return []
     one = trajectory[np.flatnonzero((RUN.of(trajectory) == 0) & (IMAGE.of(trajectory) == 0))]

@@ -31,6 +31,16 @@ needs_pw = pytest.mark.skipif(
     reason="needs pw.x and the pseudopotentials of the Debian package quantum-espresso-data",
 )
 
+CHEAP = {
+    "pseudo_family": "debian",
+    "pw": {
+        "parameters": {"SYSTEM": {"ecutwfc": 8.0, "ecutrho": 32.0}},
+        "metadata": {"options": {"withmpi": False}},
+    },
+    "kpoints_distance": 1.2,
+}
+"""Overrides by which a label of a crystal takes a second or two."""
+
 
 @pytest.fixture
 def workflow():
@@ -72,15 +82,7 @@ def pseudos(aiida_profile_clean):
 
 @pytest.fixture
 def builder(workflow, pseudos, pw_code, silicon):
-    overrides = {
-        "pseudo_family": "debian",
-        "pw": {
-            "parameters": {"SYSTEM": {"ecutwfc": 8.0, "ecutrho": 32.0}},
-            "metadata": {"options": {"withmpi": False}},
-        },
-        "kpoints_distance": 1.2,
-        "max_iterations": 2,
-    }
+    overrides = {**CHEAP, "max_iterations": 2}
     return workflow.get_builder_from_protocol(
         pw_code, DatasetData.from_ase(silicon), protocol="fast", overrides=overrides
     )
@@ -484,14 +486,7 @@ def test_a_campaign_can_be_labelled_by_pw(pseudos, mlal_code, pw_code, silicon):
         "simulation": {"name": "relax", "max_steps": 2},
         "query": {"name": "final", "n": 1},
         "stop": [{"name": "oracle_force", "fmax": 100.0}, {"name": "iterations", "n": 1}],
-        "label": {
-            "pseudo_family": "debian",
-            "pw": {
-                "parameters": {"SYSTEM": {"ecutwfc": 8.0, "ecutrho": 32.0}},
-                "metadata": {"options": {"withmpi": False}},
-            },
-            "kpoints_distance": 1.2,
-        },
+        "label": CHEAP,
     }
     builder = WorkflowFactory("mlal.offline").get_builder_from_protocol(
         {"mlal": mlal_code, "label": pw_code},
@@ -600,19 +595,11 @@ class TestDirectRelaxation:
     def campaign(self, pseudos, pw_code, mlal_code, silicon):
         atoms = silicon[0]
         atoms.rattle(0.05, seed=2)
-        overrides = {
-            "pseudo_family": "debian",
-            "pw": {
-                "parameters": {"SYSTEM": {"ecutwfc": 8.0, "ecutrho": 32.0}},
-                "metadata": {"options": {"withmpi": False}},
-            },
-            "kpoints_distance": 1.2,
-        }
         builder = WorkflowFactory("mlal.offline").get_builder_from_protocol(
             {"mlal": mlal_code, "label": pw_code},
             orm.StructureData(ase=atoms),
             "fast",
-            {"label": overrides},
+            {"label": CHEAP},
             "quantumespresso",
             fixed=[0],
         )
