@@ -74,7 +74,8 @@ class ASEPotential(OfOptions):
             mine, end = slice(end, end + count), end + count
             atoms = Atoms(numbers[mine], positions[mine], cell=cells[i], pbc=pbc[i])
             atoms.calc = self._calculator
-            computed = compute(atoms)
+            with torch.inference_mode(False), torch.enable_grad():  # it may be of torch as well
+                computed = compute(atoms)
             energies[i] = computed.energy
             forces[mine] = torch.from_numpy(computed.forces)
             stresses[i] = torch.from_numpy(computed.stress)

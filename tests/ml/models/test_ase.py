@@ -1,6 +1,8 @@
 import numpy as np
 import pytest
+import torch
 from ase.build import add_adsorbate, bulk, fcc100
+from ase.calculators.calculator import Calculator, all_changes
 from ase.calculators.emt import EMT
 
 from aiida_mlal.ml.calculator import MLCalculator
@@ -113,3 +115,30 @@ def test_an_unknown_calculator_is_named_with_its_place():
 def test_it_is_no_model_to_train():
     with pytest.raises(ValueError, match="has no weights to be trained"):
         ModelOptions.parse(EMT_PRIOR).learner()
+
+
+class Springs(Calculator):
+    """Harmonic bonds of 2 Å between all atoms, differentiated by torch as foundation models are."""
+
+    implemented_properties = ("energy", "forces")
+
+    def calculate(self, atoms=None, properties=("energy",), system_changes=all_changes):
+        """Compute the energy, and forces by the chain rule."""
+        super().calculate(atoms, properties, system_changes)
+        positions = torch.tensor(atoms.positions, requires_grad=True)
+        energy = (torch.pdist(positions) - 2).square().sum()
+        (slope,) = torch.autograd.grad(energy, positions)
+        self.results = {"energy": energy.item(), "forces": -slope.numpy()}
+
+
+def test_calculators_of_torch_are_priors_too(monkeypatch):
+    """What is learned beside a prior is computed without derivatives, the prior with its own."""
+    monkeypatch.setenv("MLAL_ALLOWED_FACTORIES", __name__)
+    springs = {"name": "springs", "factory": f"{__name__}:Springs"}
+    labelled = Configurations.from_ase(structures(4))
+    model = potential(**LEARNERS["mtp"], prior={"architecture": "ase", "calculator": springs})
+    options = {"optimizer": LEAST_SQUARES["mtp"], "epochs": 2}
+    fit(model, labelled, build(TrainingOptions, options), 0)
+    with torch.inference_mode():
+        found = model.predict(labelled)
+    assert np.isfinite(found.forces).all()
