@@ -12,6 +12,7 @@ from aiida_mlal.cli.campaign import (
     checked,
     launch_campaign,
     named,
+    read_overrides,
     run_here,
     submit,
 )
@@ -35,6 +36,12 @@ one_job = click.option(
     "--one-job",
     is_flag=True,
     help="Train, simulate and choose in one job an iteration, where jobs wait long.",
+)
+
+
+pilot = click.option(
+    "--pilot",
+    help="A model that relaxes before anything is labelled: sevennet, chgnet, or options as JSON.",
 )
 
 
@@ -70,6 +77,7 @@ def launch() -> None:
     "--dataset",
     help="Labels to begin with, of the method that labels the others: a file, or a PK or UUID.",
 )
+@pilot
 @one_job
 @campaign_options("emt", f"What labels: {CODES}")
 @label_keys
@@ -82,6 +90,7 @@ def offline(
     fmax: float | None,
     dataset: str | None,
     keys: dict[str, str],
+    pilot: str | None,
     one_job: bool,
     daemon: bool,
 ) -> None:
@@ -100,7 +109,7 @@ def offline(
             wishes.codes,
             node,
             wishes.protocol,
-            _with_force(Recipe.of(recipe, wishes), fmax).overrides,
+            _with_pilot(_with_force(Recipe.of(recipe, wishes), fmax), pilot).overrides,
             wishes.calculator,
             fixed=_fixed(fixed, still),
             recipe=recipe,
@@ -127,6 +136,7 @@ def offline(
 @click.option(
     "--fmax", type=float, help="Labelled force to be reached at ends and saddle point, in eV/Å."
 )
+@pilot
 @one_job
 @campaign_options("emt", f"What labels: {CODES}")
 @decorators.with_dbenv()
@@ -137,6 +147,7 @@ def neb(
     keep_ends: bool,
     fixed: str | None,
     fmax: float | None,
+    pilot: str | None,
     one_job: bool,
     daemon: bool,
 ) -> None:
@@ -149,12 +160,13 @@ def neb(
     def build() -> "ProcessBuilder":
         from aiida.plugins import WorkflowFactory
 
+        asked = _of_path(Recipe.of("neb", wishes), len(ends), images, keep_ends, fmax)
         workflow: Any = WorkflowFactory("mlal.offline")
         builder: ProcessBuilder = workflow.get_builder_from_protocol(
             wishes.codes,
             read_path(ends),
             wishes.protocol,
-            _of_path(Recipe.of("neb", wishes), len(ends), images, keep_ends, fmax).overrides,
+            _with_pilot(asked, pilot).overrides,
             wishes.calculator,
             fixed=None if fixed is None else parse_indices(fixed),
             recipe="neb",
@@ -402,6 +414,14 @@ def _with_force(asked: Recipe, fmax: float | None) -> Recipe:
         if name in usual
     }
     return asked.with_options("simulation", **reached).with_labelled_force(fmax)
+
+
+def _with_pilot(asked: Recipe, pilot: str | None) -> Recipe:
+    """Let a model relax first, where one is given: by its name, or by options as JSON."""
+    if pilot is None:
+        return asked
+    given = read_overrides(pilot) if pilot.lstrip().startswith("{") else {"architecture": pilot}
+    return asked.with_inputs(pilot=given)
 
 
 def _of_path(

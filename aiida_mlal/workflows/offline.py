@@ -5,12 +5,13 @@ from typing import Any, ClassVar
 
 from aiida.engine import ExitCode, ProcessBuilder, if_, while_
 from aiida.engine.processes.ports import PortNamespace
-from aiida.orm import AbstractCode, Dict, List, Str, StructureData, to_aiida_type
+from aiida.orm import AbstractCode, Data, Dict, List, Str, StructureData, to_aiida_type
 from aiida.plugins import WorkflowFactory
 
 from aiida_mlal import protocols
 from aiida_mlal.calculations.iterate import STEPS, IterateCalculation
 from aiida_mlal.data.dataset import DatasetData
+from aiida_mlal.data.potential import PotentialData
 from aiida_mlal.data.structures import STRUCTURES
 from aiida_mlal.ml import plugins, stops
 from aiida_mlal.ml.configurations import OK, Configurations
@@ -36,6 +37,7 @@ from aiida_mlal.workflows.campaign import (
 from aiida_mlal.workflows.codes import codes_of
 from aiida_mlal.workflows.endings import failure_words
 from aiida_mlal.workflows.labelling.lookup import check_label, check_stress, labelling_of
+from aiida_mlal.workflows.pilot import after_pilot, check_pilot, unwatched
 from aiida_mlal.workflows.ports import check_names, fill, names
 from aiida_mlal.workflows.simulation.base import SIMULATION, plan_of
 
@@ -80,6 +82,14 @@ class OfflineWorkChain(CampaignWorkChain):
             "booleans for one that is fixed along some directions.",
         )
         spec.inputs["potential"].help = "Runs the first simulations instead of one trained."
+        spec.input(
+            "pilot",
+            valid_type=Dict,
+            serializer=to_aiida_type,
+            required=False,
+            help='A model that needs no labels, such as `{"architecture": "sevennet"}`, which '
+            "relaxes the structures before any is labelled: the campaign begins where it ends.",
+        )
         spec.input(
             "simulation",
             valid_type=Dict,
@@ -153,6 +163,7 @@ class OfflineWorkChain(CampaignWorkChain):
         step: Any = cls
         spec.outline(
             step.begin,
+            if_(step.pilot_is_due)(step.pilot, step.take_pilot),
             if_(step.first_choice_is_due)(step.choose_first, step.take_first),
             if_(step.initial_labels_are_due)(step.label, step.take_labels),
             while_(step.is_going_on)(
@@ -291,14 +302,21 @@ class OfflineWorkChain(CampaignWorkChain):
         self.begin_context()
         self.ctx.simulated = False
         self.ctx.simulation = inputs.simulation
-        known = ("fixed", "dataset", "potential", "first_query")
+        fixed = {"fixed": inputs.fixed} if "fixed" in inputs else {}
+        self._begin_at(inputs.structures, "begin", **fixed)
+
+    def _begin_at(self, structures: Data, link: str, **fixed: Any) -> None:
+        """Collect where simulations begin, and what of it has to be labelled first."""
+        inputs = self.inputs
+        known = ("dataset", "potential", "first_query")
         given = {name: inputs[name] for name in known if name in inputs}
         outputs: Any = calcfunctions.begin(  # type: ignore[call-arg]
-            structures=inputs.structures,
+            structures=structures,
             query=inputs.query,
             stop=inputs.stop,
-            metadata={"call_link_label": "begin"},
+            metadata={"call_link_label": link},
             **given,
+            **fixed,
         )
         self.ctx.structures = self.ctx.scope = outputs["structures"]
         for name in ("unlabelled", "query"):
@@ -306,6 +324,42 @@ class OfflineWorkChain(CampaignWorkChain):
                 self.ctx[name] = outputs[name]
         if "first_query" in inputs:
             self.ctx.first_query = outputs.get("first_query", inputs.first_query)
+
+    def pilot_is_due(self) -> bool:
+        """Whether another model goes ahead."""
+        return "pilot" in self.inputs
+
+    def pilot(self) -> None:
+        """Relax the structures by the model that goes ahead."""
+        build: Any = calcfunctions.untrained
+        potential = build(
+            model=self.inputs.pilot,
+            seed=self.inputs.seed,
+            structures=self.ctx.structures,
+            metadata={"call_link_label": "build_pilot"},
+        )
+        alone: Any = unwatched
+        simulation = alone(self.inputs.simulation, metadata={"call_link_label": "unwatched"})
+        self._simulate("pilot", potential, simulation)
+
+    def take_pilot(self) -> None:
+        """Begin where it ended; where it failed, at what is given."""
+        child = self.ctx.child
+        if not child.is_finished_ok:
+            words = failure_words(child)
+            self._tell(f"without a pilot, {words['process']} failed: {words['why']}")
+            return
+        end: Any = after_pilot
+        structures = end(
+            simulating=self.inputs.simulating,
+            simulation=self.inputs.simulation,
+            structures=self.ctx.structures,
+            trajectory=child.outputs.trajectory,
+            results=child.outputs.results,
+            metadata={"call_link_label": "after_pilot"},
+        )
+        self._begin_at(structures, "begin_after_pilot")
+        self._tell(f"{len(child.outputs.trajectory)} frames by the pilot, {_ends(child.outputs)}")
 
     def first_choice_is_due(self) -> bool:
         """Whether only some of the structures get the first labels."""
@@ -388,14 +442,18 @@ class OfflineWorkChain(CampaignWorkChain):
 
     def simulate(self) -> None:
         """Run the simulations."""
+        self._simulate("simulate", self.ctx.potential, self.ctx.simulation)
+
+    def _simulate(self, step: str, potential: PotentialData, simulation: Dict) -> None:
+        """Run simulations from the structures where they begin now."""
         inputs = {
             **self.inputs.get("simulate", {}),
-            "potential": self.ctx.potential,
+            "potential": potential,
             "structures": self.ctx.structures,
-            "simulation": self.ctx.simulation,
+            "simulation": simulation,
         }
         workflow = WorkflowFactory(self.inputs.simulating.value)
-        self._submit("simulation", "simulate", workflow, inputs)
+        self._submit("simulation", step, workflow, inputs)
 
     def take_trajectory(self) -> ExitCode | None:
         """Take the frames, if there are any."""
@@ -409,9 +467,7 @@ class OfflineWorkChain(CampaignWorkChain):
         """Take the outputs of a simulation."""
         self.ctx.simulated = True
         self.ctx.trajectory, self.ctx.results = outputs.trajectory, outputs.results
-        ends = [run["reason"] for run in outputs.results.get_dict().get("runs", [])]
-        counts = ", ".join(f"{ends.count(end)} {end}" for end in sorted(set(ends)))
-        self._tell(f"simulated {len(self.ctx.trajectory)} frames, runs ended: {counts}")
+        self._tell(f"simulated {len(self.ctx.trajectory)} frames, {_ends(outputs)}")
 
     def choice_is_due(self) -> bool:
         """Whether frames of the simulations may be worth labels."""
@@ -539,6 +595,13 @@ def _check_options(inputs: Mapping[str, Any]) -> None:
         raise without_uncertainty("simulation.guard: 'select' and 'break' need")
 
 
+def _ends(outputs: Any) -> str:
+    """Say how the runs of a simulation ended."""
+    ends = [run["reason"] for run in outputs.results.get_dict().get("runs", [])]
+    counts = ", ".join(f"{ends.count(end)} {end}" for end in sorted(set(ends)))
+    return f"runs ended: {counts}"
+
+
 def _simulation(inputs: Mapping[str, Any]) -> Plan:
     """Return the plan of the simulations."""
     return plan_of(inputs["simulating"].value, inputs["simulation"].get_dict())
@@ -574,6 +637,8 @@ def _check_structures(inputs: Mapping[str, Any]) -> None:
             raise ValueError(
                 "nothing would move in any simulation: all atoms are fixed, or move together alone"
             )
+    if "pilot" in inputs:
+        check_pilot(inputs["pilot"].get_dict(), simulation, start)
     moving = simulation.moving_cell
     if moving:
         check_stress(inputs["labelling"].value, inputs.get("label", {}))

@@ -37,7 +37,7 @@ class OnlineWorkChain(OfflineWorkChain):
     def define(cls, spec: Any) -> None:
         """Declare inputs: runs begin nowhere else after the first iteration, and each is a job."""
         super().define(spec)
-        for name in ("start", "iterate"):
+        for name in ("start", "iterate", "pilot"):
             del spec.inputs[name]
         spec.inputs.validator = validate_online
 

@@ -103,3 +103,59 @@ def test_a_query_that_labels_no_ends_moves_no_start(mlal_code):
     )
     with pytest.raises(ValueError, match="start: 'quasi_newton' goes by labels of the last frames"):
         check_inputs(builder._inputs(prune=True), builder.process_class.spec().inputs)
+
+
+@pytest.fixture
+def piloted(aiida_profile, mlal_code):
+    """Relaxed first by the calculator that labels, whose energies are others by a constant."""
+    return once(
+        "relaxation with a pilot",
+        lambda: WorkflowFactory("mlal.offline").get_builder_from_protocol(
+            mlal_code,
+            orm.StructureData(ase=molecule()),
+            "balanced",
+            {"pilot": {"architecture": "ase", "calculator": {"name": "emt"}}},
+            fixed=[0],
+        ),
+    )
+
+
+def test_a_campaign_begins_where_its_pilot_ends(piloted):
+    assert piloted.is_finished_ok, piloted.exit_message
+    (run,) = called(piloted, "pilot").values()
+    (after,) = called(piloted, "after_pilot").values()
+    frames = run.outputs.trajectory.configurations
+    begun = after.outputs.result.configurations
+    np.testing.assert_array_equal(begun.positions, frames[len(frames) - 1].positions)
+    assert begun.fixed.any()
+    labels = piloted.outputs.dataset.configurations
+    np.testing.assert_array_equal(labels[0].positions, begun.positions)
+    assert len(labels) == 1 + len(called(piloted, "label_")) - 1 <= 2
+    assert labels[0].max_forces[0] < 0.03
+
+
+def test_the_pilot_is_an_ancestor_of_the_labels(piloted):
+    (built,) = called(piloted, "build_pilot").values()
+    assert built in ancestors(piloted.outputs.dataset)
+    assert piloted.inputs.pilot in ancestors(piloted.outputs.dataset)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "recipe", "said"),
+    [
+        ({"pilot": {"architecture": "mtp"}}, "gp", "pilot: expected a model that has nothing to"),
+        ({"pilot": {"architecture": "sevenet"}}, "gp", "did you mean 'sevennet'"),
+        (
+            {"pilot": {"architecture": "chgnet", "checkpoint": "r3"}},
+            "gp",
+            "unknown checkpoint 'r3'",
+        ),
+        ({"pilot": {"architecture": "sevennet"}}, "md", "pilot: .* this simulation relaxes none"),
+    ],
+)
+def test_a_pilot_that_cannot_go_ahead_is_refused(mlal_code, overrides, recipe, said):
+    builder = WorkflowFactory("mlal.offline").get_builder_from_protocol(
+        mlal_code, orm.StructureData(ase=molecule()), overrides=overrides, recipe=recipe
+    )
+    with pytest.raises(ValueError, match=said):
+        check_inputs(builder._inputs(prune=True), builder.process_class.spec().inputs)

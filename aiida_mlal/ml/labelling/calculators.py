@@ -24,8 +24,9 @@ from aiida_mlal.ml.errors import in_words
 from aiida_mlal.ml.folders import working_in
 from aiida_mlal.ml.labelling.allowed import check_commands, check_factory, is_always_allowed
 from aiida_mlal.ml.labelling.fingerprint import Method
+from aiida_mlal.ml.labelling.foundation import FOUNDATION, FoundationModel
 from aiida_mlal.ml.labelling.outcome import NoLabel
-from aiida_mlal.ml.options import suggest
+from aiida_mlal.ml.options import suggest, within
 
 ASE_VERSION: str = ase.__version__
 
@@ -37,9 +38,11 @@ class CalculatorOptions:
     Attributes
     ----------
     name
-        As ASE calls it (``emt``, ``lj``, ``morse``, ``gpaw``, ...); with ``factory``, any name.
+        As ASE calls it (``emt``, ``lj``, ``morse``, ``gpaw``, ...), or a foundation model
+        (``sevennet``, ``chgnet``; extra ``foundation``); with ``factory``, any name.
     options
-        Arguments of the calculator or of the factory.
+        Arguments of the calculator or of the factory; ``checkpoint`` and ``device`` of a
+        foundation model.
     factory
         ``module:function`` that returns the calculator, for those that ASE does not know. The
         computer where it runs must allow it (see ``ml.labelling.allowed``).
@@ -56,9 +59,13 @@ class CalculatorOptions:
             if not module or not function:
                 raise ValueError(f"expected a factory as 'module:function', got {self.factory!r}")
             return
+        if self.foundation is not None:
+            self._check_foundation(self.foundation)
+            return
         if self.name not in ase_names:
+            known = [*FOUNDATION, *ase_names]
             raise ValueError(
-                f"unknown calculator {self.name!r}{suggest(self.name, ase_names)}; any other is "
+                f"unknown calculator {self.name!r}{suggest(self.name, known)}; any other is "
                 "built by a function of yours, given as 'factory': 'module:function'"
             )
         if self.name in _SIMPLE:
@@ -69,6 +76,22 @@ class CalculatorOptions:
                         f"calculator '{self.name}': unknown option {option!r}"
                         f"{suggest(option, known)}"
                     )
+
+    @property
+    def foundation(self) -> FoundationModel | None:
+        """The foundation model that is named, if one is."""
+        return None if self.factory is not None else FOUNDATION.get(self.name)
+
+    def _check_foundation(self, model: FoundationModel) -> None:
+        """Raise ``ValueError`` for options that a foundation model lacks."""
+        known = list(inspect.signature(model.choose).parameters)
+        for option in self.options:
+            if option not in known:
+                raise ValueError(
+                    f"calculator '{self.name}': unknown option {option!r}{suggest(option, known)}"
+                )
+        with within(f"calculator '{self.name}'"):
+            model.choose(**self.options)
 
     def check(self, elements: Iterable[str]) -> None:
         """Raise ``ValueError`` for elements that the calculator is known to lack."""
@@ -85,6 +108,8 @@ class CalculatorOptions:
         """Whether labels have a stress; None where that is not known without the calculator."""
         if self.factory is not None:
             return None
+        if self.foundation is not None:
+            return True
         try:
             known = get_calculator_class(self.name)
         except (ImportError, AttributeError):  # it may be installed where labels are made
@@ -136,6 +161,8 @@ class CalculatorOptions:
         decides = {k: v for k, v in self.options.items() if k not in _IDLE}
         if self.factory is not None:
             return Method({"factory": self.factory, "options": decides})
+        if self.foundation is not None:
+            decides = {"checkpoint": self.foundation.choose(**self.options)[0]}
         if self.name in _SIMPLE:
             decides = {**get_calculator_class(self.name).default_parameters, **decides}
         return Method({"calculator": self.name, "options": decides})
@@ -143,8 +170,8 @@ class CalculatorOptions:
     @property
     def fingerprint(self) -> str:
         """A short word that is equal for labels of the same method and version."""
-        version = _version(self.factory) if self.factory is not None else ASE_VERSION
-        return self.method.fingerprint(version)
+        package = self._package
+        return self.method.fingerprint(ASE_VERSION if package is None else version_of(package))
 
     def describe(self) -> dict[str, Any]:
         """Describe the calculator for a reader."""
@@ -155,7 +182,10 @@ class CalculatorOptions:
         }
         if self.factory is not None:
             described["factory"] = self.factory
-            described["version"] = _version(self.factory)
+        if self.foundation is not None:
+            described |= self.foundation.describe(**self.options)
+        if self._package is not None:
+            described["version"] = version_of(self._package)
         return described
 
     @property
@@ -163,7 +193,16 @@ class CalculatorOptions:
         """The ``fingerprint`` of labels, and a ``description`` of the calculator for a reader."""
         return {"fingerprint": self.fingerprint, "description": self.describe()}
 
+    @property
+    def _package(self) -> str | None:
+        """The package that the calculator comes with; None for those of ASE."""
+        if self.factory is not None:
+            return self.factory.partition(":")[0].partition(".")[0]
+        return None if self.foundation is None else self.foundation.package
+
     def _factory(self) -> Callable[..., Any]:
+        if self.foundation is not None:
+            return self.foundation.build
         check_commands(self.options)
         if self.factory is None:
             try:
@@ -278,13 +317,8 @@ _IDLE = ("command", "directory", "label", "logfile", "profile", "txt")
 """Options of many calculators that say where and how they run, not what they compute."""
 
 
-def _version(factory: str) -> str | None:
-    """Return the version of the package that a factory comes with, where it has one."""
-    return _version_of(factory.partition(":")[0].partition(".")[0])
-
-
 @cache
-def _version_of(top: str) -> str | None:
+def version_of(top: str) -> str | None:
     """Return the version of a top-level package; all that is installed is looked through."""
     for package in metadata.packages_distributions().get(top, []):
         return metadata.version(package)

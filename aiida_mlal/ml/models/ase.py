@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import ClassVar
+from typing import Any, ClassVar, Protocol
 
 import torch
 from ase import Atoms
@@ -36,6 +36,18 @@ class ASEOptions:
     cutoff: float = 4.0
 
 
+class HasCalculator(Protocol):
+    """Options from which a calculator and what watches its simulations follow."""
+
+    @property
+    def calculator(self) -> CalculatorOptions:
+        """Which calculator."""
+
+    @property
+    def cutoff(self) -> float:
+        """Up to which distance in Å what watches a simulation sees neighbours."""
+
+
 class ASEPotential(OfOptions):
     """What a calculator of ASE computes: energies, forces and, in a crystal, stresses.
 
@@ -44,17 +56,17 @@ class ASEPotential(OfOptions):
     but nothing is differentiated through it. Stresses are NaN where it has none.
     """
 
-    Options = ASEOptions
+    Options: ClassVar[Any] = ASEOptions
     is_learned: ClassVar[bool] = False
 
-    def __init__(self, elements: Sequence[str], options: ASEOptions) -> None:
+    def __init__(self, elements: Sequence[str], options: HasCalculator) -> None:
         super().__init__(elements, options.cutoff)
         self.options = options
         # without weights or tables, this is what has the floating-point type of predictions
         self.register_buffer("_like", torch.zeros(0, dtype=torch.float64))
 
     @classmethod
-    def check_possible(cls, elements: Sequence[str], options: ASEOptions) -> None:
+    def check_possible(cls, elements: Sequence[str], options: HasCalculator) -> None:
         """Raise ``ValueError`` for elements that the calculator is known to lack."""
         options.calculator.check(elements)
 

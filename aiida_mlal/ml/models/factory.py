@@ -73,6 +73,13 @@ class ModelOptions:
             )
         return cls(values, prior, ensemble, references)
 
+    @property
+    def learners(self) -> list[str]:
+        """The architectures of these that have weights to be trained."""
+        models = _made()
+        given = [part["architecture"] for part in (self.architecture, self.prior) if part]
+        return [name for name in given if models[name].is_learned]
+
     def learner(self) -> str:
         """Return the architecture that is trained: the only one of these that has weights.
 
@@ -81,9 +88,8 @@ class ModelOptions:
         ValueError
             If none has weights, or both have.
         """
-        models = _made()
+        models, learners = _made(), self.learners
         given = [part["architecture"] for part in (self.architecture, self.prior) if part]
-        learners = [name for name in given if models[name].is_learned]
         if not learners:
             raise ValueError(
                 f"model: {' on '.join(map(repr, given))} has no weights to be trained: choose an "

@@ -71,8 +71,8 @@ def test_what_is_trained_has_weights_and_a_prior_has_none():
         ({**morse, "prior": {"architecture": "zbl"}}, "^model: 'morse' on 'zbl' has no weights"),
         (
             {**BPNN_OPTIONS, "prior": {"architecture": "mtp"}},
-            r"^model\.prior: expected an .* one of \['ase', 'morse', 'second_moment', 'zbl'\], "
-            "got 'mtp'",
+            r"^model\.prior: expected an .* one of \['ase', 'chgnet', 'morse', 'second_moment', "
+            r"'sevennet', 'zbl'\], got 'mtp'",
         ),
         ({**BPNN_OPTIONS, "prior": BPNN_OPTIONS}, r"^model\.prior: expected .* got 'bpnn'"),
     ):
@@ -103,7 +103,10 @@ def test_parsing_leaves_the_options_alone():
     ("values", "message"),
     [
         ("bpnn", "^model: expected a mapping of options, got 'bpnn'"),
-        ({}, r"^model: option 'architecture' is missing, choose from \['ase', 'bpnn', 'gmnn'"),
+        (
+            {},
+            r"^model: option 'architecture' is missing, choose from \['ase', 'bpnn', 'chgnet'",
+        ),
         ({"architecture": "bpn"}, "^model: unknown model 'bpn', did you mean 'bpnn'"),
         ({"architecture": None}, "^model: unknown model None"),
         ({"architecture": "sum"}, r"^model: .*'prior' and 'ensemble', choose from \['ase', 'bpnn'"),
