@@ -244,6 +244,7 @@ class _Products:
         self.basic = {moment: index for index, moment in enumerate(moments)}
         self.terms: list[Terms] = []
         self.index: dict[Terms, int] = {}
+        self.contracted: dict[tuple[int, int, int, Powers, Powers], Terms] = {}
 
     def times(self) -> np.ndarray:
         rows = [
@@ -283,7 +284,7 @@ class _Products:
             for bundle in powers:
                 factor *= _multiplicity(bundle)
             terms.append((left, right, factor))
-        return self._sum(terms)
+        return self._sum(_merged(terms))
 
     def _half(
         self,
@@ -296,27 +297,39 @@ class _Products:
         if len(vertices) == 1:
             return self.basic[(mus[vertices[0]], *opened[0])]
         a, b = vertices
-        return self._sum(
+        case = (mus[a], mus[b], _between(edges, a, b), *opened)
+        if case not in self.contracted:
+            self.contracted[case] = self._contracted(*case)
+        return self._sum(self.contracted[case])
+
+    def _contracted(self, mu: int, nu: int, rank: int, left: Powers, right: Powers) -> Terms:
+        """Return two moments contracted over ``rank`` indices, with others left open."""
+        return _merged(
             [
                 (
-                    self.basic[(mus[a], *_plus(opened[0], powers))],
-                    self.basic[(mus[b], *_plus(opened[1], powers))],
+                    self.basic[(mu, *_plus(left, powers))],
+                    self.basic[(nu, *_plus(right, powers))],
                     _multiplicity(powers),
                 )
-                for powers in components(_between(edges, a, b))
+                for powers in components(rank)
             ]
         )
 
-    def _sum(self, terms: list[tuple[int, int, int]]) -> int:
-        merged: dict[tuple[int, int], int] = {}
-        for a, b, factor in terms:
-            pair = (min(a, b), max(a, b))
-            merged[pair] = merged.get(pair, 0) + factor
-        key = tuple(sorted(merged.items()))
-        if key not in self.index:
-            self.index[key] = len(self.basic) + len(self.terms)
-            self.terms.append(key)
-        return self.index[key]
+    def _sum(self, terms: Terms) -> int:
+        """Return the moment that is a sum of products."""
+        if terms not in self.index:
+            self.index[terms] = len(self.basic) + len(self.terms)
+            self.terms.append(terms)
+        return self.index[terms]
+
+
+def _merged(terms: Sequence[tuple[int, int, int]]) -> Terms:
+    """Return products (a, b, factor) in order, equal ones added."""
+    merged: dict[tuple[int, int], int] = {}
+    for a, b, factor in terms:
+        pair = (a, b) if a < b else (b, a)
+        merged[pair] = merged.get(pair, 0) + factor
+    return tuple(sorted(merged.items()))
 
 
 def _between(edges: Edges, a: int, b: int) -> int:
