@@ -41,7 +41,8 @@ def test_near_nuclei_are_bare_charges():
 def test_the_repulsion_ends_smoothly():
     potential = zbl("Cu", cutoff=2.0, switch=0.5)
     r = np.linspace(1.4, 2.1, 701)
-    values = np.array([energy(potential, "Cu2", x) for x in r])
+    dimers = [Atoms("Cu2", [[0, 0, 0], [0, 0, x]]) for x in r]
+    values = potential.predict(Configurations.from_ase(dimers)).energies
     assert (values[r > 2.0] == 0).all()
     assert (np.diff(values) <= 0).all()
     bends = np.diff(values, 2) / (r[1] - r[0]) ** 2
