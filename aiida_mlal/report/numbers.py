@@ -30,7 +30,9 @@ from aiida_mlal.report.direct import DirectRelaxation
 MOST_CONTACTS = 500
 """Frames of a simulation whose smallest distances are looked at."""
 
-OPTIONS = ("model", "training", "simulation", "query", "filters", "stop", "seed", "labelling")
+OPTIONS = (
+    "pilot", "model", "training", "simulation", "query", "filters", "stop", "seed", "labelling",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)

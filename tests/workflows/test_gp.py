@@ -12,6 +12,7 @@ from campaign_fixtures import ancestors, once
 
 from aiida_mlal.ml.frames import UNCERTAINTY
 from aiida_mlal.ml.uncertainty.gp_std import ProcessForceStd
+from aiida_mlal.report.numbers import collect
 from aiida_mlal.workflows.ports import check_inputs
 
 LABEL = "aiida.calculations:mlal.label.ase"
@@ -138,6 +139,7 @@ def test_the_pilot_is_an_ancestor_of_the_labels(piloted):
     (built,) = called(piloted, "build_pilot").values()
     assert built in ancestors(piloted.outputs.dataset)
     assert piloted.inputs.pilot in ancestors(piloted.outputs.dataset)
+    assert collect(piloted).options["pilot"] == piloted.inputs.pilot.get_dict()
 
 
 @pytest.mark.parametrize(
