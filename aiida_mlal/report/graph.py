@@ -204,7 +204,7 @@ def simulated(node: ProcessNode) -> list[tuple[int, dict[str, Any]]]:
 
 
 def results(node: ProcessNode) -> list[dict[str, Any]]:
-    """Return what a process, and those that it called itself, say as dictionaries, oldest first."""
+    """Return the dictionaries that a process and its children put out, oldest first."""
     return [told for process in (*children(node), node) for told in _dicts(process)]
 
 

@@ -36,7 +36,7 @@ class Scene:
 
 
 def pictured(report: CampaignReport) -> list[Scene]:
-    """Return where the campaign began, where it ended, and what its potentials knew least of."""
+    """Return scenes of a campaign: its start, its ends, and what its potentials knew least of."""
     scenes = []
     if len(report.structures):
         scenes.append(Scene("start", "Start", report.structures[0], _about(report.queries[0])))
