@@ -70,10 +70,11 @@ def test_launch_runs_a_campaign_to_its_end(run, mlal_code, slab, tmp_path):
     assert names == ["oracle_force", "iterations", "labels"]
 
 
-@pytest.mark.parametrize("job", [LabelCalculation, TrainCalculation])
-@pytest.mark.parametrize("sent", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize(
+    ("job", "sent"), [(LabelCalculation, signal.SIGTERM), (TrainCalculation, signal.SIGINT)]
+)
 def test_a_campaign_that_is_stopped_ends_at_once(
-    run, mlal_code, slab, tmp_path, monkeypatch, sent, job
+    run, mlal_code, slab, tmp_path, monkeypatch, job, sent
 ):
     """Half a second after one of its jobs was made, which is on its way then."""
     path = tmp_path / "slab.traj"
