@@ -4,7 +4,6 @@ import json
 import subprocess
 import sys
 import tempfile
-import time
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
@@ -27,37 +26,37 @@ class Site:
     def __init__(self, folder, env):
         self.folder, self.env = folder, env
 
-    def run(self, *command, check=True):
+    def run(self, *command, check=True, seconds=300):
         done = subprocess.run(
             [BIN / command[0], *map(str, command[1:])],
             env=self.env,
             cwd=self.folder,
             capture_output=True,
             text=True,
-            timeout=300,
+            timeout=seconds,
         )
         assert not (check and done.returncode), f"{command}: {done.stdout}{done.stderr}"
         return done.stdout + done.stderr
 
-    def ask(self, code):
+    def ask(self, code, seconds=300):
         """Return what Python in the profile prints."""
         script = self.folder / "ask.py"
         script.write_text(code)
-        return self.run("verdi", "run", script).strip().splitlines()[-1]
+        return self.run("verdi", "run", script, seconds=seconds).strip().splitlines()[-1]
 
     def wait(self, pk, seconds=600):
         """Wait until a process is over, and return its exit status and message."""
-        code = (
-            f"from aiida.orm import load_node\nnode = load_node({pk})\n"
-            "print(node.is_terminated, node.exit_status, node.exit_message)\n"
+        said = self.ask(
+            "import time\nfrom aiida.orm import load_node\n"
+            f"node, end = load_node({pk}), time.monotonic() + {seconds}\n"
+            "while not node.is_terminated and time.monotonic() < end:\n    time.sleep(1)\n"
+            "print(node.is_terminated, node.exit_status, node.exit_message)\n",
+            seconds + 60,
         )
-        end = time.monotonic() + seconds
-        while (said := self.ask(code)).startswith("False"):
-            report = self.run("verdi", "process", "report", pk)
-            assert time.monotonic() < end, f"{report}\n{self.run('verdi', 'process', 'list', '-a')}"
-            time.sleep(3)
         if not said.startswith("True 0 "):
             print(self.run("verdi", "process", "report", pk))
+        if said.startswith("False"):
+            pytest.fail(self.run("verdi", "process", "list", "-a"))
         return said.removeprefix("True ")
 
 
@@ -222,14 +221,16 @@ def test_labels_go_on_where_the_walltime_ended_a_job(site):
 
 def test_a_killed_job_marks_no_structure_as_failed(site):
     pk, counts = submit_labels(site, 2, 20.0, 600, batch_size=1)
-    code = (
-        "from aiida.orm import load_node\n"
-        f"jobs = [one for one in load_node({pk}).called if hasattr(one, 'get_job_id')]\n"
-        "print(*[one.pk for one in sorted(jobs, key=lambda one: one.pk) if one.get_job_id()])\n"
-    )
-    end = time.monotonic() + 120
-    while len(found := site.ask(f"print('-')\n{code}").strip("-").split()) < 2:
-        assert time.monotonic() < end
+    found = site.ask(
+        "import time\nfrom aiida.orm import load_node\n"
+        f"node, end, jobs = load_node({pk}), time.monotonic() + 120, []\n"
+        "while len(jobs) < 2 and time.monotonic() < end:\n"
+        "    time.sleep(0.3)\n"
+        "    called = sorted(node.called, key=lambda one: one.pk)\n"
+        "    jobs = [one.pk for one in called if hasattr(one, 'get_job_id') and one.get_job_id()]\n"
+        "print('jobs', *jobs)\n"
+    ).split()[1:]
+    assert len(found) == 2
     site.run("verdi", "process", "kill", found[0])
     assert site.wait(pk).startswith("412 1 of 2 structures were not tried")
     jobs, status = jobs_and_statuses(site, pk)
