@@ -567,7 +567,7 @@ def convert(
     from aiida_mlal.ml.formats import files, table
     from aiida_mlal.ml.formats.describe import is_potential
     from aiida_mlal.ml.formats.labels import LabelKeys
-    from aiida_mlal.ml.frames import PREDICTIONS
+    from aiida_mlal.ml.frames import COLUMNS, PREDICTIONS, STATUS
 
     with _plainly():
         if is_potential(source):
@@ -586,10 +586,20 @@ def convert(
             configurations = contents.configurations
             if last:
                 configurations = configurations[-1:]
+            filled: list[str] = []
             if append and Path(target).exists():
                 before = files.load(target, elements).configurations
+                filled = [
+                    f"{column.name} ({column.unknown})"
+                    for column in COLUMNS
+                    if column.is_in(before) != column.is_in(configurations)
+                    and column is not STATUS
+                    and column.unknown == column.unknown != ""
+                ]
                 configurations = Configurations.concatenate([before, configurations])
             lost = contents.write(configurations, target)
+            if filled:
+                lost.append(f"filled in, where structures did not have it: {', '.join(filled)}")
             predictions = [c.name for c in PREDICTIONS if c.is_in(configurations)]
             kept = [name for name in predictions if name not in "".join(lost)]
             if kept:

@@ -17,7 +17,7 @@ from aiida_mlal.ml import plugins, stops
 from aiida_mlal.ml.configurations import OK, Configurations
 from aiida_mlal.ml.labelling.checks import Limits, check_geometry
 from aiida_mlal.ml.options import build, suggest, within
-from aiida_mlal.ml.simulation.base import Plan
+from aiida_mlal.ml.simulation.base import Plan, first_message
 from aiida_mlal.workflows import calcfunctions
 from aiida_mlal.workflows.campaign import (
     OPTIONS,
@@ -596,10 +596,11 @@ def _check_options(inputs: Mapping[str, Any]) -> None:
 
 
 def _ends(outputs: Any) -> str:
-    """Say how the runs of a simulation ended."""
-    ends = [run["reason"] for run in outputs.results.get_dict().get("runs", [])]
+    """Say how the runs of a simulation ended, and the first thing that one has to say."""
+    runs = outputs.results.get_dict().get("runs", [])
+    ends = [run["reason"] for run in runs]
     counts = ", ".join(f"{ends.count(end)} {end}" for end in sorted(set(ends)))
-    return f"runs ended: {counts}"
+    return "; ".join(filter(None, [f"runs ended: {counts}", first_message(runs)]))
 
 
 def _simulation(inputs: Mapping[str, Any]) -> Plan:

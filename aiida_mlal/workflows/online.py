@@ -9,7 +9,7 @@ from aiida.orm import ProcessNode
 from aiida.plugins import WorkflowFactory
 
 from aiida_mlal.ml import plugins, stops
-from aiida_mlal.ml.simulation.base import MAX_STEPS
+from aiida_mlal.ml.simulation.base import MAX_STEPS, first_message
 from aiida_mlal.ml.simulation.guard import UNPHYSICAL
 from aiida_mlal.ml.simulation.stopped import of_run
 from aiida_mlal.workflows import online_calcfunctions
@@ -99,7 +99,7 @@ class OnlineWorkChain(OfflineWorkChain):
         self.ctx.simulated = True
         ends = self.ctx.results["runs"]
         told = ", ".join(f"{run['reason']} at step {run['steps']}" for run in ends)
-        self._tell(f"runs ended: {told}")
+        self._tell("; ".join(filter(None, [f"runs ended: {told}", first_message(ends)])))
         return None
 
     def check(self) -> None:

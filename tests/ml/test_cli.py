@@ -14,6 +14,7 @@ from click.testing import CliRunner
 from aiida_mlal.ml import load_potential, plugins
 from aiida_mlal.ml.cli import mlal
 from aiida_mlal.ml.configurations import Configurations
+from aiida_mlal.ml.frames import RUN
 from aiida_mlal.ml.models import checkpoint
 from aiida_mlal.ml.models.factory import single
 from aiida_mlal.ml.simulation.state import Checkpoint
@@ -144,6 +145,11 @@ def test_convert_takes_the_last_and_appends(folder):
     whole = Configurations.from_ase(ase.io.read("cu.extxyz", ":"))
     assert found.keys == [whole.keys[-1], *whole.keys]
     np.testing.assert_allclose(found.energies, [whole.energies[-1], *whole.energies])
+    assert "filled in" not in run("convert", "cu.extxyz", "few.extxyz", "--append").output
+    frames = whole.with_columns({RUN: np.arange(len(whole)) + 3})
+    frames.save("frames.safetensors")
+    said = run("convert", "frames.safetensors", "few.extxyz", "--append").output
+    assert "filled in, where structures did not have it: run (0)\n" in said
     checkpoint.Checkpoint(single({"architecture": "mtp", "level": 2}, ["Cu"], 0)).save(
         "p.safetensors"
     )

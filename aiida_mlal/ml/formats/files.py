@@ -179,7 +179,8 @@ def write(
 ) -> list[str]:
     """Write structures in the format that the end of the name stands for; see ``read``.
 
-    Return a sentence, or none, about what the format has no place for.
+    Return sentences, if there is something to say: what the format has no place for, and which it
+    is where names of other formats end alike.
 
     Parameters
     ----------
@@ -201,6 +202,7 @@ def write(
     if not named and by_name(path).name != CFG:
         raise ValueError(f"{path} names the elements of its atoms; {NAMELESS}")
     lost: list[str] = []
+    said: list[str] = []
     try:
         name = by_name(path).name
         if name == CONFIGURATIONS:
@@ -212,9 +214,12 @@ def write(
             extxyz.write(configurations, path)
         else:
             lost = _write_with_ase(configurations, path, _format(path))
+            said += _AMBIGUOUS.get(_format(path), [])
     except OSError as error:
         raise ValueError(f"{path} could not be written: {error.strerror or error}") from error
-    return [f"left out, as {path.name} has no place for it: {', '.join(lost)}"] if lost else []
+    if lost:
+        said.append(f"left out, as {path.name} has no place for it: {', '.join(lost)}")
+    return said
 
 
 def _write_with_ase(configurations: Configurations, path: Path, name: str) -> list[str]:
@@ -261,6 +266,14 @@ _OF_LAMMPS: dict[str, Callable[[Path], bool]] = {
     DATA: lammps.data_names_elements,
 }
 """What says whether a file of LAMMPS names elements beside the numbers of types."""
+
+_AMBIGUOUS = {
+    "runnerdata": [
+        "written in the format of RuNNer and n2p2, in Hartree and Bohr: no data file of LAMMPS, "
+        "which ASE writes (`ase.io.write` with format='lammps-data')"
+    ],
+}
+"""What is said about formats whose names of files are those of others too."""
 
 _SCALED = {"vasp"}
 """Formats that fix atoms along lattice vectors, rather than along x, y and z."""

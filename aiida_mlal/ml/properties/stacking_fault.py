@@ -9,10 +9,14 @@ from aiida_mlal.ml.options import check_positive
 from aiida_mlal.ml.properties.base import CrystalProperty, Found, where
 from aiida_mlal.ml.properties.crystal import Crystal
 from aiida_mlal.ml.properties.cut import area_of, displaced, normal_of, oriented
+from aiida_mlal.ml.properties.minimum import minimum
 from aiida_mlal.ml.properties.surface import J_PER_M2, Plane
 
 FCC: tuple[Plane, tuple[float, float, float]] = ((1, 1, 1), (1 / 6, 1 / 6, -1 / 3))
 """Plane and slip of the intrinsic fault."""
+
+PRECISE = 0.01
+"""To which the part of the slip at the unstable fault is found."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +35,8 @@ class StackingFault(CrystalProperty):
         Displacement in units of the edges of the conventional cell. Without plane and slip it is
         that of the intrinsic fault of fcc metals, 1/6 [11-2] in (111), which other crystals refuse.
     points
-        How many displacements, evenly from none to all of ``slip``; 1 for the last alone.
+        How many displacements, evenly from none to all of ``slip``; 1 for the last alone. With 3 or
+        more the unstable fault is searched for, beside the highest of them.
     thickness
         Of the crystal between faults in Å, at least.
     """
@@ -65,17 +70,24 @@ class StackingFault(CrystalProperty):
             plane, slip = FCC
         whole = oriented(cell, plane, self.thickness)
         fractions = np.linspace(0, 1, self.points) if self.points > 1 else np.array([1.0])
-        energies, said = [], []
-        for fraction in fractions:
+        said: list[str] = []
+
+        def excess(fraction: float) -> float:
             slab = displaced(whole, fraction * np.array(slip) @ cell.cell.array)
             slab.set_constraint(FixedLine(range(len(slab)), normal_of(whole)))
             relaxed = crystal.evaluator.relax(slab, "stacking_fault")
-            excess = relaxed.energy - crystal.energy_per_atom * len(slab)
-            energies.append(1e3 * excess / area_of(slab) / J_PER_M2)
             if not relaxed.converged:
                 said.append(f"after {fraction:.2g} of the slip atoms are not relaxed")
+            above = relaxed.energy - crystal.energy_per_atom * len(slab)
+            return float(1e3 * above / area_of(slab) / J_PER_M2)
+
+        energies = np.array([excess(fraction) for fraction in fractions])
         name = where(plane)
         numbers = {f"stacking_fault_energy_{name}_mJ_per_m2": float(energies[-1])}
         if self.points > 2:
-            numbers[f"unstable_stacking_fault_energy_{name}_mJ_per_m2"] = float(max(energies))
-        return Found(numbers, {"fraction": fractions, "energy_mJ_per_m2": np.array(energies)}, said)
+            way, top = minimum(lambda at: -excess(at), fractions, -energies, PRECISE)
+            if 0 < way < 1:
+                numbers[f"unstable_stacking_fault_energy_{name}_mJ_per_m2"] = -top
+            else:
+                said.append("the energy is highest at an end of the slip: no unstable fault")
+        return Found(numbers, {"fraction": fractions, "energy_mJ_per_m2": energies}, said)

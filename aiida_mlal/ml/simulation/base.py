@@ -360,6 +360,12 @@ def check_pace(every: int, threads: int) -> None:
         raise ValueError(f"expected one thread or more, got {threads}")
 
 
+def first_message(runs: Sequence[Mapping[str, Any]]) -> str:
+    """Return the first message that a run has, with its number, from the JSON values of runs."""
+    said = (f"run {i}: {run['message']}" for i, run in enumerate(runs) if run.get("message"))
+    return next(said, "")
+
+
 def check_results(
     groups: Sequence[Configurations],
     trajectory: Configurations,

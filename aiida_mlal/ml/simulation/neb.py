@@ -221,8 +221,13 @@ class Neb(Simulation):
             return ending
         top = images[highest].copy()
         top.calc = MLCalculator(potential, engine=self.engine, threads=self.threads)
-        results = {**ending.results, "modes": modes(top, start[0].fixed).as_dict()}
-        return replace(ending, results=results)
+        found = modes(top, start[0].fixed)
+        said = f"image {highest} is {found.said}" if found.said else ""
+        return replace(
+            ending,
+            message="; ".join(filter(None, [ending.message, said])),
+            results={**ending.results, "modes": found.as_dict()},
+        )
 
     def _relax(
         self, images: list[Atoms], image: int, reference: Cell, stage: int, record: Recorder
@@ -270,6 +275,10 @@ class Neb(Simulation):
             return replace(ending, stationary=(0, last)), 0
         results = band.profile()
         saddle = results["saddle"]
+        if ending.reason == CONVERGED and min(results["barrier"], results["barrier_back"]) <= 0:
+            ending = replace(
+                ending, message="no image between the ends is higher than both of them"
+            )
         return replace(ending, results=results, stationary=(saddle, 0, last)), saddle
 
     def _is_relaxed(self, band: "Band", fmax: float) -> bool:
@@ -359,9 +368,10 @@ class Band(NEB):
         Returns
         -------
         dict
-            ``coordinates`` of the images in Å, in which strains count where the cell moves; their
-            ``energies`` in eV above the first one and ``slopes``, the derivative by the coordinate
-            in eV/Å; ``saddle``, which of those between the ends is the highest; ``barrier`` and
+            ``coordinates`` of the images in Å, in which strains count where the cell moves, and
+            motions that cost no energy, such as rotations of a molecule, don't; their ``energies``
+            in eV above the first one and ``slopes``, the derivative by the coordinate in eV/Å;
+            ``saddle``, which of those between the ends is the highest; ``barrier`` and
             ``barrier_back`` from the first and from the last image to it, in eV;
             ``reaction_energy`` from the first to the last one; ``saddle_fmax`` and ``ends_fmax``,
             the largest forces on a free atom there, and ``band_fmax``, that of the band, in eV/Å.
@@ -385,10 +395,7 @@ class Band(NEB):
 
     def _slopes(self, forces: Sequence[np.ndarray]) -> Float[np.ndarray, " images"]:
         """Return the derivative of the energy along the path; tangents bisect angles at images."""
-        ways = [
-            path.find_mic(b.positions - a.positions, a.cell, a.pbc)[0]
-            for a, b in zip(self.images, self.images[1:])
-        ]
+        ways = path.ways(self.images)
         ways = [way / max(float(np.linalg.norm(way)), 1e-12) for way in ways]
         slopes = []
         for force, before, after in zip(forces, [ways[0], *ways], [*ways, ways[-1]]):

@@ -1,5 +1,6 @@
 """Paths between two structures of the same atoms: consistency, matching, interpolation."""
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import pairwise
@@ -8,13 +9,16 @@ from typing import Any, Literal
 import numpy as np
 from ase import Atoms
 from ase.geometry import find_mic, get_distances
-from jaxtyping import Float, Int
-from scipy.linalg import polar
+from jaxtyping import Bool, Float, Int
+from scipy.linalg import orth, polar
 from scipy.optimize import linear_sum_assignment
+from scipy.spatial.transform import Rotation
 
+from aiida_mlal.ml import constraints
 from aiida_mlal.ml.configurations import Configurations
 from aiida_mlal.ml.options import within
 from aiida_mlal.ml.simulation.cell import FIXED, MovingCell
+from aiida_mlal.ml.simulation.vibrations import molecule, unhindered
 
 Interpolation = Literal["linear", "idpp"]
 
@@ -28,7 +32,8 @@ MOVED = 0.5
 """Displacement in Å from which on an atom counts as one that moves."""
 
 TURNED = 10.0
-"""Largest rotation in degrees between cells of a path; strains of some percent come with less."""
+"""Largest rotation in degrees between cells of a path, and between molecules of which most atoms do
+nothing else; strains of some percent come with less."""
 
 
 def displacements(
@@ -67,6 +72,7 @@ def check(
     structures = in_first_cell(structures)
     begin, end = structures[0], structures[-1]
     for i in range(1, len(structures)):
+        _check_turn(structures[i - 1], structures[i], i)
         _check_drift(structures[i - 1], structures[i], i, minimum_image)
         _check_order(structures[i - 1], structures[i], i, minimum_image, any_order)
     farthest = np.linalg.norm(displacements(begin, end, minimum_image), axis=1).max(initial=0.0)
@@ -183,6 +189,53 @@ def _check_drift(one: Configurations, other: Configurations, i: int, minimum_ima
         )
 
 
+def _check_turn(one: Configurations, other: Configurations, i: int) -> None:
+    """Refuse a molecule of which most atoms are only turned as a whole, where none is fixed."""
+    begin, end = (molecule(structure.to_ase()[0]) for structure in (one, other))
+    same = np.array_equal(one.numbers, other.numbers)
+    if begin is None or end is None or one.fixed.any() or not same or len(begin) < 3:
+        return
+    turn, stay = _turn(begin, end)
+    angle = float(np.degrees(turn.magnitude()))
+    apart = np.linalg.norm(end - begin - np.median(end - begin, axis=0), axis=1) > MOVED
+    n = len(begin)
+    if angle > TURNED and stay.sum() > max(2, n / 2) and (~stay).sum() < apart.sum():
+        axis = (turn.as_rotvec() / turn.magnitude()).round(4).tolist()
+        raise ValueError(
+            f"the structures of a path do not turn as a whole: {stay.sum()} of {n} atoms of number "
+            f"{i} are where they were before, but for a rotation by {angle:.1f} degrees about "
+            f"{axis}, and nothing is fixed: turn it back, such as by "
+            f"atoms.rotate({-angle:.1f}, {axis}, center='COP') of ASE"
+        )
+
+
+def _turn(
+    begin: Float[np.ndarray, "atoms 3"], end: Float[np.ndarray, "atoms 3"]
+) -> tuple[Rotation, Bool[np.ndarray, " atoms"]]:
+    """Return the rotation that brings most atoms from where they begin to where they end.
+
+    What does not follow weighs less and less: iteratively reweighted least squares, with Cauchy's
+    weights.
+
+    Returns
+    -------
+    rotation
+        About the centre of those atoms that follow it.
+    stay
+        Which atoms follow it, but for ``MOVED``.
+    """
+    weights = np.ones(len(begin))
+    for _ in range(50):
+        centres = [weights @ places / weights.sum() for places in (begin, end)]
+        arms = [places - centre for places, centre in zip((begin, end), centres)]
+        with warnings.catch_warnings():  # of atoms in a line, about which any angle will do
+            warnings.simplefilter("ignore", UserWarning)
+            rotation = Rotation.align_vectors(arms[1], arms[0], weights=weights)[0]
+        apart = np.linalg.norm(arms[1] - rotation.apply(arms[0]), axis=1)
+        weights = 1 / (1 + (apart / SAME) ** 2)
+    return rotation, apart < MOVED
+
+
 def matched(one: Configurations, other: Configurations) -> Int[np.ndarray, " atoms"]:
     """Return the order of the atoms of another structure in which they are nearest to those of one.
 
@@ -256,10 +309,26 @@ def interpolated(
     return images
 
 
+def ways(images: Sequence[Any]) -> list[Float[np.ndarray, "moving 3"]]:
+    """Return the displacements between neighbours along a path, in Å.
+
+    Of atoms whose cell doesn't move they are without what costs no energy, such as a rotation of a
+    molecule: it is taken off halfway between both, where a rotation is orthogonal to all else.
+    """
+    every = []
+    for a, b in pairwise(images):
+        way = find_mic(b.positions - a.positions, a.cell, a.pbc)[0]
+        if isinstance(a, Atoms):
+            between = a.copy()
+            between.positions += way / 2
+            motions = unhindered(between, constraints.of_ase(a)[0])
+            if motions.shape[1]:
+                free = orth(motions)
+                way -= (free @ (free.T @ way.ravel())).reshape(-1, 3)
+        every.append(way)
+    return every
+
+
 def lengths(images: Sequence[Any]) -> Float[np.ndarray, " images"]:
-    """Return the coordinate of each image along a path in Å: the sum of distances of neighbours."""
-    steps = [
-        np.linalg.norm(find_mic(b.positions - a.positions, a.cell, a.pbc)[0])
-        for a, b in pairwise(images)
-    ]
-    return np.concatenate([[0.0], np.cumsum(steps)])
+    """Return the coordinate of each image along a path in Å: the sum of the lengths of ``ways``."""
+    return np.concatenate([[0.0], np.cumsum([np.linalg.norm(way) for way in ways(images)])])

@@ -124,7 +124,9 @@ class Saddle(Simulation):
             results |= {"curvature": moving.curvature, "mode": moving.displacements.tolist()}
             if self.modes:
                 atoms.calc = probe
-                results["modes"] = modes(atoms, fixed).as_dict()
+                found = modes(atoms, fixed)
+                results["modes"] = found.as_dict()
+                ending = replace(ending, message=found.said)
         return replace(ending, results=results, stationary=(0,))
 
     def _direction(self, start: Configurations) -> Float[np.ndarray, "atoms 3"]:

@@ -42,6 +42,16 @@ class Modes:
         """Number of modes of negative curvature: one at a saddle point, none at a minimum."""
         return int((self.wavenumbers < 0).sum())
 
+    @property
+    def said(self) -> str:
+        """What there is to say where a saddle point is none of first order, else nothing."""
+        if self.n_imaginary == 1:
+            return ""
+        return (
+            f"no saddle point of first order: {self.n_imaginary} modes are imaginary there, "
+            "expected 1"
+        )
+
     def as_dict(self) -> dict[str, Any]:
         """Return number and wavenumbers of imaginary modes and the lowest eigenvalue."""
         return {
@@ -103,7 +113,7 @@ def unhindered(atoms: Atoms, fixed: Bool[np.ndarray, "atoms 3"]) -> np.ndarray:
     """
     n = len(atoms)
     motions = [np.tile(axis, n) for axis in np.eye(3)]
-    whole = _molecule(atoms)
+    whole = molecule(atoms)
     if whole is not None:
         arms = whole - whole.mean(axis=0)
         motions += [np.cross(axis, arms).ravel() for axis in np.eye(3)]
@@ -111,7 +121,7 @@ def unhindered(atoms: Atoms, fixed: Bool[np.ndarray, "atoms 3"]) -> np.ndarray:
     return every @ null_space(every[fixed.ravel()], rcond=1e-6) if fixed.any() else every
 
 
-def _molecule(atoms: Atoms) -> Float[np.ndarray, "atoms 3"] | None:
+def molecule(atoms: Atoms) -> Float[np.ndarray, "atoms 3"] | None:
     """Return the positions of a molecule that no boundary cuts; None for what isn't one.
 
     Images in a periodic box are told apart by the widest gap between layers of atoms.

@@ -104,6 +104,12 @@ def test_a_missing_file_is_named(tmp_path):
         files.read(tmp_path / "a.xyz")
 
 
+def test_a_name_that_several_formats_have_says_which_is_written(tmp_path, structures):
+    (said, *_) = files.write(structures[0], tmp_path / "cu.data")
+    assert "format of RuNNer and n2p2, in Hartree and Bohr: no data file of LAMMPS" in said
+    assert not any("RuNNer" in said for said in files.write(structures[0], tmp_path / "cu.xyz"))
+
+
 def test_formats_that_cannot_be_written(tmp_path, structures):
     with pytest.raises(ValueError, match=r"a\.zzz: ASE does not know this format"):
         files.write(structures, tmp_path / "a.zzz")

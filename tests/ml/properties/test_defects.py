@@ -37,6 +37,24 @@ def test_nearest_neighbours_do_not_see_a_stacking_fault(fcc):
     assert found.curves["energy_mJ_per_m2"][0] == pytest.approx(0, abs=0.1)
 
 
+@pytest.mark.parametrize("points", [3, 4, 6])
+def test_the_unstable_fault_is_the_highest_whatever_the_points(equilibrate, points):
+    copper = equilibrate(bulk("Cu"))
+    name = "unstable_stacking_fault_energy_111_mJ_per_m2"
+    found = StackingFault(points=points, thickness=8.0).of(copper)
+    highest = StackingFault(points=41, thickness=8.0).of(copper).curves["energy_mJ_per_m2"].max()
+    assert found.numbers[name] == pytest.approx(highest, rel=1e-3)
+    assert found.numbers[name] >= found.curves["energy_mJ_per_m2"].max()
+    assert found.warnings == []
+
+
+def test_a_way_that_only_rises_has_no_unstable_fault(equilibrate):
+    copper = equilibrate(bulk("Cu"))
+    half = StackingFault((1, 1, 1), (1 / 12, 1 / 12, -1 / 6), points=3, thickness=8.0).of(copper)
+    assert half.warnings == ["the energy is highest at an end of the slip: no unstable fault"]
+    assert list(half.numbers) == ["stacking_fault_energy_111_mJ_per_m2"]
+
+
 def test_a_slip_by_a_lattice_vector_is_none(equilibrate):
     copper = equilibrate(bulk("Cu"))
     found = StackingFault((1, 1, 1), (0.5, 0.0, -0.5), thickness=8.0).of(copper).numbers

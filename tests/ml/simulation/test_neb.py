@@ -280,3 +280,22 @@ def test_molecules_have_paths_too():
     (run,) = Neb(max_steps=100).run(potential, start(atoms, other)).runs
     assert run.converged
     assert run.results["barrier"] > 0.3
+    n = run.results["modes"]["n_imaginary"]
+    assert n > 1
+    assert run.message == (
+        f"image 2 is no saddle point of first order: {n} modes are imaginary there, expected 1"
+    )
+
+
+def test_a_path_whose_ends_are_highest_says_so(potential):
+    slab = fcc100("Cu", (2, 2, 2), vacuum=5)
+    add_adsorbate(slab, "Cu", 2.1, "bridge")
+    slab.pbc = (True, True, False)
+    slab.set_constraint(FixAtoms(range(8)))
+    other = slab.copy()
+    other.positions[-1, 1] += slab.cell[1, 1] / 2
+    simulation = Neb(ends="given", climb=False, images=3, fmax=5.0)
+    (run,) = simulation.run(potential, start(slab, other)).runs
+    assert run.converged
+    assert run.results["barrier"] < 0
+    assert "no image between the ends is higher than both of them" in run.message

@@ -1,8 +1,9 @@
 import numpy as np
 import pytest
 from ase import Atoms
-from ase.build import add_adsorbate, bulk, fcc100
+from ase.build import add_adsorbate, bulk, fcc100, molecule
 from ase.constraints import FixAtoms, FixCartesian
+from scipy.spatial.transform import Rotation
 
 from aiida_mlal.ml.configurations import Configurations
 from aiida_mlal.ml.simulation import path
@@ -162,3 +163,68 @@ def check_with(begin, end, constraint):
     with pytest.raises(ValueError, match="most atoms") as caught:
         path.check(Configurations.from_ase(ends))
     return str(caught.value).partition("[")[2].partition("]")[0].split(", ")
+
+
+def pyramid(turn=0.0, box=False):
+    """Four atoms, and the same with one of them through the plane of the others, and turned."""
+    begin = Atoms("Cu4", [[1.6, 0, 0], [-0.8, 1.386, 0], [-0.8, -1.386, 0], [0, 0, 1.7]])
+    end = begin.copy()
+    end.positions[-1, 2] *= -1
+    end.rotate(turn, (1, 2, 3))
+    for atoms in (begin, end):
+        if box:
+            atoms.set_cell([14, 14, 14])
+            atoms.pbc = True
+            atoms.wrap()
+    return begin, end
+
+
+@pytest.mark.parametrize("box", [False, True])
+def test_molecules_that_are_turned_are_refused_where_nothing_is_fixed(box):
+    check(*pyramid(box=box))
+    with pytest.raises(ValueError, match=r"3 of 4 atoms .* rotation by 40\.0 degrees") as caught:
+        check(*pyramid(40, box))
+    begin, end = pyramid(40)
+    said = str(caught.value).partition("atoms.rotate(")[2].partition(", center")[0]
+    angle, _, axis = said.partition(", ")
+    end.rotate(float(angle), [float(x) for x in axis.strip("[]").split(", ")], center="COP")
+    apart = (end.positions - begin.positions)[:3]
+    assert np.abs(apart - apart[0]).max() < 0.01
+    begin, end = pyramid(40)
+    for atoms in (begin, end):
+        atoms.set_constraint(FixAtoms([]))
+        atoms.positions -= atoms.positions[3]
+        atoms.set_constraint(FixAtoms([3]))
+    check(begin, end)
+
+
+def test_atoms_in_a_line_may_be_shifted_along_it():
+    begin = molecule("CO2")
+    end = begin.copy()
+    end.positions[1, 2] += 0.4
+    check(begin, end)
+
+
+def test_a_part_of_a_molecule_may_turn():
+    begin = molecule("C2H6")
+    end = begin.copy()
+    end.positions[2:5] = Rotation.from_rotvec([0, 0, 2 * np.pi / 3]).apply(begin.positions[2:5])
+    check(begin, end, any_order=True)
+
+
+@pytest.mark.parametrize("box", [False, True])
+def test_a_rotation_of_a_molecule_is_no_way(box):
+    """Images of one path, each turned and shifted by itself, are as far along it as before."""
+    begin, end = pyramid()
+    images = path.interpolated([begin, end], [0, 8], "linear", True)
+    straight = path.lengths(images)
+    # three of four atoms move by less than the fourth, where the whole does not move
+    assert straight[-1] == pytest.approx(3.4 * np.sqrt(3 / 4), abs=0.01)
+    for i, image in enumerate(images):
+        image.rotate(13 * i, (1, 2, 3))
+        image.positions += [0.3 * i, -0.2, 0.1 * i**2]
+        if box:
+            image.set_cell([14, 14, 14])
+            image.pbc = True
+            image.wrap()
+    np.testing.assert_allclose(path.lengths(images), straight, atol=0.01)
