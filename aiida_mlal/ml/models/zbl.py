@@ -7,7 +7,7 @@ from typing import ClassVar
 import torch
 from ase.data import atomic_numbers
 from ase.units import Bohr, Hartree
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from aiida_mlal.ml.engines.base import Kernel
@@ -77,12 +77,22 @@ class ZBL(OfOptions, HasKernels):
         """Return the energy of each atom in eV: half of that of its pairs."""
         centre, neighbour = self.species(graph.numbers)[graph.pairs]
         distances = graph.distances
-        x = distances / self.length[centre, neighbour]
-        screening = sum(height * torch.exp(-decay * x) for height, decay in SCREENING)
-        energies = self.charge[centre, neighbour] / distances * screening
+        energies = self.bare(distances, centre, neighbour)
         switch = self.options.switch
         energies = energies * switch_off((distances - self.cutoff) / switch + 1)
         return graph.sum_over_neighbours(energies / 2)
+
+    def bare(
+        self,
+        distances: Float[Tensor, " edges"],
+        centre: Int[Tensor, " edges"],
+        neighbour: Int[Tensor, " edges"],
+    ) -> Float[Tensor, " edges"]:
+        """Return the energy of each pair in eV, without a cutoff, from the rows of its elements."""
+        x = distances / self.length[centre, neighbour]
+        screening = sum(height * torch.exp(-decay * x) for height, decay in SCREENING)
+        energies: Tensor = self.charge[centre, neighbour] / distances * screening
+        return energies
 
     @classmethod
     def kernels(cls, members: Sequence[Potential]) -> list[Kernel] | None:

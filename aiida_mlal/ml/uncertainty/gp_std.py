@@ -16,12 +16,14 @@ from aiida_mlal.ml.gaussian_process import Conditioned, Posterior
 from aiida_mlal.ml.graph import Graph
 from aiida_mlal.ml.models.base import Potential
 from aiida_mlal.ml.models.capabilities import HasProcess, require
-from aiida_mlal.ml.models.observed import Observed, Process, observable, observed
+from aiida_mlal.ml.models.observed import UPPER, Observed, Process, observable, observed
 from aiida_mlal.ml.models.prediction import Prediction
 from aiida_mlal.ml.uncertainty.active_set import fingerprint
+from aiida_mlal.ml.uncertainty.amplitude import amplitude
 from aiida_mlal.ml.uncertainty.base import Fitted, Uncertainties, Uncertainty
 from aiida_mlal.ml.uncertainty.extras import to_bytes, to_tensor, to_text
 from aiida_mlal.ml.uncertainty.left_out import scale
+from aiida_mlal.ml.uncertainty.repulsion import Repulsion
 
 if TYPE_CHECKING:
     from aiida_mlal.ml.models.factory import ModelOptions
@@ -42,7 +44,9 @@ class _ProcessStd(Uncertainty):
     The variance of a prediction is that of the prior less what the labels tell (Rasmussen and
     Williams, equation 2.26). It grows up to the variance of the prior with the distance from the
     labelled environments, so that it needs no ``Domain``. Where errors of labelled structures that
-    are left out are larger than it, all are larger by the same factor (``left_out``).
+    are left out are larger than it, or few structures tell how far energies vary, all are larger by
+    the same factor (``left_out``, ``amplitude``). The variance of a repulsion of atoms that are
+    nearer than labelled ones is added (``repulsion``).
     """
 
     has_domain: ClassVar[bool] = False
@@ -72,7 +76,7 @@ class _ProcessStd(Uncertainty):
             posterior = Posterior(*_observed(process, configurations, targets), process.prior)
         tensors = {
             "factor": posterior.factor.contiguous(),
-            "scale": torch.tensor(scale(posterior), dtype=torch.float64),
+            "scale": torch.tensor(max(scale(posterior), amplitude(posterior)), dtype=torch.float64),
             "configurations": to_tensor(configurations.to_bytes()),
             "fingerprint": to_tensor(fingerprint(potential)),
         }
@@ -195,16 +199,22 @@ def _variances(
     potential: Potential, graph: Graph, with_virial: bool = False
 ) -> Iterator[tuple[int, Tensor, Float[np.ndarray, " queries"]]]:
     """Yield the place of each structure, its atoms, and variances of what is ``observable``."""
-    known, process = _stored(potential), require(potential, HasProcess).process()
+    (known, repulsion), process = _stored(potential), require(potential, HasProcess).process()
     scaled = float(potential.extras[f"{PREFIX}scale"]) ** 2
-    described = process.describe(graph.within(process.cutoff))
+    graph = graph.within(process.cutoff)
+    described = process.describe(graph)
+    nearer = repulsion.of(graph, potential.species(graph.numbers))
     with torch.no_grad():
         for one, atoms, query in observable(described, with_virial):
-            yield one, atoms, scaled * known.variances(query).clamp(min=0).numpy(force=True)
+            of_pairs = [nearer.energies[one : one + 1], nearer.forces[atoms].flatten()]
+            if with_virial:
+                of_pairs.append(nearer.virials[one].flatten()[UPPER])
+            of_process = scaled * known.variances(query).clamp(min=0)
+            yield one, atoms, (of_process + torch.cat(of_pairs).square()).numpy(force=True)
 
 
-def _stored(potential: Potential) -> Conditioned:
-    """Read the covariances that a potential carries."""
+def _stored(potential: Potential) -> tuple[Conditioned, Repulsion]:
+    """Read the covariances that a potential carries, and how near atoms were in the labels."""
     extras = potential.extras
     if f"{PREFIX}factor" not in extras:
         raise ValueError(
@@ -220,11 +230,15 @@ def _stored(potential: Potential) -> Conditioned:
                 "again from the training set"
             )
         process = require(potential, HasProcess).process()
+        structures = _structures(potential)
         with torch.no_grad():
-            known = _observed(process, _structures(potential)).structures
-        _READ[factor] = Conditioned(known, process.prior, factor)
-    conditioned: Conditioned = _READ[factor]
-    return conditioned
+            known = _observed(process, structures).structures
+            graph = process.graph(structures)
+            species = potential.species(graph.numbers)
+            nearer = Repulsion.beyond(potential.elements, graph, species)
+        _READ[factor] = Conditioned(known, process.prior, factor), nearer
+    found: tuple[Conditioned, Repulsion] = _READ[factor]
+    return found
 
 
 def _structures(potential: Potential) -> Configurations:
