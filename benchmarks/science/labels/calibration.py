@@ -19,8 +19,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from campaigns import Remembered, labeller
-from relax import FMAX, SMAX_GPA, train
+from relax import FMAX, SMAX_GPA, Remembered, labeller, train
 from scipy.stats import spearmanr
 from systems import systems
 
