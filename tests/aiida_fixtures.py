@@ -8,11 +8,15 @@ import numpy as np
 import pytest
 import warm
 from aiida.manage.manager import Manager
+from aiida.orm.utils import serialize
+from aiida.storage.psql_dos.orm.utils import ModelWrapper
 from ase.build import add_adsorbate, fcc100
 from ase.calculators.emt import EMT
 from ase.constraints import FixAtoms
 from sqlalchemy import event
 from sqlalchemy.engine import Engine
+from sqlalchemy.orm import Session
+from yaml import CDumper
 
 # A profile of tests is polled without a pause: whoever waits for a job takes the CPU from it.
 Manager.create_runner = partialmethod(Manager.create_runner, poll_interval=0.4)
@@ -22,6 +26,22 @@ Manager.create_runner = partialmethod(Manager.create_runner, poll_interval=0.4)
 def trust_the_disk(connection, _):
     """Let SQLite not wait for the disk at each commit: a profile of tests outlives no crash."""
     connection.execute("PRAGMA synchronous=OFF")
+
+
+class CheckpointDumper(CDumper, serialize.AiiDADumper):
+    """Writes checkpoints by libyaml, as they are written at each step of each process."""
+
+
+serialize.AiiDADumper = CheckpointDumper
+
+
+@event.listens_for(Session, "after_transaction_create")
+def believe_the_session(session, _):
+    """Let nodes not be read again after each commit: no other process writes to these profiles."""
+    session.expire_on_commit = False
+
+
+ModelWrapper._ensure_model_uptodate = lambda *_, **__: None  # nor before each access
 
 
 @pytest.fixture
