@@ -26,6 +26,20 @@ def small_campaign(aiida_profile, mlal_code, slab):
 
 
 @pytest.fixture
+def small_report(small_campaign):
+    """What is reported of the campaign that converged; tests only read it."""
+    from aiida_mlal.report.numbers import collect
+
+    if small_campaign.uuid not in REPORTS:
+        REPORTS[small_campaign.uuid] = collect(small_campaign)
+    return REPORTS[small_campaign.uuid]
+
+
+REPORTS = {}
+"""By the UUID of the campaign."""
+
+
+@pytest.fixture
 def failed_campaign(aiida_profile, mlal_code, slab, monkeypatch):
     """A campaign without any label, since what should make a calculator makes none."""
     monkeypatch.setenv("MLAL_ALLOWED_FACTORIES", "json")

@@ -4,11 +4,10 @@ from dataclasses import replace
 
 from aiida_mlal.report import diagram
 from aiida_mlal.report.diagram import draw_diagram, iterations
-from aiida_mlal.report.numbers import collect
 
 
-def test_each_iteration_has_its_nodes(small_campaign):
-    zeroth, first = iterations(small_campaign, collect(small_campaign))
+def test_each_iteration_has_its_nodes(small_campaign, small_report):
+    zeroth, first = iterations(small_campaign, small_report)
     assert list(zeroth.boxes) == ["labels"]
     assert "1 label, 1 ok" in zeroth.boxes["labels"]
     assert set(first.boxes) == {"potential", "simulation", "decision", "labels"}
@@ -18,15 +17,17 @@ def test_each_iteration_has_its_nodes(small_campaign):
     assert "2 of 5 chosen" in first.boxes["decision"]
 
 
-def test_the_drawing_has_all_boxes(small_campaign):
+def test_the_drawing_has_all_boxes(small_campaign, small_report):
     words = {text.get_text() for text in draw_diagram(small_campaign).axes[0].texts}
-    for step in iterations(small_campaign, collect(small_campaign)):
+    for step in iterations(small_campaign, small_report):
         assert set(step.boxes.values()) <= words
     assert "3 labels, converged" in words
 
 
-def test_of_many_iterations_those_in_the_middle_are_counted(small_campaign, monkeypatch):
-    one = iterations(small_campaign, collect(small_campaign))[1]
+def test_of_many_iterations_those_in_the_middle_are_counted(
+    small_campaign, small_report, monkeypatch
+):
+    one = iterations(small_campaign, small_report)[1]
     many = [replace(one, number=i) for i in range(40)]
     monkeypatch.setattr(diagram, "iterations", lambda *_: many)
     figure = draw_diagram(small_campaign)

@@ -15,41 +15,36 @@ from aiida_mlal.report.compare import direct_relaxation
 from aiida_mlal.report.numbers import collect
 
 
-@pytest.fixture
-def report(small_campaign):
-    return collect(small_campaign)
+def test_tells_how_it_ended(small_report, small_campaign):
+    assert small_report.converged
+    assert small_report.outcome == "converged"
+    assert (small_report.pk, small_report.uuid) == (small_campaign.pk, small_campaign.uuid)
+    assert small_report.process == "mlal.offline"
+    assert small_report.system == "CCu3"
+    assert small_report.fmax == 100.0
+    assert small_report.wall > small_report.busy > 0
+    assert not small_report.failures
 
 
-def test_tells_how_it_ended(report, small_campaign):
-    assert report.converged
-    assert report.outcome == "converged"
-    assert (report.pk, report.uuid) == (small_campaign.pk, small_campaign.uuid)
-    assert report.process == "mlal.offline"
-    assert report.system == "CCu3"
-    assert report.fmax == 100.0
-    assert report.wall > report.busy > 0
-    assert not report.failures
+def test_the_curve_is_that_of_the_campaign(small_report, small_campaign):
+    assert small_report.curve == small_campaign.outputs.curve["rows"]
 
 
-def test_the_curve_is_that_of_the_campaign(report, small_campaign):
-    assert report.curve == small_campaign.outputs.curve["rows"]
-
-
-def test_every_label_is_a_query_with_its_reason_and_source(report, small_campaign):
+def test_every_label_is_a_query_with_its_reason_and_source(small_report, small_campaign):
     dataset = small_campaign.outputs.dataset
-    assert [q.key for q in report.queries] == dataset.configurations.keys
-    assert [q.source for q in report.queries] == list(dataset.sources)
-    assert {q.status for q in report.queries} == {"ok"}
-    assert report.queries[0].iteration == 0
-    assert report.queries[0].reason == "given"
+    assert [q.key for q in small_report.queries] == dataset.configurations.keys
+    assert [q.source for q in small_report.queries] == list(dataset.sources)
+    assert {q.status for q in small_report.queries} == {"ok"}
+    assert small_report.queries[0].iteration == 0
+    assert small_report.queries[0].reason == "given"
     chosen = small_campaign.outputs.selections.iteration_01.selected
-    assert [q.reason for q in report.queries[1:3]] == [c["reason"] for c in chosen]
-    assert all(q.step is not None for q in report.queries[1:])
+    assert [q.reason for q in small_report.queries[1:3]] == [c["reason"] for c in chosen]
+    assert all(q.step is not None for q in small_report.queries[1:])
 
 
-def test_errors_are_those_of_the_potential_that_chose(report, small_campaign):
+def test_errors_are_those_of_the_potential_that_chose(small_report, small_campaign):
     potential = small_campaign.outputs.potential.load()
-    last = [q for q in report.queries if q.iteration == len(report.curve)]
+    last = [q for q in small_report.queries if q.iteration == len(small_report.curve)]
     frames = small_campaign.outputs.dataset.configurations[-len(last) :]
     predicted = potential.predict(frames)
     for query, truth, guess in zip(last, frames.to_ase(), predicted.to_ase(), strict=True):
@@ -62,20 +57,20 @@ def test_errors_are_those_of_the_potential_that_chose(report, small_campaign):
         assert query.energy_error == pytest.approx(error, rel=1e-6)
 
 
-def test_parity_has_what_was_predicted_only(report):
-    predicted = [q for q in report.queries if q.iteration > 0]
-    assert len(report.parity.energies) == len(predicted)
-    assert len(report.parity.forces) == 3 * 4 * len(predicted)
+def test_parity_has_what_was_predicted_only(small_report):
+    predicted = [q for q in small_report.queries if q.iteration > 0]
+    assert len(small_report.parity.energies) == len(predicted)
+    assert len(small_report.parity.forces) == 3 * 4 * len(predicted)
     errors = [q.force_error for q in predicted]
-    np.testing.assert_allclose(report.parity.uncertainty[:, 1], errors)
+    np.testing.assert_allclose(small_report.parity.uncertainty[:, 1], errors)
 
 
-def test_every_process_is_counted_once(report, small_campaign):
-    assert sum(t.count for t in report.timings) == len(small_campaign.called_descendants)
-    jobs = {t.process: t for t in report.timings if t.computing is not None}
+def test_every_process_is_counted_once(small_report, small_campaign):
+    assert sum(t.count for t in small_report.timings) == len(small_campaign.called_descendants)
+    jobs = {t.process: t for t in small_report.timings if t.computing is not None}
     assert set(jobs) == {"mlal.train", "mlal.simulate", "mlal.select", "mlal.label.ase"}
     assert all(t.computing <= t.wall for t in jobs.values())
-    assert report.busy == pytest.approx(sum(t.computing for t in jobs.values()), rel=1e-6)
+    assert small_report.busy == pytest.approx(sum(t.computing for t in jobs.values()), rel=1e-6)
 
 
 def test_direct_relaxation_begins_with_the_first_label(small_campaign):

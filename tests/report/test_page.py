@@ -47,8 +47,8 @@ def test_writes_page_numbers_and_figures(written):
         assert (written / f"{name}.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_figures_are_written_in_the_formats_asked_for(small_campaign, tmp_path):
-    page.write(collect(small_campaign), tmp_path, ("pdf", "svg"))
+def test_figures_are_written_in_the_formats_asked_for(small_report, tmp_path):
+    page.write(small_report, tmp_path, ("pdf", "svg"))
     assert (tmp_path / "parity_forces.pdf").read_bytes().startswith(b"%PDF")
     assert b"<svg" in (tmp_path / "start.svg").read_bytes()
     assert not list(tmp_path.glob("*.png"))
@@ -97,18 +97,17 @@ class Checker(HTMLParser):
         self.targets |= {value[1:] for name, value in attributes if name in ("href", "xlink:href")}
 
 
-def test_each_point_of_a_figure_leads_to_its_query(written, small_campaign):
+def test_each_point_of_a_figure_leads_to_its_query(written, small_report):
     html = (written / "index.html").read_text()
-    report = collect(small_campaign)
     for name, queries in (
-        ("parity_energy", report.parity.queries),
-        ("parity_forces", report.parity.of_forces),
+        ("parity_energy", small_report.parity.queries),
+        ("parity_forces", small_report.parity.of_forces),
     ):
         (svg,) = re.findall(rf'<svg role="img" aria-label="{name}".*?</svg>', html, re.S)
         points = [int(i) for i in re.findall(r'<a href="#query-(\d+)"', svg)]
         assert points == queries.tolist()
-    good = [i for i, query in enumerate(report.queries) if query.force_error is not None]
-    assert report.parity.queries.tolist() == good
+    good = [i for i, query in enumerate(small_report.queries) if query.force_error is not None]
+    assert small_report.parity.queries.tolist() == good
 
 
 def test_the_page_has_all_structures(written, small_campaign):
@@ -144,15 +143,13 @@ def test_the_page_tells_what_made_the_labels_and_what_a_direct_relaxation_costs(
     assert small_campaign.outputs.potential.uuid in html.partition("<blockquote>")[2]
 
 
-def test_a_running_campaign_asks_the_browser_to_read_again(small_campaign):
-    report = collect(small_campaign)
-    assert 'http-equiv="refresh" content="7"' in page.render(report, refresh=7)
-    assert "http-equiv" not in page.render(report)
+def test_a_running_campaign_asks_the_browser_to_read_again(small_report):
+    assert 'http-equiv="refresh" content="7"' in page.render(small_report, refresh=7)
+    assert "http-equiv" not in page.render(small_report)
 
 
-def test_axes_have_numbers(small_campaign):
-    report = collect(small_campaign)
-    for name, figure in draw(report):
+def test_axes_have_numbers(small_report):
+    for name, figure in draw(small_report):
         figure.canvas.draw()
         for axis in (figure.axes[0].xaxis, figure.axes[0].yaxis):
             words = {label.get_text() for label in axis.get_ticklabels()}
@@ -191,9 +188,9 @@ def browse(url, *options):
     )  # fmt: skip
 
 
-def test_the_page_has_every_query_and_its_reason(written, small_campaign):
+def test_the_page_has_every_query_and_its_reason(written, small_report):
     html = (written / "index.html").read_text()
-    for query in collect(small_campaign).queries:
+    for query in small_report.queries:
         assert query.key[:8] in html
         assert query.reason in html
 
@@ -248,11 +245,10 @@ def test_numbers_have_three_digits():
     assert page.digits(float("nan")) == page.digits(None) == "–"
 
 
-def test_without_labelled_ends_the_curve_counts_interrupted_simulations(small_campaign):
+def test_without_labelled_ends_the_curve_counts_interrupted_simulations(small_report):
     unknown = {"oracle_fmax": None, "interrupted": 2, "runs": 3}
-    report = collect(small_campaign)
-    curve = [{**row, **unknown} for row in report.curve]
-    left, survival = learning_curve(replace(report, curve=curve)).axes
+    curve = [{**row, **unknown} for row in small_report.curve]
+    left, survival = learning_curve(replace(small_report, curve=curve)).axes
     assert left.get_title() == "Simulations interrupted by their guard"
     assert {bar.get_height() for bar in left.patches} == {2, 3}
     assert survival.get_ylabel() == "steps"
