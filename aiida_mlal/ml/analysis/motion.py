@@ -95,9 +95,10 @@ class Diffusion:
     times
         In fs.
     squares
-        Mean square displacements in Å², over atoms and beginnings.
+        Mean square displacements in Å², over beginnings and those atoms that are not fixed.
     coefficient
-        Of self-diffusion in cm²/s: a sixth of the slope between a tenth and a half of the time.
+        Of self-diffusion in cm²/s: the slope between a tenth and a half of the time, divided by
+        twice the number of directions that an atom is free to move in, by 6 if nothing is fixed.
     error
         Its standard error in cm²/s, from the scatter of the coefficients of single atoms, which
         are taken for independent; NaN for a single one.
@@ -119,9 +120,11 @@ class Diffusion:
 
 
 def diffusion(path: Path) -> dict[str, Diffusion]:
-    """Return mean square displacements for each element, relative to the centre of mass.
+    """Return mean square displacements for each element that has atoms that are free to move.
 
-    Positions must not have been put back into the cell, as those of ``md`` are not.
+    They are relative to the centre of mass in those directions in which nothing is fixed: where
+    something is, it is the place that others move about. Positions must not have been put back into
+    the cell, as those of ``md`` are not.
 
     Raises
     ------
@@ -130,16 +133,18 @@ def diffusion(path: Path) -> dict[str, Diffusion]:
     """
     positions, masses = path.of_atoms(path.frames.positions), path.masses
     _check_unwrapped(path, positions)
+    fixed, elements = path.frames[0].fixed, np.array(path.elements)
     centre = np.einsum("fax,a->fx", positions, masses) / masses.sum()
-    away, elements = positions - centre[:, None], np.array(path.elements)
-    n = len(away)
+    away = positions - np.where(fixed.any(axis=0), 0.0, centre)[:, None]
+    n, free = len(away), 3 - fixed.sum(axis=1)
     times = path.interval * np.arange(n)
     coefficients = {}
-    for element in sorted(set(elements)):
-        squares = _squares(away[:, elements == element])
+    for element in sorted(set(elements[free > 0])):
+        mine = (elements == element) & (free > 0)
+        squares = _squares(away[:, mine])
         some, n_atoms = slice(max(1, n // 10), max(3, n // 2 + 1)), squares.shape[1]
         slopes = np.polyfit(times[some], squares[some], 1)[0] if n > 3 else np.full(n_atoms, np.nan)
-        each = slopes / 6 * CM2_PER_S
+        each = slopes / (2 * free[mine]) * CM2_PER_S
         error = each.std(ddof=1) / np.sqrt(n_atoms) if n_atoms > 1 else np.nan
         means = squares.mean(axis=1)
         power = np.nan

@@ -40,6 +40,25 @@ def test_a_random_walk_has_the_diffusion_coefficient_of_its_steps():
     assert found.is_seen
 
 
+def test_fixed_atoms_do_not_count_and_do_not_move():
+    """Nor do directions that are fixed: a walk in a plane has the coefficient of one in space."""
+    walk = np.random.default_rng(1).normal(0, 0.1, size=(2000, 300, 3)).cumsum(axis=0)
+    fixed = np.zeros((300, 3), bool)
+    fixed[:150], fixed[150:, 2] = True, True
+    walk[:, fixed] = 0.0
+    frames = trajectory(walk)
+    frames = replace(frames, fixed=np.tile(fixed, (len(walk), 1)))
+    found = diffusion(paths(frames)[0])["Cu"]
+    expected = ((walk[7:, 150:] - walk[:-7, 150:]) ** 2).sum(axis=2).mean()
+    assert found.squares[7] == pytest.approx(expected)
+    slope = np.polyfit(found.times[200:1001], found.squares[200:1001], 1)[0]
+    assert found.coefficient == pytest.approx(0.1 * slope / 4)
+    assert found.coefficient == pytest.approx(2.5e-4, abs=3 * found.error)
+    assert found.error < 3e-5
+    some = trajectory(walk, symbols="Au150Cu150")
+    assert list(diffusion(paths(replace(some, fixed=frames.fixed))[0])) == ["Cu"]
+
+
 def test_the_standard_error_is_the_scatter_of_independent_walks():
     walks = np.random.default_rng(3).normal(0, 0.1, size=(40, 100, 20, 3)).cumsum(axis=1)
     each = [diffusion(paths(trajectory(walk))[0])["Cu"] for walk in walks]
