@@ -33,6 +33,42 @@ def test_dumps_are_read_in_the_units_that_they_say(tmp_path, units, speed, force
     assert len(told) == (not units)
 
 
+DATA_IN = """LAMMPS data file via write_data, version 2 Aug 2023, timestep = 0, units = metal
+
+1 atoms
+1 atom types
+
+0 5 xlo xhi
+0 5 ylo yhi
+0 5 zlo zhi
+
+Atoms # atomic
+
+1 1 1.0 2.0 3.0
+
+Velocities
+
+1 1.0 0 0
+"""
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("md.lammpstrj", DUMP_IN.replace(" element ", " type ").replace("1 Cu", "1 1")),
+        ("start.data", DATA_IN),
+    ],
+)
+def test_velocities_are_those_of_the_file_whatever_elements_types_are(tmp_path, name, text):
+    """ASE takes the first type for hydrogen, and keeps momenta."""
+    path = tmp_path / name
+    path.write_text(text.format(units=""))
+    for element in ("H", "Cu", "Au"):
+        one = load(path, [element]).configurations
+        assert one.elements == (element,)
+        assert one.arrays["velocities"][0] == pytest.approx([1e-3, 0, 0], rel=1e-4)
+
+
 def test_lengths_in_other_units_are_refused(tmp_path):
     path = tmp_path / "md.lammpstrj"
     path.write_text(DUMP_IN.format(units="ITEM: UNITS\nelectron\n"))
