@@ -214,10 +214,10 @@ def vlog(typing: Any, value: Any) -> tuple[Any, Generator]:
         for k in range(21, 0, -2):
             series = builder.fmul(series, square, flags=FLAGS[:1])
             series = builder.fadd(series, _equal(2 / k), flags=FLAGS[:1])
-        found = builder.fmul(series, s)
+        logarithm = builder.fmul(series, s)
         for part in reversed(_LOG_2):
-            found = builder.fadd(found, builder.fmul(n, _equal(part)))
-        return found
+            logarithm = builder.fadd(logarithm, builder.fmul(n, _equal(part)))
+        return logarithm
 
     return vector(vector), generate
 

@@ -128,7 +128,7 @@ def observed(described: Described, targets: Prediction, noise: Float[Tensor, "4"
 
 
 def _excess_volumes(described: Described, targets: Prediction) -> Float[Tensor, " structures"]:
-    """Return how much larger structures are than as many atoms are in the mean, in Å³.
+    """Return the volume (Å³) of each structure beyond that of as many average atoms.
 
     A pressure works on these: on whole volumes it would move the energies of all atoms by about the
     same, which nothing in the labels tells from the constants of the elements.
