@@ -42,11 +42,14 @@ class Beginning:
     minimised
         For each structure the image of a run that is moved from there to a minimum, None where
         none is; by default structures are those of a run each. See ``Simulation.minimised``.
+    given
+        What the simulations of the first iteration began with; None if it is ``structures``.
     """
 
     structures: Configurations
     trust: float | None = None
     minimised: Sequence[Image | None] | None = None
+    given: Configurations | None = None
 
     @property
     def places(self) -> dict[Image, int]:
@@ -82,8 +85,8 @@ class Given(Start):
     moves: ClassVar[bool] = False
 
     def after(self, now: Beginning, state: State) -> Beginning:
-        """Return the same."""
-        return now
+        """Return those of the first iteration."""
+        return now if now.given is None else replace(now, structures=now.given)
 
 
 @dataclass(frozen=True)
@@ -138,7 +141,7 @@ class Best(Start):
                 structures[index] = replace(relaxed.bare, fixed=begun.fixed)
                 kept[index] = True
             elif final.labelled is not None and (
-                before is None or _enthalpy(final, final.labelled) < _enthalpy(final, before)
+                before is None or enthalpy(final, final.labelled) < enthalpy(final, before)
             ):
                 structures[index] = replace(final.labelled.bare, fixed=begun.fixed)
             waits = any(
@@ -204,15 +207,15 @@ def gains(final: Final, before: Configurations) -> tuple[float, float]:
 
     As the potential predicted it, and as the label says; of the enthalpy where the cell moves.
     """
-    energy = _enthalpy(final, before)
+    energy = enthalpy(final, before)
     predicted = float(PREDICTED_ENERGY.of(final.predicted)[0])
-    wanted = energy - _enthalpy(final, final.predicted, predicted)
+    wanted = energy - enthalpy(final, final.predicted, predicted)
     if final.labelled is None:
         raise ValueError(f"{final.where} has no label")
-    return wanted, energy - _enthalpy(final, final.labelled)
+    return wanted, energy - enthalpy(final, final.labelled)
 
 
-def _enthalpy(final: Final, structure: Configurations, energy: float | None = None) -> float:
+def enthalpy(final: Final, structure: Configurations, energy: float | None = None) -> float:
     """Return the energy (eV) of a structure, or its enthalpy where the cell moves."""
     cell: MovingCell = final.cell
     enthalpy = float(structure.energies[0]) if energy is None else energy

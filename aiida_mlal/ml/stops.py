@@ -26,6 +26,7 @@ from aiida_mlal.ml.selection.base import last_frames
 from aiida_mlal.ml.selection.filters import SAME, Twins
 from aiida_mlal.ml.simulation.cell import FIXED, MovingCell
 from aiida_mlal.ml.simulation.guard import REASONS
+from aiida_mlal.ml.simulation.stopped import of_run
 
 if TYPE_CHECKING:
     from aiida_mlal.ml.simulation.base import Plan
@@ -84,6 +85,8 @@ class State:
     foreseen
         The number of structures to learn from, where a stop is asked about a larger ``dataset``
         than there is yet.
+    met
+        Simulations whose ends are what the stops want, where these were asked.
     """
 
     iteration: int
@@ -94,6 +97,7 @@ class State:
     runs: Sequence[Mapping[str, Any]] = ()
     scores: Sequence[float] = ()
     foreseen: int | None = None
+    met: Sequence[int] = ()
 
     @classmethod
     def ahead(cls, **known: Any) -> "State":
@@ -786,6 +790,20 @@ def are_met_by(
     known = {"trajectory": trajectory or nothing, "dataset": dataset or nothing}
     asked = [stop for stop in stops if stop.looks_at and stop.looks_at <= {"runs", "ends"}]
     return bool(asked) and decide(asked, State.ahead(runs=runs, **known)).outcome == "converged"
+
+
+def met_runs(
+    stops: Sequence[Stop],
+    runs: Sequence[Mapping[str, Any]],
+    trajectory: Configurations,
+    dataset: Configurations,
+) -> list[int]:
+    """Return the simulations each of which alone would end the campaign (see ``are_met_by``)."""
+    return [
+        number
+        for number, run in enumerate(runs)
+        if are_met_by(stops, [run], of_run(trajectory, number), dataset)
+    ]
 
 
 def are_worth_labels(stops: Sequence[Stop], scores: Sequence[float]) -> bool:

@@ -163,6 +163,9 @@ def move_start(
     trajectory: DatasetData,
     dataset: DatasetData,
     results: Dict,
+    stop: List,
+    given: DatasetData,
+    labelled: DatasetData | None = None,
 ) -> dict[str, Data]:
     """Find the initial structures of the next simulations, and how far atoms may go from there.
 
@@ -176,14 +179,21 @@ def move_start(
         Of the iteration that has come to its end.
     dataset
         All labels, those of that iteration included.
+    given
+        Where the simulations of the first iteration began.
+    labelled
+        Labels of that iteration, if there are any.
     """
     options = simulation.get_dict()
     guard = dict(options.get("guard", {}))
     runs, known = results.get_dict().get("runs", ()), dataset.configurations
-    state = stops.State(0, 0, trajectory.configurations, Configurations.empty(), known, runs)
+    frames = trajectory.configurations
+    new = Configurations.empty() if labelled is None else labelled.configurations.tried
+    met = stops.met_runs(stops.parse(stop.get_list()), runs, frames, known)
+    state = stops.State(0, 0, frames, new, known, runs, met=met)
     begun = structures.configurations
     plan = plan_of(simulating.value, options)
-    now = Beginning(begun, guard.get("trust"), plan.minimised(begun))
+    now = Beginning(begun, guard.get("trust"), plan.minimised(begun), given.configurations)
     beginning = plugins.make("starts", start.get_dict(), "start").after(now, state)
     moved: dict[str, Data] = {"structures": DatasetData(beginning.structures)}
     if beginning.trust != now.trust:

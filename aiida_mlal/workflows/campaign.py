@@ -374,6 +374,7 @@ class CampaignWorkChain(WorkChain):
         """Judge whether the campaign goes on, and note a row of the learning curve."""
         names = ("labelled", "initial", "previous")
         given = {name: self.ctx.pop(name) for name in names if name in self.ctx}
+        self.ctx.new = given.get("labelled")
         judged = self.judge(given, {"call_link_label": f"check_{self.ctx.iteration:02d}"})
         row = judged["row"]
         self.ctx[f"row_{self.ctx.iteration:02d}"] = self.ctx.previous = row

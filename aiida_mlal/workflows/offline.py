@@ -496,13 +496,17 @@ class OfflineWorkChain(CampaignWorkChain):
         return judged
 
     def start_moves(self) -> bool:
-        """Whether the next simulations may begin from other structures."""
+        """Whether the next simulations may begin from other structures, or another one is to."""
         kind: Any = plugins.find("starts", self.inputs.start["name"])
-        return bool(self.ctx.going_on and kind.moves)
+        return bool(self.ctx.outcome == "go on" and kind.moves)
 
     def move_start(self) -> None:
-        """Find where the next simulations begin, and how far they may go."""
+        """Find where the next simulations begin, and how far they may go.
+
+        Where nothing was labelled, they go on with the same potential if that is elsewhere.
+        """
         move: Any = calcfunctions.move_start
+        new = {"labelled": self.ctx.new} if self.ctx.going_on else {}
         moved = move(
             start=self.inputs.start,
             simulating=self.inputs.simulating,
@@ -511,8 +515,14 @@ class OfflineWorkChain(CampaignWorkChain):
             trajectory=self.ctx.trajectory,
             dataset=self.ctx.dataset,
             results=self.ctx.results,
+            stop=self.inputs.stop,
+            given=self.ctx.scope,
             metadata={"call_link_label": f"move_start_{self.ctx.iteration:02d}"},
+            **new,
         )
+        if not self.ctx.going_on:
+            keys = (one.configurations.keys for one in (moved["structures"], self.ctx.structures))
+            self.ctx.going_on, self.ctx.simulated = len({*map(tuple, keys)}) > 1, False
         for name, node in moved.items():
             self.ctx[name] = node
 

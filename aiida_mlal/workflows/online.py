@@ -11,7 +11,6 @@ from aiida.plugins import WorkflowFactory
 from aiida_mlal.ml import plugins, stops
 from aiida_mlal.ml.simulation.base import MAX_STEPS, first_message
 from aiida_mlal.ml.simulation.guard import UNPHYSICAL
-from aiida_mlal.ml.simulation.stopped import of_run
 from aiida_mlal.workflows import online_calcfunctions
 from aiida_mlal.workflows.offline import OfflineWorkChain, validate
 from aiida_mlal.workflows.simulation.base import SIMULATION, plan_of
@@ -109,12 +108,10 @@ class OnlineWorkChain(OfflineWorkChain):
             return
         chosen = stops.parse(self.inputs.stop.get_list())
         known, frames = self.ctx.dataset.configurations, self.ctx.trajectory.configurations
-        self.ctx.active = []
-        for number, name in enumerate(self.ctx.runs):
-            run = self.ctx.results["runs"][number]
-            ended = run["reason"] == MAX_STEPS
-            if not ended and not stops.are_met_by(chosen, [run], of_run(frames, number), known):
-                self.ctx.active.append(name)
+        runs = self.ctx.results["runs"]
+        over = {number for number, run in enumerate(runs) if run["reason"] == MAX_STEPS}
+        over |= {*stops.met_runs(chosen, runs, frames, known)}
+        self.ctx.active = [name for number, name in enumerate(self.ctx.runs) if number not in over]
         if not self.ctx.active:
             self._give_up("all runs did all their steps, or are verified")
         elif self.ctx.trained:

@@ -12,7 +12,7 @@ from ase.constraints import FixAtoms
 from ase.optimize import BFGS
 
 from aiida_mlal.ml.configurations import UNLABELLED, Configurations
-from aiida_mlal.ml.frames import FAILURES, KEPT, ORIGIN, PREDICTED_ENERGY, RUN, STATUS
+from aiida_mlal.ml.frames import FAILURES, KEPT, ORIGIN, PREDICTED_ENERGY, REASON, RUN, STATUS
 from aiida_mlal.ml.models.factory import single
 from aiida_mlal.ml.quasi_newton import STIFFNESS, QuasiNewton, quasi_newton_step
 from aiida_mlal.ml.simulation.cell import MovingCell
@@ -152,8 +152,15 @@ def seen(structure, energy):
     return structure.bare.with_columns(columns)
 
 
-def after(now, frame, labels, **options):
-    state = State(0, 0, frame, Configurations.empty(), join(labels))
+def way(structure, energy):
+    """Return the frames of a simulation that leads there, 1 eV down from the beginning."""
+    return join([seen(dimer(0.0), energy + 1.0), seen(structure, energy)])
+
+
+def after(now, frame, labels, new=1, met=(), **options):
+    """Return the beginning after an iteration, of whose labels the last ones are new."""
+    dataset = join(labels)
+    state = State(0, 0, frame, dataset[len(dataset) - new :], dataset, met=met)
     return QuasiNewton(**{"failures": 2, **options}).after(now, state)
 
 
@@ -168,10 +175,10 @@ LABELS = [dimer(0.0, 0.0, -1.0), dimer(0.25, 1.0, -6.0), dimer(0.2, 0.5, -4.0)]
 def twice():
     """Return the beginning after two labels that weren't lower."""
     now = Beginning(dimer(0.0), 0.5)
-    once = after(now, seen(dimer(0.25), -1.0), LABELS[:2])
+    once = after(now, way(dimer(0.25), -1.0), LABELS[:2])
     assert gone(once) == 0.0
     assert not KEPT.of(once.structures).any()
-    return after(once, seen(dimer(0.2), -1.0), LABELS)
+    return after(once, way(dimer(0.2), -1.0), LABELS)
 
 
 def test_after_two_labels_that_are_not_lower_it_steps_by_labels():
@@ -179,6 +186,14 @@ def test_after_two_labels_that_are_not_lower_it_steps_by_labels():
     assert found.structures.keys == quasi_newton_step(LABELS[0], join(LABELS)).keys
     assert KEPT.of(found.structures).tolist() == [True]
     assert found.trust == 0.125  # that of the other start
+
+
+def test_one_label_is_enough_where_the_model_saw_nothing_lower():
+    now = Beginning(dimer(0.0), 0.5)
+    frames = join([seen(dimer(0.0), -0.9995), seen(dimer(0.25), -1.0)])
+    found = after(now, frames, LABELS[:2])
+    assert found.structures.keys == quasi_newton_step(LABELS[0], join(LABELS[:2])).keys
+    assert "as the model sees nothing lower" in REASON.of(found.structures)[0]
 
 
 def test_steps_go_on_until_the_model_foresees_what_one_gains():
@@ -219,9 +234,49 @@ def test_frames_that_nobody_labelled_count_for_nothing():
         assert gone(now) == 0.0
 
 
-def test_a_start_that_begins_always_alike_is_refused():
-    with pytest.raises(ValueError, match="of: 'given' begins always alike"):
-        QuasiNewton(of={"name": "given"})
+def test_a_label_of_a_lower_force_is_gone_on_from_where_energies_contradict_forces():
+    step = twice()
+    up = dimer(gone(step), 0.005, 0.1)
+    found = after(step, seen(step.structures, -1.0), [*LABELS, up])
+    assert ORIGIN.of(found.structures).tolist() == up.keys
+
+
+def test_where_simulations_end_at_a_label_it_steps_at_once():
+    """From the best one, though no label was in vain yet; and says why."""
+    now = Beginning(dimer(0.0), 0.5)
+    found = after(now, seen(dimer(0.0), 0.0), LABELS, new=0)
+    assert found.structures.keys == quasi_newton_step(LABELS[0], join(LABELS)).keys
+    assert KEPT.of(found.structures).all()
+    said = "a quasi-Newton step on the labels, as the model sees nothing lower"
+    assert REASON.of(found.structures).tolist() == [said]
+    label = dimer(gone(found), -0.5, -0.2)
+    right = after(found, seen(found.structures, -0.45), [*LABELS, label])
+    assert not KEPT.of(right.structures).any()
+    assert gone(right) == gone(found)
+
+
+def test_simulations_that_begin_always_alike_do_so_after_a_step():
+    now = Beginning(dimer(0.1), 0.5, given=dimer(0.1))
+    given = {"of": {"name": "given"}}
+    labels = [dimer(0.1, 0.3, -2.0), *LABELS]
+    stuck = after(now, seen(dimer(0.0), 0.0), labels, new=0, **given)
+    assert stuck.structures.keys == quasi_newton_step(LABELS[0], join(labels)).keys
+    label = dimer(gone(stuck), -0.5, -0.2)
+    right = after(stuck, seen(stuck.structures, -0.45), [*labels, label], **given)
+    assert gone(right) == pytest.approx(0.1)
+    assert not KEPT.of(right.structures).any()
+
+
+def test_what_the_stops_want_stays_where_it_is():
+    now = Beginning(join([dimer(0.0), dimer(0.25)]), 0.5)
+    frames = join([seen(dimer(0.0), 0.0), seen(dimer(0.25), 1.0).with_columns({RUN: 1})])
+    found = after(now, frames, LABELS, new=0, met=[0])
+    assert found.structures.keys[0] == dimer(0.0).keys[0]
+    assert KEPT.of(found.structures).all()
+    assert found.structures.keys[1] == quasi_newton_step(LABELS[1], join(LABELS)).keys[0]
+
+
+def test_wrong_options_are_refused():
     with pytest.raises(ValueError, match="expected failures above 0, got 0"):
         QuasiNewton(failures=0)
 
@@ -238,7 +293,7 @@ def test_a_potential_that_is_wrong_costs_three_labels_more_than_steps_do():
         frames = Relax(optimizer="bfgs", fmax=0.01, guard=guard).run(potential, now.structures)
         last = frames.trajectory[len(frames.trajectory) - 1]
         labels.append(labelled(last.bare.to_ase()[0]))
-        state = State(0, 0, frames.trajectory, Configurations.empty(), join(labels), ())
+        state = State(0, 0, frames.trajectory, labels[-1], join(labels), ())
         now = rule.after(now, state)
     direct = cluster(0.1)
     direct.calc = EMT()

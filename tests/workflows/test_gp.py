@@ -10,7 +10,7 @@ from ase.calculators.emt import EMT
 from ase.optimize import BFGS
 from campaign_fixtures import ancestors, once
 
-from aiida_mlal.ml.frames import UNCERTAINTY
+from aiida_mlal.ml.frames import REASON, UNCERTAINTY
 from aiida_mlal.ml.uncertainty.gp_std import ProcessForceStd
 from aiida_mlal.report.numbers import collect
 from aiida_mlal.workflows.ports import check_inputs
@@ -161,3 +161,29 @@ def test_a_pilot_that_cannot_go_ahead_is_refused(mlal_code, overrides, recipe, s
     )
     with pytest.raises(ValueError, match=said):
         check_inputs(builder._inputs(prune=True), builder.process_class.spec().inputs)
+
+
+@pytest.fixture
+def doubted(aiida_profile, mlal_code):
+    """Labels that are believed to 1 eV and 1 eV/Å, so that a stretched molecule seems relaxed."""
+    noisy = {"name": "marginal_likelihood", "energy_noise": 1.0, "force_noise": 1.0}
+    overrides = {"model": {"prior": None}, "training": {"optimizer": noisy}}
+    atoms = molecule()
+    atoms.set_distance(0, 1, 1.0)
+    return once(
+        "labels that are not believed",
+        lambda: WorkflowFactory("mlal.offline").get_builder_from_protocol(
+            mlal_code, orm.StructureData(ase=atoms), "balanced", overrides, recipe="gp"
+        ),
+    )
+
+
+def test_it_goes_on_where_the_model_finds_a_label_relaxed_that_is_not(doubted):
+    assert doubted.is_finished_ok, doubted.exit_message
+    rows = doubted.outputs.curve["rows"]
+    assert rows[-1]["oracle_fmax"] < 0.03
+    assert rows[0]["labels"] == 1  # there was nothing to label in the first iteration
+    chosen = doubted.outputs.selections.iteration_02.selected[0]
+    said = "a quasi-Newton step on the labels, as the model sees nothing lower"
+    assert chosen["reason"] == f"last frame of run 0: {said}"
+    assert {*REASON.of(doubted.outputs.dataset.configurations)} >= {chosen["reason"]}

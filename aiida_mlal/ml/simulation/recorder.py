@@ -19,9 +19,11 @@ from aiida_mlal.ml.configurations import UNLABELLED, Configurations, save_togeth
 from aiida_mlal.ml.frames import (
     CANDIDATE,
     IMAGE,
+    KEPT,
     PREDICTED_ENERGY,
     PREDICTED_FORCES,
     PREDICTED_STRESS,
+    REASON,
     RUN,
     STATUS,
     STEP,
@@ -337,6 +339,8 @@ def join_frames(structure: Configurations, run: int, frames: Sequence[Frame]) ->
         PREDICTED_STRESS: [frame.stress for frame in frames],
         STATUS: UNLABELLED,
     }
+    if KEPT.of(structure)[0] and REASON.is_in(structure):  # it is there to be labelled
+        columns[REASON] = REASON.of(structure)[0]
     for column in frames[0].columns:
         join = np.concatenate if column.per_atom else np.stack
         columns[column] = join([frame.columns[column] for frame in frames])

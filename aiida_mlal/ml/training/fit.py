@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from jaxtyping import Float, Int
 
+from aiida_mlal.ml import plugins
 from aiida_mlal.ml.configurations import Configurations
 from aiida_mlal.ml.consistency import inconsistencies
 from aiida_mlal.ml.labelling.outliers import outlying
@@ -141,6 +142,8 @@ def fit(
     said += unseen(learnable[train]) + outlying(learnable[train])
     said += doubtful_lengths(learnable[train]) + inconsistencies(learnable[train])
     said += equal_members(potential)
+    optimizer = plugins.make("optimizers", options.optimizer, "optimizer")
+    said += [remark for member in learner.members for remark in optimizer.remarks(member)]
     if options.validation and not len(judges):
         said.append(
             f"no structure is left for validation: a share of {options.validation:g} of "

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from aiida_mlal.ml.gaussian_process import Posterior
+    from aiida_mlal.ml.models.base import Potential
     from aiida_mlal.ml.models.factory import ModelOptions
     from aiida_mlal.ml.training.problem import Problem
 
@@ -26,6 +27,9 @@ SCALES = (0.05, 50.0)
 
 LOUD, LOUDEST = 20.0, 100.0
 """Factors of the noise: from which the search begins a second time, and the largest one."""
+
+CONTRADICTORY = 5.0
+"""Factor of the noise from which labels are said to contradict each other."""
 
 
 @dataclass(frozen=True)
@@ -68,8 +72,7 @@ class MarginalLikelihood(Optimizer):
     noise_width
         The same of the logarithm of the factor of the noise of energies, forces and stresses, such
         as 3; without it they are as given. Labels of plane waves up to a low cutoff contradict each
-        other by some 0.02 eV/Å, which nothing but noise explains. Forces as small as the noise that
-        was found are not followed any further.
+        other by some 0.02 eV/Å, which nothing but noise explains. Smaller forces are not followed.
     """
 
     energy_noise: float = 1e-4
@@ -104,6 +107,18 @@ class MarginalLikelihood(Optimizer):
         from aiida_mlal.ml.models.capabilities import HasProcess
 
         model.require(HasProcess)
+
+    def remarks(self, potential: Potential) -> list[str]:
+        """Say how much labels contradict each other, where the likelihood found it."""
+        from aiida_mlal.ml.models.capabilities import HasProcess, require
+
+        energy, force = require(potential, HasProcess).process().noise[:2].tolist()
+        if not force > CONTRADICTORY * self.force_noise:
+            return []
+        return [
+            f"labels contradict each other by about {force:.2g} eV/Å, and {energy:.2g} eV: smaller "
+            "forces than that are those of the noise, as of a cutoff or a grid that is too coarse"
+        ]
 
     def run(self, problem: Problem, epochs: int, seed: int) -> Iterator[float]:
         """Yield the loss of the mean of the posterior, once."""

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
     from torch.optim import Optimizer as TorchOptimizer
 
+    from aiida_mlal.ml.models.base import Potential
     from aiida_mlal.ml.models.factory import ModelOptions
     from aiida_mlal.ml.training.problem import Problem
 
@@ -66,6 +67,10 @@ class Optimizer(ABC):
     @abstractmethod
     def run(self, problem: Problem, epochs: int, seed: int) -> Iterator[float]:
         """Yield the training loss after each epoch; the weights have then changed in place."""
+
+    def remarks(self, potential: Potential) -> list[str]:
+        """Say what the trained weights tell of the labels that is doubtful, in sentences."""
+        return []
 
     def check_model(self, model: ModelOptions) -> None:
         """Raise ``ValueError`` if it cannot train such potentials; here: not by derivatives."""

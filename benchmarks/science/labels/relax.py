@@ -30,7 +30,7 @@ from systems import System, rattled, systems
 from aiida_mlal import protocols
 from aiida_mlal.ml import plugins
 from aiida_mlal.ml.configurations import Configurations
-from aiida_mlal.ml.frames import PREDICTED_ENERGY
+from aiida_mlal.ml.frames import KEPT, PREDICTED_ENERGY
 from aiida_mlal.ml.minima import is_same_minimum
 from aiida_mlal.ml.options import as_dict
 from aiida_mlal.ml.selection.select import select
@@ -88,31 +88,38 @@ def learned(
     """Relax by a protocol, up to ``MOST`` labels."""
     rule = plugins.make("starts", given.get("start", {"name": "given"}))
     simulation = plugins.make("simulations", given["simulation"])
-    begun = Beginning(Configurations.from_ase(system.atoms).bare, simulation.guard.trust)
+    start = Configurations.from_ase(system.atoms).bare
+    begun = Beginning(start, simulation.guard.trust, given=start)
     labels, potential, iterations = Labels(inner), None, 0
     now, trajectory, runs = begun.structures, Configurations.empty(), []
-    while len(labels) < MOST and len(now):
-        new = labels.add(now)[0]
-        energy = float(new.energies[0])
-        said = PREDICTED_ENERGY.of(trajectory)[-1] if len(trajectory) else np.nan
-        tell(
-            f"{len(labels):3d} {energy:10.4f} eV, said {said:10.4f}, {new.max_forces[0]:.3f} eV/Å, "
-            f"{system.cell.largest(new.stresses)[0]:.3f} GPa, trust {begun.trust}"
-        )
-        if is_relaxed(new, system):
-            return Relaxed(len(labels), iterations, new)
+    while len(labels) < MOST and iterations < 2 * MOST:
+        if len(now):
+            new = labels.add(now)
+            energy = float(new.energies[0])
+            said = PREDICTED_ENERGY.of(trajectory)[-1] if len(trajectory) else np.nan
+            tell(
+                f"{len(labels):3d} {energy:10.4f} eV, said {said:10.4f}, "
+                f"{new.max_forces[0]:.3f} eV/Å, {system.cell.largest(new.stresses)[0]:.3f} GPa, "
+                f"trust {begun.trust}{', kept' if KEPT.of(begun.structures)[0] else ''}"
+            )
+            if is_relaxed(new[0], system):
+                return Relaxed(len(labels), iterations, new[0])
         if len(trajectory):
-            state = State(0, 0, trajectory, Configurations.empty(), labels.frames, runs)
-            begun = rule.after(begun, state)
+            newest = new if len(now) else Configurations.empty()
+            state = State(0, 0, trajectory, newest, labels.frames, runs)
+            before, begun = begun, rule.after(begun, state)
+            if not len(now) and begun.structures.keys == before.structures.keys:
+                break
         if begun.trust is not None:
             guard = replace(simulation.guard, trust=begun.trust)
             simulation = replace(simulation, guard=guard)
-        potential = train(given, labels.frames, labels.frames.elements, potential)
+        if len(now):
+            potential = train(given, labels.frames, labels.frames.elements, potential)
         result = simulation.run(potential, begun.structures)
         trajectory, runs = result.trajectory, [as_dict(run) for run in result.runs]
         now = select(trajectory, labels.frames, given["query"], None, iterations, potential)
         now, iterations = now.of(trajectory), iterations + 1
-    return Relaxed(np.nan, np.nan, new)
+    return Relaxed(np.nan, np.nan, new[0])
 
 
 def apart(one: Relaxed, other: Relaxed, system: System) -> str:

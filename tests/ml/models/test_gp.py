@@ -60,8 +60,11 @@ def test_noise_of_labels_is_found_where_there_is_some(sigma):
     train = labelled(slab, 6, 0)
     noise = sigma * np.random.default_rng(1).normal(size=train.forces.shape)
     noisy = train.with_labels(train.energies, train.forces + noise, train.stresses)
-    found = float(trained(noisy, displacement=1.5, noise_width=3.0)[0].process().noise[1])
+    potential, record = trained(noisy, displacement=1.5, noise_width=3.0)
+    found = float(potential.process().noise[1])
     assert found == pytest.approx(max(sigma, 1e-3), rel=0.5)
+    told = [said for said in record.warnings if "labels contradict each other by about" in said]
+    assert len(told) == (sigma > 0)
     given = trained(noisy, displacement=1.5)[0].process().noise
     assert given[:2].tolist() == pytest.approx([1e-4, 1e-3])
 
