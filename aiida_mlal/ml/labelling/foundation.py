@@ -65,8 +65,10 @@ class FoundationModel:
     citation: str
     load: Callable[..., BaseCalculator]
 
-    def choose(self, checkpoint: str | None = None, device: str = "cpu") -> tuple[str, str]:
-        """Return the name of the checkpoint and the device of these options.
+    def choose(
+        self, checkpoint: str | None = None, device: str | None = None
+    ) -> tuple[str, str | None]:
+        """Return the name of the checkpoint, and the device: without one a GPU, if there is one.
 
         Raises
         ------
@@ -81,7 +83,7 @@ class FoundationModel:
             )
         return name, device
 
-    def build(self, checkpoint: str | None = None, device: str = "cpu") -> BaseCalculator:
+    def build(self, checkpoint: str | None = None, device: str | None = None) -> BaseCalculator:
         """Return a new calculator.
 
         Raises
@@ -102,7 +104,7 @@ class FoundationModel:
             warnings.simplefilter("ignore")
             return self.load(str(path), device, **chosen.options)
 
-    def describe(self, checkpoint: str | None = None, device: str = "cpu") -> dict[str, Any]:
+    def describe(self, checkpoint: str | None = None, device: str | None = None) -> dict[str, Any]:
         """Describe a checkpoint for a reader, its weights by their SHA-256."""
         name, _ = self.choose(checkpoint, device)
         return {
@@ -151,14 +153,14 @@ class InBox(Calculator):
             self.results.pop("stress", None)
 
 
-def _sevennet(weights: str, device: str, **options: Any) -> BaseCalculator:
+def _sevennet(weights: str, device: str | None, **options: Any) -> BaseCalculator:
     from sevenn.calculator import SevenNetCalculator
 
-    calculator: BaseCalculator = SevenNetCalculator(weights, device=device, **options)
+    calculator: BaseCalculator = SevenNetCalculator(weights, device=device or "auto", **options)
     return calculator
 
 
-def _chgnet(weights: str, device: str) -> BaseCalculator:
+def _chgnet(weights: str, device: str | None) -> BaseCalculator:
     from chgnet.model import CHGNet
     from chgnet.model.dynamics import CHGNetCalculator
 

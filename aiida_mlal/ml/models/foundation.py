@@ -16,8 +16,6 @@ class FoundationOptions:
     ----------
     checkpoint
         Their name.
-    device
-        Where it runs, as torch calls it.
     cutoff
         Up to which distance in Å what watches a simulation sees neighbours. The model has a reach
         of its own.
@@ -26,7 +24,6 @@ class FoundationOptions:
     model: ClassVar[str]
 
     checkpoint: str
-    device: str = "cpu"
     cutoff: float = 4.0
 
     def __post_init__(self) -> None:
@@ -36,7 +33,7 @@ class FoundationOptions:
     @cached_property
     def calculator(self) -> CalculatorOptions:
         """The calculator with these weights."""
-        return CalculatorOptions(self.model, {"checkpoint": self.checkpoint, "device": self.device})
+        return CalculatorOptions(self.model, {"checkpoint": self.checkpoint})
 
 
 @dataclass(frozen=True)
@@ -47,8 +44,6 @@ class SevenNetOptions(FoundationOptions):
     ----------
     checkpoint
         ``7net-0`` or ``7net-l3i5`` of PBE, or ``7net-mf-0-pbe`` or ``7net-mf-0-r2scan``.
-    device
-        Where it runs, as torch calls it.
     cutoff
         As for ``ase``.
     """
@@ -66,8 +61,6 @@ class CHGNetOptions(FoundationOptions):
     ----------
     checkpoint
         ``0.3.0`` of PBE, or ``r2scan``.
-    device
-        Where it runs, as torch calls it.
     cutoff
         As for ``ase``.
     """

@@ -395,13 +395,14 @@ class Band(NEB):
 
     def _slopes(self, forces: Sequence[np.ndarray]) -> Float[np.ndarray, " images"]:
         """Return the derivative of the energy along the path; tangents bisect angles at images."""
-        ways = path.ways(self.images)
-        ways = [way / max(float(np.linalg.norm(way)), 1e-12) for way in ways]
-        slopes = []
-        for force, before, after in zip(forces, [ways[0], *ways], [*ways, ways[-1]]):
-            tangent = before + after
-            slopes.append(-float(np.vdot(force, tangent)) / float(np.linalg.norm(tangent)))
-        return np.array(slopes)
+        ways = [_unit(way) for way in path.ways(self.images)]
+        tangents = zip(forces, [ways[0], *ways], [*ways, ways[-1]])
+        return np.array([-np.vdot(force, _unit(a + b)) for force, a, b in tangents])
+
+
+def _unit(way: np.ndarray) -> np.ndarray:
+    """Return a way of length 1, or 0 where it leads nowhere."""
+    return way / max(float(np.linalg.norm(way)), 1e-12)
 
 
 def _largest(forces: np.ndarray) -> float:
