@@ -12,14 +12,13 @@ from aiida_mlal.cli.campaign import (
     checked,
     launch_campaign,
     named,
-    read_overrides,
     run_here,
     submit,
 )
 from aiida_mlal.cli.params import campaign_argument, parse_indices
 from aiida_mlal.cli.root import root
 from aiida_mlal.cli.structures import read_dataset, read_path, read_structure
-from aiida_mlal.ml.cli import label_keys
+from aiida_mlal.ml.cli import Options, label_keys
 
 if TYPE_CHECKING:
     from aiida.engine import ProcessBuilder
@@ -41,6 +40,7 @@ one_job = click.option(
 
 pilot = click.option(
     "--pilot",
+    type=Options("architecture"),
     help="A model that relaxes before anything is labelled: sevennet, chgnet, or options as JSON.",
 )
 
@@ -90,7 +90,7 @@ def offline(
     fmax: float | None,
     dataset: str | None,
     keys: dict[str, str],
-    pilot: str | None,
+    pilot: dict[str, Any] | None,
     one_job: bool,
     daemon: bool,
 ) -> None:
@@ -147,7 +147,7 @@ def neb(
     keep_ends: bool,
     fixed: str | None,
     fmax: float | None,
-    pilot: str | None,
+    pilot: dict[str, Any] | None,
     one_job: bool,
     daemon: bool,
 ) -> None:
@@ -416,12 +416,9 @@ def _with_force(asked: Recipe, fmax: float | None) -> Recipe:
     return asked.with_options("simulation", **reached).with_labelled_force(fmax)
 
 
-def _with_pilot(asked: Recipe, pilot: str | None) -> Recipe:
-    """Let a model relax first, where one is given: by its name, or by options as JSON."""
-    if pilot is None:
-        return asked
-    given = read_overrides(pilot) if pilot.lstrip().startswith("{") else {"architecture": pilot}
-    return asked.with_inputs(pilot=given)
+def _with_pilot(asked: Recipe, pilot: dict[str, Any] | None) -> Recipe:
+    """Let a model relax first, where one is given."""
+    return asked if pilot is None else asked.with_inputs(pilot=pilot)
 
 
 def _of_path(

@@ -131,8 +131,8 @@ class QuasiNewton(Start):
                     longest = min(longest, _way(begun[i], final.predicted) / 2)
                 structures[i] = self._step(at, dataset.learnable, final.cell, tried, longest)
                 kept[i], origins[i] = True, best.keys[0]
-                why = f"{failures[i]} labels in a row were not lower"
-                why = "the model sees nothing lower" if ended else why
+                failed = f"{failures[i]} labels in a row were not lower"
+                why = "the model sees nothing lower" if ended else failed
                 reasons[i] = ON_LABELS.format(why=why)
         columns = {KEPT: kept, FAILURES: failures, ORIGIN: origins, REASON: reasons}
         begin = Configurations.concatenate(structures)

@@ -70,9 +70,7 @@ def corrected(frames: list[Atoms], elements: Sequence[str] | None) -> list[Atoms
         if elements is not None:
             velocities = atoms.get_velocities()
             atoms.numbers = _numbers(atoms.numbers, elements)
-            if (
-                "momenta" in atoms.arrays
-            ):  # which are those of the masses that types had as elements
+            if "momenta" in atoms.arrays:  # of the masses that types had as elements
                 atoms.set_velocities(velocities)
         if atoms.calc is not None:
             atoms.calc.results.pop("energy", None)
