@@ -319,9 +319,10 @@ class OfflineWorkChain(CampaignWorkChain):
             **fixed,
         )
         self.ctx.structures = self.ctx.scope = outputs["structures"]
-        for name in ("unlabelled", "query"):
-            if name in outputs:
-                self.ctx[name] = outputs[name]
+        self.ctx.query = outputs.get("query", inputs.query)
+        self.ctx.pop("unlabelled", None)
+        if "unlabelled" in outputs:
+            self.ctx.unlabelled = outputs["unlabelled"]
         if "first_query" in inputs:
             self.ctx.first_query = outputs.get("first_query", inputs.first_query)
 

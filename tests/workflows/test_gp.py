@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from aiida import orm
 from aiida.common.links import LinkType
+from aiida.engine import run_get_node
 from aiida.plugins import WorkflowFactory
 from ase import Atoms
 from ase.calculators.emt import EMT
@@ -133,6 +134,20 @@ def test_a_campaign_begins_where_its_pilot_ends(piloted):
     np.testing.assert_array_equal(labels[0].positions, begun.positions)
     assert len(labels) == 1 + len(called(piloted, "label_")) - 1 <= 2
     assert labels[0].max_forces[0] < 0.03
+
+
+def test_a_start_is_not_labelled_whose_pilot_ends_at_a_label(piloted, mlal_code):
+    builder = WorkflowFactory("mlal.offline").get_builder_from_protocol(
+        mlal_code,
+        orm.StructureData(ase=molecule()),
+        overrides={"pilot": piloted.inputs.pilot.get_dict()},
+        fixed=[0],
+    )
+    builder.dataset = piloted.outputs.dataset
+    again = run_get_node(builder)[1]
+    assert again.is_finished_ok, again.exit_message
+    assert "label_00" not in called(again, "label_")
+    assert len(again.outputs.dataset) == len(piloted.outputs.dataset)
 
 
 def test_the_pilot_is_an_ancestor_of_the_labels(piloted):
