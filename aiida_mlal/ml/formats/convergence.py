@@ -11,21 +11,26 @@ NELM = 60
 
 
 def of_vasprun(text: str) -> list[bool]:
-    """Return for each ``calculation`` whether it ended before all NELM electronic steps."""
+    """Return for each ``calculation`` whether it ended before all NELM electronic steps.
+
+    Those of the response to fields and displacements, which are behind the structure, don't count.
+    """
     nelm = _nelm(text, r'name="NELM"\s*>\s*(\d+)')
-    steps = [part.count("<scstep") for part in text.split("<calculation")[1:]]
-    return [n < nelm for n in steps]
+    parts = [part.partition("<structure")[0] for part in text.split("<calculation")[1:]]
+    return [part.count("<scstep") < nelm for part in parts]
 
 
 def of_outcar(text: str) -> list[bool]:
     """Return for each ionic step of an OUTCAR whether its electrons converged.
 
-    VASP 6 says so. Before, it says only that EDIFF was reached, or has used all NELM steps.
+    VASP 6 says so. Before, it says that EDIFF was reached also where all NELM steps were used.
     """
+    version = re.search(r"vasp\.(\d)", text)
+    speaks = version is not None and int(version[1]) >= 6
     nelm = _nelm(text, r"NELM\s*=\s*(\d+)")
     converged = []
     for part in text.split("FREE ENERGIE OF THE ION-ELECTRON SYSTEM")[:-1]:
-        reached = "aborting loop because EDIFF is reached" in part
+        reached = speaks and "aborting loop because EDIFF is reached" in part
         steps = [_whole(n, 0) for n in re.findall(r"Iteration\s+\d+\(\s*(\d+)\)", part)]
         said = "EDIFF was not reached" in part
         converged.append(reached or not (said or max(steps, default=0) >= nelm))

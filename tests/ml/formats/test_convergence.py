@@ -36,6 +36,23 @@ def test_a_vasprun_that_is_cut_off(tmp_path):
     assert of_vasprun(whole.replace(">4<", ">40<")) == [True, True]
 
 
+def test_steps_of_a_linear_response_are_none_of_the_ground_state():
+    """They are in the same calculation, behind its structure."""
+    steps = {n: n * "<scstep></scstep>" for n in (3, 20)}
+    text = '<i name="NELM">  10</i><calculation>{}<structure></structure>{}</calculation>'
+    assert of_vasprun(text.format(steps[3], steps[20])) == [True]
+    assert of_vasprun(text.format(steps[20], "")) == [False]
+
+
+@pytest.mark.parametrize(("version", "believed"), [("5.4.4.18Apr17", False), ("6.3.0", True)])
+def test_that_ediff_was_reached_is_believed_of_vasp_6(version, believed):
+    """VASP 5 says so also where the energy still changes, after all NELM steps."""
+    text = (OUTPUTS / "OUTCAR").read_text()
+    assert text.count(" vasp.6.3.0 ") == 1
+    told = of_outcar(text.replace(" vasp.6.3.0 ", f" vasp.{version} "))
+    assert told == [True, False, False, believed]
+
+
 def test_nelm_is_60_where_nothing_is_said():
     steps = "".join(f" Iteration 1({i:4d})\n" for i in range(1, 61))
     end = "FREE ENERGIE OF THE ION-ELECTRON SYSTEM"
