@@ -30,6 +30,9 @@ from aiida_mlal.ml.options import suggest, within
 
 ASE_VERSION: str = ase.__version__
 
+NAMES = (*FOUNDATION, *ase_names)
+"""What calculators are called that need no factory."""
+
 
 @dataclass(frozen=True)
 class CalculatorOptions:
@@ -62,10 +65,9 @@ class CalculatorOptions:
         if self.foundation is not None:
             self._check_foundation(self.foundation)
             return
-        if self.name not in ase_names:
-            known = [*FOUNDATION, *ase_names]
+        if self.name not in NAMES:
             raise ValueError(
-                f"unknown calculator {self.name!r}{suggest(self.name, known)}; any other is "
+                f"unknown calculator {self.name!r}{suggest(self.name, NAMES)}; any other is "
                 "built by a function of yours, given as 'factory': 'module:function'"
             )
         if self.name in _SIMPLE:

@@ -5,10 +5,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from aiida.plugins.entry_point import get_entry_point_names
-from ase.calculators.calculator import names as ase_names
 
 from aiida_mlal.data.dataset import DatasetData
 from aiida_mlal.ml.frames import FINGERPRINT
+from aiida_mlal.ml.labelling.calculators import NAMES
 from aiida_mlal.ml.labelling.fingerprint import fit_together
 from aiida_mlal.ml.options import nearest
 from aiida_mlal.workflows.labelling.base import LABELLING
@@ -28,8 +28,8 @@ def labelling_of(
     Parameters
     ----------
     labels
-        An ASE calculator by name, or by name and options; or ``quantumespresso``, or the entry
-        point of another labelling WorkChain.
+        An ASE calculator or a foundation model by name, or by name and options; or
+        ``quantumespresso``, or the entry point of another labelling WorkChain.
     entry_point
         That which was asked for beside, and goes first.
 
@@ -45,13 +45,13 @@ def labelling_of(
                 return entry_point or name, {}
     if entry_point not in (None, ASE):
         return str(entry_point), {}
-    if isinstance(labels, str) and labels not in ase_names:
+    if isinstance(labels, str) and labels not in NAMES:
         ours = {name.removeprefix(OURS) for name in {*workflows} - {ASE} if name.startswith(OURS)}
-        near = nearest(labels, [*ase_names, *workflows, *ours])
+        near = nearest(labels, [*NAMES, *workflows, *ours])
         meant = f", did you mean {near!r}" if near else ""
         raise ValueError(
             f"labels: unknown name {labels!r}{meant}; expected a calculator of ASE, one of "
-            f"{sorted(ase_names)}, one of {sorted(ours)}, or the entry point of another "
+            f"{sorted(NAMES)}, one of {sorted(ours)}, or the entry point of another "
             "WorkChain of 'aiida.workflows' that labels"
         )
     return ASE, {"calculator": labels}
