@@ -456,7 +456,11 @@ def evaluate(as_labels: bool, **options: Any) -> None:
 @ELEMENTS
 @label_keys
 def errors(**options: Any) -> None:
-    """Compare a POTENTIAL with the labels of STRUCTURES (calc-errors of MLIP)."""
+    """Compare a POTENTIAL with the labels of STRUCTURES (calc-errors of MLIP).
+
+    Errors of energies are per atom; those of forces and stresses are by component, the nine of a
+    stress.
+    """
     _do("evaluate", {"output": None, **_files(options, "dataset")})
 
 

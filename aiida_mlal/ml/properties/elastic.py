@@ -32,7 +32,8 @@ class Elastic(CrystalProperty):
 
     Derivatives of the stress by the strain, by central differences, in the axes of the conventional
     cell of spglib: of a cubic crystal the edges of the cube, of a hexagonal one a along x and c
-    along z.
+    along z. The smallest eigenvalue is that of the tensor of rank four (Kelvin's notation), in
+    which shears count twice: of a cubic crystal the smallest of C11 - C12, 2 C44 and C11 + 2 C12.
 
     Attributes
     ----------

@@ -19,7 +19,8 @@ class Phonons(CrystalProperty):
     """Phonons in the harmonic approximation, by phonopy.
 
     Without the long-range field of charges: the splitting of optical modes at Γ of polar crystals
-    is not in them. Imaginary frequencies are negative.
+    is not in them. Imaginary frequencies are negative. The integral of the density of states is the
+    number of modes, three for each atom of the primitive cell.
 
     Attributes
     ----------

@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 class Evaluate(Task):
     """Predict energies, forces and stresses, and say how far they are from the labels.
 
+    Errors of energies are per atom; those of forces and stresses are by component, the nine of a
+    stress, of which the three beside the diagonal are there twice.
+
     Attributes
     ----------
     potential
