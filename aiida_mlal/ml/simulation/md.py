@@ -1,9 +1,8 @@
 """Molecular dynamics at constant energy, temperature or pressure."""
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
@@ -15,14 +14,14 @@ from aiida_mlal.ml.frames import TEMPERATURE, TIME, VELOCITIES, Column
 from aiida_mlal.ml.options import as_dict, build, check_not_negative, check_seed, suggest
 from aiida_mlal.ml.simulation.averages import Averages
 from aiida_mlal.ml.simulation.base import COMPLETED, CONVERGED, Ending, Simulation, check_pace
-from aiida_mlal.ml.simulation.bias import Bias
 from aiida_mlal.ml.simulation.cell import MovingCell, volume_of
 from aiida_mlal.ml.simulation.follow import follow
 from aiida_mlal.ml.simulation.guard import Guard
-from aiida_mlal.ml.simulation.integrator import CellIntegrator, Integrator
-from aiida_mlal.ml.simulation.momenta import Freedom, Momenta, n_rotations, without_rotation
+from aiida_mlal.ml.simulation.lammps import Lammps
+from aiida_mlal.ml.simulation.momenta import Freedom, n_rotations, without_rotation
+from aiida_mlal.ml.simulation.mover import Mover, Own
 from aiida_mlal.ml.simulation.recorder import Recorder
-from aiida_mlal.ml.simulation.thermostats import THERMOSTATS, Thermostat, ThermostatName
+from aiida_mlal.ml.simulation.thermostats import THERMOSTATS, ThermostatName
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -36,6 +35,9 @@ Ramp = float | tuple[float, float]
 
 SHORTEST, LONGEST = 0.005, 100.0
 """Timesteps, in fs, beyond which one is meant in other units."""
+
+MOVERS: Mapping[str, type[Mover]] = {mover.NAME: mover for mover in (Own, Lammps)}
+"""What takes the steps, by the name among the options."""
 
 REPLICA, SCENARIO = "replica", "scenario"
 """Names in ``info`` of what tells runs from the same structure apart."""
@@ -84,7 +86,10 @@ class MolecularDynamics(Simulation):
         ``guard.select`` on all that are watched are kept anyway.
     engine
         What computes: kernels in ``numba``, ``torch``, or ``auto``: kernels on the CPU where the
-        potential has them and they find what the measure of the guard needs, else torch.
+        potential has them and they find what the measure of the guard needs, else torch. Or what
+        moves the atoms, with its options: ``{"name": "lammps", "commands": ["dump ..."]}`` for
+        LAMMPS, ``{"name": "ase"}`` for the integrators here, which take all steps else; what
+        computes is their option ``computes``.
     threads
         Cores for a potential that has kernels; worth it from some hundred atoms on. Results are
         the same with any number.
@@ -105,7 +110,7 @@ class MolecularDynamics(Simulation):
     seed: int = 0
     scenarios: tuple[Mapping[str, Any], ...] = ()
     every: int = 10
-    engine: EngineName = "auto"
+    engine: Mapping[str, Any] | EngineName = "auto"
     threads: int = 1
     guard: Guard = field(default_factory=Guard)
 
@@ -144,6 +149,7 @@ class MolecularDynamics(Simulation):
         if self.bias and self.cell != "fixed":
             raise ValueError("the bias has no stress, and a cell cannot move with it")
         self._check_ensemble()
+        self.mover.check(self)
         for i, scenario in enumerate(self.scenarios):
             for name in scenario:
                 if name not in self.VARIED:
@@ -169,6 +175,27 @@ class MolecularDynamics(Simulation):
             )
         for pressure in _ends(self.pressure_GPa):
             MovingCell(self.cell, pressure)
+
+    @property
+    def mover(self) -> Mover:
+        """What takes the steps."""
+        if not isinstance(self.engine, Mapping):
+            return Own(self.engine)
+        options = dict(self.engine)
+        name = options.pop("name", None)
+        if name not in MOVERS:
+            raise ValueError(f"engine: unknown name {name!r}{suggest(str(name), MOVERS)}")
+        return build(MOVERS[name], options, "engine")
+
+    @property
+    def identity(self) -> Mapping[str, Any]:
+        """Name, options in ``IDENTITY``, and what takes the steps."""
+        return {**super().identity, **self.mover.identity}
+
+    @property
+    def temperatures(self) -> tuple[float, float]:
+        """At the beginning and at the end, in K."""
+        return _ends(self.temperature)
 
     @property
     def moving_cell(self) -> MovingCell:
@@ -203,6 +230,7 @@ class MolecularDynamics(Simulation):
     def check(self, structures: Configurations) -> None:
         """Raise ``ValueError`` for a cell that cannot be moved, and velocities that are missing."""
         super().check(structures)
+        self.mover.check_structures(structures)
         if self.velocities == "given":
             known = np.isfinite(VELOCITIES.of(structures)).all(axis=1)
             if not known.all():
@@ -242,7 +270,9 @@ class MolecularDynamics(Simulation):
         from aiida_mlal.ml.calculator import MLCalculator
 
         atoms = start.to_ase()[0]
-        atoms.calc = MLCalculator(potential, measure, engine=self.engine, threads=self.threads)
+        atoms.calc = MLCalculator(
+            potential, measure, engine=self.mover.computes, threads=self.threads
+        )
         run = _Trajectory(self, atoms, start)
         ending = follow(
             run.steps(record.first_step), atoms, self.guard, record, run, columns=run.columns
@@ -267,7 +297,9 @@ class _Trajectory:
         self._averages = Averages()
         self._step = 0
         self._freedom = self._begin(start)
-        self._integrator = self._make()
+        self._integrator = options.mover.integrator(
+            options, atoms, self._freedom, kB * self._temperature(0), self._pressure(0), self._rng
+        )
 
     def _begin(self, start: Configurations) -> Freedom:
         """Set the momenta, and return which of them are free."""
@@ -288,31 +320,6 @@ class _Trajectory:
             momenta.project(values)
         atoms.set_momenta(values, apply_constraint=False)
         return freedom
-
-    def _make(self) -> Integrator:
-        options, kT = self._options, kB * self._temperature(0)
-        kind = THERMOSTATS.get(options.thermostat)
-
-        def thermostat(time: float, momenta: Momenta) -> Thermostat:
-            assert kind is not None
-            return kind(momenta, time * fs, kT, self._rng)
-
-        of_atoms = kind and partial(thermostat, options.thermostat_time)
-        dt = options.timestep * fs
-        if options.cell == "fixed":
-            bias = Bias(options.bias, len(self._atoms)) if options.bias else None
-            return Integrator(self._atoms, self._freedom, dt, of_atoms, bias)
-        return CellIntegrator(
-            self._atoms,
-            self._freedom,
-            dt,
-            options.cell,
-            options.cell_time * fs,
-            kT,
-            self._pressure(0),
-            of_atoms,
-            kind and partial(thermostat, options.cell_time),
-        )
 
     def steps(self, first: int) -> Iterator[bool]:
         """Take steps from the first on, and say after each whether it was the last."""
@@ -385,7 +392,7 @@ class _Trajectory:
         return _at(self._options.pressure_GPa, step, self._options.steps) * GPa
 
 
-def _ends(ramp: Ramp) -> Sequence[float]:
+def _ends(ramp: Ramp) -> tuple[float, float]:
     return ramp if isinstance(ramp, tuple) else (ramp, ramp)
 
 
