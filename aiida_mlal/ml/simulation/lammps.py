@@ -6,6 +6,7 @@ it needs a cell whose matrix is lower triangular, and atoms are turned there and
 """
 
 import ctypes
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, files
@@ -43,6 +44,9 @@ COMMANDS = (
 )  # fmt: skip
 """What a user's commands may be: others are chosen here, or would run."""
 
+HARMLESS = re.compile(r"(?:[\w \t.,:*/()\[\]^+=!%-]|\$\{\w+\})*")
+"""Characters of a command: with others it could be several, or reach the shell that compresses."""
+
 VOIGT = ((0, 0), (1, 1), (2, 2), (0, 1), (0, 2), (1, 2))
 """Components of a virial in the order of LAMMPS."""
 
@@ -68,6 +72,17 @@ class Lammps(Mover):
             word = (line.split() or [""])[0]
             if word not in COMMANDS:
                 raise ValueError(f"the command {line!r} is not possible{suggest(word, COMMANDS)}")
+            words = line.split()
+            if not HARMLESS.fullmatch(line) or any(word.startswith("python") for word in words):
+                raise ValueError(
+                    f"the command {line!r} is not possible: expected one command of letters, "
+                    "numbers and ${name}, without quotes and what the shell reads, and no Python"
+                )
+            if any(word.startswith("/") or ".." in word for word in words):
+                raise ValueError(
+                    f"the command {line!r} is not possible: files are written to the folder of "
+                    "the job"
+                )
 
     @property
     def identity(self) -> Mapping[str, Any]:

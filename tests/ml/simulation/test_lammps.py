@@ -195,18 +195,18 @@ def test_a_timestep_that_blows_up_is_an_end_with_a_reason():
     assert run.reason == "unphysical"
 
 
-def test_commands_come_after_those_for_the_ensemble(tmp_path):
+def test_commands_come_after_those_for_the_ensemble(tmp_path, monkeypatch):
     """The pressure in LAMMPS is ours, too, and displacements are those of unwrapped atoms."""
-    path = tmp_path / "told.txt"
+    monkeypatch.chdir(tmp_path)
     commands = [
         "compute moved all msd",
-        f"fix told all ave/time 1 1 5 c_moved[4] c_thermo_press file {path}",
+        "fix told all ave/time 1 1 5 c_moved[4] c_thermo_press file told.txt",
     ]
     run = md(steps=10, thermostat="none", engine={"name": "lammps", "commands": commands})
     start = crystal()
     result = run.run(potential_of(), start)
     frames = result.trajectory
-    told = np.loadtxt(path)
+    told = np.loadtxt("told.txt")
     assert told[:, 0].tolist() == [0, 5, 10]
     away = frames[-1].positions - start.positions
     assert told[-1, 1] == pytest.approx((away**2).sum(axis=1).mean(), rel=1e-4)
@@ -224,6 +224,30 @@ def test_commands_come_after_those_for_the_ensemble(tmp_path):
         ({"engine": {"computes": "numba"}}, "unknown name None"),
         ({"engine": {"name": "lammps", "comands": []}}, "did you mean 'commands'"),
         ({"engine": {"name": "lammps", "commands": ["run 5"]}}, "'run 5' is not possible"),
+        (
+            {"engine": {"name": "lammps", "commands": ["compute a all temp\nshell touch here"]}},
+            "expected one command",
+        ),
+        (
+            {"engine": {"name": "lammps", "commands": ['dump a all atom 5 "x;touch here;.gz"']}},
+            "expected one command",
+        ),
+        (
+            {"engine": {"name": "lammps", "commands": ["dump a all atom 5 $(touch)"]}},
+            "expected one command",
+        ),
+        (
+            {"engine": {"name": "lammps", "commands": ["fix a all python/invoke 1 end_of_step f"]}},
+            "no Python",
+        ),
+        (
+            {"engine": {"name": "lammps", "commands": ["dump a all atom 5 /tmp/x.dump"]}},
+            "folder of the job",
+        ),
+        (
+            {"engine": {"name": "lammps", "commands": ["dump a all atom 5 ../x.dump"]}},
+            "folder of the job",
+        ),
     ],
 )
 def test_bad_options_are_refused(options, words):
