@@ -1,6 +1,7 @@
 """Counts at the head of files that a reader of ASE would make room for, before it reads on."""
 
 from collections.abc import Callable
+from io import StringIO
 from pathlib import Path
 
 from aiida_mlal.ml.formats.content import read_bytes
@@ -20,14 +21,12 @@ def check_sizes(path: Path, name: str) -> None:
 
 def _check_poscar(path: Path) -> None:
     """Compare the numbers of atoms, in the sixth line or the seventh, with the lines."""
-    lines = read_bytes(path).decode("latin-1").splitlines()
+    text = read_bytes(path).decode("utf-8", "replace")
+    lines = StringIO(text, newline=None).readlines()  # splitlines knows other ends
     for line in lines[5:7]:
-        words = line.split("!")[0].split()
-        if words and all(word.isascii() and word.isdigit() for word in words):
-            n = sum(int(word[:18]) for word in words)
-            if n > len(lines):
-                raise ValueError(f"it is to have {n} atoms, but has {len(lines)} lines")
-            return
+        n = sum(_leading_integers(line))
+        if n > len(lines):
+            raise ValueError(f"it is to have {n} atoms, but has {len(lines)} lines")
 
 
 def _check_ulm(path: Path) -> None:
@@ -43,16 +42,32 @@ def _check_ulm(path: Path) -> None:
 
 def _check_dump(path: Path) -> None:
     """Compare the number of atoms of each frame of a dump of LAMMPS with the lines of its atoms."""
-    frame, wanted = -1, b""
-    for item in read_bytes(path).split(b"ITEM:")[1:]:
+    content = read_bytes(path)
+    frame, wanted, n_lines = -1, None, content.count(b"\n") + 1
+    for item in content.split(b"ITEM:")[1:]:
         title, *lines = item.strip().splitlines() or [b""]
         if title.startswith(b"NUMBER OF ATOMS"):
-            frame, wanted = frame + 1, b"".join(lines[:1]).strip()
-        elif title.startswith(b"ATOMS") and wanted.isdigit() and int(wanted[:18]) != len(lines):
+            line = b"".join(lines[:1]).decode("utf-8", "replace")
+            frame, wanted = frame + 1, next(iter(_leading_integers(line)), None)
+            if wanted is not None and wanted > n_lines:
+                raise ValueError(
+                    f"frame {frame} is to have {wanted} atoms, but the file has {n_lines} lines"
+                )
+        elif title.startswith(b"ATOMS") and wanted is not None and wanted != len(lines):
             raise ValueError(
-                f"frame {frame} is to have {wanted.decode()} atoms, but has {len(lines)} lines of "
-                "atoms"
+                f"frame {frame} is to have {wanted} atoms, but has {len(lines)} lines of atoms"
             )
+
+
+def _leading_integers(line: str) -> list[int]:
+    """Return the words of a line up to the first that Python does not take for an integer."""
+    found = []
+    for word in line.split():
+        try:
+            found.append(int(word[:18]))
+        except ValueError:
+            break
+    return found
 
 
 _CHECKS: dict[str, Callable[[Path], None]] = {

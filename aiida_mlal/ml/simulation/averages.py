@@ -74,8 +74,9 @@ class Averages:
         return dict(vars(self))
 
     def recall(self, memory: Mapping[str, Any]) -> None:
-        """Set the sums."""
-        vars(self).update({**memory, "last": tuple(memory["last"])})
+        """Set the sums; what is no number raises ``TypeError``."""
+        for name, value in memory.items():
+            setattr(self, name, type(getattr(self, name))(value))
 
 
 def _pair(mean: float, last: float) -> dict[str, float | None]:

@@ -191,8 +191,9 @@ def test_selective_dynamics_along_oblique_vectors_is_read_and_named(tmp_path):
         found.configurations.check_movable()
 
 
-def test_counts_are_compared_with_the_size_of_the_file(tmp_path):
-    text = POSCAR.format("3 0 0\n0 3 0\n0 0 9").replace("\n2\n", "\n999999999\n")
+@pytest.mark.parametrize("counts", ["999999999", "+999999999", "999999999 0.1 T"])
+def test_counts_are_compared_with_the_size_of_the_file(tmp_path, counts):
+    text = POSCAR.format("3 0 0\n0 3 0\n0 0 9").replace("\n2\n", f"\n{counts}\n")
     (tmp_path / "POSCAR").write_text(text)
     with pytest.raises(ValueError, match="POSCAR: it is to have 999999999 atoms, but has 11 lines"):
         files.read(tmp_path / "POSCAR")
@@ -285,10 +286,13 @@ class TestDumpsOfLAMMPS:
         path.write_text(DATA.format(masses="Masses\n\n1 58.69\n2 26.98\n\n"))
         assert files.load(path, named=True).configurations.numbers.tolist() == [28, 13]
 
-    @pytest.mark.parametrize("atoms", ["3", "1", "2147483648"])
-    def test_a_frame_has_the_atoms_that_it_announces(self, dump, atoms):
+    @pytest.mark.parametrize(
+        ("atoms", "lines"), [("3", "has 2"), ("1", "has 2"), ("2147483648 1.5", "the file has")]
+    )
+    def test_a_frame_has_the_atoms_that_it_announces(self, dump, atoms, lines):
         dump.write_text(dump.read_text().replace("ATOMS\n2\n", f"ATOMS\n{atoms}\n"))
-        with pytest.raises(ValueError, match=f"frame 0 is to have {atoms} atoms, but has 2 lines"):
+        words = f"frame 0 is to have {atoms.split()[0]} atoms, but {lines}"
+        with pytest.raises(ValueError, match=words):
             files.load(dump, ["Ni", "Al"])
 
 

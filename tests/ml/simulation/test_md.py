@@ -448,6 +448,16 @@ def test_the_state_of_another_system_is_refused(potential):
         simulation.run(potential, crystal(2), checkpoint=left.checkpoint)
 
 
+def test_a_damaged_state_is_refused_in_words(potential):
+    simulation = md(steps=10)
+    left = interrupted(simulation, potential, crystal(1), (0, 5))
+    motion = left.checkpoint.state.memory["motion"]
+    for damaged in (motion | {"averages": {"n": []}}, {"averages": motion["averages"]}):
+        left.checkpoint.state.memory["motion"] = damaged
+        with pytest.raises(ValueError, match="the state is damaged, or that of another simulation"):
+            simulation.run(potential, crystal(1), checkpoint=left.checkpoint)
+
+
 def test_a_bias_without_a_committee_is_refused_before_a_step():
     begun = []
     for options in ({"bias": 0.3}, {"scenarios": [{"bias": 0.3}]}):
