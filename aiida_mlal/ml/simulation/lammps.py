@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from ase import Atoms
+from ase.stress import voigt_6_to_full_3x3_stress
 from ase.units import fs, kB
 from jaxtyping import Float
 
@@ -69,10 +70,10 @@ class Lammps(Mover):
     def __post_init__(self) -> None:
         """Refuse commands that are not for a user here."""
         for line in self.commands:
-            word = (line.split() or [""])[0]
-            if word not in COMMANDS:
-                raise ValueError(f"the command {line!r} is not possible{suggest(word, COMMANDS)}")
-            words = line.split()
+            words = line.split() or [""]
+            if words[0] not in COMMANDS:
+                near = suggest(words[0], COMMANDS)
+                raise ValueError(f"the command {line!r} is not possible{near}")
             if not HARMLESS.fullmatch(line) or any(word.startswith("python") for word in words):
                 raise ValueError(
                     f"the command {line!r} is not possible: expected one command of letters, "
@@ -301,8 +302,7 @@ class LammpsIntegrator(Integrator):
         atoms.calc.calculate(atoms)
         results = atoms.calc.results
         forces[order] = results["forces"] @ self._turn.T
-        xx, yy, zz, yz, xz, xy = results["stress"]
-        stress = np.array([[xx, xy, xz], [xy, yy, yz], [xz, yz, zz]])
+        stress = voigt_6_to_full_3x3_stress(results["stress"])
         virial = -volume_of(cell) * (self._turn @ stress @ self._turn.T)
         self._lammps.fix_external_set_energy_global("forces", results["energy"])
         self._lammps.fix_external_set_virial_global("forces", [virial[at] for at in VOIGT])

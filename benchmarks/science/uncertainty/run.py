@@ -28,6 +28,7 @@ from scipy.stats import spearmanr
 from aiida_mlal.ml import plugins
 from aiida_mlal.ml.configurations import Configurations
 from aiida_mlal.ml.formats.files import read
+from aiida_mlal.ml.models.base import Potential
 from aiida_mlal.ml.models.factory import ModelOptions
 from aiida_mlal.ml.options import build
 from aiida_mlal.ml.training.fit import fit
@@ -92,6 +93,12 @@ def settings(model: str) -> tuple[ModelOptions, TrainingOptions]:
     return options, options.training(changed)
 
 
+def force_errors(potential: Potential, pool: Configurations) -> np.ndarray:
+    """Return the root mean square of the errors of forces of each structure, by component."""
+    squares = ((potential.predict(pool).forces - pool.forces) ** 2).mean(axis=1)
+    return np.sqrt(np.add.reduceat(squares, pool.offsets[:-1]) / pool.counts)
+
+
 def judged(values: np.ndarray, errors: np.ndarray) -> dict:
     half = np.argsort(values)[: len(values) // 2]
     return {
@@ -106,8 +113,7 @@ def one(name: str, model: str, seed: int) -> dict:
     options, training = settings(model)
     potential = options.build(train.elements, seed, train)
     fit(potential, train, training, seed)
-    squares = ((potential.predict(pool).forces - pool.forces) ** 2).mean(axis=1)
-    errors = np.sqrt(np.add.reduceat(squares, pool.offsets[:-1]) / pool.counts)
+    errors = force_errors(potential, pool)
     found: dict = {"errors": errors.tolist(), "measures": {}}
     trained = potential.extras
     without = {key: value for key, value in trained.items() if not key.startswith("domain.")}
