@@ -1,5 +1,6 @@
 """Which structures of the output of a code have labels that did not converge."""
 
+import math
 import re
 from collections.abc import Callable, Sequence
 from itertools import pairwise
@@ -23,17 +24,23 @@ def of_vasprun(text: str) -> list[bool]:
 def of_outcar(text: str) -> list[bool]:
     """Return for each ionic step of an OUTCAR whether its electrons converged.
 
-    VASP 6 says so. Before, it says that EDIFF was reached also where all NELM steps were used.
+    VASP 6 says so. Before, it says that EDIFF was reached also where all NELM steps were used: the
+    last of them counts as VASP itself judges, by the changes of the total energy and of that of
+    the band structure, which both have to be below EDIFF.
     """
     version = re.search(r"vasp\.(\d)", text)
     speaks = version is not None and int(version[1]) >= 6
     nelm = _nelm(text, r"NELM\s*=\s*(\d+)")
+    given = re.search(r"EDIFF\s*=\s*(\S+)\s+stopping-criterion", text)
+    ediff = _real(given[1], 0.0) if given else 0.0
     converged = []
     for part in text.split("FREE ENERGIE OF THE ION-ELECTRON SYSTEM")[:-1]:
         reached = speaks and "aborting loop because EDIFF is reached" in part
         steps = [_whole(n, 0) for n in re.findall(r"Iteration\s+\d+\(\s*(\d+)\)", part)]
-        said = "EDIFF was not reached" in part
-        converged.append(reached or not (said or max(steps, default=0) >= nelm))
+        stopped = "EDIFF was not reached" in part
+        if not stopped and max(steps, default=0) >= nelm:
+            stopped = not all(change < ediff for change in _last_changes(part))
+        converged.append(reached or not stopped)
     return converged
 
 
@@ -45,7 +52,7 @@ def of_pw(text: str) -> list[bool]:
     """
     lines = text.splitlines()
     starts = [i for i, x in enumerate(lines) if any(word in x for word in _PW_STRUCTURES)]
-    reached, threshold = [], float("inf")
+    reached, threshold = [], math.inf
     for start, end in pairwise([*starts, len(lines)]):
         accuracy, converged, results = 0.0, True, False
         for line in lines[start + 1 : end]:
@@ -89,6 +96,18 @@ _PW_RESULTS = (
     "!    total energy", "Forces acting on atoms", "total   stress", "Magnetic moment per site",
     "End of self-consistent calculation", "End of band structure calculation",
 )  # fmt: skip
+
+
+def _last_changes(part: str) -> tuple[float, float]:
+    """Return the two last changes of energy in eV that VASP compares with EDIFF.
+
+    They are infinite where the last iteration doesn't have them.
+    """
+    last = part.rpartition("Iteration")[2]
+    found = re.search(r"total energy-change \(2\. order\)\s*:\s*(\S+)\s*\(\s*(\S+?)\s*\)", last)
+    if found is None:
+        return math.inf, math.inf
+    return abs(_real(found[1], math.inf)), abs(_real(found[2], math.inf))
 
 
 def _nelm(text: str, pattern: str) -> int:

@@ -53,6 +53,31 @@ def test_that_ediff_was_reached_is_believed_of_vasp_6(version, believed):
     assert told == [True, False, False, believed]
 
 
+@pytest.mark.parametrize(
+    ("changes", "converged"),
+    [
+        (" 0.5196955E-07  (-0.2656653E-07)", True),
+        ("-0.5196955E-07  ( 0.0000000E+00)", True),
+        ("-0.9216253E-05  (-0.1129097E-07)", False),  # of the total energy
+        ("-0.9216253E-07  (-0.1129097E-05)", False),  # of the band structure
+        ("            NaN  (            NaN)", False),
+        ("***************  (***************)", False),
+    ],
+)
+def test_the_last_of_all_steps_is_judged_by_its_changes(changes, converged):
+    """VASP 5 says after it that EDIFF is reached in any case; one before it is not looked at."""
+    first, last = " 0.1000000E-09  (-0.1000000E-09)", changes
+    text = " vasp.5.4.4.18Apr17\n   NELM   =      2;   NELMIN=  2\n"
+    text += "   EDIFF  = 0.1E-05   stopping-criterion for ELM\n"
+    for i, both in enumerate((first, last), 1):
+        text += f" ---- Iteration      1({i:4d})  ----\n"
+        text += f" total energy-change (2. order) :{both}\n"
+    text += " ---- aborting loop because EDIFF is reached ----\n"
+    text += "  FREE ENERGIE OF THE ION-ELECTRON SYSTEM (eV)\n"
+    assert of_outcar(text) == [converged]
+    assert of_outcar(text.replace("EDIFF is reached", "EDIFF was not reached")) == [False]
+
+
 def test_nelm_is_60_where_nothing_is_said():
     steps = "".join(f" Iteration 1({i:4d})\n" for i in range(1, 61))
     end = "FREE ENERGIE OF THE ION-ELECTRON SYSTEM"
