@@ -512,6 +512,7 @@ def analyse(
 
     with _plainly():
         contents = files.load(trajectory, elements, named=True)
+        contents.check_any(trajectory, "to analyse")
         with within(trajectory):
             curves = curves_of(contents.configurations, cutoff, bins, skip, longest)
     write_json(output, {"runs": [run.curves for run in curves]})

@@ -5,6 +5,7 @@ import re
 from collections.abc import Callable, Sequence
 from itertools import pairwise
 
+from aiida_mlal.ml.formats.cut_off import DELIMITER
 from aiida_mlal.ml.formats.table import PW
 
 NELM = 60
@@ -34,7 +35,7 @@ def of_outcar(text: str) -> list[bool]:
     given = re.search(r"EDIFF\s*=\s*(\S+)\s+stopping-criterion", text)
     ediff = _real(given[1], 0.0) if given else 0.0
     converged = []
-    for part in text.split("FREE ENERGIE OF THE ION-ELECTRON SYSTEM")[:-1]:
+    for part in text.split(DELIMITER)[:-1]:
         reached = speaks and "aborting loop because EDIFF is reached" in part
         steps = [_whole(n, 0) for n in re.findall(r"Iteration\s+\d+\(\s*(\d+)\)", part)]
         stopped = "EDIFF was not reached" in part

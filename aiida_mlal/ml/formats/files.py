@@ -21,7 +21,7 @@ from aiida_mlal.ml.configurations import (
     Configurations,
 )
 from aiida_mlal.ml.folders import check_writable
-from aiida_mlal.ml.formats import convergence, extxyz, labels, lammps
+from aiida_mlal.ml.formats import convergence, cut_off, extxyz, labels, lammps
 from aiida_mlal.ml.formats.ase_errors import without_internals
 from aiida_mlal.ml.formats.ase_sizes import check_sizes
 from aiida_mlal.ml.formats.content import as_text, compression, read_bytes, stem
@@ -59,6 +59,17 @@ class Contents:
     warnings: tuple[str, ...] = ()
     missing: frozenset[str] = frozenset()
     types: Types | None = None
+
+    def check_any(self, path: str, purpose: str) -> None:
+        """Refuse a file without structures, in the words of its reading; ``purpose``: to do what.
+
+        Raises
+        ------
+        ValueError
+            If there are none.
+        """
+        if not len(self.configurations):
+            raise ValueError("; ".join([f"{path} has no structures {purpose}", *self.warnings]))
 
     def write(self, structures: Configurations, path: str | Path) -> list[str]:
         """Write structures that are made of these, with the same types; see the function."""
@@ -366,15 +377,15 @@ def _frames(path: Path) -> tuple[list[Atoms], list[str], list[bool] | None]:
         except UnknownFileTypeError as error:
             raise ValueError(f"ASE does not know this format: {str(error)[:60]}") from error
     if name == EXTXYZ:
-        return *extxyz.parse(as_text(read_bytes(path))), None
-    frames: list[Atoms] = []
+        frames, said = extxyz.parse(as_text(read_bytes(path)))
+        return frames, said + _without_any(name, frames), None
+    frames, said = [], []
     check_sizes(path, name)
     source: str | StringIO = str(path)
     text = as_text(read_bytes(path)) if name in convergence.OF_FORMAT else ""
-    if name == PW:
-        source = StringIO(convergence.readable_pw(text))
+    if name in _READABLE:
+        source = StringIO(_READABLE[name](text))
     more: dict[str, Any] = {}
-    said = []
     if name in (DUMP, DATA):
         units = lammps.units_of(path)
         more = {} if units is None else {"units": units}
@@ -385,12 +396,13 @@ def _frames(path: Path) -> tuple[list[Atoms], list[str], list[bool] | None]:
         if name in convergence.OF_FORMAT:
             converged = list(convergence.OF_FORMAT[name](text))
     except Exception as error:  # readers of ASE fail in all ways there are
-        why = without_internals(error)
+        why = "; ".join([without_internals(error), *_about_end(name, text, frames)])
         if name == PW and convergence.PW_STOPPED in text:
             why += "; the electrons did not converge"
         raise ValueError(
             f"ASE could not read it as {name!r}, structure {len(frames)}: {why}"
         ) from error
+    said += _about_end(name, text, frames) or _without_any(name, frames)
     if name in (DUMP, DATA) and not more and any(a.calc or "momenta" in a.arrays for a in frames):
         said.append("it does not say its units: velocities and forces are read as of 'metal'")
     if name in OF_ATOMIC_UNITS:
@@ -398,6 +410,25 @@ def _frames(path: Path) -> tuple[list[Atoms], list[str], list[bool] | None]:
     if converged is None and name not in convergence.SILENT and any(a.calc for a in frames):
         said.append(f"whether labels converged is not known of the format {name!r}")
     return frames, said, converged
+
+
+_READABLE: dict[str, Callable[[str], str]] = {
+    "vasp-xml": cut_off.readable_vasprun,
+    PW: convergence.readable_pw,
+}
+"""What makes an output readable for ASE where it would give up, by the name of the format."""
+
+
+def _about_end(name: str, text: str, frames: list[Atoms]) -> list[str]:
+    """Say that an output ends before its code does, if that is known of the format."""
+    if name not in cut_off.OF_FORMAT:
+        return []
+    return cut_off.OF_FORMAT[name](text, sum(atoms.calc is not None for atoms in frames))
+
+
+def _without_any(name: str, frames: list[Atoms]) -> list[str]:
+    """Say that there are no structures in a file, and as which format it was read."""
+    return [] if frames else [f"there are no structures in it, read as {name!r}"]
 
 
 def _from_frames(
@@ -427,7 +458,8 @@ def _from_frames(
             )
     if converged is not None:
         known_ones = converged[: len(made)] + [True] * (len(made) - len(converged))
-        bad = ~np.array(known_ones, bool)
+        computed = np.array([atoms.calc is not None for atoms in frames], bool)
+        bad = computed & ~np.array(known_ones, bool)
         if bad.any():
             made = made.with_columns({STATUS: np.where(bad, "unconverged", made.status)})
             said.append(

@@ -95,8 +95,7 @@ class Grade(Task):
                 )
         else:
             (train,) = others
-            if not len(train):
-                raise ValueError(f"{self.train} has no structures to make an active set of")
+            contents[1].check_any(names[1], "to make an active set of")
             weights: Any = self.mode or "configuration"
             if self.mode is None and ActiveSet.is_in(potential):
                 weights = ActiveSet.stored(potential).weights

@@ -129,8 +129,7 @@ class Properties(Task):
             calculators["potential"] = [MLCalculator(one) for one in separate(potential)]
         contents = load(self.dataset, self.elements, types, named=True)
         structures = contents.configurations
-        if not len(structures):
-            raise ValueError(f"{self.dataset} has no structure")
+        contents.check_any(self.dataset, "to compute properties of")
         with within(self.dataset):
             if structures.fixed.any():
                 i = int(structures.owner[structures.fixed.any(axis=1)][0])

@@ -121,8 +121,7 @@ class Train(Task):
         known = None if start is None else _types(start)
         contents = load(self.dataset, self.elements, known, self.keys, named=True)
         dataset, notes = contents.configurations, list(contents.warnings)
-        if not len(dataset):
-            raise ValueError(f"{self.dataset} has no structures to learn from")
+        contents.check_any(self.dataset, "to learn from")
         self._check_elements(dataset, self.dataset)
         types = () if contents.types is None else contents.types.elements
         validation = None
