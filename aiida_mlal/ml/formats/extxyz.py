@@ -62,9 +62,6 @@ def parse(text: str) -> tuple[list[Atoms], list[str]]:
         said.append(
             f"columns after x, y and z were not read: {nameless} structures have no Properties"
         )
-    lost = sorted({key for one in frames if one.calc for key in one.calc.results} - set(_LABELS))
-    if lost:
-        said.append(f"not kept of its results: {', '.join(lost)}")
     return frames, said
 
 
@@ -112,9 +109,6 @@ def _columns(properties: str) -> list[str]:
         columns += n * [kind]
     return columns
 
-
-_LABELS = ("energy", "free_energy", "forces", "stress")
-"""Results of a calculator that are read; ASE takes others out of the columns and keys as well."""
 
 _KINDS_READ = ("R", "I", "S", "L")
 _WHOLE = re.compile(r"[+-]?\d{1,18}", re.ASCII).fullmatch

@@ -21,7 +21,7 @@ from aiida_mlal.ml.configurations import (
     Configurations,
 )
 from aiida_mlal.ml.folders import check_writable
-from aiida_mlal.ml.formats import convergence, cut_off, extxyz, labels, lammps
+from aiida_mlal.ml.formats import ase_database, convergence, cut_off, extxyz, labels, lammps
 from aiida_mlal.ml.formats.ase_errors import without_internals
 from aiida_mlal.ml.formats.ase_sizes import check_sizes
 from aiida_mlal.ml.formats.content import as_text, compression, read_bytes, stem
@@ -390,7 +390,11 @@ def _frames(path: Path) -> tuple[list[Atoms], list[str], list[bool] | None]:
         units = lammps.units_of(path)
         more = {} if units is None else {"units": units}
     try:
-        for atoms in ase.io.iread(source, ":", format=name, **more):
+        if name in ase_database.NAMES:
+            found = ase_database.read(path, name)
+        else:
+            found = ase.io.iread(source, ":", format=name, **more)
+        for atoms in found:
             frames.append(atoms)
         converged = None
         if name in convergence.OF_FORMAT:
@@ -468,6 +472,10 @@ def _from_frames(
             )
     kept = set(made.info) | {STATUS.name}
     left_out = sorted({str(key) for atoms in frames for key in atoms.info} - kept)
+    left_out += sorted({key for atoms in frames for key in atoms.arrays} - _OF_ASE - {*made.arrays})
+    unread = sorted({str(key) for one in results for key in one} - _LABELS)
+    if unread:
+        said.append(f"not kept of its results: {', '.join(unread)}")
     if left_out:
         said.append(f"not kept, as they are no numbers or texts of one shape: {left_out}")
     return Contents(made, tuple(said), missing)
@@ -524,6 +532,9 @@ def _arrays(frames: list[Atoms]) -> dict[str, np.ndarray]:
         )
     return columns
 
+
+_LABELS = {"energy", "free_energy", "forces", "stress"}
+"""Results of a calculator that are read."""
 
 _OF_ASE = {
     "numbers", "positions", "momenta", "masses", "tags", "initial_magmoms", "initial_charges",

@@ -133,17 +133,3 @@ def test_a_text_of_several_lines_comes_back(tmp_path):
     assert again.info["note"].tolist() == ['a\\b\n"c"']
     assert again.info["path"].tolist() == ["a\\b c"]
     assert again.info["next"].tolist() == [3]
-
-
-def test_columns_that_ase_takes_for_results_are_named(tmp_path):
-    """Such as energies of atoms: they went without a word."""
-    text = (
-        '1\nLattice="4 0 0 0 4 0 0 0 4" energy=-1.0 dipole="0 0 1" '
-        "Properties=species:S:1:pos:R:3:forces:R:3:energies:R:1\nCu 0 0 0 0 0 0 -1.0\n"
-    )
-    (tmp_path / "a.xyz").write_text(text)
-    found = files.load(tmp_path / "a.xyz")
-    assert found.configurations.energies.tolist() == [-1.0]
-    assert any("not kept of its results: dipole, energies" in told for told in found.warnings)
-    (tmp_path / "b.xyz").write_text(text.replace('dipole="0 0 1" ', "").replace("energies", "mine"))
-    assert not any("not kept" in told for told in files.load(tmp_path / "b.xyz").warnings)

@@ -359,3 +359,41 @@ def test_an_energy_that_others_contradict_is_named(tmp_path):
     said = " ".join(describe(tmp_path / "a.extxyz")["warnings"])
     assert "the energies of 1 of 6 structures are far from what the others let expect" in said
     assert "number 3 (+12.5)" in said
+
+
+@pytest.mark.parametrize(
+    ("name", "lost"),
+    [
+        ("a.extxyz", "charges, dipole, energies, magmoms"),
+        ("a.traj", "charges, dipole, energies, magmoms"),
+        ("a.json", "charges, dipole, energies, magmoms"),
+        ("a.db", "charges, dipole, magmoms"),  # which has no energies of atoms
+    ],
+)
+def test_results_that_are_no_labels_are_named_in_every_format(tmp_path, name, lost):
+    """They went without a word."""
+    atoms = bulk("Cu", cubic=True)
+    labels = {"energy": -1.0, "forces": np.zeros((4, 3))}
+    others = {
+        "energies": np.ones(4),
+        "charges": np.ones(4),
+        "magmoms": np.ones(4),
+        "dipole": np.ones(3),
+    }
+    atoms.calc = SinglePointCalculator(atoms, **labels, **others)
+    ase.io.write(tmp_path / name, atoms)
+    found = files.load(tmp_path / name)
+    assert found.configurations.energies.tolist() == [-1.0]
+    assert f"{tmp_path / name}: not kept of its results: {lost}" in found.warnings
+    atoms.calc = SinglePointCalculator(atoms, **labels)
+    (tmp_path / name).unlink()
+    ase.io.write(tmp_path / name, atoms)
+    assert not any("not kept" in told for told in files.load(tmp_path / name).warnings)
+
+
+def test_texts_of_atoms_are_named(tmp_path):
+    atoms = bulk("Cu", cubic=True)
+    atoms.set_array("site", np.array(["corner", "face", "face", "face"]))
+    ase.io.write(tmp_path / "a.extxyz", atoms)
+    found = files.load(tmp_path / "a.extxyz")
+    assert any("no numbers or texts of one shape: ['site']" in one for one in found.warnings)
