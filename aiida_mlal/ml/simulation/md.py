@@ -12,7 +12,7 @@ from aiida_mlal.ml.configurations import Configurations
 from aiida_mlal.ml.engines.base import EngineName
 from aiida_mlal.ml.frames import TEMPERATURE, TIME, VELOCITIES, Column
 from aiida_mlal.ml.options import as_dict, build, check_not_negative, check_seed, suggest
-from aiida_mlal.ml.simulation.averages import Averages
+from aiida_mlal.ml.simulation.averages import Averages, Sample
 from aiida_mlal.ml.simulation.base import COMPLETED, CONVERGED, Ending, Simulation, check_pace
 from aiida_mlal.ml.simulation.cell import MovingCell, volume_of
 from aiida_mlal.ml.simulation.follow import follow
@@ -81,6 +81,11 @@ class MolecularDynamics(Simulation):
     scenarios
         Options that take the place of these, such as ``{"temperature": 900}``: each structure has
         a run for each of them.
+    equilibration
+        Time in fs at the beginning that the means of temperature, pressure, potential energy and
+        volume leave out. By default it is found by the marginal standard error rule of White,
+        Simulation 69, 323 (1997), up to half of the run; where temperature or pressure has a ramp
+        nothing is left out. The results say from when to when means are.
     every
         Stride of the steps whose frames are kept; the first, the last, and from the uncertainty
         ``guard.select`` on all that are watched are kept anyway.
@@ -109,6 +114,7 @@ class MolecularDynamics(Simulation):
     velocities: Literal["drawn", "given"] = "drawn"
     seed: int = 0
     scenarios: tuple[Mapping[str, Any], ...] = ()
+    equilibration: float | None = None
     every: int = 10
     engine: Mapping[str, Any] | EngineName = "auto"
     threads: int = 1
@@ -117,11 +123,11 @@ class MolecularDynamics(Simulation):
     relaxes: ClassVar[bool] = False
     IDENTITY: ClassVar[tuple[str, ...]] = (
         "timestep", "thermostat", "thermostat_time", "cell", "cell_time", "bias", "velocities",
-        "scenarios",
+        "scenarios", "equilibration",
     )  # fmt: skip
     VARIED: ClassVar[tuple[str, ...]] = (
         "steps", "timestep", "temperature", "thermostat", "thermostat_time", "cell_time",
-        "pressure_GPa", "bias", "seed",
+        "pressure_GPa", "bias", "seed", "equilibration",
     )  # fmt: skip
     """Options that scenarios may have."""
 
@@ -142,6 +148,13 @@ class MolecularDynamics(Simulation):
                     f"{getattr(self, name):g} fs"
                 )
         check_not_negative(self, "steps")
+        if self.equilibration is not None and not (
+            0 <= self.equilibration < max(self.steps, 1) * self.timestep
+        ):
+            raise ValueError(
+                f"equilibration: expected a time from 0 to less than the {self.steps} steps of "
+                f"{self.timestep:g} fs, got {self.equilibration:g} fs"
+            )
         check_seed(self.seed)
         check_pace(self.every, self.threads)
         if not self.bias >= 0:
@@ -294,12 +307,20 @@ class _Trajectory:
         self._options, self._atoms = options, atoms
         words = [options.seed, int(start.info[REPLICA][0]), int(start.keys[0][:16], 16)]
         self._rng = np.random.default_rng(words)
-        self._averages = Averages()
+        self._averages = Averages(options.timestep / 1000, self._equilibration())
         self._step = 0
         self._freedom = self._begin(start)
         self._integrator = options.mover.integrator(
             options, atoms, self._freedom, kB * self._temperature(0), self._pressure(0), self._rng
         )
+
+    def _equilibration(self) -> float | None:
+        """Return the time in ps that means leave out; None if it is to be found."""
+        options = self._options
+        if options.equilibration is not None:
+            return options.equilibration / 1000
+        ramps = (options.temperature, options.pressure_GPa)
+        return 0.0 if any(begin != end for begin, end in map(_ends, ramps)) else None
 
     def _begin(self, start: Configurations) -> Freedom:
         """Set the momenta, and return which of them are free."""
@@ -339,14 +360,14 @@ class _Trajectory:
         momenta = self._integrator.momenta
         return {
             TIME: self._step * self._options.timestep,
-            TEMPERATURE: self._averages.last[1],
+            TEMPERATURE: self._averages.last.temperature,
             VELOCITIES: momenta.values / momenta.masses * fs,
         }
 
     def results(self) -> Mapping[str, Any]:
         """Return averages and last values, see ``Averages.results``."""
         return {
-            **self._averages.results(len(self._atoms)),
+            **self._averages.results(self._atoms.get_masses(), self._options.cell != "fixed"),
             "degrees_of_freedom": self._freedom.n,
         }
 
@@ -367,23 +388,29 @@ class _Trajectory:
         self._step = memory["step"]
 
     def renew(self) -> None:
-        """Count the change of the energy with the new potential as heat, so that it is no drift."""
+        """Count the change of the energy with the new potential as heat, so that it is no drift.
+
+        Means are those of the new potential.
+        """
         integrator = self._integrator
         integrator.begin()
         now = integrator.conserved(integrator.momenta.kinetic_energy)
-        integrator.heat += now - self._averages.last[-1]
+        integrator.heat += now - self._averages.conserved
+        self._averages.restart()
 
     def _take(self) -> None:
         """Add the present step to the averages."""
         integrator = self._integrator
         kinetic = integrator.momenta.kinetic_energy
-        stress, pressure = self._atoms.calc.results.get("stress"), np.nan
+        atoms, potential = self._atoms, self._atoms.calc.results["energy"]
+        stress, pressure = atoms.calc.results.get("stress"), np.nan
+        volume = volume_of(atoms.cell.array)
         if stress is not None:
             x, y, z = stress[:3].tolist()
-            pressure = (2 * kinetic / volume_of(self._atoms.cell.array) - x - y - z) / 3 / GPa
-        time = self._step * self._options.timestep / 1000
+            pressure = (2 * kinetic / volume - x - y - z) / 3 / GPa
         temperature = integrator.momenta.temperature(kinetic)
-        self._averages.add(time, temperature, pressure, integrator.conserved(kinetic))
+        sample = Sample(temperature, pressure, potential, volume if atoms.pbc.all() else np.nan)
+        self._averages.add(self._step, sample, integrator.conserved(kinetic))
 
     def _temperature(self, step: int) -> float:
         return _at(self._options.temperature, step, self._options.steps)

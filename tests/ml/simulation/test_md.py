@@ -276,6 +276,57 @@ def test_a_ramp_of_the_pressure_makes_the_cell_smaller(potential):
     assert volumes[-10:].mean() < 0.93 * volumes[:30].mean()
 
 
+def test_means_leave_out_what_comes_before_equilibrium(potential):
+    """From rest in a crystal the temperature is half of that drawn at once, its cell too small."""
+    start = Configurations.from_ase(bulk("Cu", a=3.3, cubic=True) * (2, 2, 2))
+    options = {"cell": "volume", "temperature": 300.0, "steps": 800, "every": 1}
+    result = run(potential, start, **options, thermostat_time=50.0)
+    found, frames = result.runs[0].results, result.trajectory
+    span = found["averaged"]
+    assert span["equilibrated"]
+    assert 0.04 < span["from_ps"] < 0.8
+    assert span["to_ps"] == found["time_ps"] == pytest.approx(1.6)
+    mine = frames.info["time"] > 1000 * span["from_ps"] - 1
+    volumes = np.abs(np.linalg.det(frames.cells))
+    assert found["volume_A3"]["mean"] == pytest.approx(volumes[mine].mean(), rel=1e-9)
+    assert found["volume_A3"]["last"] == pytest.approx(volumes[-1], rel=1e-12)
+    error = found["volume_A3"]["standard_error"]
+    assert 0 < error < 0.02 * volumes.mean()
+    assert volumes.mean() < found["volume_A3"]["mean"] - 2 * error
+    for key, column in (("temperature_K", "temperature"), ("potential_eV", "predicted_energy")):
+        assert found[key]["mean"] == pytest.approx(frames.info[column][mine].mean(), rel=1e-9)
+    density = 32 * 63.546 / 6.02214076e23 / (found["volume_A3"]["mean"] * 1e-24)
+    assert found["density_g_cm3"]["mean"] == pytest.approx(density, rel=1e-6)
+
+
+def test_the_time_of_equilibration_can_be_given(potential):
+    result = run(potential, steps=50, timestep=2.0, every=1, equilibration=41.0)
+    found, frames = result.runs[0].results, result.trajectory
+    assert found["averaged"] == {
+        "from_ps": pytest.approx(0.042), "to_ps": pytest.approx(0.1), "equilibrated": None
+    }  # fmt: skip
+    assert found["temperature_K"]["mean"] == pytest.approx(
+        frames.info["temperature"][21:].mean(), rel=1e-12
+    )
+    assert "volume_A3" not in found
+
+
+def test_a_run_that_ends_before_has_no_means(potential):
+    guard = replace(UNGUARDED, pause=5)
+    found = run(potential, steps=50, equilibration=50.0, guard=guard).runs[0].results
+    assert found["averaged"]["from_ps"] is None
+    assert found["temperature_K"]["mean"] is None
+    assert found["temperature_K"]["last"] > 0
+
+
+@pytest.mark.parametrize(
+    "ramp", [{"temperature": (300.0, 500.0)}, {"cell": "volume", "pressure_GPa": (0.0, 1.0)}]
+)
+def test_nothing_of_a_ramp_is_left_out(potential, ramp):
+    span = run(potential, steps=100, **ramp).runs[0].results["averaged"]
+    assert span == {"from_ps": 0.0, "to_ps": pytest.approx(0.2), "equilibrated": None}
+
+
 def test_each_structure_has_a_run_for_each_scenario(potential):
     start = Configurations.concatenate([crystal(1), crystal(1)])
     scenarios = ({"temperature": 100.0}, {"temperature": 900.0, "steps": 5})
@@ -418,6 +469,8 @@ def test_a_bias_wants_a_committee(potential):
         ({"pressure_GPa": 1.0}, "a pressure has no effect with cell 'fixed'"),
         ({"cell": "volume", "thermostat": "berendsen"}, "not canonical"),
         ({"steps": -1}, "steps of 0 or more"),
+        ({"equilibration": -1.0}, "equilibration: expected a time from 0"),
+        ({"steps": 10, "equilibration": 20.0}, "less than the 10 steps of 2 fs, got 20 fs"),
         ({"seed": -1}, "seed of 0 or more"),
         ({"every": 0}, "every as 1 step or more"),
         ({"scenarios": ({"temprature": 1.0},)}, r"scenarios\[0\].*did you mean 'temperature'"),

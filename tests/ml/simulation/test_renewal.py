@@ -174,6 +174,8 @@ def test_dynamics_go_on_with_their_velocities(start, thermostat):
     energies = [one.trajectory.info["predicted_energy"] for one in (before, other)]
     assert abs(energies[1][0] - energies[0][-1]) > 0.5
     assert abs(conserved["last"] - conserved["first"]) < 0.05
+    averaged = other.runs[0].results["averaged"]
+    assert averaged["from_ps"] == pytest.approx((checkpoint.step + 1) * 2e-3)
 
 
 def test_statistics_are_those_of_the_potential_that_goes_on(start):
