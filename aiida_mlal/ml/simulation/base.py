@@ -16,8 +16,9 @@ from aiida_mlal.ml.simulation.cell import FIXED, MovingCell
 from aiida_mlal.ml.simulation.guard import (
     Guard,
 )
-from aiida_mlal.ml.simulation.recorder import Recorder, Store, known, largest_force
+from aiida_mlal.ml.simulation.recorder import Recorder, Store, join_frames, known, largest_force
 from aiida_mlal.ml.simulation.state import Checkpoint, SimulationState, system_of
+from aiida_mlal.ml.simulation.unguarded import remarks
 
 if TYPE_CHECKING:
     from aiida_mlal.ml.models.base import Potential
@@ -106,11 +107,14 @@ class SimulationResult:
         Has the frames.
     checkpoint
         Where to go on, if the simulations were interrupted, or are a single run.
+    warnings
+        Sentences about where the potential cannot be relied upon, see ``unguarded``.
     """
 
     store: Store
     runs: tuple[Run, ...]
     checkpoint: Checkpoint | None = None
+    warnings: tuple[str, ...] = ()
 
     @cached_property
     def trajectory(self) -> Configurations:
@@ -310,6 +314,7 @@ class Simulation(Plan, ABC):
         groups = self.groups(structures)
         runs, mark = [Run.of(values) for values in begun.runs], mark_of(potential)
         end: SimulationState | None = None
+        ends = []
         for index, start in list(enumerate(groups))[begun.run :]:
             mine = self.of(start)
             over = tuple(as_dict(run) for run in runs)
@@ -343,13 +348,25 @@ class Simulation(Plan, ABC):
             record.close()
             if record.last:
                 runs.append(summarise(start, record, ending, mine.moving_cell))
+                ends.append(join_frames(start[0], index, record.last))
             if interruption is not None:
                 computed = SimulationResult(store, tuple(runs), here(record.state))
                 setattr(interruption, "computed", computed)  # noqa: B010
                 raise interruption
             end = record.state
         alone = Checkpoint(begun.system, (), end, mark, self.identity)
-        return SimulationResult(store, tuple(runs), alone if len(groups) == 1 else None)
+        said: list[str] = []
+        if self.guard.break_ is None:
+            last = Configurations.concatenate(ends)
+            said = remarks(potential, measure, last, *self._counting(runs))
+        going_on_from = alone if len(groups) == 1 else None
+        return SimulationResult(store, tuple(runs), going_on_from, tuple(said))
+
+    def _counting(self, runs: Sequence[Run]) -> tuple[list[float | None], str]:
+        """Return the uncertainty of each run that counts, and where in it that is."""
+        if self.relaxes:
+            return [run.uncertainty for run in runs], "at the end of"
+        return [run.max_uncertainty for run in runs], "in"
 
 
 def check_pace(every: int, threads: int) -> None:

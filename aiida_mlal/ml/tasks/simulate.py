@@ -130,7 +130,7 @@ class Simulate(Task):
             self._save(result.checkpoint)
         else:
             Path(self.STATE).unlink(missing_ok=True)
-        said = [*contents.warnings, results["message"]]
+        said = [*contents.warnings, results["message"], *result.warnings]
         said += untaught(self.potential) if simulation.moving_cell else []
         return {**results, "message": "; ".join(filter(None, said))}
 

@@ -102,6 +102,14 @@ class Uncertainty(ABC):
         return np.inf
 
     @property
+    def unreliable(self) -> float:
+        """The value from which predictions cannot be relied upon, whatever is simulated.
+
+        By default of errors of 1 eV/Å and 0.1 eV/atom; there is none of what has other units.
+        """
+        return {"eV/Å": 1.0, "(eV/Å)^2": 1.0, "eV/atom": 0.1}.get(self.unit, np.inf)
+
+    @property
     def is_of_forces(self) -> bool:
         """Whether it looks at forces alone, so that it is 0 where symmetry makes them zero."""
         return False

@@ -51,6 +51,14 @@ class Grade(Uncertainty):
             raise ValueError(f"expected start above 0, got {self.start}")
 
     @property
+    def unreliable(self) -> float:
+        """The usual grade at which MLIP ends a simulation.
+
+        I. S. Novikov et al., Mach. Learn.: Sci. Technol. 2, 025002 (2021).
+        """
+        return 10.0
+
+    @property
     def provides(self) -> frozenset[str]:
         """An active set of a mode."""
         return frozenset({ANY, f"{ANY} of the mode {self.mode or 'configuration'!r}"})
