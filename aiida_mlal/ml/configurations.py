@@ -175,16 +175,17 @@ class Configurations:
         Raises
         ------
         ValueError
-            For results of a wrong shape, or if structures have different kinds of energy only.
+            For results of a wrong shape, constraints of other atoms, or if structures have
+            different kinds of energy only.
         """
         frames = [structures] if isinstance(structures, Atoms) else list(structures)
         results = [results_of(atoms) for atoms in frames]
         energy = energy or kind_of_energy(results)
-        labels = []
+        labels, kept = [], []
         for i, (atoms, result) in enumerate(zip(frames, results, strict=True)):
             with within(f"structure {i}"):
                 labels.append(labels_of(result, energy, len(atoms)))
-        kept = [constraints.of_ase(atoms) for atoms in frames]
+                kept.append(constraints.of_ase(atoms))
         numbers = _join([a.numbers for a in frames], (0,), int)
         _check_counts(np.array([len(a) for a in frames], int), numbers)
         made = cls(

@@ -17,14 +17,26 @@ from jaxtyping import Bool
 
 
 def of_ase(atoms: Atoms) -> tuple[Bool[np.ndarray, "atoms 3"], str]:
-    """Return the components that constraints fix, and the names of constraints of other kinds."""
+    """Return the components that constraints fix, and the names of constraints of other kinds.
+
+    Raises
+    ------
+    ValueError
+        For constraints of atoms that there are not.
+    """
     fixed, others = np.zeros((len(atoms), 3), bool), []
     for constraint in atoms.constraints:
         along = _fixed_axes(constraint, atoms)
         if along is None:
             others.append(type(constraint).__name__)
-        else:
+            continue
+        try:
             fixed[constraint.index] |= along
+        except IndexError as error:
+            raise ValueError(
+                f"its {type(constraint).__name__} is of the atoms {np.asarray(constraint.index)}, "
+                f"counted from 0, and there are {len(atoms)}"
+            ) from error
     return fixed, ", ".join(dict.fromkeys(others))
 
 

@@ -204,6 +204,58 @@ def _dumps(folder: Path) -> list[Path]:
     return paths
 
 
+DATA = """LAMMPS data file via write_data, version 22 Jul 2025, timestep = 0, units = {units}
+
+3 atoms
+2 atom types
+
+0.0 5.0 xlo xhi
+0.0 4.0 ylo yhi
+0.0 4.5 zlo zhi
+{tilt}
+{types}
+Atoms # {style}
+
+{atoms}
+
+Velocities
+
+3 0.1 0.0 0.0
+1 0.0 -0.2 0.0
+2 0.0 0.0 1e-3
+"""
+"""A data file of LAMMPS."""
+
+
+def _data(folder: Path) -> list[Path]:
+    labels = "\nAtom Type Labels\n\n1 Cu\n2 O\n"
+    masses = "\nMasses\n\n1 63.546 # Cu\n2 15.999\n"
+    files = {
+        "a.data": ("metal", "", masses, "atomic", "{i} {t} {x} 1.0 2.0 0 -1 0"),
+        "b.data": ("real", "1.0 0.0 -0.5 xy xz yz", labels, "charge", "{i} {e} 0.5 {x} 1.0 2.0"),
+        "c.data": ("metal", "", labels + masses, "full", "{i} 1 {e} -0.3 {x} 1.0 2.0 1 0 0"),
+        "d.data": ("metal", "", "", "atomic", "{i} {t} {x} 1.0 2.0"),
+    }
+    paths = []
+    for name, (units, tilt, types, style, row) in files.items():
+        rows = [row.format(i=i, t=1 + i % 2, e=("Cu", "O")[i % 2], x=0.5 + i) for i in (3, 1, 2)]
+        values = {"units": units, "tilt": tilt, "types": types, "style": style}
+        (folder / name).write_text(DATA.format(**values, atoms="\n".join(rows)))
+        paths.append(folder / name)
+    return paths
+
+
+def _atomeye(folder: Path) -> list[Path]:
+    """Write the two kinds of such files: masses and elements in lines of their own, or not."""
+    paths = [folder / "extended.cfg", folder / "standard.cfg"]
+    ase.io.write(paths[0], structures()[0], format="cfg")
+    head, _, _ = paths[0].read_text().partition("entry_count")
+    paths[1].write_text(
+        f"{head}63.546 Cu 0.1 0.2 0.3 0 0 0\n196.97 Au 0.6 0.7 0.8 0 0 0\n".replace("= 4", "= 2")
+    )
+    return paths
+
+
 def _read(path: Path) -> object:
     from aiida_mlal.ml.formats.describe import summary
     from aiida_mlal.ml.formats.files import load
@@ -304,6 +356,16 @@ READERS: dict[str, Reader] = {
     "mtp": Reader(_potentials("a.mtp"), _load),
     "almtp": Reader(_potentials("a.almtp"), _load),
     "LAMMPS dump": Reader(_dumps, _read),
+    "LAMMPS data": Reader(_data, _read),
+    "AtomEye": Reader(_atomeye, _read),
+    "RuNNer": Reader(_by_ase("input.data", format="runnerdata"), _read),
+    "pw.x, input": Reader(
+        _by_ase("pw.in", format="espresso-in", pseudopotentials={"Cu": "Cu", "Au": "Au"}), _read
+    ),
+    "CIF": Reader(_by_ase("a.cif"), _read),
+    "XYZ": Reader(_by_ase("a.xyz", format="xyz"), _read),
+    "XSF": Reader(_by_ase("a.xsf"), _read),
+    "database": Reader(_by_ase("a.json"), _read),
     "template": Reader(_templates("t.mtp", "t.almtp"), _options),
     "state": Reader(_dynamics("state.safetensors"), _go_on),
     "state, sealed again": Reader(_dynamics("state.safetensors"), _sealed(_go_on)),

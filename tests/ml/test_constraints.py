@@ -2,8 +2,10 @@ import numpy as np
 import pytest
 from ase.build import bulk, fcc111
 from ase.constraints import FixAtoms, FixCartesian, FixScaled
+from ase.io import write
 
 from aiida_mlal.ml import constraints
+from aiida_mlal.ml.formats.files import read
 
 SLAB = fcc111("Cu", (2, 1, 2), vacuum=5)
 SLAB.pbc = True
@@ -38,3 +40,15 @@ def test_components_come_back():
     atoms.set_constraint(constraints.to_ase(fixed))
     assert {type(one) for one in atoms.constraints} == {FixAtoms, FixCartesian}
     assert (constraints.of_ase(atoms)[0] == fixed).all()
+
+
+@pytest.mark.parametrize("kind", [FixAtoms, lambda indices: FixCartesian(indices, (1, 0, 0))])
+def test_atoms_that_there_are_not_are_named(tmp_path, kind):
+    """A file with such a constraint ended in an IndexError."""
+    frames = [bulk("Cu"), bulk("Cu", cubic=True)]
+    frames[1].set_constraint(kind([1, 7]))
+    write(tmp_path / "a.traj", frames)
+    with pytest.raises(
+        ValueError, match=r"a.traj: structure 1: its Fix\w+ is of the atoms \[1 7\]"
+    ):
+        read(tmp_path / "a.traj")

@@ -1,6 +1,8 @@
 """Counts at the head of files that a reader of ASE would make room for, before it reads on."""
 
+import re
 from collections.abc import Callable
+from functools import partial
 from io import StringIO
 from pathlib import Path
 
@@ -59,6 +61,16 @@ def _check_dump(path: Path) -> None:
             )
 
 
+def _check_head(pattern: str, path: Path) -> None:
+    """Compare each number that a pattern finds in the lines of a text with how many there are."""
+    lines = StringIO(read_bytes(path).decode("utf-8", "replace"), newline=None).readlines()
+    for line in lines:
+        found = re.match(pattern, line)
+        for n in _leading_integers(found[1]) if found else []:
+            if n > len(lines):
+                raise ValueError(f"it is to have {n} atoms, but has {len(lines)} lines")
+
+
 def _leading_integers(line: str) -> list[int]:
     """Return the words of a line up to the first that Python does not take for an integer."""
     found = []
@@ -74,4 +86,6 @@ _CHECKS: dict[str, Callable[[Path], None]] = {
     "vasp": _check_poscar,
     "traj": _check_ulm,
     "lammps-dump-text": _check_dump,
+    "lammps-data": partial(_check_head, r"\s*(\S+)\s+atoms"),
+    "atomeye": partial(_check_head, r"\s*(?:Number of particles)\s*=\s*(\S+)"),
 }

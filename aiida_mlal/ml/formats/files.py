@@ -1,7 +1,8 @@
 """Structures from any file that ASE knows, and from those of this package."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from io import StringIO
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -21,14 +22,24 @@ from aiida_mlal.ml.configurations import (
     Configurations,
 )
 from aiida_mlal.ml.folders import check_writable
-from aiida_mlal.ml.formats import ase_database, convergence, cut_off, extxyz, labels, lammps
+from aiida_mlal.ml.formats import (
+    ase_database,
+    atomeye,
+    convergence,
+    cut_off,
+    extxyz,
+    labels,
+    lammps,
+)
 from aiida_mlal.ml.formats.ase_errors import without_internals
 from aiida_mlal.ml.formats.ase_sizes import check_sizes
 from aiida_mlal.ml.formats.content import as_text, compression, read_bytes, stem
 from aiida_mlal.ml.formats.labels import LabelKeys
+from aiida_mlal.ml.formats.masses import doubtful_masses
 from aiida_mlal.ml.formats.mlip import cfg
 from aiida_mlal.ml.formats.table import (
     ASE,
+    ATOMEYE,
     CFG,
     CONFIGURATIONS,
     DATA,
@@ -105,7 +116,7 @@ def load(
         read; perhaps compressed (gzip, bzip2, xz). It is known by its content before its name.
     elements
         Chemical symbols of the types 0, 1, ... in ``.cfg`` files, or 1, 2, ... in dumps and data
-        files of LAMMPS, that only number them; a ``.cfg`` that names them may have no others.
+        files of LAMMPS, that only number them; a file that names them may have no others.
     default
         The same, for a file that does not say; such as the types of a potential.
     keys
@@ -135,13 +146,10 @@ def load(
             raise ValueError(f"the file {path} is empty")
         else:
             frames, said, converged = _frames(path)
-            unnamed = form.name in _OF_LAMMPS and not _OF_LAMMPS[form.name](path)
-            if form.name in _OF_LAMMPS:
-                frames = lammps.corrected(frames, elements or default if unnamed else None)
-            loaded = _from_frames(frames, said, converged, keys, partial)
-            if unnamed:
-                numbers = loaded.configurations.numbers.tolist()
-                loaded = replace(loaded, types=Types.of(elements, default, numbers, first=1))
+            types = None
+            if form.name in lammps.NAMES:
+                frames, types = lammps.identified(path, form.name, frames, elements, default)
+            loaded = replace(_from_frames(frames, said, converged, keys, partial), types=types)
         configurations, types = loaded.configurations, loaded.types
         if form.name != CONFIGURATIONS:
             configurations.check_geometry()
@@ -150,6 +158,9 @@ def load(
             missing |= labels.missing(configurations, keys)
         configurations, said = labels.apply(configurations, keys.without(missing))
         warnings = [*loaded.warnings, *said, *_warnings(configurations)]
+        if types is None or types.named:
+            warnings += doubtful_masses(configurations)
+            _check_elements(configurations, elements)
         if types is None and elements is not None:
             types = Types(tuple(elements), "reader")
         if types is not None and not types.named and not len(configurations):
@@ -272,12 +283,6 @@ NAMELESS = (
 )
 """Why such a file is refused where elements matter."""
 
-_OF_LAMMPS: dict[str, Callable[[Path], bool]] = {
-    DUMP: lammps.dump_names_elements,
-    DATA: lammps.data_names_elements,
-}
-"""What says whether a file of LAMMPS names elements beside the numbers of types."""
-
 _AMBIGUOUS = {
     "runnerdata": [
         "written in the format of RuNNer and n2p2, in Hartree and Bohr: no data file of LAMMPS, "
@@ -385,15 +390,8 @@ def _frames(path: Path) -> tuple[list[Atoms], list[str], list[bool] | None]:
     text = as_text(read_bytes(path)) if name in convergence.OF_FORMAT else ""
     if name in _READABLE:
         source = StringIO(_READABLE[name](text))
-    more: dict[str, Any] = {}
-    if name in (DUMP, DATA):
-        units = lammps.units_of(path)
-        more = {} if units is None else {"units": units}
     try:
-        if name in ase_database.NAMES:
-            found = ase_database.read(path, name)
-        else:
-            found = ase.io.iread(source, ":", format=name, **more)
+        found = _TAKEN[name](path) if name in _TAKEN else ase.io.iread(source, ":", format=name)
         for atoms in found:
             frames.append(atoms)
         converged = None
@@ -407,14 +405,21 @@ def _frames(path: Path) -> tuple[list[Atoms], list[str], list[bool] | None]:
             f"ASE could not read it as {name!r}, structure {len(frames)}: {why}"
         ) from error
     said += _about_end(name, text, frames) or _without_any(name, frames)
-    if name in (DUMP, DATA) and not more and any(a.calc or "momenta" in a.arrays for a in frames):
-        said.append("it does not say its units: velocities and forces are read as of 'metal'")
+    said += lammps.without_units(path, name, frames) + atomeye.unread(path, name)
     if name in OF_ATOMIC_UNITS:
         said.append("it does not say its units: all is read as of atomic units, Hartree and Bohr")
     if converged is None and name not in convergence.SILENT and any(a.calc for a in frames):
         said.append(f"whether labels converged is not known of the format {name!r}")
     return frames, said, converged
 
+
+_TAKEN: dict[str, Callable[[Path], Iterable[Atoms]]] = {
+    **{name: partial(ase_database.read, name=name) for name in ase_database.NAMES},
+    DUMP: lammps.read_dump,
+    DATA: lammps.read_data,
+    ATOMEYE: atomeye.read,
+}
+"""What reads formats of ASE with its help, by their names."""
 
 _READABLE: dict[str, Callable[[str], str]] = {
     "vasp-xml": cut_off.readable_vasprun,
@@ -492,6 +497,12 @@ def _about_energies(results: Sequence[Any], energy: str) -> list[str]:
     return [f"energies are 'energy': only {len(both)} of {n} structures have a 'free_energy'"]
 
 
+def _check_elements(structures: Configurations, elements: Sequence[str] | None) -> None:
+    others = sorted(set(structures.elements) - set(elements or structures.elements))
+    if others:
+        raise ValueError(f"it has {others} by its own words, got the elements {elements}")
+
+
 def _warnings(structures: Configurations) -> list[str]:
     said = [*labels.unread(structures), *labels.without_energy(structures)]
     if FILE_STATUS in structures.info:
@@ -505,6 +516,8 @@ def _warnings(structures: Configurations) -> list[str]:
 
 def _about_types(types: Types) -> list[str]:
     """Say what was taken for the elements of types that the file does not name."""
+    if types.source == "masses":
+        return [f"its types count as {', '.join(types.elements)}, by their masses"]
     if types.source == "default":
         return [f"its types count as {', '.join(types.elements)}, as in what it goes with"]
     return [] if types.named else [COUNTED]

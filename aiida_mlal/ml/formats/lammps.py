@@ -4,32 +4,145 @@ Both number types, which ASE takes for atomic numbers where nothing else is said
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Any, Literal
 
+import ase.io
 import numpy as np
 from ase import Atoms
 from ase.data import atomic_numbers
 
-from aiida_mlal.ml.formats.content import read_bytes, read_head
+from aiida_mlal.ml.formats.content import as_text, read_bytes, read_head
+from aiida_mlal.ml.formats.masses import element_of
+from aiida_mlal.ml.formats.table import DATA, DUMP
+from aiida_mlal.ml.formats.types import Types
+
+NAMES = (DUMP, DATA)
 
 UNITS = ("metal", "real")
-"""Those whose files are read."""
+"""Those whose files are read, the first where nothing is said; masses of both are in u."""
 
 SAYS_UNITS = rb"^ITEM: UNITS\s*\n\s*(\w+)|\A[^\n]*\bunits = (\w+)"
 """The units of a dump, and in the first line of a data file that ``write_data`` wrote."""
 
 
-def dump_names_elements(path: str | Path) -> bool:
+class _Itself(dict[int, int]):
+    """Each type as an atomic number."""
+
+    def __missing__(self, number: int) -> int:
+        return number
+
+
+def read_dump(path: str | Path) -> Iterator[Atoms]:
+    """Read the structures of a dump."""
+    options: dict[str, Any] = {"units": units_of(path) or UNITS[0]}
+    yield from ase.io.iread(str(path), ":", format=DUMP, **options)
+
+
+def read_data(path: str | Path) -> Iterator[Atoms]:
+    """Read the structure of a data file, whose atomic numbers are types, in the order of ``id``.
+
+    ASE (3.29) sorts atoms, but not the labels of their types with them.
+    """
+    options: dict[str, Any] = {"units": units_of(path) or UNITS[0], "Z_of_type": _Itself({1: 1})}
+    for atoms in ase.io.iread(str(path), ":", format=DATA, sort_by_id=False, **options):
+        atoms.arrays["type"] = atoms.numbers.copy()
+        yield atoms[np.argsort(atoms.arrays["id"], kind="stable")]
+
+
+def without_units(path: str | Path, name: str, frames: list[Atoms]) -> list[str]:
+    """Say that a file of LAMMPS doesn't say the units of its velocities and forces."""
+    if name not in NAMES or units_of(path) is not None:
+        return []
+    if not any(atoms.calc or "momenta" in atoms.arrays for atoms in frames):
+        return []
+    return [f"it does not say its units: velocities and forces are read as of {UNITS[0]!r}"]
+
+
+def identified(
+    path: str | Path,
+    name: str,
+    frames: list[Atoms],
+    elements: Sequence[str] | None,
+    default: Sequence[str] | None,
+) -> tuple[list[Atoms], Types | None]:
+    """Give atoms their elements, and remove the energy of 0 that ASE makes up.
+
+    Return types as well, each element once, unless a dump names the element of each atom.
+
+    Parameters
+    ----------
+    name
+        ``DUMP`` or ``DATA``.
+    elements, default
+        See ``files.load``. Masses are believed where ``elements`` are not given.
+
+    Raises
+    ------
+    ValueError
+        For types whose elements are not said, and for elements that there are not.
+    """
+    if name == DUMP and _dump_names_elements(path):
+        return [_bare(atoms) for atoms in frames], None
+    types = _types_of_data(path) if name == DATA else None
+    if types is None or (types.source == "masses" and elements is not None):
+        numbers = [int(atoms.numbers.max(initial=1)) for atoms in frames]
+        types = Types.of(elements, default, numbers, first=1)
+    if types.named:
+        for atoms in frames:
+            momenta = "momenta" in atoms.arrays  # of the masses that types had as elements
+            velocities = atoms.get_velocities() if momenta else None
+            atoms.numbers = _numbers(atoms.numbers, types.elements)
+            if momenta:
+                atoms.set_velocities(velocities)
+        types = replace(types, elements=tuple(dict.fromkeys(types.elements)))
+    return [_bare(atoms) for atoms in frames], types
+
+
+def _dump_names_elements(path: str | Path) -> bool:
     """Tell if a dump names elements beside the numbers of types."""
     columns = re.search(rb"^ITEM: ATOMS(.*)$", read_head(path), re.MULTILINE)
     return columns is not None and b"element" in columns[1].split()
 
 
-def data_names_elements(path: str | Path) -> bool:
-    """Tell if a data file has labels of its types, or masses, by which ASE knows elements."""
-    sections = rb"^\s*(Masses|Atom Type Labels)\s*(#.*)?$"
-    return re.search(sections, read_bytes(path), re.MULTILINE) is not None
+def _types_of_data(path: str | Path) -> Types | None:
+    """Return the elements by which a data file labels its types, or that their masses have."""
+    text = as_text(read_bytes(path))
+    labels = {number: words[0] for number, words in _section(text, "Atom Type Labels").items()}
+    if labels and all(label in atomic_numbers for label in labels.values()):
+        return _in_order(labels, "file")
+    masses = _section(text, "Masses")
+    found = {number: element_of(words[0]) for number, words in masses.items()}
+    known = {number: element for number, element in found.items() if element is not None}
+    return _in_order(known, "masses") if known and len(known) == len(masses) else None
+
+
+def _section(text: str, title: str) -> dict[int, list[str]]:
+    """Return the words behind the number in each line of a section."""
+    begins = re.search(rf"^\s*{title}\s*(#.*)?$", text, re.MULTILINE)
+    found: dict[int, list[str]] = {}
+    for line in text[begins.end() :].splitlines() if begins else []:
+        words = line.partition("#")[0].split()
+        if words and not (words[0].isdecimal() and len(words) > 1):
+            break
+        if words:
+            found[int(words[0][:18])] = words[1:]
+    return found
+
+
+def _in_order(elements: Mapping[int, str], source: Literal["file", "masses"]) -> Types | None:
+    if sorted(elements) != list(range(1, len(elements) + 1)):
+        return None
+    return Types(tuple(elements[number] for number in sorted(elements)), source, first=1)
+
+
+def _bare(atoms: Atoms) -> Atoms:
+    if atoms.calc is not None:
+        atoms.calc.results.pop("energy", None)
+        atoms.calc.atoms = atoms.copy()
+    return atoms
 
 
 def units_of(path: str | Path) -> str | None:
@@ -50,32 +163,6 @@ def units_of(path: str | Path) -> str | None:
             "are in Å; write it again in one of these"
         )
     return units
-
-
-def corrected(frames: list[Atoms], elements: Sequence[str] | None) -> list[Atoms]:
-    """Remove the energy of 0 that ASE makes up, and give types their elements.
-
-    Parameters
-    ----------
-    elements
-        Of the types 1, 2, ..., which are atomic numbers for ASE; None where the file names them,
-        or nobody knows.
-
-    Raises
-    ------
-    ValueError
-        For types that ``elements`` does not cover, and for elements that there are not.
-    """
-    for atoms in frames:
-        if elements is not None:
-            velocities = atoms.get_velocities()
-            atoms.numbers = _numbers(atoms.numbers, elements)
-            if "momenta" in atoms.arrays:  # of the masses that types had as elements
-                atoms.set_velocities(velocities)
-        if atoms.calc is not None:
-            atoms.calc.results.pop("energy", None)
-            atoms.calc.atoms = atoms.copy()
-    return frames
 
 
 def _numbers(types: np.ndarray, elements: Sequence[str]) -> np.ndarray:

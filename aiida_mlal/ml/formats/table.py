@@ -41,9 +41,9 @@ class Format:
         return bool(re.search(self.names, stem(path)))
 
 
-CONFIGURATIONS, CHECKPOINT, CFG, MTP, ALMTP, EXTXYZ, TRAJ, DUMP, DATA, ASE = (
+CONFIGURATIONS, CHECKPOINT, CFG, MTP, ALMTP, EXTXYZ, TRAJ, DUMP, DATA, ATOMEYE, ASE = (
     "safetensors", "checkpoint", "cfg", "mtp", "almtp", "extxyz", "traj", "lammps-dump-text",
-    "lammps-data", "ase",
+    "lammps-data", "atomeye", "ase",
 )  # fmt: skip
 
 PW = "espresso-out"
@@ -79,6 +79,10 @@ def _is_lammps_data(head: bytes) -> bool:
     return all(re.search(rb"^\s*\d+\s+%s\b" % w, head, re.M) for w in (b"atoms", b"atom types"))
 
 
+def _is_atomeye(head: bytes) -> bool:
+    return re.match(rb"\s*Number of particles\s*=", head) is not None
+
+
 FORMATS: tuple[Format, ...] = (
     Format(
         CHECKPOINT, "potential", r"(?!)",
@@ -95,6 +99,7 @@ FORMATS: tuple[Format, ...] = (
     Format(EXTXYZ, "structures", r"\.(ext)?xyz$", _is_extxyz),
     Format(DUMP, "structures", r"(?!)", lambda head: b"ITEM: TIMESTEP" in head[:1000], False),
     Format(DATA, "structures", r"(?!)", _is_lammps_data, False),
+    Format(ATOMEYE, "structures", r"(?!)", _is_atomeye, False),
     Format(ASE, "structures", "", lambda head: True),
 )  # fmt: skip
 """The table, in the order in which a file is tried: by its content, then by its name."""

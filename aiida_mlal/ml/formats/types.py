@@ -16,14 +16,14 @@ class Types:
     elements
         Chemical symbols of the types, in their order.
     source
-        What says so: the ``file``, its ``reader``, or what the file goes with (``default``).
-        ``nobody``: types count as H, He, ..., and these only tell them apart.
+        What says so: the ``file``, its ``masses``, its ``reader``, or what the file goes with
+        (``default``). ``nobody``: types count as H, He, ..., and these only tell them apart.
     first
         The number of the first type: 0 in files of MLIP, 1 in those of LAMMPS.
     """
 
     elements: tuple[str, ...]
-    source: Literal["file", "reader", "default", "nobody"]
+    source: Literal["file", "masses", "reader", "default", "nobody"]
     first: int = 0
 
     @classmethod

@@ -18,6 +18,7 @@ from ase.calculators.calculator import (
     get_calculator_class,
 )
 from ase.calculators.calculator import names as ase_names
+from ase.stress import voigt_6_to_full_3x3_stress
 from jaxtyping import Float
 
 from aiida_mlal.ml.errors import in_words
@@ -278,8 +279,7 @@ def compute(atoms: Atoms) -> Computed:
     stress = np.full((3, 3), np.nan)
     if atoms.pbc.all() and "stress" in getattr(atoms.calc, "implemented_properties", ()):
         with suppress(PropertyNotImplementedError):  # with these options
-            computed = atoms.get_stress(voigt=False, apply_constraint=False)
-            stress = _real("stress", computed, (3, 3))
+            stress = _stress(atoms.calc.get_stress(atoms))
     forces = _real("forces", atoms.get_forces(apply_constraint=False), (len(atoms), 3))
     try:
         energy = atoms.get_potential_energy(force_consistent=True, apply_constraint=False)
@@ -300,6 +300,15 @@ def _parents(module: str) -> list[str]:
     """Return the names of a module and of the packages that it is in."""
     parts = module.split(".")
     return [".".join(parts[: i + 1]) for i in range(len(parts))]
+
+
+def _stress(value: Any) -> np.ndarray:
+    """Return a stress as a symmetric matrix."""
+    if np.shape(value) == (3, 3):
+        matrix = _real("stress", value, (3, 3))
+        return (matrix + matrix.T) / 2
+    full: np.ndarray = voigt_6_to_full_3x3_stress(_real("stress", value, (6,)))
+    return full
 
 
 def _real(name: str, value: Any, shape: tuple[int, ...]) -> np.ndarray:

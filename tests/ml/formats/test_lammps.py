@@ -1,3 +1,4 @@
+import numpy as np
 import pytest
 from ase.units import kcal, mol
 
@@ -86,3 +87,103 @@ def test_a_data_file_says_its_units_in_its_first_line(tmp_path):
     contents = load(path)
     assert contents.configurations.arrays["velocities"][0] == pytest.approx([1, 0, 0], rel=1e-4)
     assert not any("units" in text for text in contents.warnings)
+
+
+LABELLED = """LAMMPS data file via write_data, version 22 Jul 2025, timestep = 0, units = metal
+
+3 atoms
+2 atom types
+
+0 5 xlo xhi
+0 5 ylo yhi
+0 5 zlo zhi
+
+Atom Type Labels
+
+1 Cu
+2 O
+{masses}
+Atoms # atomic
+
+3 Cu 1 2 3 0 0 0
+1 O 0 0 0 0 0 0
+2 Cu 2 2 2 0 0 0
+
+Velocities
+
+3 3 0 0
+1 1 0 0
+2 2 0 0
+"""
+"""As LAMMPS writes it by ``write_data FILE types labels``: atoms come in any order."""
+
+MASSES = "\nMasses\n\n1 63.546 # copper\n2 16.0\n"
+NUMBERED = "\n".join(
+    line.replace(" Cu ", " 1 ").replace(" O ", " 2 ") for line in LABELLED.split("\n")
+).replace("Atom Type Labels\n\n1 Cu\n2 O\n", "")
+
+
+@pytest.mark.parametrize("masses", ["", MASSES])
+def test_atoms_keep_the_labels_of_their_types(tmp_path, masses):
+    """ASE sorts atoms by number, and gave the first one the label of the first line."""
+    path = tmp_path / "start.data"
+    path.write_text(LABELLED.format(masses=masses))
+    contents = load(path)
+    one = contents.configurations
+    assert one.numbers.tolist() == [8, 29, 29]
+    assert one.positions[:, 0].tolist() == [0, 2, 1]
+    assert one.arrays["type"].tolist() == [2, 1, 1]
+    np.testing.assert_allclose(one.arrays["velocities"][:, 0], [1e-3, 2e-3, 3e-3])
+    assert contents.types.elements == ("Cu", "O")
+    with pytest.raises(ValueError, match=r"it has \['O'\] by its own words, got the elements"):
+        load(path, ["Cu", "Ag"])
+
+
+def test_labels_that_are_no_elements_count_as_numbers(tmp_path):
+    path = tmp_path / "start.data"
+    path.write_text(LABELLED.format(masses="").replace("Cu", "metal").replace(" O", " ion"))
+    assert any("does not say which elements" in said for said in load(path).warnings)
+    assert load(path, ["Ag", "F"]).configurations.numbers.tolist() == [9, 47, 47]
+
+
+def test_elements_are_those_of_masses_unless_they_are_said(tmp_path):
+    path = tmp_path / "start.data"
+    path.write_text(NUMBERED.format(masses=MASSES))
+    contents = load(path, default=["H", "C"])
+    assert contents.configurations.numbers.tolist() == [8, 29, 29]
+    assert any("count as Cu, O, by their masses" in said for said in contents.warnings)
+    contents = load(path, ["Ag", "S"])
+    assert contents.configurations.numbers.tolist() == [16, 47, 47]
+    assert any("Ag weighs 63.546 u in it, as Cu does" in said for said in contents.warnings)
+
+
+@pytest.mark.parametrize(("mass", "number"), [("1.0", 1), ("2.014", None), ("72.0", None)])
+def test_masses_are_believed_that_are_those_of_elements(tmp_path, mass, number):
+    """A mass of 1.0 was that of no element, and one of a bead that of germanium."""
+    path = tmp_path / "start.data"
+    path.write_text(NUMBERED.format(masses=MASSES.replace("16.0", mass)))
+    contents = load(path)
+    counted = any("does not say which elements" in said for said in contents.warnings)
+    assert counted == (number is None)
+    if number is not None:
+        assert contents.configurations.numbers[0] == number
+    assert load(path, ["Cu", "H"]).configurations.arrays["masses"][0] == pytest.approx(float(mass))
+
+
+def test_more_atoms_than_lines_are_refused_at_once(tmp_path):
+    path = tmp_path / "start.data"
+    path.write_text(NUMBERED.format(masses="").replace("3 atoms", "300000000 atoms"))
+    with pytest.raises(ValueError, match="it is to have 300000000 atoms, but has"):
+        load(path)
+
+
+@pytest.mark.parametrize(
+    ("name", "text"), [("md.lammpstrj", DUMP_IN), ("a.xyz", "1\n\nCu 0 0 0\n")]
+)
+def test_elements_of_a_file_that_names_them_are_no_others(tmp_path, name, text):
+    """Dumps and extended XYZ left out without a word what was said."""
+    path = tmp_path / name
+    path.write_text(text.format(units=""))
+    assert load(path, ["Ag", "Cu"]).configurations.elements == ("Cu",)
+    with pytest.raises(ValueError, match=r"it has \['Cu'\] by its own words"):
+        load(path, ["Ag", "Pd"])

@@ -122,6 +122,12 @@ class Wrong(EMT):
     def stress_nan(self, atoms):
         self.results["stress"] = np.full(6, np.nan)
 
+    def stress_nine(self, atoms):
+        self.results["stress"] = np.zeros(9)
+
+    def stress_one(self, atoms):
+        self.results["stress"] = 0.0
+
     def stress_huge(self, atoms):
         self.results["stress"] = np.full(6, 1e300)
 

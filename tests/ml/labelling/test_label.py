@@ -161,6 +161,8 @@ def crystals():
         ("moves_all", "failed", "changed the structure: Cu 0 is 1.7 Å from"),
         ("stress_inf", "failed", "the stress is not finite"),
         ("stress_nan", "failed", "the stress is not finite"),
+        ("stress_nine", "failed", "expected numbers of shape .6,. as stress"),
+        ("stress_one", "failed", "expected numbers of shape .6,. as stress, got 0.0"),
         ("stress_huge", "unphysical", "the stress is 1e[+]300 eV/Å³, more than 100"),
         ("forces_huge", "unphysical", "more than 100"),
         ("forces_complex", "failed", "expected numbers of shape .2, 3. as forces"),
