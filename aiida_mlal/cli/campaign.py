@@ -37,6 +37,8 @@ class Wishes:
     family: str | None
     cutoffs: tuple[float, float] | None
     mpi: int | None
+    daemon: bool
+    dry_run: bool
 
     @property
     def labelling(self) -> LabelCode | None:
@@ -181,6 +183,12 @@ def campaign_options(labels: str, about: str) -> Callable[[Any], Any]:
             help="MPI processes of the code that labels. [default: no MPI]",
         ),
         click.option("--daemon", is_flag=True, help="Submit to the daemon and return at once."),
+        click.option(
+            "--dry-run",
+            is_flag=True,
+            help="Store and run nothing: say how many labels there are at most, what they are "
+            "computed with, k-points included, and all inputs.",
+        ),
     ]
 
     def decorate(command: Callable[..., None]) -> Callable[..., None]:
@@ -194,12 +202,26 @@ def campaign_options(labels: str, about: str) -> Callable[[Any], Any]:
     return decorate
 
 
-def launch_campaign(build: "Callable[[], ProcessBuilder]", daemon: bool) -> None:
-    """Run what ``build`` returns, or submit it, as ``start`` does; what is wrong with it is said.
+def launch_campaign(build: "Callable[[], ProcessBuilder]", wishes: Wishes) -> None:
+    """Run what ``build`` returns, submit it, or say what it would do.
 
-    All is checked before anything is stored.
+    All is checked before anything is stored, and what is wrong is said.
     """
-    start(checked(build), daemon)
+    builder = checked(build)
+    if wishes.dry_run:
+        foretell(builder)
+    else:
+        start(builder, wishes.daemon)
+
+
+def foretell(builder: "ProcessBuilder") -> None:
+    """Say what a campaign would do."""
+    import yaml
+
+    from aiida_mlal.report.outlook import outlook
+
+    echo.echo(yaml.safe_dump(outlook(builder), sort_keys=False, allow_unicode=True, width=100))
+    echo.echo_success("the inputs are valid; nothing was stored")
 
 
 def checked(build: "Callable[[], ProcessBuilder]") -> "ProcessBuilder":

@@ -92,7 +92,6 @@ def offline(
     keys: dict[str, str],
     pilot: dict[str, Any] | None,
     one_job: bool,
-    daemon: bool,
 ) -> None:
     """Relax a STRUCTURE by offline active learning.
 
@@ -121,7 +120,7 @@ def offline(
             raise ValueError("keys name the labels of --dataset, which is not given")
         return builder
 
-    launch_campaign(build, daemon)
+    launch_campaign(build, wishes)
 
 
 @launch.command()
@@ -149,7 +148,6 @@ def neb(
     fmax: float | None,
     pilot: dict[str, Any] | None,
     one_job: bool,
-    daemon: bool,
 ) -> None:
     """Find the path between two ENDS, and the saddle point on it.
 
@@ -174,7 +172,7 @@ def neb(
         )
         return builder
 
-    launch_campaign(build, daemon)
+    launch_campaign(build, wishes)
 
 
 @launch.command()
@@ -198,7 +196,6 @@ def md(
     pressure: float | None,
     fixed: str | None,
     one_job: bool,
-    daemon: bool,
 ) -> None:
     """Teach a potential to run molecular dynamics from a STRUCTURE without extrapolation.
 
@@ -232,7 +229,7 @@ def md(
         )
         return builder
 
-    launch_campaign(build, daemon)
+    launch_campaign(build, wishes)
 
 
 @launch.command()
@@ -252,7 +249,6 @@ def online(
     fixed: str | None,
     fmax: float | None,
     limit: float | None,
-    daemon: bool,
 ) -> None:
     """Relax a STRUCTURE, and learn on the way.
 
@@ -276,7 +272,7 @@ def online(
         )
         return builder
 
-    launch_campaign(build, daemon)
+    launch_campaign(build, wishes)
 
 
 @launch.command()
@@ -296,7 +292,6 @@ def saddle(
     fixed: str | None,
     fmax: float | None,
     limit: float | None,
-    daemon: bool,
 ) -> None:
     """Find a saddle point from a STRUCTURE that is not far from it.
 
@@ -326,7 +321,7 @@ def saddle(
         )
         return builder
 
-    launch_campaign(build, daemon)
+    launch_campaign(build, wishes)
 
 
 @launch.command()
@@ -345,7 +340,6 @@ def pool(
     test: str | None,
     size: int | None,
     keys: dict[str, str],
-    daemon: bool,
 ) -> None:
     """Learn from a pool of CANDIDATES those that are worth it.
 
@@ -369,7 +363,7 @@ def pool(
         )
         return builder
 
-    launch_campaign(build, daemon)
+    launch_campaign(build, wishes)
 
 
 @launch.command()

@@ -229,10 +229,13 @@ class Allowance:
         Structures that may be labelled, or tried in vain.
     structures
         Structures to learn from that may be added.
+    iterations
+        Iterations that may follow.
     """
 
     labels: int | None = None
     structures: int | None = None
+    iterations: int | None = None
 
 
 @dataclass(frozen=True)
@@ -265,18 +268,19 @@ class Stop(ABC):
         """
 
     def allowance(self, state: State) -> Allowance:
-        """Return the number of further labels and structures that this stop allows a query.
+        """Return the number of further labels, structures and iterations that this stop allows.
 
         By default a stop that ``bounds`` campaigns is asked to judge the same state with more
-        labels (``n_labels``) and with more structures to learn from (``n_learnable``), down to the
-        smallest number with which it ends the campaign. It is asked before the first iteration
-        too, when nothing else is known (``State.ahead``).
+        labels (``n_labels``), with more structures to learn from (``n_learnable``) and later
+        (``iteration``), down to the smallest number with which it ends the campaign. It is asked
+        before the first iteration too, when nothing else is known (``State.ahead``).
         """
         if not self.bounds:
             return Allowance()
         return Allowance(
             labels=self._first_end(lambda n: replace(state, n_labels=state.n_labels + n)),
             structures=self._first_end(lambda n: replace(state, foreseen=state.n_learnable + n)),
+            iterations=self._first_end(lambda n: replace(state, iteration=state.iteration + n)),
         )
 
     def check_simulation(self, simulation: "Plan | None") -> None:
@@ -841,6 +845,7 @@ def allowance(stops: Iterable[Stop], state: State) -> Allowance:
     return Allowance(
         labels=min((a.labels for a in allowed if a.labels is not None), default=None),
         structures=min((a.structures for a in allowed if a.structures is not None), default=None),
+        iterations=min((a.iterations for a in allowed if a.iterations is not None), default=None),
     )
 
 

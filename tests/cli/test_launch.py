@@ -9,8 +9,9 @@ import time
 
 import numpy as np
 import pytest
+import yaml
 from aiida.engine.runners import Runner
-from aiida.orm import QueryBuilder, WorkChainNode
+from aiida.orm import Node, QueryBuilder, WorkChainNode
 from ase.build import bulk
 from ase.constraints import FixAtoms
 from ase.io import read, write
@@ -105,6 +106,47 @@ def test_a_campaign_that_is_stopped_ends_at_once(
     assert campaign.is_killed
     assert all(child.is_terminated and child.is_sealed for child in campaign.called_descendants)
     assert any(child.is_killed for child in campaign.called_descendants)
+
+
+def outlook_in(output):
+    return yaml.safe_load("campaign:" + output.partition("campaign:")[2].partition("Success")[0])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "most"),
+    [
+        (("offline", "--max-labels", 3), {"at most": 3, "iterations, at most": 40}),
+        (("online", "--fixed", "0-1"), {"iterations, at most": 60}),
+        (("md", "--labels", "lj"), {"in an iteration, at most": 20}),
+    ],
+)
+def test_a_dry_run_says_what_would_be_done_and_stores_nothing(
+    run, mlal_code, slab, tmp_path, arguments, most
+):
+    path = tmp_path / "slab.traj"
+    write(path, slab)
+    before = QueryBuilder().append(Node).count()
+    what, *options = arguments
+    result = run("launch", what, path, "--code", mlal_code.full_label, *options, "--dry-run")
+    assert result.exit_code == 0, result.output
+    assert QueryBuilder().append(Node).count() == before
+    told = outlook_in(result.output)
+    fixed = 2 if "0-1" in options else 1
+    assert told["structures"] == [f"CCu3: 4 atoms, periodic along xyz, {fixed} fixed"]
+    assert told["labels"]["made by"] == "mlal.label.ase"
+    assert most.items() <= told["labels"].items()
+    assert told["inputs"]["train"]["train"]["code"] == mlal_code.full_label
+
+
+def test_a_dry_run_of_a_pool_counts_its_candidates(run, mlal_code, candidates):
+    few = ("--overrides", json.dumps(POOL), "--dry-run")
+    result = run("launch", "pool", candidates, "--code", mlal_code.full_label, *few)
+    assert result.exit_code == 0, result.output
+    told = outlook_in(result.output)
+    assert len(told["structures"]) == 6
+    assert told["structures"][-1].startswith("and ")
+    assert told["labels"]["to learn from, at most"] == 200
+    assert "made by" not in told["labels"]
 
 
 def test_launch_online_stops_at_the_limit_that_is_given(run, mlal_code, launched, slab, tmp_path):

@@ -463,10 +463,10 @@ class Batches(Stop):
         (Labels(5), 3, 2, Allowance(labels=2)),
         (Cost(1.0, 5.0), 3, 2, Allowance(labels=2)),
         (Cost(0.3, 1.0), 0, 0, Allowance(labels=4)),
-        (Cost(1.0, 5.0), 7, 7, Allowance(0, 0)),
+        (Cost(1.0, 5.0), 7, 7, Allowance(0, 0, 0)),
         (Size(5), 3, 2, Allowance(structures=3)),
         (Enough(5), 3, 2, Allowance(structures=3)),
-        (Iterations(5), 3, 2, Allowance()),
+        (Iterations(5), 3, 2, Allowance(iterations=5)),
         (OracleForce(), 3, 2, Allowance()),
         (Batches(), 3, 2, Allowance(labels=5)),
     ],
@@ -478,8 +478,8 @@ def test_a_stop_of_a_users_allows_as_much_as_one_of_ours(stop, n_labels, n_learn
 def test_several_stops_allow_what_the_strictest_allows():
     state = State.ahead(n_labels=3, foreseen=2)
     stops = [Iterations(1), Labels(9), Cost(1.0, 5.0), Enough(4), Size(8)]
-    assert allowance(stops, state) == Allowance(labels=2, structures=2)
-    assert allowance([Iterations(1)], state) == Allowance()
+    assert allowance(stops, state) == Allowance(labels=2, structures=2, iterations=1)
+    assert allowance([OracleForce()], state) == Allowance()
 
 
 def test_structures_without_a_good_label_are_not_counted_as_known():

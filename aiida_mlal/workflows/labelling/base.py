@@ -55,6 +55,21 @@ class LabellingWorkChain(ExchangeableWorkChain):
         return None
 
     @classmethod
+    def foresee(cls, inputs: Mapping[str, Any], structure: Configurations) -> dict[str, Any]:
+        """Return in words and numbers what a structure would be computed with.
+
+        For who asks before anything is submitted; empty where nothing goes by the structure.
+
+        Parameters
+        ----------
+        inputs
+            Of the WorkChain, without the structures.
+        structure
+            One.
+        """
+        return {}
+
+    @classmethod
     def relaxation(
         cls,
         inputs: Mapping[str, Any],

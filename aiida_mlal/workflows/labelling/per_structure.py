@@ -149,6 +149,15 @@ class PerStructureLabelWorkChain(LabellingWorkChain):
         """Return the method of the labels."""
         return cls.method(cls.deciding(inputs))
 
+    @classmethod
+    def foresee(cls, inputs: Mapping[str, Any], structure: Configurations) -> dict[str, Any]:
+        """Return the parameters of a structure, or why it is not worth a calculation."""
+        nodes, limits = cls.deciding(inputs), limits_of(inputs.get("limits"))
+        prepared, status, reason = cls._prepared(structure, nodes, limits)
+        if prepared is None:
+            return {"status": status, "reason": reason}
+        return {k: node.get_dict() for k, node in prepared.items() if isinstance(node, Dict)}
+
     def make_structures(self) -> None:
         """Make the nodes of all structures that are worth a calculation, in one call."""
         self.ctx.submitted = 0

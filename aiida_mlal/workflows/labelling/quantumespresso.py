@@ -8,6 +8,7 @@ from aiida.engine import ProcessBuilder, calcfunction
 from aiida.engine.processes.ports import PortNamespace
 from aiida.orm import (
     AbstractCode,
+    Bool,
     Data,
     Dict,
     Float,
@@ -18,6 +19,9 @@ from aiida.orm import (
     to_aiida_type,
 )
 from aiida_pseudo.groups.family import PseudoPotentialFamily
+from aiida_quantumespresso.calculations.functions.create_kpoints_from_distance import (
+    create_kpoints_from_distance,
+)
 from aiida_quantumespresso.calculations.pw import PwCalculation
 from aiida_quantumespresso.common.types import ElectronicType, SpinType
 from aiida_quantumespresso.workflows.pw.base import PwBaseWorkChain
@@ -243,6 +247,20 @@ class QuantumEspressoLabelWorkChain(PerStructureLabelWorkChain):
         kinds = _input(structure, self.deciding(self.inputs)).origins
         inputs.pw.pseudos = {kind: self.inputs.pw.pseudos[of] for kind, of in kinds.items()}
         return inputs
+
+    @classmethod
+    def foresee(cls, inputs: Mapping[str, Any], structure: Configurations) -> dict[str, Any]:
+        """Return the parameters of a structure, and its k-points."""
+        kpoints = inputs.get("kpoints")
+        if kpoints is None:
+            parity = inputs.get("kpoints_force_parity", Bool(False))
+            kpoints = create_kpoints_from_distance(
+                to_structure(structure),
+                inputs["kpoints_distance"],
+                parity,
+                metadata={"store_provenance": False},
+            )
+        return {**super().foresee(inputs, structure), "kpoints": describe_kpoints(kpoints)}
 
     @classmethod
     def relaxation(

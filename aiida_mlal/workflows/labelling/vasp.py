@@ -13,6 +13,7 @@ from aiida.orm import (
     Data,
     Dict,
     Float,
+    KpointsData,
     ProcessNode,
     StructureData,
 )
@@ -255,6 +256,16 @@ class VaspLabelWorkChain(PerStructureLabelWorkChain):
             "structure": to_structure(together),
             "parameters": Dict({"incar": given.incar}),
         }
+
+    @classmethod
+    def foresee(cls, inputs: Mapping[str, Any], structure: Configurations) -> dict[str, Any]:
+        """Return the INCAR of a structure, and its k-points."""
+        kpoints = inputs.get("kpoints")
+        if kpoints is None:
+            kpoints = KpointsData()
+            kpoints.set_cell_from_structure(to_structure(structure))
+            kpoints.set_kpoints_mesh_from_density(2 * np.pi * inputs["kpoints_spacing"].value)
+        return {**super().foresee(inputs, structure), "kpoints": describe_kpoints(kpoints)}
 
     def process_inputs(self, structure: Configurations, prepared: Mapping[str, Data]) -> Any:
         """Give inputs in which moments of the structure itself go before those by element."""

@@ -123,6 +123,10 @@ def test_a_label_leads_to_the_structure_and_to_the_pseudopotential(builder, pseu
             structure.get_ase().positions, dataset.configurations[i].positions
         )
         assert job.outputs.output_trajectory in inputs
+        foreseen = builder.process_class.foresee(builder._inputs(), dataset.configurations[i])
+        assert foreseen["kpoints"]["mesh"] == job.inputs.kpoints.get_kpoints_mesh()[0]
+        ran = job.inputs.parameters.get_dict()
+        assert foreseen["parameters"]["ELECTRONS"]["conv_thr"] == ran["ELECTRONS"]["conv_thr"]
     description = results["description"]["description"]
     assert description["pseudos"]["Si"]["md5"] == pseudos["Si"].md5
     assert description["version"]

@@ -116,6 +116,9 @@ def test_labels_are_free_energies_and_forces_in_the_order_of_the_structure(build
         assert symbols == sorted(symbols, key=lambda s: Atoms(s).numbers[0])
         assert job.inputs.structure.creator.inputs.dataset == builder.dataset
         assert job.outputs.misc in dataset.creator.base.links.get_incoming().all_nodes()
+        foreseen = builder.process_class.foresee(builder._inputs(), one)
+        assert foreseen["kpoints"]["mesh"] == job.inputs.kpoints.get_kpoints_mesh()[0]
+        assert foreseen["parameters"]["incar"]["ediff"] == job.inputs.parameters["ediff"]
     np.testing.assert_allclose(found.stresses[0], frames[0].get_stress(voigt=False), atol=1e-8)
     assert np.isnan(found.stresses[1]).all()
     said = results["description"]["description"]

@@ -1,0 +1,115 @@
+"""What a campaign would do, from the inputs of its builder, before anything is stored."""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from aiida_mlal.ml import plugins, stops
+from aiida_mlal.workflows.labelling.base import LABELLING
+
+if TYPE_CHECKING:
+    from aiida.engine import ProcessBuilder
+    from aiida.orm import Node
+
+    from aiida_mlal.ml.configurations import Configurations
+
+SHOWN = 5
+"""Structures that are described one by one."""
+
+
+def outlook(builder: "ProcessBuilder") -> dict[str, Any]:
+    """Describe the campaign of a builder: its structures, labels and inputs.
+
+    All in words and numbers, as JSON or YAML can have them. Of labels it says how many there are
+    at most, by the stops and the query, and what those of the first structures are computed with,
+    k-points included, where the labelling WorkChain foresees it.
+    """
+    inputs = builder._inputs(prune=True)
+    structures = _configurations(inputs)
+    told = {
+        "campaign": builder.process_class.__name__,
+        "structures": _described(structures),
+        "labels": _labels(inputs, structures),
+        "inputs": _told({k: v for k, v in inputs.items() if k not in SOURCES}),
+    }
+    return {name: value for name, value in told.items() if value}
+
+
+SOURCES = ("structures", "candidates")
+"""Inputs whose structures are, or may be, labelled."""
+
+
+def _configurations(inputs: Mapping[str, Any]) -> "Configurations":
+    from aiida_mlal.workflows.calcfunctions import beginnings
+
+    if "candidates" in inputs:
+        found: Configurations = inputs["candidates"].configurations
+        return found
+    return beginnings(inputs["structures"], inputs.get("fixed"))
+
+
+def _described(structures: "Configurations") -> list[str]:
+    """Describe the first structures by formula, periodicity and atoms that are fixed."""
+    told = []
+    for one in structures[:SHOWN]:
+        along = "".join(axis for axis, is_periodic in zip("xyz", one.pbc[0]) if is_periodic)
+        where = f"periodic along {along}" if along else "not periodic"
+        still = int(one.fixed.all(axis=1).sum())
+        kept = f", {still} fixed" if still else ""
+        told.append(f"{one.formulas[0]}: {len(one.numbers)} atoms, {where}{kept}")
+    if len(structures) > SHOWN:
+        told.append(f"and {len(structures) - SHOWN} more")
+    return told
+
+
+def _labels(inputs: Mapping[str, Any], structures: "Configurations") -> dict[str, Any]:
+    """Describe how many labels there are at most, and what they are computed with."""
+    allowed = stops.allowance(stops.parse(inputs["stop"].get_list()), stops.State.ahead())
+    told: dict[str, Any] = {
+        "at most": allowed.labels,
+        "to learn from, at most": allowed.structures,
+        "iterations, at most": allowed.iterations,
+        "in an iteration, at most": plugins.make("strategies", inputs["query"].get_dict()).n,
+    }
+    if "labelling" in inputs:
+        told["made by"] = inputs["labelling"].value
+        workflow, given = LABELLING.find(told["made by"]), inputs.get("label", {})
+        if hasattr(workflow, "foresee"):
+            made = {
+                f"structure {i}": workflow.foresee(given, one)
+                for i, one in enumerate(structures[:SHOWN])
+            }
+            told["computed with"] = {name: foreseen for name, foreseen in made.items() if foreseen}
+    return {name: value for name, value in told.items() if value not in (None, {})}
+
+
+def _told(value: Any) -> Any:
+    """Return an input as text and numbers."""
+    if isinstance(value, Mapping):
+        return {str(name): _told(inner) for name, inner in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_told(inner) for inner in value]
+    return _of_node(value) if hasattr(value, "base") else _plain(value)
+
+
+def _of_node(node: "Node") -> Any:
+    from aiida.orm import AbstractCode, Dict, KpointsData, List
+
+    from aiida_mlal.workflows.labelling.inputs import describe_kpoints
+
+    if isinstance(node, Dict):
+        return node.get_dict()
+    if isinstance(node, List):
+        return node.get_list()
+    if isinstance(node, AbstractCode):
+        return node.full_label
+    if isinstance(node, KpointsData):
+        return describe_kpoints(node)
+    for name in ("value", "filename"):
+        if hasattr(node, name):
+            return getattr(node, name)
+    known = f" {node.pk}" if node.is_stored else ""
+    return f"{type(node).__name__}{known}"
+
+
+def _plain(value: Any) -> Any:
+    return value if isinstance(value, (str, int, float, bool, type(None))) else str(value)
