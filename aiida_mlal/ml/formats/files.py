@@ -37,10 +37,12 @@ from aiida_mlal.ml.formats.content import as_text, compression, read_bytes, stem
 from aiida_mlal.ml.formats.labels import LabelKeys
 from aiida_mlal.ml.formats.masses import doubtful_masses
 from aiida_mlal.ml.formats.mlip import cfg
+from aiida_mlal.ml.formats.occupancy import check_ordered
 from aiida_mlal.ml.formats.table import (
     ASE,
     ATOMEYE,
     CFG,
+    CIF,
     CONFIGURATIONS,
     DATA,
     DUMP,
@@ -404,6 +406,8 @@ def _frames(path: Path) -> tuple[list[Atoms], list[str], list[bool] | None]:
         raise ValueError(
             f"ASE could not read it as {name!r}, structure {len(frames)}: {why}"
         ) from error
+    if name == CIF:
+        check_ordered(frames)
     said += _about_end(name, text, frames) or _without_any(name, frames)
     said += lammps.without_units(path, name, frames) + atomeye.unread(path, name)
     if name in OF_ATOMIC_UNITS:

@@ -46,8 +46,8 @@ CONFIGURATIONS, CHECKPOINT, CFG, MTP, ALMTP, EXTXYZ, TRAJ, DUMP, DATA, ATOMEYE, 
     "lammps-data", "atomeye", "ase",
 )  # fmt: skip
 
-PW = "espresso-out"
-"""What ASE calls the outputs of pw.x."""
+PW, CIF = "espresso-out", "cif"
+"""What ASE calls the outputs of pw.x, and crystallographic information files."""
 
 KIND_OF_CHECKPOINTS = "aiida-mlal/potential"
 """As in ``ml.models.checkpoint``, which imports torch."""
