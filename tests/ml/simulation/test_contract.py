@@ -20,7 +20,7 @@ SHORT = {"md": {"steps": 20, "every": 1}}
 """Options of simulations that would take long, or keep few frames."""
 
 
-@pytest.fixture(params=plugins.names("simulations"))
+@pytest.fixture(scope="module", params=plugins.names("simulations"))
 def simulation(request):
     return plugins.make("simulations", {"name": request.param, **SHORT.get(request.param, {})})
 
@@ -31,7 +31,7 @@ def potential():
     return ModelOptions.parse({**model, "ensemble": 2}).build(["C", "Cu"], seed=0)
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def structures(simulation, begins):
     """Where runs begin: for a simulation that takes several images, each with one beside it."""
     return beginnings(simulation, begins)
@@ -60,8 +60,9 @@ def begins():
     return [slab, crystal, Atoms("C")]
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def result(simulation, potential, structures):
+    """What a simulation comes to; tests only read it."""
     return simulation.run(potential, structures)
 
 

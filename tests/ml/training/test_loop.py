@@ -39,6 +39,12 @@ def some_forces():
     return read(SOME_FORCES)
 
 
+@pytest.fixture(scope="module")
+def few(some_forces):
+    """Enough where losses are scripted."""
+    return some_forces[:4]
+
+
 def train(structures, seed=0, model=MTP, **values):
     values = {"optimizer": PROJECTION, "loss": LOSS, **values}
     potential = ModelOptions.parse(model).build(structures.elements, seed)
@@ -106,9 +112,9 @@ def test_what_ended_a_training_is_in_its_curve(some_forces):
     assert not any("limit" in warning for warning in record.warnings)
 
 
-def test_members_that_ended_at_the_limit_are_named(some_forces, scripted):
+def test_members_that_ended_at_the_limit_are_named(few, scripted):
     scripted([3.0, 2.0], [1.0])
-    _, record = train(some_forces, model={**BPNN, "ensemble": 2}, epochs=2, starts=1, threads=2)
+    _, record = train(few, model={**BPNN, "ensemble": 2}, epochs=2, starts=1, threads=2)
     assert [curve.ended for curve in record.curves] == ["epochs", "optimizer"]
     assert "the training of the members [0] ended at its limit" in record.warnings[-1]
 
@@ -150,10 +156,10 @@ def mark(potential):
     return float(next(potential.parameters()).detach().flatten()[0])
 
 
-def test_starts_that_promise_nothing_are_dropped(some_forces, scripted):
+def test_starts_that_promise_nothing_are_dropped(few, scripted):
     """After five epochs half the loss of the first is wanted, or less than that of its end."""
     scripted([9.0, 8, 7, 6, 5, 5, 5, 5], [9.0, 8, 7, 6, 5, 4, 3], [9.0, 8, 7, 6, 4, 3, 2])
-    potential, record = train(some_forces, model=BPNN, patience=None, starts=3)
+    potential, record = train(few, model=BPNN, patience=None, starts=3)
     (curve,) = record.curves
     assert [start.epochs for start in curve.starts] == [8, 5, 7]
     assert [start.kept for start in curve.starts] == [False, False, True]
@@ -161,28 +167,28 @@ def test_starts_that_promise_nothing_are_dropped(some_forces, scripted):
     assert mark(potential) == 206
 
 
-def test_the_first_start_is_kept_if_no_other_is_better(some_forces, scripted):
+def test_the_first_start_is_kept_if_no_other_is_better(few, scripted):
     scripted([9.0, 5, 6, 5.5, 5.6, 5.7], [9.0, 8, 7, 6, 5.9, 1])
-    potential, record = train(some_forces, model=BPNN, patience=None, starts=4)
+    potential, record = train(few, model=BPNN, patience=None, starts=4)
     assert [start.kept for start in record.curves[0].starts] == [True, False, False, False]
     assert mark(potential) == 1
 
 
-def test_two_ends_alike_are_enough(some_forces, scripted):
+def test_two_ends_alike_are_enough(few, scripted):
     """Then it is the model or the labels that allow no more."""
     scripted([9.0, 5, 4], [9.0, 4, 3.9], [1.0])
-    _, record = train(some_forces, model=BPNN)
+    _, record = train(few, model=BPNN)
     assert [start.loss for start in record.curves[0].starts] == [4, 3.9]
 
 
-def test_other_starts_follow_one_that_diverged(some_forces, scripted):
+def test_other_starts_follow_one_that_diverged(few, scripted):
     scripted([9.0, np.nan], [3.0, 2.0])
-    potential, record = train(some_forces, model=BPNN, starts=2)
+    potential, record = train(few, model=BPNN, starts=2)
     assert [start.loss for start in record.curves[0].starts] == [None, 2.0]
     assert mark(potential) == 101
     scripted([9.0, np.nan])
     with pytest.raises(DivergedError, match="the loss is nan in epoch 2"):
-        train(some_forces, model=BPNN)
+        train(few, model=BPNN)
     assert len(CALLS) == 4
 
 
@@ -198,20 +204,20 @@ class Interrupted:
 
 
 @pytest.mark.parametrize(("second", "expected"), [([9.0, 8.0], 2), ([9.0, 0.5], 101)])
-def test_an_interrupted_start_leaves_the_best_weights(some_forces, scripted, second, expected):
+def test_an_interrupted_start_leaves_the_best_weights(few, scripted, second, expected):
     scripted([9.0, 5, 1], Interrupted(*second))
-    potential = ModelOptions.parse(BPNN).build(some_forces.elements, 0)
+    potential = ModelOptions.parse(BPNN).build(few.elements, 0)
     with pytest.raises(KeyboardInterrupt):
-        fit(potential, some_forces, options(loss=LOSS), 0)
+        fit(potential, few, options(loss=LOSS), 0)
     assert mark(potential) == expected
 
 
-def test_only_better_weights_are_told_of(some_forces, scripted):
+def test_only_better_weights_are_told_of(few, scripted):
     """Who is told may keep the weights of the moment."""
     scripted([9.0, 5, 4], [8.0, 4.5, 3, 3.5, 1])
     told = []
-    potential = ModelOptions.parse(BPNN).build(some_forces.elements, 0)
-    fit(potential, some_forces, options(starts=2), 0, progress=lambda *now: told.append(now))
+    potential = ModelOptions.parse(BPNN).build(few.elements, 0)
+    fit(potential, few, options(starts=2), 0, progress=lambda *now: told.append(now))
     assert told == [(1, 9.0), (2, 5.0), (3, 4.0), (3, 3.0), (5, 1.0)]
 
 
@@ -219,7 +225,12 @@ CUTOFF = 2.0
 MODELS = {
     "mtp": {"architecture": "mtp", "level": 4, "min_dist": 1.0, "cutoff": CUTOFF},
     "bpnn": {"architecture": "bpnn", "hidden": [8], "cutoff": CUTOFF},
-    "gmnn": {"architecture": "gmnn", "hidden": [8], "cutoff": CUTOFF},
+    "gmnn": {
+        "architecture": "gmnn",
+        "hidden": [8],
+        "cutoff": CUTOFF,
+        "descriptor": {"n_radial": 2, "n_basis": 3},
+    },
 }
 LEARNERS = [("mtp", PROJECTION), ("mtp", LM), ("bpnn", LM), ("gmnn", {"name": "lbfgs"})]
 
