@@ -1,11 +1,13 @@
 """Fixtures of the AiiDA layer; loaded only where AiiDA is installed."""
 
+import copy
 import tempfile
-from functools import partialmethod
+from functools import cache, partialmethod
 from pathlib import Path
 
 import numpy as np
 import pytest
+import shortcuts
 import warm
 from aiida.manage.manager import Manager
 from aiida.orm.utils import serialize
@@ -43,10 +45,16 @@ def believe_the_session(session, _):
 
 ModelWrapper._ensure_model_uptodate = lambda *_, **__: None  # nor before each access
 
+shortcuts.take()
+
 
 @pytest.fixture
 def slab():
     """A small slab of Cu with C in a hollow, its lowest layer fixed."""
+    return make_slab()
+
+
+def make_slab():
     atoms = fcc100("Cu", (1, 1, 3), a=3.6, vacuum=5.0)
     add_adsorbate(atoms, "C", 1.0, "hollow")
     atoms.pbc = True
@@ -56,12 +64,17 @@ def slab():
 
 
 @pytest.fixture
-def frames(slab):
+def frames():
     """Six rattled copies of the slab, labelled by EMT."""
+    return copy.deepcopy(labelled_slabs())
+
+
+@cache
+def labelled_slabs():
     rng = np.random.default_rng(7)
     copies = []
     for _ in range(6):
-        atoms = slab.copy()
+        atoms = make_slab()
         atoms.positions += 0.08 * rng.normal(size=atoms.positions.shape)
         atoms.calc = EMT()
         atoms.get_potential_energy(), atoms.get_forces(), atoms.get_stress()
@@ -95,6 +108,11 @@ MODEL = {
 @pytest.fixture
 def potential():
     """An untrained potential."""
+    return copy.deepcopy(untrained())
+
+
+@cache
+def untrained():
     from aiida_mlal.ml.models.factory import ModelOptions
 
     return ModelOptions.parse(MODEL).build(["C", "Cu"], seed=1)
