@@ -2,8 +2,6 @@
 
 import json
 import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 from aiida.common.exceptions import InputValidationError
@@ -96,13 +94,12 @@ def test_mistakes_are_of_a_step(make, inputs):
         instantiate_process(get_manager().get_runner(), make(train=training))
 
 
-def test_the_folder_can_be_run_again(make, tmp_path):
+def test_the_folder_can_be_run_again(make, warm_mlal, tmp_path):
     _, node = run_get_node(make())
     tasks = write_folder(node, tmp_path)
     assert tasks == ["train/task.json", "simulate/task.json", "select/task.json"]
-    mlal = Path(sys.executable).parent / "mlal"
     for task in tasks:
-        subprocess.run([mlal, "run", tmp_path / task], check=True)
+        subprocess.run([warm_mlal, "run", tmp_path / task], check=True)
     chosen = json.loads((tmp_path / "select" / "result.json").read_text())["selected"]
     assert chosen == node.outputs.select.selection.selected
 

@@ -2,8 +2,6 @@
 
 import os
 import subprocess
-import sys
-from pathlib import Path
 
 import numpy as np
 from aiida.engine import run_get_node
@@ -87,14 +85,13 @@ def test_a_potential_knows_what_it_has_learned(build, dataset):
     assert carried["results"]["max_grade"] > 1
 
 
-def test_a_training_can_be_run_again_without_aiida_and_gives_the_same(build, tmp_path):
+def test_a_training_can_be_run_again_without_aiida_and_gives_the_same(build, warm_mlal, tmp_path):
     outputs, node = finish(build("mlal.train"))
     task = node.base.repository.get_object_content("task.json", mode="rb")
     (tmp_path / "task.json").write_bytes(task)
     (tmp_path / "dataset.safetensors").write_bytes(node.inputs.dataset.content)
-    mlal = Path(sys.executable).with_name("mlal")
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    subprocess.run([mlal, "run", "task.json"], cwd=tmp_path, check=True, env=environment)
+    subprocess.run([warm_mlal, "run", "task.json"], cwd=tmp_path, check=True, env=environment)
     assert (tmp_path / "potential.safetensors").read_bytes() == outputs["potential"].content
 
 

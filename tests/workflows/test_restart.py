@@ -1,8 +1,6 @@
 """Restarts: jobs that first end as they are told to, and then work."""
 
 import json
-import sys
-from pathlib import Path
 
 import pytest
 from aiida.engine import run_get_node
@@ -18,7 +16,7 @@ NAMESPACES = {"mlal.train": "train", "mlal.simulate": "simulate"}
 
 
 @pytest.fixture
-def build_base(build, aiida_code_installed, tmp_path):
+def build_base(build, aiida_code_installed, warm_mlal, tmp_path):
     """Return a factory of builders whose first jobs write given files instead of working."""
 
     def factory(entry_point, *endings, **changes):
@@ -30,7 +28,6 @@ def build_base(build, aiida_code_installed, tmp_path):
                 for part, its in inside.items():
                     (folder / name / part).parent.mkdir(exist_ok=True)
                     (folder / name / part).write_bytes(its)
-        mlal = Path(sys.executable).with_name("mlal")
         script = tmp_path / "mlal.sh"
         script.write_text(
             "#!/bin/bash\n"
@@ -40,7 +37,7 @@ def build_base(build, aiida_code_installed, tmp_path):
             "  mv $folder ${folder/ending/done}\n"
             "  exit 1\n"
             "done\n"
-            f'exec {mlal} "$@"\n'
+            f'exec {warm_mlal} "$@"\n'
         )
         script.chmod(0o755)
         code = aiida_code_installed(
