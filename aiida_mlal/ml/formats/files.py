@@ -409,7 +409,7 @@ def _frames(path: Path) -> tuple[list[Atoms], list[str], list[bool] | None]:
     if name == CIF:
         check_ordered(frames)
     said += _about_end(name, text, frames) or _without_any(name, frames)
-    said += lammps.without_units(path, name, frames) + atomeye.unread(path, name)
+    said += lammps.unsaid(path, name, frames) + atomeye.unread(path, name)
     if name in OF_ATOMIC_UNITS:
         said.append("it does not say its units: all is read as of atomic units, Hartree and Bohr")
     if converged is None and name not in convergence.SILENT and any(a.calc for a in frames):

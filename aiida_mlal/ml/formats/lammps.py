@@ -52,13 +52,17 @@ def read_data(path: str | Path) -> Iterator[Atoms]:
         yield atoms[np.argsort(atoms.arrays["id"], kind="stable")]
 
 
-def without_units(path: str | Path, name: str, frames: list[Atoms]) -> list[str]:
-    """Say that a file of LAMMPS doesn't say the units of its velocities and forces."""
-    if name not in NAMES or units_of(path) is not None:
+def unsaid(path: str | Path, name: str, frames: list[Atoms]) -> list[str]:
+    """Say that a file of LAMMPS doesn't say its units, or which atom is which in each frame."""
+    if name not in NAMES:
         return []
-    if not any(atoms.calc or "momenta" in atoms.arrays for atoms in frames):
-        return []
-    return [f"it does not say its units: velocities and forces are read as of {UNITS[0]!r}"]
+    said = []
+    with_units = any(atoms.calc or "momenta" in atoms.arrays for atoms in frames)
+    if with_units and units_of(path) is None:
+        said.append(f"it does not say its units: velocities and forces are read as of {UNITS[0]!r}")
+    if name == DUMP and len(frames) > 1 and "id" not in _columns(path):
+        said.append("it has no column 'id': atoms may be in another order in each frame")
+    return said
 
 
 def identified(
@@ -84,9 +88,14 @@ def identified(
     ValueError
         For types whose elements are not said, and for elements that there are not.
     """
-    if name == DUMP and _dump_names_elements(path):
+    if name == DATA:
+        types = _types_of_data(path)
+    elif "element" in _columns(path) or not all("type" in atoms.arrays for atoms in frames):
         return [_bare(atoms) for atoms in frames], None
-    types = _types_of_data(path) if name == DATA else None
+    else:
+        types = _types_by_masses(frames) if "mass" in _columns(path) else None
+        for atoms in frames:
+            atoms.numbers = atoms.arrays["type"]
     if types is None or (types.source == "masses" and elements is not None):
         numbers = [int(atoms.numbers.max(initial=1)) for atoms in frames]
         types = Types.of(elements, default, numbers, first=1)
@@ -101,10 +110,18 @@ def identified(
     return [_bare(atoms) for atoms in frames], types
 
 
-def _dump_names_elements(path: str | Path) -> bool:
-    """Tell if a dump names elements beside the numbers of types."""
+def _columns(path: str | Path) -> list[str]:
+    """Return the names of the columns of a dump."""
     columns = re.search(rb"^ITEM: ATOMS(.*)$", read_head(path), re.MULTILINE)
-    return columns is not None and b"element" in columns[1].split()
+    return [] if columns is None else columns[1].decode("utf-8", "replace").split()
+
+
+def _types_by_masses(frames: list[Atoms]) -> Types | None:
+    """Return the elements of types in a dump, which ASE has taken from a column of masses."""
+    elements: dict[int, str] = {}
+    for atoms in frames:
+        elements |= dict(zip(atoms.arrays["type"].tolist(), atoms.get_chemical_symbols()))
+    return _in_order(elements, "masses")
 
 
 def _types_of_data(path: str | Path) -> Types | None:

@@ -187,3 +187,31 @@ def test_elements_of_a_file_that_names_them_are_no_others(tmp_path, name, text):
     assert load(path, ["Ag", "Cu"]).configurations.elements == ("Cu",)
     with pytest.raises(ValueError, match=r"it has \['Cu'\] by its own words"):
         load(path, ["Ag", "Pd"])
+
+
+BY_TYPE = DUMP_IN.replace("\n1\nITEM: BOX", "\n2\nITEM: BOX")
+
+
+@pytest.fixture
+def weighed(tmp_path):
+    """A dump with the masses of atoms, two frames of which the second is in another order."""
+    head = BY_TYPE.format(units="").partition("ITEM: ATOMS")[0] + "ITEM: ATOMS id type mass x y z\n"
+    rows = ["2 1 63.55 1 2 3\n", "1 2 16.0 0 0 0\n"]
+    path = tmp_path / "md.lammpstrj"
+    path.write_text(head + "".join(rows) + head + "".join(rows[::-1]))
+    return path
+
+
+def test_a_dump_may_weigh_atoms(weighed):
+    """Elements by mass were taken for types, and refused."""
+    contents = load(weighed, named=True)
+    assert contents.configurations.numbers.tolist() == [8, 29] * 2
+    assert any("its types count as Cu, O, by their masses" in said for said in contents.warnings)
+    assert load(weighed, ["Ag", "S"]).configurations.numbers.tolist() == [16, 47] * 2
+
+
+def test_frames_whose_atoms_have_no_number_are_named(weighed):
+    """Atoms of LAMMPS change their order, and displacements would be those between others."""
+    assert not any("'id'" in said for said in load(weighed).warnings)
+    weighed.write_text(weighed.read_text().replace("ATOMS id type", "ATOMS v_a type"))
+    assert any("it has no column 'id': atoms may be" in said for said in load(weighed).warnings)

@@ -25,6 +25,8 @@ SITE = "  {0}  {0}1  1.0  0.0  0.0  0.0  {1}"
     [
         ([("Na", 0.6), ("K", 0.4)], "0.6 Na, 0.4 K"),
         ([("Na", 0.5)], "0.5 Na"),
+        ([("Na", "full")], "full Na"),
+        ([("Na", "nan")], "nan Na"),
     ],
 )
 def test_averages_of_structures_are_refused(cif, sites, said):
