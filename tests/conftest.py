@@ -1,6 +1,7 @@
 """Fixtures for tests of the AiiDA layer. Tests in ``tests/ml`` need none of them, nor AiiDA."""
 
 import atexit
+import gc
 import os
 import shutil
 import tempfile
@@ -13,6 +14,14 @@ if find_spec("aiida"):
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     os.environ["AIIDA_PATH"] = str(folder)
     pytest_plugins = ["aiida.tools.pytest_fixtures", "aiida_fixtures", "campaign_fixtures"]
+
+gc.disable()  # until thousands of tests are collected, of which none is garbage
+
+
+def pytest_collection_finish() -> None:
+    """Look for garbage among what tests leave, not among modules and tests."""
+    gc.freeze()
+    gc.enable()
 
 
 def pytest_collection_modifyitems(items: list) -> None:
