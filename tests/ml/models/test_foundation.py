@@ -1,3 +1,5 @@
+from functools import cache
+
 import numpy as np
 import pytest
 from ase.build import bulk, fcc111, molecule
@@ -9,8 +11,12 @@ from aiida_mlal.ml.models.checkpoint import Checkpoint
 from aiida_mlal.ml.models.factory import ModelOptions
 
 
-def potential(name, elements, **options):
+def build(name, elements, **options):
     return ModelOptions.parse({"architecture": name, **options}).build(elements, 0)
+
+
+potential = cache(build)
+"""A potential, whose weights take a second to be read."""
 
 
 def theirs(name, atoms):
@@ -33,7 +39,7 @@ def test_a_crystal_is_as_the_package_computes_it(name):
     atoms = bulk("NaCl", "rocksalt", a=5.5)
     atoms.rattle(0.05, seed=1)
     atoms.set_cell(atoms.cell @ (np.eye(3) + 0.02 * np.eye(3, k=1)), scale_atoms=True)
-    found = potential(name, ["Cl", "Na"]).predict(Configurations.from_ase([atoms]))
+    found = potential(name, ("Cl", "Na")).predict(Configurations.from_ase([atoms]))
     wanted = theirs(name, atoms)
     assert found.energies[0] == pytest.approx(wanted.get_potential_energy(), abs=1e-4)
     np.testing.assert_allclose(found.forces, wanted.get_forces(), atol=1e-4)
@@ -51,7 +57,7 @@ def test_a_molecule_has_no_images_whatever_its_cell(name, side):
     far.pbc = True
     if side is not None:
         atoms.set_cell(np.eye(3) * side)
-    found = potential(name, ["H", "C", "O"]).predict(Configurations.from_ase([atoms, far]))
+    found = potential(name, ("H", "C", "O")).predict(Configurations.from_ase([atoms, far]))
     assert found.energies[0] == pytest.approx(found.energies[1], abs=1e-4)
     forces = found.forces.reshape(2, -1, 3)
     np.testing.assert_allclose(forces[0], forces[1], atol=1e-3)
@@ -63,7 +69,7 @@ def test_a_slab_has_no_images_above_it(name):
     near, far = (fcc111("Al", (1, 1, 2), vacuum=height) for height in (1.0, 10.0))
     near.pbc, far.pbc = (True, True, False), True
     near.rattle(0.02, seed=1), far.rattle(0.02, seed=1)
-    found = potential(name, ["Al"]).predict(Configurations.from_ase([near, far]))
+    found = potential(name, ("Al",)).predict(Configurations.from_ase([near, far]))
     assert found.energies[0] == pytest.approx(found.energies[1], abs=1e-4)
 
 
@@ -71,7 +77,7 @@ def test_functionals_differ_and_are_told():
     atoms = Configurations.from_ase([bulk("NaCl", "rocksalt", a=5.6)])
     told, energies = [], []
     for checkpoint in ("7net-0", "7net-mf-0-pbe", "7net-mf-0-r2scan"):
-        model = potential("sevennet", ["Cl", "Na"], checkpoint=checkpoint)
+        model = potential("sevennet", ("Cl", "Na"), checkpoint=checkpoint)
         energies.append(model.predict(atoms).energies[0])
         described = model.options.calculator.describe()
         told.append(described["functional"])
@@ -86,12 +92,12 @@ def test_a_file_of_the_name_of_a_checkpoint_is_not_loaded(tmp_path, monkeypatch)
     monkeypatch.chdir(tmp_path)
     (tmp_path / "7net-0").write_bytes(b"cos\nsystem\n(S'touch loaded'\ntR.")
     atoms = Configurations.from_ase([bulk("Cu")])
-    assert np.isfinite(potential("sevennet", ["Cu"]).predict(atoms).energies).all()
+    assert np.isfinite(build("sevennet", ("Cu",)).predict(atoms).energies).all()
     assert not (tmp_path / "loaded").exists()
 
 
 def test_it_is_kept_and_read_without_weights(tmp_path):
-    model = potential("chgnet", ["Cu"], checkpoint="r2scan")
+    model = potential("chgnet", ("Cu",), checkpoint="r2scan")
     Checkpoint(model).save(tmp_path / "a.safetensors")
     again = Checkpoint.load(tmp_path / "a.safetensors").potential
     assert again.config() == model.config()
