@@ -554,7 +554,11 @@ def cut(
 @TYPES
 @label_keys
 @click.option("--last", is_flag=True, help="Only the last structure, as of a relaxation.")
-@click.option("--append", is_flag=True, help="Keep the structures that TARGET has, and add these.")
+@click.option(
+    "--append",
+    is_flag=True,
+    help="Keep the structures that TARGET has, and add these; their runs are numbered behind.",
+)
 def convert(
     source: str,
     target: str,
@@ -572,7 +576,8 @@ def convert(
     from aiida_mlal.ml.formats import files, table
     from aiida_mlal.ml.formats.describe import is_potential
     from aiida_mlal.ml.formats.labels import LabelKeys
-    from aiida_mlal.ml.frames import COLUMNS, PREDICTIONS, STATUS
+    from aiida_mlal.ml.frames import COLUMNS, PREDICTIONS, RUN, STATUS
+    from aiida_mlal.ml.simulation.continuation import numbered_behind
 
     with _plainly():
         if is_potential(source):
@@ -592,8 +597,14 @@ def convert(
             if last:
                 configurations = configurations[-1:]
             filled: list[str] = []
+            said: list[str] = []
             if append and Path(target).exists():
                 before = files.load(target, elements).configurations
+                numbered = numbered_behind(configurations, before)
+                if numbered is not configurations:
+                    runs = sorted(set(RUN.of(numbered).tolist()))
+                    said.append(f"{target} has such runs: those of {source} are now {runs}")
+                    configurations = numbered
                 filled = [
                     f"{column.name} ({column.unknown})"
                     for column in COLUMNS
@@ -610,7 +621,7 @@ def convert(
             if kept:
                 lost += [f"predictions, which are no labels: {', '.join(kept)}"]
             click.echo(f"{len(configurations)} structures written to {target}")
-            for warning in [*contents.warnings, *lost]:
+            for warning in [*contents.warnings, *said, *lost]:
                 click.echo(warning)
 
 

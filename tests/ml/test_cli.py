@@ -157,6 +157,24 @@ def test_convert_takes_the_last_and_appends(folder):
     assert "--last and --append are for structures" in refused.stderr
 
 
+def test_runs_that_are_appended_are_numbered_behind(folder):
+    """Both had the number 0, and counted as one."""
+    whole = Configurations.from_ase(ase.io.read("cu.extxyz", ":"))
+    n = len(whole)
+    whole.with_info(step=np.arange(n), time=np.arange(n) * 2.0, run=np.zeros(n, int)).save(
+        "a.safetensors"
+    )
+    run("convert", "a.safetensors", "all.safetensors")
+    said = run("convert", "a.safetensors", "all.safetensors", "--append").output
+    assert "all.safetensors has such runs: those of a.safetensors are now [1]" in said
+    runs = Configurations.load("all.safetensors").info["run"].tolist()
+    assert runs == [0] * n + [1] * n
+    whole.with_info(step=np.arange(n) + n, run=np.ones(n, int)).save("later.safetensors")
+    said = run("convert", "later.safetensors", "all.safetensors", "--append").output
+    assert "such runs" not in said
+    assert Configurations.load("all.safetensors").info["run"].tolist()[2 * n :] == [1] * n
+
+
 def test_types_keep_their_numbers(folder):
     """Files of MLIP for MLIP, which knows numbers only, have those of the file or potential."""
     run("convert", "cu.extxyz", "a.cfg", "--elements", "Zn,Cu")

@@ -46,6 +46,14 @@ class Path:
         return values.reshape(len(self.frames), -1, 3)
 
 
+ONE_AFTER_THE_OTHER = (
+    "runs that are written one after the other have to be told apart by their key 'run' (`mlal "
+    "convert SECOND FIRST --append` numbers them), and a run and its continuation have to be "
+    "joined (`mlal simulate --begun ... --earlier ...`)"
+)
+"""How to make a trajectory of several files."""
+
+
 def paths(trajectory: Configurations, skip: float = 0.0) -> list[Path]:
     """Return the runs of a trajectory, without frames that are out of step.
 
@@ -68,9 +76,16 @@ def paths(trajectory: Configurations, skip: float = 0.0) -> list[Path]:
     all_paths = []
     for run in np.unique(runs):
         mine = np.flatnonzero((runs == run) & (times >= skip))
+        if len(mine) < 3:
+            since = f" from {skip:g} fs on" if skip else ""
+            raise ValueError(f"run {run} has {len(mine)} frames{since}, expected 3 or more")
         gaps = np.diff(times[mine])
-        if not len(gaps) or not (gaps > 0).all():
-            raise ValueError(f"run {run} has fewer than three frames of different times")
+        if not (gaps > 0).all():
+            i, j = mine[int(np.argmin(gaps > 0)) :][:2].tolist()
+            raise ValueError(
+                f"time goes from {times[i]:g} fs in frame {i} to {times[j]:g} fs in frame {j}, "
+                f"both of run {run}: {ONE_AFTER_THE_OTHER}"
+            )
         interval = Counter(gaps.round(9).tolist()).most_common(1)[0][0]
         turns = (times[mine] - times[mine[0]]) / interval
         kept = mine[np.abs(turns - turns.round()) < 1e-6]

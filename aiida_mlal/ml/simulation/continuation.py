@@ -1,4 +1,6 @@
-"""Joining of frames of simulations that were interrupted and continued."""
+"""One trajectory of several simulations, or of one that was interrupted and continued."""
+
+import numpy as np
 
 from aiida_mlal.ml.configurations import Configurations
 from aiida_mlal.ml.frames import RUN, STEP
@@ -21,6 +23,19 @@ def join(
         Where the continuation began.
     """
     return Configurations.concatenate([before(trajectory, checkpoint), continuation])
+
+
+def numbered_behind(trajectory: Configurations, others: Configurations) -> Configurations:
+    """Return frames whose runs have numbers behind those of others, where both begin such runs.
+
+    Frames of a continuation, which has no step 0, keep their numbers.
+    """
+    if not (len(others) and RUN.is_in(trajectory) and RUN.is_in(others)):
+        return trajectory
+    runs, taken = RUN.of(trajectory), RUN.of(others)
+    if not np.isin(runs[STEP.of(trajectory) == 0], taken).any():
+        return trajectory
+    return trajectory.with_columns({RUN: runs + 1 + taken.max()})
 
 
 def before(trajectory: Configurations, checkpoint: Checkpoint) -> Configurations:

@@ -141,12 +141,29 @@ def test_frames_out_of_step_and_at_the_beginning_are_left_out():
     assert path.frames.info["time"].tolist() == [2, 4, 6, 8, 10, 12, 14]
 
 
+@pytest.mark.parametrize(
+    ("times", "words"),
+    [
+        ([0, 1, 2, 0, 1, 2], "time goes from 2 fs in frame 2 to 0 fs in frame 3, both of run 0"),
+        ([0, 1, 2, 2, 3, 4], "time goes from 2 fs in frame 2 to 2 fs in frame 3"),
+    ],
+)
+def test_runs_one_after_the_other_are_told_so(times, words):
+    """The reason was that there are fewer than three frames."""
+    made = trajectory(np.zeros((6, 1, 3))).with_info(time=np.array(times, float))
+    with pytest.raises(ValueError, match=f"{words}.*--append` numbers them"):
+        paths(made)
+    assert len(paths(made.with_info(run=[0, 0, 0, 1, 1, 1]))) == 2
+
+
 def test_what_has_no_time_or_velocities_is_refused():
     made = trajectory(np.zeros((5, 1, 3)))
     with pytest.raises(ValueError, match="have a 'time'"):
         paths(Configurations.from_ase([bulk("Cu")] * 3))
-    with pytest.raises(ValueError, match="fewer than three"):
+    with pytest.raises(ValueError, match="run 0 has 1 frames, expected 3 or more"):
         paths(made[:1])
+    with pytest.raises(ValueError, match="run 0 has 2 frames from 5 fs on, expected 3 or more"):
+        paths(made, skip=5.0)
     with pytest.raises(ValueError, match="a time of 0 fs or more to skip, got nan"):
         paths(made, skip=np.nan)
     others = replace(made, numbers=[29, 29, 28, 29, 29])
