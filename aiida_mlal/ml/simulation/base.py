@@ -238,10 +238,35 @@ class Simulation(Plan, ABC):
 
     @property
     def identity(self) -> Mapping[str, Any]:
-        """Name and options in ``IDENTITY``, as JSON values: a run continues with these alone."""
+        """Name, options in ``IDENTITY``, and the measure of the guard, as JSON values.
+
+        A run continues with these alone.
+        """
         values = as_dict(self)
         name = plugins.name_of("simulations", type(self))
-        return {"name": name, **{option: values[option] for option in self.IDENTITY}}
+        measure = as_dict(self.guard)["uncertainty"]
+        return {
+            "name": name,
+            **{option: values[option] for option in self.IDENTITY},
+            "guard.uncertainty": measure,
+        }
+
+    @property
+    def most_steps(self) -> int | None:
+        """The step at which a run is over at the latest; None where that isn't known before."""
+        return None
+
+    def check_begun(self, checkpoint: Checkpoint, structures: Configurations) -> None:
+        """Raise ``ValueError`` for a checkpoint that these simulations cannot go on from."""
+        checkpoint.check(structures, self.identity)
+        if checkpoint.state is None:
+            return
+        most = self.of(self.groups(structures)[checkpoint.run]).most_steps
+        if most is not None and checkpoint.step > most:
+            raise ValueError(
+                f"the state is that of step {checkpoint.step} of run {checkpoint.run}, which is to "
+                f"be over after {most}: expected as many steps or more"
+            )
 
     def of(self, start: Configurations) -> "Simulation":
         """Return the options of the run from these structures; by default all are alike."""
@@ -304,7 +329,7 @@ class Simulation(Plan, ABC):
         from aiida_mlal.ml.models.checkpoint import mark_of
 
         begun = checkpoint or Checkpoint(system_of(structures))
-        begun.check(structures, self.identity)
+        self.check_begun(begun, structures)
         if not len(structures):
             return SimulationResult(store, ())
         self.check(structures)
@@ -330,7 +355,7 @@ class Simulation(Plan, ABC):
                 begun.state if going_on else None,
                 None if save is None else partial(_save, save, here),
                 seconds,
-                going_on and begun.potential not in ("", mark),
+                going_on and begun.is_of_another(mark),
             )
             interruption: BaseException | None = None
             try:
@@ -356,9 +381,11 @@ class Simulation(Plan, ABC):
             end = record.state
         alone = Checkpoint(begun.system, (), end, mark, self.identity)
         said: list[str] = []
+        if begun.runs and begun.is_of_another(mark):
+            said.append(f"another potential did the runs that were over, up to {begun.run - 1}")
         if self.guard.break_ is None:
             last = Configurations.concatenate(ends)
-            said = remarks(potential, measure, last, *self._counting(runs))
+            said += remarks(potential, measure, last, *self._counting(runs))
         going_on_from = alone if len(groups) == 1 else None
         return SimulationResult(store, tuple(runs), going_on_from, tuple(said))
 

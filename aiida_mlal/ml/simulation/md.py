@@ -122,8 +122,8 @@ class MolecularDynamics(Simulation):
 
     relaxes: ClassVar[bool] = False
     IDENTITY: ClassVar[tuple[str, ...]] = (
-        "timestep", "thermostat", "thermostat_time", "cell", "cell_time", "bias", "velocities",
-        "scenarios", "equilibration",
+        "timestep", "temperature", "thermostat", "thermostat_time", "cell", "pressure_GPa",
+        "cell_time", "bias", "velocities", "seed", "scenarios", "equilibration",
     )  # fmt: skip
     VARIED: ClassVar[tuple[str, ...]] = (
         "steps", "timestep", "temperature", "thermostat", "thermostat_time", "cell_time",
@@ -202,8 +202,22 @@ class MolecularDynamics(Simulation):
 
     @property
     def identity(self) -> Mapping[str, Any]:
-        """Name, options in ``IDENTITY``, and what takes the steps."""
-        return {**super().identity, **self.mover.identity}
+        """Name, options in ``IDENTITY``, what takes the steps, and how many a ramp is over."""
+        ramp = {"steps": self.steps} if self.has_ramp else {}
+        return {**super().identity, **self.mover.identity, **ramp}
+
+    @property
+    def has_ramp(self) -> bool:
+        """Whether temperature or pressure change along a run."""
+        ramps = map(_ends, (self.temperature, self.pressure_GPa))
+        return any(begin != end for begin, end in ramps) or any(
+            self._scenario(i).has_ramp for i in range(len(self.scenarios))
+        )
+
+    @property
+    def most_steps(self) -> int:
+        """All steps."""
+        return self.steps
 
     @property
     def temperatures(self) -> tuple[float, float]:
@@ -319,8 +333,7 @@ class _Trajectory:
         options = self._options
         if options.equilibration is not None:
             return options.equilibration / 1000
-        ramps = (options.temperature, options.pressure_GPa)
-        return 0.0 if any(begin != end for begin, end in map(_ends, ramps)) else None
+        return 0.0 if options.has_ramp else None
 
     def _begin(self, start: Configurations) -> Freedom:
         """Set the momenta, and return which of them are free."""

@@ -96,7 +96,10 @@ class Neb(Simulation):
         What ends a run early. Its ``trust`` is for ends.
     """
 
-    IDENTITY: ClassVar[tuple[str, ...]] = ("images", "given", "ends", "climb", "optimizer", "cell")
+    IDENTITY: ClassVar[tuple[str, ...]] = (
+        "images", "given", "interpolation", "minimum_image", "ends", "climb", "spring",
+        "weakest_spring", "optimizer", "cell",
+    )  # fmt: skip
 
     images: int = 5
     given: int = 2

@@ -87,6 +87,11 @@ class Relax(Simulation):
         return MovingCell(self.cell, self.pressure_GPa)
 
     @property
+    def most_steps(self) -> int:
+        """``max_steps``."""
+        return self.max_steps
+
+    @property
     def reached(self) -> tuple[float, float]:
         """``fmax``, and ``smax_GPa`` where the cell moves."""
         return self.fmax, self.smax_GPa if self.moving_cell else 0.0

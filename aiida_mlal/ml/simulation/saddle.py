@@ -55,7 +55,7 @@ class Saddle(Simulation):
         What ends a run early.
     """
 
-    IDENTITY: ClassVar[tuple[str, ...]] = ("mode",)
+    IDENTITY: ClassVar[tuple[str, ...]] = ("mode", "seed")
 
     mode: Literal["softest", "random", "towards"] = "softest"
     fmax: float = 0.05
@@ -93,6 +93,11 @@ class Saddle(Simulation):
     def minimised(self, structures: Configurations) -> list[Image | None]:
         """Return none: no structure goes to a minimum."""
         return [None] * len(structures)
+
+    @property
+    def most_steps(self) -> int:
+        """``max_steps``."""
+        return self.max_steps
 
     @property
     def reached(self) -> tuple[float, float]:

@@ -95,6 +95,10 @@ class Checkpoint:
         """The step that it goes on from."""
         return 0 if self.state is None else self.state.step
 
+    def is_of_another(self, potential: str) -> bool:
+        """Whether it is known to be that of another potential than the one with this mark."""
+        return self.potential not in ("", potential)
+
     def check(self, structures: Configurations, simulation: Mapping[str, Any]) -> None:
         """Raise ``ValueError`` for a state of other structures, or of another simulation.
 

@@ -93,6 +93,7 @@ class Simulate(Task):
                 f"keep_state: a state is that of one run, and {self.dataset} has structures for "
                 f"{len(simulation.groups(structures))}"
             )
+        from aiida_mlal.ml.models.checkpoint import mark_of
         from aiida_mlal.ml.simulation.recorder import Store
         from aiida_mlal.ml.simulation.state import Checkpoint
 
@@ -100,7 +101,7 @@ class Simulate(Task):
         if self.begun is not None:
             begun = Checkpoint.load(self.begun)
             with within(self.begun):
-                begun.check(structures, simulation.identity)
+                simulation.check_begun(begun, structures)
         store = Store(Path(self.FRAMES))
         self._restore(store, begun)
         try:
@@ -130,6 +131,12 @@ class Simulate(Task):
             self._save(result.checkpoint)
         else:
             Path(self.STATE).unlink(missing_ok=True)
+        if begun is not None and begun.state is not None:
+            results["went_on_from"] = {
+                "run": begun.run,
+                "step": begun.step,
+                "other_potential": begun.is_of_another(mark_of(potential)),
+            }
         said = [*contents.warnings, results["message"], *result.warnings]
         said += untaught(self.potential) if simulation.moving_cell else []
         return {**results, "message": "; ".join(filter(None, said))}

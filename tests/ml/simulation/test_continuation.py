@@ -7,6 +7,7 @@ import pytest
 from ase.build import bulk
 
 from aiida_mlal.ml.configurations import Configurations
+from aiida_mlal.ml.models.ensemble import Ensemble
 from aiida_mlal.ml.models.factory import ModelOptions
 from aiida_mlal.ml.simulation.continuation import join
 from aiida_mlal.ml.simulation.guard import Guard
@@ -34,6 +35,10 @@ def structures():
         atoms.rattle(0.1, seed=seed)
         frames.append(atoms)
     return Configurations.from_ase(frames)
+
+
+def committee():
+    return Ensemble([ModelOptions.parse(m).build(["Cu"], seed=0) for m in (MORSE, WEAK)])
 
 
 def interrupted(potential, structures, at, simulation=RELAX, begun=None):
@@ -153,6 +158,74 @@ def test_a_state_of_another_simulation_is_refused(potential, structures, other, 
     begun = Checkpoint.from_bytes(left.checkpoint.to_bytes())
     with pytest.raises(ValueError, match=re.escape(f"the state is that of a simulation {words}")):
         other.run(potential, structures, checkpoint=begun)
+
+
+MD = MolecularDynamics(steps=8, timestep=2.0, guard=Guard(uncertainty={"name": "force_std"}))
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"temperature": 600.0}, "{'temperature': 300.0}, expected {'temperature': 600.0}"),
+        ({"timestep": 1.0}, "{'timestep': 2.0}"),
+        ({"thermostat": "none"}, "{'thermostat': 'langevin'}"),
+        ({"cell": "volume"}, "{'cell': 'fixed'}"),
+        ({"seed": 1}, "{'seed': 0}, expected {'seed': 1}"),
+        ({"equilibration": 2.0}, "{'equilibration': None}"),
+        ({"guard": Guard(uncertainty={"name": "energy_std"})}, "{'guard.uncertainty': {"),
+        ({"steps": 3}, "the state is that of step 4 of run 0, which is to be over after 3"),
+    ],
+)
+def test_what_would_change_dynamics_in_their_course_is_refused(structures, options, words):
+    """Frames and means would be of two simulations."""
+    left = interrupted(committee(), structures, (0, 4), MD)
+    with pytest.raises(ValueError, match=re.escape(words)):
+        replace(MD, **options).run(committee(), structures, checkpoint=left.checkpoint)
+
+
+@pytest.mark.parametrize(
+    "ramp", [{"temperature": (300.0, 400.0)}, {"scenarios": ({"temperature": (300.0, 400.0)},)}]
+)
+def test_a_ramp_keeps_its_number_of_steps(structures, ramp):
+    """Which it is over: temperatures would jump."""
+    heating = replace(MD, **ramp)
+    left = interrupted(committee(), structures, (0, 4), heating)
+    with pytest.raises(ValueError, match=re.escape("with {'steps': 8}, expected {'steps': 16}")):
+        replace(heating, steps=16).run(committee(), structures, checkpoint=left.checkpoint)
+
+
+def test_more_steps_are_those_of_a_longer_run(structures):
+    longer = replace(MD, steps=16)
+    whole = longer.run(committee(), structures[:1])
+    begun = MD.run(committee(), structures[:1])
+    rest = longer.run(committee(), structures[:1], checkpoint=begun.checkpoint)
+    assert join(begun.trajectory, begun.checkpoint, rest.trajectory).to_bytes() == (
+        whole.trajectory.to_bytes()
+    )
+    assert rest.runs == whole.runs
+
+
+def test_what_only_looks_on_may_change(structures):
+    left = interrupted(committee(), structures, (0, 4), MD)
+    other = replace(MD, every=2, guard=replace(MD.guard, break_=1e9, max_force=None))
+    whole = MD.run(committee(), structures).trajectory
+    rest = other.run(committee(), structures, checkpoint=left.checkpoint).trajectory
+    assert rest.keys[-1] == whole.keys[-1]
+
+
+def test_a_relaxation_that_is_beyond_its_steps_is_refused(potential, structures):
+    left = interrupted(potential, structures, (1, 5))
+    with pytest.raises(ValueError, match="step 5 of run 1, which is to be over after 4"):
+        replace(RELAX, max_steps=4).run(potential, structures, checkpoint=left.checkpoint)
+
+
+def test_runs_of_another_potential_are_named(potential, structures):
+    left = interrupted(potential, structures, (2, 2))
+    weak = ModelOptions.parse(WEAK).build(["Cu"], seed=0)
+    found = RELAX.run(weak, structures, checkpoint=left.checkpoint).warnings
+    assert "another potential did the runs that were over, up to 1" in found
+    same = RELAX.run(potential, structures, checkpoint=left.checkpoint).warnings
+    assert not any("another potential" in said for said in same)
 
 
 def test_a_state_without_its_memory_is_refused(potential, structures):

@@ -166,6 +166,20 @@ def test_a_state_of_other_simulations_is_refused(start, potential, folder):
     assert "expected a file of aiida-mlal/simulation" in result["message"]
 
 
+def test_a_result_says_where_it_went_on_from(start, potential, folder):
+    start[:1].save("structures.safetensors")
+    md = {"name": "md", "steps": 4}
+    whole = execute({**TASK, "simulation": md, "keep_state": True})
+    assert "went_on_from" not in whole
+    (folder / "state.safetensors").rename("begun.safetensors")
+    task = {**TASK, "begun": "begun.safetensors", "output": "later.safetensors"}
+    longer = execute({**task, "simulation": {**md, "steps": 8}})
+    assert longer["went_on_from"] == {"run": 0, "step": 4, "other_potential": False}
+    assert longer["runs"][0]["steps"] == 8
+    refused = execute({**task, "simulation": {**md, "steps": 2}})
+    assert refused["message"].startswith("begun.safetensors: the state is that of step 4 of run 0")
+
+
 def test_what_was_computed_is_written_whatever_happens(start, potential, folder, monkeypatch):
     from aiida_mlal.ml.simulation.relax import Relax
 
