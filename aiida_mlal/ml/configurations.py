@@ -36,7 +36,7 @@ from aiida_mlal.ml.frames import (
     Column,
     find,
 )
-from aiida_mlal.ml.neighbours import complete_cell
+from aiida_mlal.ml.neighbours import check_lattice, edge_vectors, neighbours
 from aiida_mlal.ml.options import within
 from aiida_mlal.ml.tensorfile import Outline, pack, read, unpack, write
 
@@ -50,6 +50,9 @@ STATUSES = (OK, UNLABELLED, "unconverged", "failed", "unphysical")
 
 FILE_STATUS, NOT_KEPT = "file_status", "constraints_not_kept"
 """Names in ``info`` of a status that is none of ours, and of constraints that are not kept."""
+
+TOGETHER = 0.01
+"""Distance of two atoms in Å below which they are at the same place."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -453,10 +456,34 @@ class Configurations:
         """
         self.check_geometry()
         for i, (cell, pbc) in enumerate(zip(self.cells, self.pbc)):
-            try:
-                complete_cell(cell, pbc)
-            except ValueError as error:
-                raise ValueError(f"{self.called(i)}: {error}") from error
+            with within(self.called(i)):
+                check_lattice(cell, pbc)
+
+    def check_atoms(self, among: Bool[np.ndarray, " structures"] | None = None) -> None:
+        """Refuse structures without atoms, or with two atoms at the same place, or no proper cell.
+
+        Nothing can be learned from them, and most computations end in numbers that are none.
+
+        Parameters
+        ----------
+        among
+            Mask of those that are looked at; all by default.
+
+        Raises
+        ------
+        ValueError
+            Which names the first structure and what is wrong with it.
+        """
+        self.check_geometry()
+        for i in np.flatnonzero(np.ones(len(self), bool) if among is None else among):
+            one = self[int(i)]
+            with within(self.called(int(i))):
+                if not len(one.numbers):
+                    raise ValueError("there are no atoms")
+                pairs, shifts = neighbours(one.positions, one.cells[0], one.pbc[0], 1.0)  # is fast
+                apart = edge_vectors(one.positions, one.cells[0], pairs, shifts)
+                for a, b in pairs.T[np.linalg.norm(apart, axis=1) < TOGETHER][:1].tolist():
+                    raise ValueError(f"atoms {a} and {b} are less than {TOGETHER} Å apart")
 
     def check_geometry(self) -> None:
         """Refuse positions and cells that are not finite.
@@ -476,6 +503,11 @@ class Configurations:
         if not shapeless[i]:
             what = f"the position of atom {int(np.flatnonzero(lost)[0] - self.offsets[i])}"
         raise ValueError(f"{self.called(i)}: {what} is not finite")
+
+    def check_not_empty(self) -> None:
+        """Raise ``ValueError`` for a structure without atoms."""
+        for i in np.flatnonzero(self.counts == 0)[:1]:
+            raise ValueError(f"{self.called(int(i))}: there are no atoms")
 
     def check_movable(self) -> None:
         """Refuse constraints that a simulation would not keep.

@@ -81,6 +81,19 @@ def edge_vectors(
     return positions[pairs[1]] - positions[pairs[0]] + shifts @ cell
 
 
+THINNEST = 0.1
+"""Height of a cell in Å, along a vector that it is periodic along, below which it is a mistake."""
+
+
+def check_lattice(cell: Float[np.ndarray, "3 3"], pbc: np.ndarray) -> None:
+    """Raise ``ValueError`` for vectors that span no cell, or one that is thinner than any atom."""
+    heights = 1 / np.linalg.norm(np.linalg.inv(complete_cell(cell, pbc)), axis=0)
+    for axis in np.flatnonzero(np.asarray(pbc, bool) & (heights < THINNEST))[:1]:
+        raise ValueError(
+            f"periodic along lattice vector {axis}, where the cell is {heights[axis]:.3g} Å high"
+        )
+
+
 def complete_cell(cell: Float[np.ndarray, "3 3"], pbc: np.ndarray) -> Float[np.ndarray, "3 3"]:
     """Return the cell with missing, non-periodic lattice vectors replaced by perpendicular ones.
 

@@ -652,3 +652,34 @@ def test_texts_are_such_that_any_database_can_hold_them(texts):
     atoms = [Atoms("Cu"), Atoms("Cu")]
     found = Configurations.from_ase(atoms).with_info(reason=texts)
     assert found.info["reason"].tolist() == ["a\\x00b", "\\ud800"]
+
+
+def strange(kind):
+    """Return a cell of copper that nothing can be learned from."""
+    atoms = bulk("Cu", cubic=True)
+    if kind == "together":
+        atoms.positions[2] = atoms.positions[1] + [1e-9, 0.0, 0.0]
+    elif kind == "through the cell":
+        atoms.positions[2] = atoms.positions[1] + atoms.cell[0]
+    elif kind == "empty":
+        del atoms[:]
+    elif kind == "flat":
+        atoms.cell[2] = 0.0
+    return atoms
+
+
+@pytest.mark.parametrize(
+    ("kind", "words"),
+    [
+        ("together", "atoms 1 and 2 are less than 0.01 Å apart"),
+        ("through the cell", "atoms 1 and 2 are less than 0.01 Å apart"),
+        ("empty", "there are no atoms"),
+        ("flat", "periodic along lattice vector 2, which is zero"),
+    ],
+)
+def test_structures_that_nothing_can_be_learned_from_are_named(kind, words):
+    found = Configurations.from_ase([bulk("Cu", cubic=True), strange(kind)])
+    with pytest.raises(ValueError, match=rf"structure 1 \(.*\): {words}"):
+        found.check_atoms()
+    found.check_atoms(np.array([True, False]))
+    Configurations.from_ase([bulk("Cu"), Atoms("Cu")]).check_atoms()

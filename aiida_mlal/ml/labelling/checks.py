@@ -7,7 +7,7 @@ from ase.data import chemical_symbols
 from jaxtyping import Float
 
 from aiida_mlal.ml.configurations import OK, Configurations
-from aiida_mlal.ml.neighbours import closest_approach, complete_cell
+from aiida_mlal.ml.neighbours import check_lattice, closest_approach
 
 FAILED, UNCONVERGED, UNPHYSICAL = "failed", "unconverged", "unphysical"
 
@@ -53,19 +53,18 @@ def check_geometry(structure: Configurations, limits: Limits) -> tuple[str, str]
         return UNPHYSICAL, "positions or cell are not finite"
     if not len(structure.numbers):
         return UNPHYSICAL, "there are no atoms"
+    closest, cell, pbc = np.inf, structure.cells[0], structure.pbc[0]
     try:
-        complete_cell(structure.cells[0], structure.pbc[0])
+        check_lattice(cell, pbc)
+        if limits.min_distance is not None:
+            closest = closest_approach(structure.numbers, structure.positions, cell, pbc)
     except ValueError as error:
         return UNPHYSICAL, str(error)
-    if limits.min_distance is not None:
-        closest = closest_approach(
-            structure.numbers, structure.positions, structure.cells[0], structure.pbc[0]
+    if limits.min_distance is not None and closest < limits.min_distance:
+        return UNPHYSICAL, (
+            f"two atoms are {closest:.2f} times the sum of their covalent radii apart, "
+            f"less than {limits.min_distance:g}"
         )
-        if closest < limits.min_distance:
-            return UNPHYSICAL, (
-                f"two atoms are {closest:.2f} times the sum of their covalent radii apart, "
-                f"less than {limits.min_distance:g}"
-            )
     return OK, ""
 
 

@@ -326,6 +326,7 @@ class Simulation(Plan, ABC):
         store = store or Store()
         potential.check_structures(structures)
         structures.check_movable()
+        structures.check_not_empty()
         from aiida_mlal.ml.models.checkpoint import mark_of
 
         begun = checkpoint or Checkpoint(system_of(structures))

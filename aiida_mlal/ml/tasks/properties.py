@@ -138,6 +138,7 @@ class Properties(Task):
                 )
             if self.potential is not None:
                 potential.check_structures(structures)
+            structures.check_atoms()
             if self.calculator is not None:
                 options = build(CalculatorOptions, self.calculator, "calculator")
                 options.check(structures.elements)

@@ -9,7 +9,8 @@ from aiida_mlal.ml.configurations import Configurations
 from aiida_mlal.ml.formats.files import check_target, load_together, write
 from aiida_mlal.ml.formats.labels import LabelKeys
 from aiida_mlal.ml.frames import PREDICTED_ENERGY
-from aiida_mlal.ml.options import build, check_seed
+from aiida_mlal.ml.options import build, check_seed, within
+from aiida_mlal.ml.selection.base import Strategy
 from aiida_mlal.ml.selection.filters import Filters
 from aiida_mlal.ml.selection.select import select
 from aiida_mlal.ml.tasks.base import Task
@@ -82,6 +83,11 @@ class Select(Task):
         contents = load_together(names, self.elements, types, self.keys)
         said = [warning for one in contents for warning in one.warnings]
         pool, *others = (one.configurations for one in contents)
+        for name, structures in zip(names, (pool, *others)):
+            with within(name):
+                structures.check_cells()
+                if name == self.train or not self.has_filters:
+                    structures.check_atoms(structures.counts > 0)
         train = others[0] if others else Configurations.empty()
         selection = select(
             pool,
@@ -100,6 +106,12 @@ class Select(Task):
         told = selection.as_dict()
         said += [told["message"]] if told.get("message") else []
         return {**told, "message": "; ".join(said)}
+
+    @property
+    def has_filters(self) -> bool:
+        """Whether candidates are filtered: those with atoms at the same place are left out then."""
+        strategy: Strategy = plugins.make("strategies", self.strategy, "strategy")
+        return self.filters is not None or strategy.wants_filters
 
     def _filters(self) -> Filters | None:
         return None if self.filters is None else build(Filters, self.filters, "filters")

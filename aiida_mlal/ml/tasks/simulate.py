@@ -87,6 +87,7 @@ class Simulate(Task):
         structures = contents.configurations
         with within(self.dataset):
             structures.check_movable()
+            structures.check_not_empty()
             potential.check_structures(structures)
         if self.keep_state and len(simulation.groups(structures)) != 1:
             raise ValueError(

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from aiida_mlal.ml import plugins
-from aiida_mlal.ml.configurations import Configurations
+from aiida_mlal.ml.configurations import OK, Configurations
 from aiida_mlal.ml.folders import check_writable
 from aiida_mlal.ml.formats.files import load
 from aiida_mlal.ml.formats.labels import LabelKeys
@@ -130,6 +130,10 @@ class Train(Task):
             validation = contents.configurations
             notes += contents.warnings
             self._check_elements(validation, self.validation)
+            with within(self.validation):
+                validation.check_atoms(validation.status == OK)
+        with within(self.dataset):
+            dataset.check_atoms(dataset.status == OK)
         options = ModelOptions.parse(self.model).training(self.training)
         about = {"model": self.model, "options": as_dict(options), "seed": self.seed}
         if start is None and not len(dataset.learnable):
