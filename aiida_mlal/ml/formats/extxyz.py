@@ -22,11 +22,22 @@ from aiida_mlal.ml.wholefile import write_whole
 ISOTOPES = {"D": 2.014101778, "T": 3.016049278}
 """Masses in amu of the isotopes of hydrogen that have symbols of their own."""
 
+_HEAD = {"Lattice", "Properties", "pbc", "energy", "free_energy", "stress"}
+"""Keys that are more than information when they are read."""
+
+_COLUMNS = {"species", "pos", "move_mask", "forces", "numbers", "Z", "positions", "symbols"}
+"""Columns that are read as the structure or its labels."""
+
 
 def write(configurations: Configurations, path: str | Path) -> None:
     """Write structures to a file, compressed as the end of its name says."""
     text = "".join(_text(one) for one in configurations)
     write_whole(path, compress(text.encode(), path))
+
+
+def left_out(configurations: Configurations) -> list[str]:
+    """Name what structures have that would be read as something else."""
+    return sorted(_HEAD & {*configurations.info}) + sorted(_COLUMNS & {*configurations.arrays})
 
 
 def parse(text: str) -> tuple[list[Atoms], list[str]]:
@@ -125,7 +136,7 @@ def _text(one: Configurations) -> str:
         columns["move_mask"] = ~(one.fixed[:, 0] if whole else one.fixed)
     if np.isfinite(one.forces).all():
         columns["forces"] = one.forces
-    columns |= one.arrays
+    columns |= {name: values for name, values in one.arrays.items() if name not in _COLUMNS}
     properties = ["species:S:1"]
     rows = [[f"{chemical_symbols[z]:2s}"] for z in one.numbers.tolist()]
     for name, values in columns.items():
@@ -136,7 +147,8 @@ def _text(one: Configurations) -> str:
             row += map(words, numbers)
     head: dict[str, Any] = {"Lattice": one.cells[0].T} if one.cells[0].any() else {}
     head["Properties"] = ":".join(properties)
-    head |= {key: _plain(value[0]) for key, value in one.info.items() if not _is_blank(value[0])}
+    info = {key: value[0] for key, value in one.info.items() if key not in _HEAD}
+    head |= {key: _plain(value) for key, value in info.items() if not _is_blank(value)}
     if np.isfinite(one.energies[0]):
         head["energy"] = float(one.energies[0])
     if np.isfinite(one.stresses[0]).all():

@@ -236,6 +236,7 @@ def write(
             lost = cfg.left_out(configurations)
         elif name == EXTXYZ or _format(path) == "extxyz":
             extxyz.write(configurations, path)
+            lost = extxyz.left_out(configurations)
         else:
             lost = _write_with_ase(configurations, path, _format(path))
             said += _AMBIGUOUS.get(_format(path), [])

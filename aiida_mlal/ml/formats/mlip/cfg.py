@@ -29,10 +29,12 @@ _OTHER_NAMES = {
 }  # fmt: skip
 _AXES = ("x", "y", "z")
 _PLAIN = re.compile("[0-9eE.+-]*")
+_STRUCTURE = {
+    "id", "type", *(f"{name}{axis}" for name in ("cartes_", "direct_", "f") for axis in _AXES),
+}  # fmt: skip
 _KNOWN = {
-    "id", "type", "ghost", "site_en", "charge", "nbh_grades",
-    *(f"{name}_{axis}" for name in ("cartes", "direct", "magmom") for axis in _AXES),
-    *(f"f{axis}" for axis in _AXES), *(f"en_der_m{axis}" for axis in _AXES),
+    *_STRUCTURE, "ghost", "site_en", "charge", "nbh_grades",
+    *(f"{name}{axis}" for name in ("magmom_", "en_der_m") for axis in _AXES),
 }  # fmt: skip
 
 
@@ -129,8 +131,8 @@ def left_out(configurations: Configurations) -> list[str]:
         "lattice vectors without periodicity": configurations.cells[~configurations.pbc].any(),
         "stresses without a periodic cell": np.isfinite(configurations.stresses[~whole]).any(),
     }
-    names = [key for key, values in configurations.info.items() if values.ndim > 1]
-    names += [key for key in configurations.arrays if key not in {*_KNOWN, GRADE}]
+    names = [key for key, values in configurations.info.items() if not _is_feature(key, values)]
+    names += [key for key, values in configurations.arrays.items() if not _is_column(key, values)]
     return [name for name, lost in losses.items() if lost] + names
 
 
@@ -336,11 +338,6 @@ def _configuration(
             raise ValueError("the three vectors of Supercell lie in a plane: there is no volume")
         xx, yy, zz, yz, xz, xy = np.array(fields["virial"]) / abs(np.linalg.det(cell))
         labels["stresses"] = [[[xx, xy, xz], [xy, yy, yz], [xz, yz, zz]]]
-    used = {
-        "id",
-        "type",
-        *(f"{name}{axis}" for name in ("cartes_", "direct_", "f") for axis in _AXES),
-    }
     return Configurations.from_geometry(
         numbers=[atomic_numbers[element[t]] for t in types],
         positions=positions,
@@ -348,7 +345,7 @@ def _configuration(
         cells=cell,
         pbc=[pbc],
         info={key: [_value(value)] for key, value in features.items()},
-        arrays={key: column for key, column in columns.items() if key not in used},
+        arrays={key: column for key, column in columns.items() if key not in _STRUCTURE},
         **labels,
     )
 
@@ -391,9 +388,10 @@ def _text(one: Configurations, types: Mapping[int, int], elements: Sequence[str]
     arrays = dict(one.arrays)
     if GRADE in arrays:
         arrays.setdefault(GRADES, arrays[GRADE])
-    for name in sorted(_KNOWN & set(arrays)):
+    for name, column in sorted(arrays.items()):
+        if name == GRADE or not _is_column(name, column) or not np.isfinite(column).all():
+            continue
         names.append(name)
-        column = arrays[name]
         words = [str(bool(x)).lower() if name == "ghost" else _number(x) for x in column]
         rows = [[*row, word] for row, word in zip(rows, words)]
     lines.append(" AtomData:  " + " ".join(names))
@@ -406,11 +404,21 @@ def _text(one: Configurations, types: Mapping[int, int], elements: Sequence[str]
         lines.append(" PlusStress:  " + " ".join(f"{name:>23}" for name in _STRESS))
         lines.append("    " + " ".join(_number(virial[pair]) for pair in pairs))
     for key, value in one.info.items():
-        if not np.ndim(value[0]) and str(value[0]) not in ("", "nan"):
+        if _is_feature(key, value) and str(value[0]) not in ("", "nan"):
             lines += [f" Feature   {key}\t{line}" for line in str(value[0]).split("\n")]
     if elements:
         lines.append(f" Feature   {ELEMENTS}\t{' '.join(elements)}")
     return "\n".join([*lines, "END_CFG", "", ""])
+
+
+def _is_feature(key: str, values: np.ndarray) -> bool:
+    """Whether information of structures is a feature, and none that is read as something else."""
+    return values.ndim == 1 and key != ELEMENTS
+
+
+def _is_column(name: str, values: np.ndarray) -> bool:
+    """Whether an array of atoms has a column that no part of the structure has."""
+    return values.ndim == 1 and name in {*_KNOWN - _STRUCTURE, GRADE}
 
 
 def _number(value: float) -> str:
