@@ -7,7 +7,7 @@ from aiida.common.links import LinkType
 from aiida.engine import run_get_node
 from aiida.manage.caching import enable_caching
 from aiida.plugins import WorkflowFactory
-from aiida_fixtures import MODEL
+from aiida_fixtures import MODEL, make_slab
 from ase.calculators.emt import EMT
 from ase.calculators.singlepoint import SinglePointCalculator
 from campaign_fixtures import ancestors, once
@@ -36,13 +36,13 @@ def workflow():
     return WorkflowFactory("mlal.pool")
 
 
-@pytest.fixture
-def labelled(slab):
+@pytest.fixture(scope="module")
+def labelled():
     """Fourteen rattled slabs, labelled by EMT."""
     rng = np.random.default_rng(11)
     copies = []
     for _ in range(14):
-        atoms = slab.copy()
+        atoms = make_slab()
         atoms.positions += 0.08 * rng.normal(size=atoms.positions.shape)
         atoms.calc = EMT()
         atoms.get_potential_energy(), atoms.get_forces(), atoms.get_stress()
