@@ -44,6 +44,14 @@ def potential():
     return ModelOptions.parse(model).build(["Cu"], 0)
 
 
+@pytest.fixture(scope="module")
+def whole(potential):
+    """The path of a vacancy, whose cell moves; tests only read it."""
+    simulation = Neb(cell="full", fmax=0.02, smax_GPa=0.05)
+    assert simulation.reached == (0.02, 0.05)
+    return simulation.run(potential, Configurations.from_ase(vacancy()))
+
+
 def test_forces_are_the_derivative_of_the_energy():
     atoms, reference = sheared()
     image = Strained(atoms, FULL, reference)
@@ -91,13 +99,10 @@ def test_a_fixed_cell_has_no_coordinates():
     assert Band(images, 0.1).get_forces().shape == (4, 3)
 
 
-def test_forces_and_stress_vanish_at_ends_and_saddle(potential):
-    simulation = Neb(cell="full", fmax=0.02, smax_GPa=0.05)
-    assert simulation.reached == (0.02, 0.05)
-    result = simulation.run(potential, Configurations.from_ase(vacancy()))
-    (run,) = result.runs
+def test_forces_and_stress_vanish_at_ends_and_saddle(potential, whole):
+    (run,) = whole.runs
     assert run.converged
-    frames = result.trajectory
+    frames = whole.trajectory
     last = frames[STEP.of(frames) == run.steps]
     again = potential.predict(last)
     stationary = list(run.stationary)
@@ -112,9 +117,8 @@ def test_forces_and_stress_vanish_at_ends_and_saddle(potential):
     assert np.abs(slopes[[0, 2, 4]]).max() < 5e-3 < slopes[1]
 
 
-def test_the_barrier_is_lower_where_the_cell_gives_way(potential):
+def test_the_barrier_is_lower_where_the_cell_gives_way(potential, whole):
     """Both from relaxed ends: the one band in their cell, the other with it."""
-    whole = Neb(cell="full", climb_below=0.1).run(potential, Configurations.from_ase(vacancy()))
     frames = whole.trajectory
     ends = frames[STEP.of(frames) == whole.runs[0].steps][[0, 4]].bare
     kept = Neb().run(potential, ends)
