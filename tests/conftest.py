@@ -5,8 +5,11 @@ import gc
 import os
 import shutil
 import tempfile
+from collections.abc import Generator
 from importlib.util import find_spec
 from pathlib import Path
+
+import pytest
 
 if find_spec("aiida"):
     # AiiDA makes its folder when it is first imported: that must not be the one of the user.
@@ -15,13 +18,16 @@ if find_spec("aiida"):
     os.environ["AIIDA_PATH"] = str(folder)
     pytest_plugins = ["aiida.tools.pytest_fixtures", "aiida_fixtures", "campaign_fixtures"]
 
-gc.disable()  # until thousands of tests are collected, of which none is garbage
 
-
-def pytest_collection_finish() -> None:
-    """Look for garbage among what tests leave, not among modules and tests."""
-    gc.freeze()
-    gc.enable()
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """Look for no garbage among thousands of tests, neither while they are collected nor later."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 def pytest_collection_modifyitems(items: list) -> None:
