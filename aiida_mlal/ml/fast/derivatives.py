@@ -24,6 +24,7 @@ def derivatives(
     Float[np.ndarray, "atoms features"],
     Float[np.ndarray, "pairs features 3"],
     Float[np.ndarray, "atoms features 3 3"],
+    Float[np.ndarray, "atoms features"],
 ]:
     """Compute features of atoms and derivatives by the vectors to their neighbours.
 
@@ -43,7 +44,8 @@ def derivatives(
     Returns
     -------
     tuple
-        Features; their derivatives by vectors, in 1/Å; and by the strain.
+        Features; their derivatives by vectors, in 1/Å; by the strain; and the squares of those by
+        vectors, in 1/Å², summed over the edges of an atom, images each for itself.
     """
     atoms = from_edges(species, np.stack([centre, neighbour]), vectors, len(functions.couple))
     column = np.where(real, np.cumsum(real) - 1, -1)
@@ -51,8 +53,9 @@ def derivatives(
     features = np.zeros((len(species), n_features))
     by_pair = np.zeros((n_pairs, n_features, 3))
     by_strain = np.zeros((len(species), n_features, 3, 3))
-    _derivatives(atoms, pair, functions, column, features, by_pair, by_strain)
-    return features, by_pair, by_strain
+    squares = np.zeros_like(features)
+    _derivatives(atoms, pair, functions, column, features, by_pair, by_strain, squares)
+    return features, by_pair, by_strain, squares
 
 
 _inlined: Any = inlined(fastmath=True)
@@ -61,9 +64,10 @@ _inlined: Any = inlined(fastmath=True)
 @_inlined
 def _add(
     i: int, pair: int, feature: int, x: float, y: float, z: float, u: float, v: float, w: float,
-    by_pair: np.ndarray, by_strain: np.ndarray,
+    by_pair: np.ndarray, by_strain: np.ndarray, squares: np.ndarray,
 ) -> None:  # fmt: skip
-    """Add the derivative (u, v, w) of a feature of atom i by the vector (x, y, z)."""
+    """Add the derivative (u, v, w) of a feature of atom i by the vector (x, y, z) of an edge."""
+    squares[i, feature] += u * u + v * v + w * w
     by_pair[pair, feature, 0] += u
     by_pair[pair, feature, 1] += v
     by_pair[pair, feature, 2] += w
@@ -82,7 +86,7 @@ def _add(
 @jit(fastmath=True, nogil=True)
 def _derivatives(
     atoms: Neighbours, pair: np.ndarray, functions: Functions, column: np.ndarray,
-    features: np.ndarray, by_pair: np.ndarray, by_strain: np.ndarray,
+    features: np.ndarray, by_pair: np.ndarray, by_strain: np.ndarray, squares: np.ndarray,
 ) -> None:  # fmt: skip
     """Write features and derivatives; ``column`` is where each feature stands, -1 for nowhere."""
     cutoff, couple, norms = functions.cutoffs[0], functions.couple, functions.norms
@@ -104,7 +108,8 @@ def _derivatives(
                 for g in range(n_radial):
                     k, a = s * n_radial + g, D2[g * stride + p]
                     _add(
-                        i, own, column[k], x, y, z, a * x, a * y, a * z, by_pair, by_strain
+                        i, own, column[k], x, y, z, a * x, a * y, a * z,
+                        by_pair, by_strain, squares,
                     )  # fmt: skip
                 for t in range(n_species):
                     if ends[t, 0] == ends[t, 1]:
@@ -117,4 +122,6 @@ def _derivatives(
                         u, v, w = D4[at + stride], D4[at + 2 * stride], D4[at + 3 * stride]
                         a, norm = (D4[at] - u * x - v * y - w * z) / square, norms[k]
                         u, v, w = norm * (u + a * x), norm * (v + a * y), norm * (w + a * z)
-                        _add(i, own, column[k], x, y, z, u, v, w, by_pair, by_strain)
+                        _add(
+                            i, own, column[k], x, y, z, u, v, w, by_pair, by_strain, squares
+                        )  # fmt: skip

@@ -139,7 +139,8 @@ class Described(Prepared):
 
     With :math:`D_{ij,f} = \partial G_{if} / \partial r_{ij}` summed over the periodic images of
     neighbour :math:`j`, the derivative of the energy by the vector from :math:`i` to :math:`j` is
-    :math:`\sum_f \partial E / \partial G_{if} D_{ij,f}`.
+    :math:`\sum_f \partial E / \partial G_{if} D_{ij,f}`. ``squares`` are those of the derivatives
+    by each vector, summed over all neighbours and images of an atom.
     """
 
     def __init__(
@@ -149,10 +150,11 @@ class Described(Prepared):
         features: Float[Tensor, "atoms features"],
         jacobian: Float[Tensor, "pairs features 3"],
         virials: Float[Tensor, "atoms features 3 3"],
+        squares: Float[Tensor, "atoms features"],
     ) -> None:
         super().__init__(graph)
-        self.species = species
-        self.features, self.jacobian, self.virials = features, jacobian, virials
+        self.species, self.features = species, features
+        self.jacobian, self.virials, self.squares = jacobian, virials, squares
 
     @classmethod
     def of(cls, potential: DescriptorPotential, graph: Graph) -> "Described":
@@ -173,11 +175,14 @@ class Described(Prepared):
         virials = jacobian.new_zeros(n_atoms, features.shape[1], 3, 3).index_add(
             0, graph.pairs[0], graph.vectors[:, None, :, None] * jacobian[:, :, None, :]
         )
+        squares = torch.zeros_like(features.detach()).index_add(
+            0, graph.pairs[0], jacobian.square().sum(2)
+        )
         joined, index = without_images(graph)
         merged = jacobian.new_zeros(len(joined.shifts), *jacobian.shape[1:])
         merged = merged.index_add(0, index, jacobian)
         species = potential.species(graph.numbers)
-        return cls(joined, species, features.detach(), merged, virials)
+        return cls(joined, species, features.detach(), merged, virials, squares)
 
     def take(self, structures: Int[np.ndarray, " chosen"]) -> "Described":
         """Select structures, which may repeat."""
@@ -188,6 +193,7 @@ class Described(Prepared):
             self.features[atoms],
             self.jacobian[self.graph.edges_of(structures)],
             self.virials[atoms],
+            self.squares[atoms],
         )
 
     def predict(self, potential: DescriptorPotential) -> Prediction:

@@ -158,13 +158,13 @@ def sensitivities(described: Described, process: Process) -> Float[Tensor, "elem
     """Compute the sensitivity of features to random displacements of neighbours, per Å.
 
     The root of the mean square over atoms of an element, of the features that share a length scale;
-    at least ``LEAST``, since features that an environment doesn't move yet aren't constant.
+    at least ``LEAST``, since features that an environment doesn't move yet aren't constant. Each
+    periodic image is a neighbour of its own, so that a crystal has the same in any cell.
     """
-    shape = process.lengths.shape
-    of_edges = described.species[described.graph.pairs[0]]
+    shape, squares = process.lengths.shape, described.squares
     atoms = torch.bincount(described.species, minlength=shape[0]).clamp(min=1)
-    squares = described.jacobian.square().sum(2)
-    by_element = squares.new_zeros(shape[0], squares.shape[1]).index_add(0, of_edges, squares)
+    by_element = squares.new_zeros(shape[0], squares.shape[1])
+    by_element = by_element.index_add(0, described.species, squares)
     by_group = squares.new_zeros(shape).index_add(1, process.groups, by_element)
     return (by_group / atoms[:, None] / 3).sqrt().clamp(min=LEAST)
 

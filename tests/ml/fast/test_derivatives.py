@@ -12,7 +12,7 @@ from tests.ml.models.test_descriptor import STRUCTURES as SMALL
 def assert_same(process, frames):
     graph = process.graph(Configurations.from_ase(frames))
     found, expected = process.prepare(graph), Described.of(process, graph)
-    for name in ("features", "jacobian", "virials"):
+    for name in ("features", "jacobian", "virials", "squares"):
         mine, theirs = getattr(found, name), getattr(expected, name)
         scale = max(1.0, float(theirs.abs().max())) if theirs.numel() else 1.0
         torch.testing.assert_close(mine, theirs, rtol=1e-10, atol=1e-12 * scale)

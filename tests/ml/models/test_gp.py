@@ -8,6 +8,7 @@ from ase.units import GPa
 from aiida_mlal.ml.configurations import Configurations
 from aiida_mlal.ml.models.checkpoint import Checkpoint
 from aiida_mlal.ml.models.factory import ModelOptions
+from aiida_mlal.ml.models.observed import LEAST, sensitivities
 from aiida_mlal.ml.options import build
 from aiida_mlal.ml.training.fit import fit
 from aiida_mlal.ml.training.options import TrainingOptions
@@ -70,24 +71,24 @@ def test_noise_of_labels_is_found_where_there_is_some(sigma):
 
 
 def test_median_lengths_are_what_features_change_by():
-    """By the definition: features of rattled structures, in every group; at least the bound."""
+    """By the definition: features of rattled structures, in every group, images each for itself."""
     train = labelled(slab, 2, 0)
     potential, _ = trained(train, width=1e-4, displacement=1.5)
-    rng, h, n = np.random.default_rng(0), 1e-4, 300
-    base = train.to_ase()
-    squares = 0.0
+    rng, h, n = np.random.default_rng(0), 1e-4, 90
+    base = [atoms * (2, 2, 1) for atoms in train.to_ase()]
+    squares, n_atoms = 0.0, int(train.counts[0])
     for k in range(n):
         moved = [atoms.copy() for atoms in base]
-        fixed = k % len(base[0])  # an atom stays, others move
+        fixed = k % n_atoms  # an atom stays with its images, which it doesn't see; others move
         for atoms in moved:
             step = rng.normal(0, h / 3**0.5, atoms.positions.shape)
-            step[fixed] = 0
+            step[fixed::n_atoms] = 0
             atoms.positions += step
         before, after = (
-            potential.features(potential.graph(Configurations.from_ase(frames)))
+            potential.describe(potential.graph(Configurations.from_ase(frames))).features
             for frames in (base, moved)
         )
-        mine = torch.arange(len(before)) % len(base[0]) == fixed
+        mine = torch.arange(len(before)) % n_atoms == fixed
         if base[0].symbols[fixed] == "Cu":
             change = ((after - before)[mine] / h).square()
             squares = squares + change / (n * 8 / 9)
@@ -95,6 +96,17 @@ def test_median_lengths_are_what_features_change_by():
     row = potential.elements.index("Cu")
     wanted = 1.5 * torch.stack(by_group)
     np.testing.assert_allclose(potential.lengths[row].detach(), wanted.detach(), rtol=0.1)
+
+
+@pytest.mark.parametrize("sizes", [(2, 2, 2), (1, 2, 3)])
+def test_median_lengths_of_a_crystal_are_the_same_in_any_cell(sizes):
+    process = ModelOptions.parse(MODEL).build(["Cu"], 0)
+    found = [
+        sensitivities(process.describe(process.graph(Configurations.from_ase([atoms]))), process)
+        for atoms in (bulk("Cu"), crystal(), crystal() * sizes)
+    ]
+    torch.testing.assert_close(found, [found[-1]] * 3, rtol=1e-8, atol=0)
+    assert found[0].min() > 2 * LEAST
 
 
 def test_a_prior_of_the_deviation_holds_it():
