@@ -559,6 +559,12 @@ def cut(
     is_flag=True,
     help="Keep the structures that TARGET has, and add these; their runs are numbered behind.",
 )
+@click.option(
+    "--lammps",
+    metavar="INPUT",
+    type=click.Path(dir_okay=False),
+    help="Beside a potential .mtp or .almtp, write lines of an input of LAMMPS that choose it.",
+)
 def convert(
     source: str,
     target: str,
@@ -566,6 +572,7 @@ def convert(
     keys: dict[str, str],
     last: bool,
     append: bool,
+    lammps: str | None,
 ) -> None:
     """Read the structures or the potential of SOURCE and write them to TARGET.
 
@@ -586,11 +593,28 @@ def convert(
 
             if last or append:
                 raise ValueError(f"--last and --append are for structures, {source} is a potential")
+            form = table.by_name(target).name
+            if lammps is not None and form not in (table.MTP, table.ALMTP):
+                raise ValueError(f"--lammps is for potentials .mtp or .almtp, got {target}")
             potential = potentials.load(source, elements)
             potentials.save(potential, target)
             click.echo(f"potential written to {target}")
-            if table.by_name(target).name == table.MTP and ActiveSet.is_in(potential):
+            graded = ActiveSet.is_in(potential)
+            if form == table.MTP and graded:
                 click.echo("left out, as .mtp has no place for it: the active set")
+            if lammps is not None:
+                from aiida_mlal.ml.formats.mlip.lammps_input import lines
+                from aiida_mlal.ml.wholefile import write_whole
+
+                graded &= form == table.ALMTP
+                text = lines(target, potentials.types(potential), graded)
+                write_whole(lammps, text.encode())
+                click.echo(
+                    f"input written to {lammps}, for builds of LAMMPS that it names: no release "
+                    f"of LAMMPS reads {target}, but `mlal simulate` by its engine 'lammps' does"
+                )
+        elif lammps is not None:
+            raise ValueError(f"--lammps is for potentials, {source} has structures")
         else:
             contents = files.load(source, elements, keys=LabelKeys(**keys))
             configurations = contents.configurations

