@@ -24,10 +24,13 @@ class Path:
     ----------
     interval
         Between frames, in fs.
+    left_out
+        Time at the end of the run without frames at this interval, in fs.
     """
 
     frames: Configurations
     interval: float
+    left_out: float = 0.0
 
     @property
     def elements(self) -> list[str]:
@@ -92,12 +95,15 @@ def paths(trajectory: Configurations, skip: float = 0.0) -> list[Path]:
         whole = np.flatnonzero(np.diff(times[kept]) > 1.5 * interval)
         kept = kept[: whole[0] + 1] if len(whole) else kept
         if len(kept) < 3:
-            raise ValueError(f"run {run} has {len(kept)} frames at equal intervals, expected 3")
+            raise ValueError(
+                f"run {run} begins with {len(kept)} frames {interval:g} fs apart, as most of its "
+                "frames are, expected 3 or more: leave out what has another interval ('skip')"
+            )
         frames = trajectory[kept]
         n = int(frames.counts[0])
         if (frames.counts != n).any() or (frames.numbers.reshape(-1, n) != frames[0].numbers).any():
             raise ValueError(f"run {run} has frames of other atoms, or in another order")
-        all_paths.append(Path(frames, interval))
+        all_paths.append(Path(frames, interval, float(times[mine[-1]] - times[kept[-1]])))
     return all_paths
 
 

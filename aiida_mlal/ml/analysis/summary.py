@@ -59,7 +59,13 @@ def _of(path: Path, cutoff: float, n_bins: int, longest: float) -> Analysis:
         "diffusion_error_cm2_per_s": {element: known(one.error) for element, one in moving.items()},
         "diffusion_exponent": {element: known(one.exponent) for element, one in moving.items()},
     }
-    if warnings := [_unseen(path, element) for element, one in moving.items() if not one.is_seen]:
+    warnings = [_unseen(path, element) for element, one in moving.items() if not one.is_seen]
+    if path.left_out >= path.interval:
+        warnings.append(
+            f"the last {path.left_out:g} fs are left out: they begin with frames that are further "
+            f"apart than {path.interval:g} fs, or with a gap"
+        )
+    if warnings:
         numbers["warnings"] = warnings
     if frames.pbc.all():
         rdf = radial_distribution(frames, cutoff, n_bins)

@@ -141,6 +141,28 @@ def test_frames_out_of_step_and_at_the_beginning_are_left_out():
     assert path.frames.info["time"].tolist() == [2, 4, 6, 8, 10, 12, 14]
 
 
+def test_an_end_with_longer_intervals_is_left_out_with_a_warning():
+    """It was left out without a word."""
+    rng = np.random.default_rng(0)
+    made = trajectory(rng.normal(size=(12, 3, 3)).cumsum(axis=0), rng.normal(size=(12, 3, 3)))
+    made = made.with_info(temperature=np.full(12, 300.0))
+    (even,) = analyse(made)
+    assert "are left out" not in str(even.numbers.get("warnings"))
+    late = np.array([0, 2, 4, 6, 8, 10, 12, 14, 24, 34, 44, 54.0])
+    (found,) = analyse(made.with_info(time=late))
+    assert found.numbers["frames"] == 8
+    assert "the last 40 fs are left out" in found.numbers["warnings"][-1]
+
+
+def test_an_end_with_shorter_intervals_is_reached_by_leaving_out_the_beginning():
+    made = trajectory(np.zeros((8, 1, 3))).with_info(time=[0.0, 10, 20, 23, 25, 27, 29, 31])
+    with pytest.raises(ValueError, match=r"begins with 1 frames 2 fs apart.*'skip'"):
+        paths(made)
+    (path,) = paths(made, skip=21.0)
+    assert path.left_out == 0
+    assert len(path.frames) == 5
+
+
 @pytest.mark.parametrize(
     ("times", "words"),
     [
