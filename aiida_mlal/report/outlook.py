@@ -53,9 +53,10 @@ def _described(structures: "Configurations") -> list[str]:
     for one in structures[:SHOWN]:
         along = "".join(axis for axis, is_periodic in zip("xyz", one.pbc[0]) if is_periodic)
         where = f"periodic along {along}" if along else "not periodic"
-        still = int(one.fixed.all(axis=1).sum())
-        kept = f", {still} fixed" if still else ""
-        told.append(f"{one.formulas[0]}: {len(one.numbers)} atoms, {where}{kept}")
+        still, held = one.fixed.all(axis=1), one.fixed.any(axis=1)
+        kept = f", {still.sum()} fixed" if still.any() else ""
+        partly = f", {(held & ~still).sum()} fixed along some axes" if (held & ~still).any() else ""
+        told.append(f"{one.formulas[0]}: {len(one.numbers)} atoms, {where}{kept}{partly}")
     if len(structures) > SHOWN:
         told.append(f"and {len(structures) - SHOWN} more")
     return told

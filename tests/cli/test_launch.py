@@ -13,7 +13,7 @@ import yaml
 from aiida.engine.runners import Runner
 from aiida.orm import Node, QueryBuilder, WorkChainNode
 from ase.build import bulk
-from ase.constraints import FixAtoms
+from ase.constraints import FixAtoms, FixCartesian
 from ase.io import read, write
 from campaign_fixtures import INPUTS
 from click.testing import CliRunner
@@ -136,6 +136,16 @@ def test_a_dry_run_says_what_would_be_done_and_stores_nothing(
     assert told["labels"]["made by"] == "mlal.label.ase"
     assert most.items() <= told["labels"].items()
     assert told["inputs"]["train"]["train"]["code"] == mlal_code.full_label
+
+
+def test_a_dry_run_counts_atoms_that_are_fixed_along_some_axes(run, mlal_code, slab, tmp_path):
+    slab.set_constraint([FixAtoms([0]), FixCartesian([1, 2], [True, False, True])])
+    write(tmp_path / "slab.traj", slab)
+    path = tmp_path / "slab.traj"
+    result = run("launch", "offline", path, "--code", mlal_code.full_label, "--dry-run")
+    assert result.exit_code == 0, result.output
+    (told,) = outlook_in(result.output)["structures"]
+    assert told == "CCu3: 4 atoms, periodic along xyz, 1 fixed, 2 fixed along some axes"
 
 
 def test_a_dry_run_of_a_pool_counts_its_candidates(run, mlal_code, candidates):
