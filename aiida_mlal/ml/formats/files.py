@@ -1,5 +1,6 @@
 """Structures from any file that ASE knows, and from those of this package."""
 
+import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -411,6 +412,8 @@ def _frames(path: Path) -> tuple[list[Atoms], list[str], list[bool] | None]:
         check_ordered(frames)
     said += _about_end(name, text, frames) or _without_any(name, frames)
     said += lammps.unsaid(path, name, frames) + atomeye.unread(path, name)
+    if name == PW and _PW_FIXED.search(text):
+        said.append("it has fixed atoms, which are not read: campaigns want them as --fixed")
     if name in OF_ATOMIC_UNITS:
         said.append("it does not say its units: all is read as of atomic units, Hartree and Bohr")
     if converged is None and name not in convergence.SILENT and any(a.calc for a in frames):
@@ -431,6 +434,9 @@ _READABLE: dict[str, Callable[[str], str]] = {
     PW: convergence.readable_pw,
 }
 """What makes an output readable for ASE where it would give up, by the name of the format."""
+
+_PW_FIXED = re.compile(r"^ *[A-Z]\S*(?: +-?\d+\.\d+){3}(?![ 1]*$)(?: +[01]){3} *$", re.MULTILINE)
+"""The position of an atom that pw.x does not move along all axes, by its three ``if_pos``."""
 
 
 def _about_end(name: str, text: str, frames: list[Atoms]) -> list[str]:

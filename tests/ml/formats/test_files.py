@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import ase.io
 import numpy as np
 import pytest
@@ -397,3 +399,16 @@ def test_texts_of_atoms_are_named(tmp_path):
     ase.io.write(tmp_path / "a.extxyz", atoms)
     found = files.load(tmp_path / "a.extxyz")
     assert any("no numbers or texts of one shape: ['site']" in one for one in found.warnings)
+
+
+@pytest.mark.parametrize(
+    ("along", "warned"), [("0   0   0", True), ("1   0   1", True), ("", False)]
+)
+def test_fixed_atoms_of_an_output_of_pw_are_told(tmp_path, along, warned):
+    """They moved without a word where a relaxation began from such a file."""
+    whole = (Path(__file__).parent / "outputs" / "pw_unconverged.out").read_text()
+    atoms = f"ATOMIC_POSITIONS (angstrom)\nH  0.2850166292  0.0  -0.7604672011  {along}\n"
+    atoms += "H  0.2850166292  1.0  0.7604672011  1   1   1\n\n"
+    (tmp_path / "pw.out").write_text(whole.replace("JOB DONE", atoms + "JOB DONE"))
+    warnings = files.load(tmp_path / "pw.out").warnings
+    assert any("it has fixed atoms, which are not read" in one for one in warnings) == warned
