@@ -122,14 +122,12 @@ class Train(Task):
         contents = load(self.dataset, self.elements, known, self.keys, named=True)
         dataset, notes = contents.configurations, list(contents.warnings)
         contents.check_any(self.dataset, "to learn from")
-        self._check_elements(dataset, self.dataset)
         types = () if contents.types is None else contents.types.elements
         validation = None
         if self.validation is not None:
             contents = load(self.validation, self.elements, types or known, self.keys, named=True)
             validation = contents.configurations
             notes += contents.warnings
-            self._check_elements(validation, self.validation)
             with within(self.validation):
                 validation.check_atoms(validation.status == OK)
         with within(self.dataset):
@@ -250,15 +248,6 @@ class Train(Task):
             if not set(start.elements) < set(self.elements or ()):
                 raise error
             return start
-
-    def _check_elements(self, structures: Configurations, path: str) -> None:
-        """Refuse structures of elements that are not among those that are named."""
-        others = sorted(set(structures.elements) - set(self.elements or structures.elements))
-        if others:
-            raise ValueError(
-                f"{path} has structures with {others}, which are not among the elements "
-                f"{list(self.elements or ())}"
-            )
 
     def _save(self, potential: "Potential", about: Mapping[str, Any]) -> None:
         from aiida_mlal.ml.formats import potentials

@@ -274,7 +274,7 @@ def test_elements_that_are_named_are_all(dataset, folder):
     model = {"architecture": "mtp", "level": 2}
     result = execute({**TASK, "model": model, "output": "p.mtp", "elements": ["Au", "Ag"]})
     assert result["status"] == "invalid_input"
-    assert "structures with ['Cu'], which are not among the elements" in result["message"]
+    assert "it has ['Cu'] by its own words, got the elements" in result["message"]
 
 
 @pytest.mark.parametrize("output", ["p.foo", "nowhere/p.safetensors", "nowhere/p.almtp"])
