@@ -8,7 +8,7 @@ from aiida_mlal.workflows.labelling.base import LABELLING
 
 if TYPE_CHECKING:
     from aiida.engine import ProcessBuilder
-    from aiida.orm import Node
+    from aiida.orm import Dict, Node
 
     from aiida_mlal.ml.configurations import Configurations
 
@@ -65,11 +65,17 @@ def _described(structures: "Configurations") -> list[str]:
 def _labels(inputs: Mapping[str, Any], structures: "Configurations") -> dict[str, Any]:
     """Describe how many labels there are at most, and what they are computed with."""
     allowed = stops.allowance(stops.parse(inputs["stop"].get_list()), stops.State.ahead())
+    first, each = (_chosen_by(inputs.get(name)) for name in ("first_query", "query"))
+    most: int | None = len(structures)
+    if "candidates" not in inputs:  # of which each is labelled once
+        first = len(structures) if first is None else first
+        most = None if allowed.iterations is None else first + allowed.iterations * (each or 0)
     told: dict[str, Any] = {
-        "at most": allowed.labels,
+        "at most": most if allowed.labels is None else allowed.labels,
         "to learn from, at most": allowed.structures,
+        "to begin with, at most": first,
         "iterations, at most": allowed.iterations,
-        "in an iteration, at most": plugins.make("strategies", inputs["query"].get_dict()).n,
+        "in an iteration, at most": each,
     }
     if "labelling" in inputs:
         told["made by"] = inputs["labelling"].value
@@ -81,6 +87,11 @@ def _labels(inputs: Mapping[str, Any], structures: "Configurations") -> dict[str
             }
             told["computed with"] = {name: foreseen for name, foreseen in made.items() if foreseen}
     return {name: value for name, value in told.items() if value not in (None, {})}
+
+
+def _chosen_by(query: "Dict | None") -> int | None:
+    """Return the number of structures that a query chooses at most."""
+    return None if query is None else plugins.make("strategies", query.get_dict()).n
 
 
 def _told(value: Any) -> Any:

@@ -116,7 +116,7 @@ def outlook_in(output):
     ("arguments", "most"),
     [
         (("offline", "--max-labels", 3), {"at most": 3, "iterations, at most": 40}),
-        (("online", "--fixed", "0-1"), {"iterations, at most": 60}),
+        (("online", "--fixed", "0-1"), {"iterations, at most": 60, "at most": 61}),
         (("md", "--labels", "lj"), {"in an iteration, at most": 20}),
     ],
 )
@@ -156,6 +156,7 @@ def test_a_dry_run_of_a_pool_counts_its_candidates(run, mlal_code, candidates):
     assert len(told["structures"]) == 6
     assert told["structures"][-1].startswith("and ")
     assert told["labels"]["to learn from, at most"] == 200
+    assert told["labels"]["at most"] == 6
     assert "made by" not in told["labels"]
 
 

@@ -130,8 +130,8 @@ class Simulate(Task):
         results = self._keep(result, types)
         if self.keep_state and result.checkpoint is not None:
             self._save(result.checkpoint)
-        else:
-            Path(self.STATE).unlink(missing_ok=True)
+        elif self.begun is None or Path(self.begun).resolve() != Path(self.STATE).resolve():
+            Path(self.STATE).unlink(missing_ok=True)  # but what was given stays
         if begun is not None and begun.state is not None:
             results["went_on_from"] = {
                 "run": begun.run,

@@ -180,6 +180,15 @@ def test_a_result_says_where_it_went_on_from(start, potential, folder):
     assert refused["message"].startswith("begun.safetensors: the state is that of step 4 of run 0")
 
 
+def test_a_state_that_was_given_stays_whatever_its_name(start, potential, folder):
+    start[:1].save("structures.safetensors")
+    md = {"name": "md", "steps": 4}
+    execute({**TASK, "simulation": md, "keep_state": True})
+    task = {**TASK, "begun": "state.safetensors", "output": "later.safetensors"}
+    assert execute({**task, "simulation": {**md, "steps": 8}})["status"] == "ok"
+    assert Checkpoint.load("state.safetensors").step >= 4
+
+
 def test_what_was_computed_is_written_whatever_happens(start, potential, folder, monkeypatch):
     from aiida_mlal.ml.simulation.relax import Relax
 
