@@ -52,7 +52,7 @@ from aiida_mlal.ml.formats.table import (
     by_name,
     known,
 )
-from aiida_mlal.ml.formats.types import Types
+from aiida_mlal.ml.formats.types import Types, check_named
 from aiida_mlal.ml.frames import STATUS, VELOCITIES
 from aiida_mlal.ml.options import within
 
@@ -163,7 +163,7 @@ def load(
         warnings = [*loaded.warnings, *said, *_warnings(configurations)]
         if types is None or types.named:
             warnings += doubtful_masses(configurations)
-            _check_elements(configurations, elements)
+            check_named(configurations.elements, elements)
         if types is None and elements is not None:
             types = Types(tuple(elements), "reader")
         if types is not None and not types.named and not len(configurations):
@@ -506,12 +506,6 @@ def _about_energies(results: Sequence[Any], energy: str) -> list[str]:
         return ["energies are 'free_energy', whose derivative forces are, not 'energy'"]
     n = sum(bool(one) for one in results)
     return [f"energies are 'energy': only {len(both)} of {n} structures have a 'free_energy'"]
-
-
-def _check_elements(structures: Configurations, elements: Sequence[str] | None) -> None:
-    others = sorted(set(structures.elements) - set(elements or structures.elements))
-    if others:
-        raise ValueError(f"it has {others} by its own words, got the elements {elements}")
 
 
 def _warnings(structures: Configurations) -> list[str]:

@@ -63,3 +63,16 @@ class Types:
         if self.named:
             return [chemical_symbols[z] for z in numbers]
         return [f"type {z - 1 + self.first}" for z in numbers]
+
+
+def check_named(named: Iterable[str], elements: Sequence[str] | None) -> None:
+    """Refuse elements that a file names where others are given; None: all are right.
+
+    Raises
+    ------
+    ValueError
+        Which names those that are not among the given ones.
+    """
+    others = sorted(set(named) - set(elements)) if elements else []
+    if others:
+        raise ValueError(f"it has {others} by its own words, got the elements {elements}")

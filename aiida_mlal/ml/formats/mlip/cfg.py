@@ -11,7 +11,7 @@ from ase.data import atomic_numbers, chemical_symbols
 from aiida_mlal.ml.configurations import Configurations
 from aiida_mlal.ml.formats.content import as_text, compress, read_bytes
 from aiida_mlal.ml.formats.numbers import is_real, real, whole
-from aiida_mlal.ml.formats.types import Types
+from aiida_mlal.ml.formats.types import Types, check_named
 from aiida_mlal.ml.options import within
 from aiida_mlal.ml.wholefile import write_whole
 
@@ -316,8 +316,8 @@ def _configuration(
     others = sorted({element[t] for t in types} - set(elements or element.values()))
     if others and named == chemical_symbols[1 : len(named) + 1]:  # nobody has named them
         element = element_of_types(every, elements)
-    elif others:
-        raise ValueError(f"it has {others} by its own words, got the elements {elements}")
+    else:
+        check_named(others, elements)
     cell = np.zeros((3, 3))
     vectors = np.array(fields["cell"]).reshape(-1, 3)
     cell[: len(vectors)] = vectors
