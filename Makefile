@@ -3,7 +3,7 @@
 
 PYTHON ?= python3
 VENV   ?= .venv
-JOBS   ?= 3
+JOBS   ?= 4
 TORCH  ?= torch==2.13.0
 
 BIN := $(VENV)/bin

@@ -1,9 +1,8 @@
 """Fixtures of the AiiDA layer; loaded only where AiiDA is installed."""
 
 import copy
-import tempfile
+import time
 from functools import cache, partialmethod
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -119,10 +118,22 @@ def untrained():
 
 
 @pytest.fixture(scope="session")
-def warm_mlal():
-    """The ``mlal`` of this environment, forked from a process that has imported what it imports."""
-    with tempfile.TemporaryDirectory(prefix="mlal-") as folder:
-        server, program = warm.start(Path(folder))
+def warm_mlal(tmp_path_factory, worker_id):
+    """The ``mlal`` of this environment, forked from a process that has imported what it imports.
+
+    The first of the workers that run tests starts that process for all of them.
+    """
+    folder = tmp_path_factory.getbasetemp()
+    folder = (folder if worker_id == "master" else folder.parent) / "mlal"
+    program = folder / "mlal"
+    try:
+        folder.mkdir()
+    except FileExistsError:
+        while not program.exists():
+            time.sleep(0.1)
+        yield program
+    else:
+        server = warm.start(folder)
         yield program
         server.stdin.close()
         server.wait()

@@ -31,6 +31,18 @@ def pytest_collection() -> Generator[None, object, object]:
 
 
 def pytest_collection_modifyitems(items: list) -> None:
-    """Begin with the layers on AiiDA: a file runs on one worker, and theirs take longest."""
+    """Mix files of ``ml``, which compute, with those of the layers on AiiDA, which mostly wait.
+
+    A file runs on one worker. Those of the layers on AiiDA take longest, and have begun when four
+    fifths of the others have. Folders come from the last to the first: the last ones take longest.
+    """
     of_ml = Path(__file__).parent / "ml"
-    items.sort(key=lambda item: of_ml in item.path.parents)
+    files = dict.fromkeys(item.path for item in items)
+    begun = {}
+    for share, group in (
+        (0.8, [path for path in files if of_ml not in path.parents]),
+        (1.0, [path for path in files if of_ml in path.parents]),
+    ):
+        for number, path in enumerate(sorted(group, reverse=True)):
+            begun[path] = share * number / len(group)
+    items.sort(key=lambda item: begun[item.path])

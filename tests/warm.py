@@ -8,10 +8,13 @@ bring packages of their own by ``PYTHONPATH`` get an interpreter of their own.
 
 import json
 import os
+import pkgutil
+import select
 import signal
 import socket
 import subprocess
 import sys
+from importlib import import_module
 from pathlib import Path
 
 MLAL = Path(sys.executable).with_name("mlal")
@@ -35,30 +38,44 @@ sys.exit(int(status) if status else 1)
 """
 
 
-def start(folder: Path) -> tuple[subprocess.Popen, Path]:
-    """Start a server, which ends with this process, and write the program that asks it."""
+def start(folder: Path) -> subprocess.Popen:
+    """Start a server, which ends with this process, and write ``mlal``, the program that asks it.
+
+    Whoever asks before it has imported all waits: an interpreter of its own would take no less.
+    """
     address, program = folder / "socket", folder / "mlal"
-    server = subprocess.Popen([sys.executable, __file__, address], stdin=subprocess.PIPE)
+    with socket.socket(socket.AF_UNIX) as door:
+        door.bind(str(address))
+        door.listen(16)
+        number = door.fileno()
+        command = [sys.executable, __file__, str(number)]
+        server = subprocess.Popen(command, stdin=subprocess.PIPE, pass_fds=[number])
     values = {"python": sys.executable, "address": str(address), "mlal": str(MLAL)}
     client = CLIENT.format(**values, packages=os.environ.get("PYTHONPATH"))
-    program.write_text(client)
-    program.chmod(0o755)
-    return server, program
+    written = folder / "mlal.new"
+    written.write_text(client)
+    written.chmod(0o755)
+    written.rename(program)  # there at once, as others wait for it
+    return server
 
 
-def serve(address: str) -> None:
-    """Fork a process for whoever asks, until the standard input is closed."""
-    import select
+def load() -> None:
+    """Import what jobs import, also what they import late: ``torch.optim``, the compiler."""
+    import torch._dynamo  # noqa: F401
 
-    import aiida_mlal.ml.cli
-    import aiida_mlal.ml.engines.numba
-    import aiida_mlal.ml.models.factory
-    import aiida_mlal.ml.tasks.runner  # noqa: F401
+    import aiida_mlal.ml
+    from aiida_mlal.ml.fast.jit import jit
 
+    for module in pkgutil.walk_packages(aiida_mlal.ml.__path__, "aiida_mlal.ml."):
+        import_module(module.name)
+    jit()(lambda x: 2 * x)(1.0)
+
+
+def serve(number: int) -> None:
+    """Fork a process for whoever asks at this socket, until the standard input is closed."""
+    load()
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # forks are not waited for
-    with socket.socket(socket.AF_UNIX) as door:
-        door.bind(address)
-        door.listen(16)
+    with socket.socket(fileno=number) as door:
         while True:
             ready, _, _ = select.select([door, sys.stdin], [], [])
             if sys.stdin in ready:
@@ -110,4 +127,4 @@ def run(arguments: list[str], folder: str, environment: dict[str, str]) -> None:
 
 
 if __name__ == "__main__":
-    serve(sys.argv[1])
+    serve(int(sys.argv[1]))
