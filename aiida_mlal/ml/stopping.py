@@ -1,4 +1,4 @@
-"""Signals by which schedulers and users end a task, so that what was computed is kept."""
+"""How schedulers and users end a task: what was computed is kept, and no worker stays behind."""
 
 import contextlib
 import multiprocessing
@@ -72,6 +72,23 @@ def stoppable() -> Iterator[None]:
         _received.clear()
         for name, handler in before.items():
             signal.signal(name, handler)
+
+
+def end_with_parent() -> None:
+    """Let this process, forked to work for another one, end as soon as that one is gone.
+
+    A worker whose parent was killed by SIGKILL, as when memory runs out, would wait for its next
+    piece of work for ever: siblings hold the pipe open that it would come from.
+    """
+    parent = multiprocessing.parent_process()
+    if parent is None:
+        raise RuntimeError("expected a process that another one forked by multiprocessing")
+
+    def watch() -> None:
+        parent.join()
+        os._exit(128 + signal.SIGKILL)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def _interrupted(number: int) -> Interrupted:

@@ -24,6 +24,7 @@ from aiida_mlal.ml.models.ensemble import member_seed
 from aiida_mlal.ml.models.prediction import Prediction
 from aiida_mlal.ml.models.prepared import Prepared
 from aiida_mlal.ml.models.references import regress
+from aiida_mlal.ml.stopping import end_with_parent
 from aiida_mlal.ml.training.loop import Curve, Loop, Progress, training_warnings
 from aiida_mlal.ml.training.options import TrainingOptions
 from aiida_mlal.ml.training.problem import Problem
@@ -285,6 +286,7 @@ _jobs: Sequence[_Job] = ()
 def _inherit(jobs: Sequence[_Job]) -> None:
     global _jobs
     _jobs = jobs
+    end_with_parent()
 
 
 def _run_inherited(index: int) -> Curve:

@@ -1,9 +1,14 @@
+import contextlib
 import copy
+import json
+import multiprocessing
 import os
+import signal
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
+import psutil
 import pytest
 import torch
 from ase import Atoms
@@ -407,6 +412,36 @@ def test_an_error_in_a_process_comes_back(structures, scripted, monkeypatch):
     scripted(float("nan"))
     with pytest.raises(DivergedError, match="the loss is nan in epoch 1"):
         fit(untrained(ensemble=2), structures, options(), seed=0)
+
+
+def test_no_process_outlives_a_training_that_was_killed(structures, monkeypatch):
+    """As where memory runs out; they would wait for their next piece of work for ever."""
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1})
+    read, write = os.pipe()
+
+    def tell(epoch, loss):
+        workers = [child.pid for child in multiprocessing.active_children()]
+        os.write(write, json.dumps(workers).encode())
+        signal.pause()
+
+    def train():
+        long = options(optimizer=ADAM, epochs=10**6)
+        fit(untrained(ensemble=2), structures, long, seed=0, progress=tell)
+
+    killed = multiprocessing.get_context("fork").Process(target=train)
+    killed.start()
+    os.close(write)
+    workers = [psutil.Process(pid) for pid in json.loads(os.read(read, 100))]
+    os.close(read)
+    killed.kill()
+    killed.join()
+    try:
+        assert len(workers) == 2
+        assert not [one for one in psutil.wait_procs(workers, 30)[1] if one.status() != "zombie"]
+    finally:
+        for one in workers:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                one.kill()
 
 
 def test_forces_of_a_trained_committee_are_those_of_its_mean_energy(structures):
