@@ -143,11 +143,6 @@ class Neb(Simulation):
                 f"expected weakest_spring above 0 and up to spring, {self.spring}, or null, got "
                 f"{self.weakest_spring}"
             )
-        if self.moving_cell and self.interpolation == "idpp":
-            raise ValueError(
-                f"interpolation 'idpp' is for a fixed cell, and cell is {self.cell!r}: choose "
-                "'linear'"
-            )
         check_not_negative(self, "max_steps")
         check_pace(self.every, self.threads)
 

@@ -6,10 +6,10 @@ The steps are those of the WorkChain, without AiiDA: label what the first query 
 labels, run the bands from where the start says, label what the query wants, until the stops are
 content. All counts include both ends. PATH is the beginning of names in ``paths.py``; of each,
 N starts are run (default 5), the first one from the ends there, others from rattled ones. Direct
-bands relax the ends and then the band, by BFGS, to the same force, and with the cell where that
-moves. The dimer method of ASE and sella (PyPI), where it is installed, begin in the middle between
-the relaxed ends of the first start; their calls are those of the saddle point alone, whose energy
-is told above the first end. They are not run where the cell moves.
+bands relax the ends and then the band, by BFGS, to the same force, from the same interpolation,
+and with the cell where that moves. The dimer method of ASE and sella (PyPI), where it is installed,
+begin in the middle between the relaxed ends of the first start; their calls are those of the saddle
+point alone, whose energy is told above the first end. They are not run where the cell moves.
 Labels 7net are SevenNet-0 (PyPI sevenn). Rows are written to ``KIND_PROTOCOL.md`` beside this file,
 in the place of those of the same path.
 """
@@ -39,7 +39,7 @@ from aiida_mlal.ml.options import as_dict
 from aiida_mlal.ml.selection.select import select
 from aiida_mlal.ml.simulation import path
 from aiida_mlal.ml.simulation.cell import FIXED, MovingCell
-from aiida_mlal.ml.simulation.neb import Band
+from aiida_mlal.ml.simulation.neb import Band, Neb
 from aiida_mlal.ml.simulation.strained import strained
 from aiida_mlal.ml.starts import Beginning
 
@@ -51,7 +51,11 @@ HERE = Path(__file__).parent
 
 
 def direct(
-    ends: list[Atoms], inner: Calculator, images: int, cell: MovingCell = FIXED
+    ends: list[Atoms],
+    inner: Calculator,
+    images: int,
+    interpolation: path.Interpolation,
+    cell: MovingCell = FIXED,
 ) -> tuple[int, float, list[Atoms]]:
     """Return how many calls a climbing band of ASE needs with its ends, its barrier and images.
 
@@ -62,7 +66,7 @@ def direct(
     for atoms in (begin, end):
         atoms.calc = Counted(inner, count)
         BFGS(strained(atoms, cell, reference), logfile=None).run(fmax=FMAX, steps=300)
-    band = path.interpolated([begin, end], [0, images - 1], "linear", True)
+    band = path.interpolated([begin, end], [0, images - 1], interpolation, True)
     band[0], band[-1] = begin, end
     for image in band[1:-1]:
         image.calc = Counted(inner, count)
@@ -179,9 +183,13 @@ if __name__ == "__main__":
             overrides = {**json.loads(asked.overrides), "simulation": OPTIONS[name]}
             own = protocols.inputs("neb", asked.protocol, overrides, "moving_cell")
         found, others = [], ""
+        images = own["simulation"]["images"]
+        interpolation = own["simulation"].get("interpolation", Neb.interpolation)
         for seed in range(asked.starts):
             start = rattled(ends, seed)
-            calls, height, band = direct(start, inner, given["simulation"]["images"], cell)
+            calls, height, band = direct(
+                start, inner, own["simulation"]["images"], interpolation, cell
+            )
             others = others or ("" if cell else searched(band[0], band[-1], inner))
             begin = time.process_time()
             n, barrier, outcome, keys = learned(start, inner, own, asked.v)

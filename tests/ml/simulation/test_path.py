@@ -137,6 +137,20 @@ def test_idpp_keeps_atoms_apart():
     np.testing.assert_array_equal(around[-1].positions, other.positions)
 
 
+def test_idpp_keeps_atoms_apart_where_the_cell_changes():
+    one = Atoms("OO", [[1, 1, 1], [3, 1, 1.2]], cell=[6, 6, 6], pbc=True)
+    other = Atoms("OO", [[3, 1, 1], [1, 1, 1.2]], cell=[6, 6, 6], pbc=True)
+    other.set_cell([6.6, 6, 6], scale_atoms=True)
+    straight = path.interpolated([one, other], [0, 4], "linear", True)
+    around = path.interpolated([one, other], [0, 4], "idpp", True)
+    assert min(image.get_distance(0, 1, mic=True) for image in straight) < 0.3
+    assert min(image.get_distance(0, 1, mic=True) for image in around) > 1.5
+    for image, width in zip(around, (6.0, 6.15, 6.3, 6.45, 6.6)):
+        np.testing.assert_allclose(image.cell.lengths(), [width, 6, 6])
+    np.testing.assert_allclose(around[0].positions, one.positions, atol=1e-12)
+    np.testing.assert_allclose(around[-1].positions, other.positions, atol=1e-12)
+
+
 @pytest.mark.parametrize("pbc", [True, False])
 def test_ends_that_drifted_apart_are_refused_where_nothing_is_fixed(pbc):
     begin = bulk("Al", cubic=True) * (2, 1, 1)

@@ -175,8 +175,6 @@ def test_cells_that_make_no_path_are_refused():
     end.rotate(20, "z", rotate_cell=True)
     with pytest.raises(ValueError, match=r"number 1 is turned by 20 degrees"):
         Neb(cell="full").check(Configurations.from_ase([begin, end]))
-    with pytest.raises(ValueError, match="'idpp' is for a fixed cell, and cell is 'full'"):
-        Neb(cell="full", interpolation="idpp")
 
 
 def test_a_path_may_be_that_of_the_cell_alone():
