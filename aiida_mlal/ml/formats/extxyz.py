@@ -15,7 +15,9 @@ from ase.io.extxyz import key_val_dict_to_str
 from aiida_mlal.ml.configurations import Configurations
 from aiida_mlal.ml.formats.ase_errors import without_internals
 from aiida_mlal.ml.formats.content import compress
+from aiida_mlal.ml.formats.momenta import ase_momenta
 from aiida_mlal.ml.formats.numbers import is_real, whole
+from aiida_mlal.ml.frames import VELOCITIES
 from aiida_mlal.ml.options import within
 from aiida_mlal.ml.wholefile import write_whole
 
@@ -25,8 +27,10 @@ ISOTOPES = {"D": 2.014101778, "T": 3.016049278}
 _HEAD = {"Lattice", "Properties", "pbc", "energy", "free_energy", "stress"}
 """Keys that are more than information when they are read."""
 
-_COLUMNS = {"species", "pos", "move_mask", "forces", "numbers", "Z", "positions", "symbols"}
-"""Columns that are read as the structure or its labels."""
+_COLUMNS = {
+    "species", "pos", "move_mask", "forces", "momenta", "numbers", "Z", "positions", "symbols",
+}  # fmt: skip
+"""Columns that are read as the structure, how it moves, or its labels."""
 
 
 def write(configurations: Configurations, path: str | Path) -> None:
@@ -136,7 +140,11 @@ def _text(one: Configurations) -> str:
         columns["move_mask"] = ~(one.fixed[:, 0] if whole else one.fixed)
     if np.isfinite(one.forces).all():
         columns["forces"] = one.forces
-    columns |= {name: values for name, values in one.arrays.items() if name not in _COLUMNS}
+    arrays = dict(one.arrays)
+    if (momenta := ase_momenta(one)) is not None:  # which ASE reads, as it does no velocities
+        columns["momenta"] = momenta
+        del arrays[VELOCITIES.name]
+    columns |= {name: values for name, values in arrays.items() if name not in _COLUMNS}
     properties = ["species:S:1"]
     rows = [[f"{chemical_symbols[z]:2s}"] for z in one.numbers.tolist()]
     for name, values in columns.items():

@@ -38,6 +38,7 @@ from aiida_mlal.ml.formats.content import as_text, compression, read_bytes, stem
 from aiida_mlal.ml.formats.labels import LabelKeys
 from aiida_mlal.ml.formats.masses import doubtful_masses
 from aiida_mlal.ml.formats.mlip import cfg
+from aiida_mlal.ml.formats.momenta import ase_momenta
 from aiida_mlal.ml.formats.occupancy import check_ordered
 from aiida_mlal.ml.formats.table import (
     ASE,
@@ -258,8 +259,11 @@ def _write_with_ase(configurations: Configurations, path: Path, name: str) -> li
     partial = path.with_name(f"partial-{path.name}")
     try:
         frames = configurations.to_ase()
-        if name in _SCALED:
-            for atoms, one in zip(frames, configurations):
+        for atoms, one in zip(frames, configurations):
+            if (momenta := ase_momenta(one)) is not None:
+                atoms.arrays.pop(VELOCITIES.name, None)
+                atoms.set_momenta(momenta, apply_constraint=False)
+            if name in _SCALED:
                 atoms.set_constraint(constraints.scaled(atoms, one.fixed))
         ase.io.write(partial, frames, format=name)
         partial.replace(path)
