@@ -2,7 +2,6 @@
 
 from typing import Any, ClassVar
 
-from aiida.engine import process_handler
 from aiida.orm import CalcJobNode
 
 from aiida_mlal.calculations.properties import PropertiesCalculation
@@ -27,12 +26,6 @@ class PropertiesWorkChain(TaskBaseWorkChain):
         """Take what is computed as inputs of its own."""
         super().define(spec)
         spec.expose_inputs(PropertiesCalculation, include=cls.OUTSIDE)
-
-    @process_handler(priority=100)
-    def say_what_is_doubtful(self, node: CalcJobNode) -> None:
-        """Report structures that are no minima, unstable crystals, symmetry that is lost."""
-        if node.is_finished_ok and node.outputs.results["message"]:
-            self.report(f"properties<{node.pk}>: {node.outputs.results['message']}")
 
     def go_on_from(self, node: CalcJobNode) -> bool:
         """Begin again: what a job computed is not continued."""

@@ -1,5 +1,6 @@
 """What the WorkChains have in common that restart a calculation until it comes to an end."""
 
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 from aiida.engine import (
@@ -73,6 +74,17 @@ class TaskBaseWorkChain(BaseRestartWorkChain):
         code: ExitCode = getattr(self.exit_codes, label)
         self.report(f"{self.ctx.process_name}<{node.pk}>: {node.exit_message}")
         return ProcessHandlerReport(True, code.format(message=node.exit_message or ""))
+
+    def doubts(self, results: Mapping[str, Any]) -> Sequence[str]:
+        """Return what is to be told of results that are good: the message of the task."""
+        return list(filter(None, [results.get("message")]))
+
+    @process_handler(priority=100)
+    def say_what_is_doubtful(self, node: CalcJobNode) -> None:
+        """Report what a task had to say, which otherwise only the log of its job has."""
+        if node.is_finished_ok:
+            for doubt in self.doubts(node.outputs.results.get_dict()):
+                self.report(f"{self.ctx.process_name}<{node.pk}>: {doubt}")
 
     @process_handler(priority=600, exit_codes=[TaskCalculation.exit_codes.ERROR_INVALID_INPUT])
     def handle_invalid_input(self, node: CalcJobNode) -> ProcessHandlerReport:

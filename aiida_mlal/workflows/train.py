@@ -1,6 +1,6 @@
 """Training that is restarted where that may help."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 from aiida.engine import ProcessHandlerReport, calcfunction, process_handler
@@ -46,12 +46,9 @@ class TrainBaseWorkChain(TaskBaseWorkChain):
         self.report(f"training<{node.pk}> diverged: begin again with seed {inputs.seed.value}")
         return ProcessHandlerReport(True)
 
-    @process_handler(priority=100)
-    def say_what_is_doubtful(self, node: CalcJobNode) -> None:
-        """Report a training that went badly, or that was begun afresh."""
-        if node.is_finished_ok:
-            for warning in node.outputs.results.get_dict().get("warnings", []):
-                self.report(f"training<{node.pk}>: {warning}")
+    def doubts(self, results: Mapping[str, Any]) -> Sequence[str]:
+        """Return in what a training went badly, or that it was begun afresh."""
+        return list(results.get("warnings", []))
 
     def go_on_from(self, node: CalcJobNode) -> bool:
         """Begin with the weights that the training got to."""

@@ -126,11 +126,14 @@ def merge_runs(**jobs: Mapping[str, Any]) -> dict[str, Data]:
     """
     frames: list[Configurations] = []
     runs: list[Mapping[str, Any]] = []
+    messages: list[str] = []
     for name in sorted(jobs):
-        trajectory = jobs[name]["trajectory"].configurations
+        trajectory, results = jobs[name]["trajectory"].configurations, jobs[name]["results"]
         frames.append(trajectory.with_columns({RUN: RUN.of(trajectory) + len(runs)}))
-        runs += jobs[name]["results"]["runs"]
+        runs += results["runs"]
+        if (message := results.get("message")) and message not in messages:
+            messages.append(message)
     return {
         "trajectory": DatasetData(Configurations.concatenate(frames)),
-        "results": Dict({"runs": runs}),
+        "results": Dict({"message": "; ".join(messages), "runs": runs}),
     }

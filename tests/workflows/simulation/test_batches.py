@@ -53,6 +53,24 @@ def test_frames_and_results_are_those_of_one_job(inputs):
     assert jobs[0].inputs.structures.creator.inputs.structures == node.inputs.structures
 
 
+def test_what_jobs_have_to_say_is_reported_and_in_the_results(inputs, caplog):
+    """Here that runs end with atoms nearer than a moment tensor potential can know."""
+    rattled = bulk("Cu", cubic=True)
+    rattled.rattle(0.3, seed=1)
+    potential = ModelOptions.parse({"architecture": "mtp", "level": 6}).build(["Cu"], 0)
+    inputs |= {
+        "potential": PotentialData.from_potential(potential),
+        "structures": DatasetData.from_ase([rattled, rattled]),
+        "simulation": {"name": "relax", "max_steps": 1},
+    }
+    caplog.set_level("REPORT")
+    parts, node = run("mlal.simulate.batches", inputs)
+    assert node.is_finished_ok, node.exit_message
+    assert parts["results"]["message"].count("nearer than min_dist") == 1
+    told = [record.message for record in caplog.records if "say_what_is_doubtful" in record.message]
+    assert sum("nearer than min_dist" in message for message in told) == 2
+
+
 def test_a_job_that_fails_is_named(inputs, aiida_code_installed):
     broken = aiida_code_installed(label="broken", filepath_executable="/bin/false")
     inputs["simulate"]["code"] = broken
