@@ -8,7 +8,7 @@ from itertools import count
 from typing import Any
 
 import numpy as np
-from aiida.orm import CalcJobNode, Data, Dict, Int, List, ProcessNode, Str, WorkflowNode
+from aiida.orm import CalcJobNode, Data, Dict, ProcessNode, WorkflowNode
 
 from aiida_mlal.data.dataset import DatasetData
 from aiida_mlal.ml.configurations import OK, Configurations
@@ -23,9 +23,11 @@ from aiida_mlal.ml.frames import (
     STEP,
     UNCERTAINTY,
 )
+from aiida_mlal.ml.models.references import regress
 from aiida_mlal.ml.simulation.cell import MovingCell
 from aiida_mlal.report import graph
 from aiida_mlal.report.direct import DirectRelaxation
+from aiida_mlal.report.words import plain
 
 MOST_CONTACTS = 500
 """Frames of a simulation whose smallest distances are looked at."""
@@ -96,7 +98,8 @@ class Parity:
     Attributes
     ----------
     energies
-        Predicted and labelled, in eV/atom, relative to the lowest label.
+        Predicted and labelled, in eV/atom, less the energies of the elements that fit the labels
+        best, and relative to the lowest label: what differs by composition alone is no merit.
     forces
         Predicted and labelled components on all atoms, in eV/Å.
     uncertainty
@@ -301,7 +304,7 @@ def collect(node: ProcessNode, direct: Iterable[DirectRelaxation] = ()) -> Campa
         started=start,
         wall=(end - start).total_seconds(),
         busy=_busy(processes),
-        options={key: _plain(inputs[key]) for key in OPTIONS if key in inputs},
+        options={key: plain(inputs[key]) for key in OPTIONS if key in inputs},
         curve=graph.curve(node),
         queries=[query for batch in batches for query in _queries(batch, cell)],
         rejections=[
@@ -488,8 +491,11 @@ def _parity(labelled: Configurations) -> Parity:
     good = labelled.learnable
     predicted, forces = PREDICTED_ENERGY.of(good), PREDICTED_FORCES.of(good)
     known = np.isfinite(predicted)
-    energies = np.stack([predicted, good.energies], axis=1) / good.counts[:, None]
-    energies = energies[known]
+    energies = np.stack([predicted, good.energies], axis=1)[known]
+    if len(energies):
+        counts = good.composition(good.elements)[known]
+        energies -= (counts @ regress(counts, energies[:, 1]).energies)[:, None]
+    energies /= good.counts[known, None]
     pairs = np.stack([forces.reshape(-1), good.forces.reshape(-1)], axis=1)
     errors = np.stack([UNCERTAINTY.of(good), _force_errors(good)], axis=1)
     queries = np.flatnonzero(labelled.status == OK)
@@ -583,16 +589,6 @@ def _potential(node: ProcessNode) -> dict[str, Any]:
         if link.link_label == "potential"
     ]
     return dict(potentials[0].base.attributes.all) if potentials else {}
-
-
-def _plain(node: Any) -> Any:
-    if isinstance(node, Dict):
-        return node.get_dict()
-    if isinstance(node, List):
-        return node.get_list()
-    if isinstance(node, (Int, Str)):
-        return node.value
-    return str(node)
 
 
 def _problem(node: ProcessNode) -> str:

@@ -4,11 +4,12 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from aiida_mlal.ml import plugins, stops
+from aiida_mlal.report.words import plain
 from aiida_mlal.workflows.labelling.base import LABELLING
 
 if TYPE_CHECKING:
     from aiida.engine import ProcessBuilder
-    from aiida.orm import Dict, Node
+    from aiida.orm import Dict
 
     from aiida_mlal.ml.configurations import Configurations
 
@@ -29,7 +30,7 @@ def outlook(builder: "ProcessBuilder") -> dict[str, Any]:
         "campaign": builder.process_class.__name__,
         "structures": _described(structures),
         "labels": _labels(inputs, structures),
-        "inputs": _told({k: v for k, v in inputs.items() if k not in SOURCES}),
+        "inputs": plain({k: v for k, v in inputs.items() if k not in SOURCES}),
     }
     return {name: value for name, value in told.items() if value}
 
@@ -92,36 +93,3 @@ def _labels(inputs: Mapping[str, Any], structures: "Configurations") -> dict[str
 def _chosen_by(query: "Dict | None") -> int | None:
     """Return the number of structures that a query chooses at most."""
     return None if query is None else plugins.make("strategies", query.get_dict()).n
-
-
-def _told(value: Any) -> Any:
-    """Return an input as text and numbers."""
-    if isinstance(value, Mapping):
-        return {str(name): _told(inner) for name, inner in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_told(inner) for inner in value]
-    return _of_node(value) if hasattr(value, "base") else _plain(value)
-
-
-def _of_node(node: "Node") -> Any:
-    from aiida.orm import AbstractCode, Dict, KpointsData, List
-
-    from aiida_mlal.workflows.labelling.inputs import describe_kpoints
-
-    if isinstance(node, Dict):
-        return node.get_dict()
-    if isinstance(node, List):
-        return node.get_list()
-    if isinstance(node, AbstractCode):
-        return node.full_label
-    if isinstance(node, KpointsData):
-        return describe_kpoints(node)
-    for name in ("value", "filename"):
-        if hasattr(node, name):
-            return getattr(node, name)
-    known = f" {node.pk}" if node.is_stored else ""
-    return f"{type(node).__name__}{known}"
-
-
-def _plain(value: Any) -> Any:
-    return value if isinstance(value, (str, int, float, bool, type(None))) else str(value)

@@ -31,8 +31,8 @@ CAPTIONS = {
     "goes through them with their forces. Labels are of the structures that these images are; no "
     "other label enters the energies or the barrier.",
     "parity_energy": "Each structure that a query chose, as predicted by the potential that led "
-    "to it, and as labelled afterwards, relative to the lowest label. Scales are linear near zero "
-    "and logarithmic beyond.",
+    "to it, and as labelled afterwards, relative to the lowest label, without what an atom of each "
+    "element contributes. Scales are linear near zero and logarithmic beyond.",
     "parity_forces": "The same for each component of the forces.",
     "uncertainty": "Each structure that a query chose: what the potential said of its own error, "
     "and how large the error was.",

@@ -9,6 +9,7 @@ from aiida.orm import ProcessNode
 
 from aiida_mlal.data.potential import PotentialData
 from aiida_mlal.data.selection import SelectionData
+from aiida_mlal.ml import plugins
 from aiida_mlal.ml.configurations import OK, Configurations
 from aiida_mlal.report import graph
 from aiida_mlal.report.numbers import CampaignReport, Query, collect
@@ -24,8 +25,10 @@ class Lesson:
     number
         Of the structure among all that the campaign labelled.
     decision, place, candidates
-        The node of the decision that chose it, how many were wanted more, and from how many; None
-        for what was given.
+        The node of the decision that chose it, how many were wanted more, and from how many that
+        were neither known nor taken out by filters; None for what was given.
+    score
+        Name and value of what the strategy went by, where it has a name.
     before
         The potential that chose it.
     after
@@ -41,6 +44,7 @@ class Lesson:
     decision: SelectionData | None
     place: int
     candidates: int
+    score: tuple[str, float] | None
     before: PotentialData | None
     after: PotentialData | None
     error_after: tuple[float, float] | None
@@ -72,7 +76,8 @@ def lesson(node: ProcessNode, frame: str) -> Lesson:
         query=query,
         decision=decision,
         place=place,
-        candidates=0 if decision is None else decision.base.attributes.get("n_pool"),
+        candidates=0 if decision is None else _candidates(decision),
+        score=None if decision is None else _score(decision, place),
         before=by_iteration.get(query.iteration),
         after=after if learned else None,
         error_after=_errors(after, structure) if after is not None and learned else None,
@@ -99,12 +104,17 @@ def in_words(lesson: Lesson) -> str:
         )
     if query.step is not None:
         lines.append(f"It is step {query.step} of a simulation.")
-    if query.force_error is not None or query.uncertainty is not None:
-        lines.append(
-            f"The potential{_called(lesson.before)} was off by {digits(query.energy_error)} "
-            f"eV/atom, and {digits(query.force_error)} eV/Å in its worst force; its uncertainty "
-            f"was {digits(query.uncertainty)}."
-        )
+    doubt = ("uncertainty", query.uncertainty) if query.uncertainty is not None else lesson.score
+    off = (
+        ""
+        if query.force_error is None
+        else f"was off by {digits(query.energy_error)} eV/atom, and {digits(query.force_error)} "
+        "eV/Å in its worst force"
+    )
+    unsure = "" if doubt is None else f"had the {doubt[0]} {digits(doubt[1])} for it"
+    if off or unsure:
+        thought = " and ".join(filter(None, [unsure, off]))
+        lines.append(f"The potential{_called(lesson.before)} {thought}.")
     lines.append(
         f"Label: {query.status}{': ' + query.problem if query.problem else ''}, "
         f"{digits(query.energy, 8)} eV, largest force {digits(query.fmax)} eV/Å "
@@ -120,11 +130,13 @@ def in_words(lesson: Lesson) -> str:
         lines.append("No potential was trained after it.")
     else:
         lines.append("Nothing was learned from it.")
-    if len(lesson.rows) == 2:
-        first, second = (row["errors"].get("force_mae") for row in lesson.rows)
+    errors = {row["iteration"]: row["errors"].get("force_mae") for row in lesson.rows}
+    here, then = (errors.get(query.iteration + i) for i in (0, 1))
+    if here is not None:
+        later = "" if then is None else f", and by {digits(then)} eV/Å in the next"
         lines.append(
-            f"On labels that were new, forces were off by {digits(first)} eV/Å on average in its "
-            f"iteration, and by {digits(second)} eV/Å in the next."
+            f"On labels that were new, forces were off by {digits(here)} eV/Å on average in its "
+            f"iteration{later}."
         )
     return "\n".join(lines)
 
@@ -148,6 +160,20 @@ def _decision(node: ProcessNode, query: Query) -> tuple[SelectionData | None, in
         if iteration == query.iteration and query.key in keys:
             return selection, keys.index(query.key)
     return None, 0
+
+
+def _candidates(decision: SelectionData) -> int:
+    """Return from how many candidates was chosen; all of the pool where that was not noted."""
+    left = decision.selection.n_left
+    n: int = decision.base.attributes.get("n_pool") if left is None else left
+    return n
+
+
+def _score(decision: SelectionData, place: int) -> tuple[str, float] | None:
+    """Return name and value of what a strategy went by; None where it is nothing with a name."""
+    strategy = plugins.usable("strategies").get(decision.base.attributes.get("strategy")["name"])
+    name, value = getattr(strategy, "score", ""), decision.selected[place]["score"]
+    return (name, value) if name and value is not None else None
 
 
 def _errors(potential: PotentialData, structure: Configurations) -> tuple[float, float]:

@@ -22,6 +22,33 @@ def seconds(value: float | None) -> str:
     return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s"
 
 
+def plain(value: Any) -> Any:
+    """Return inputs as JSON can have them: nodes by their values, or by what they are called."""
+    from aiida.orm import AbstractCode, Dict, KpointsData, List, Node
+
+    from aiida_mlal.workflows.labelling.inputs import describe_kpoints
+
+    if isinstance(value, Mapping):
+        return {str(name): plain(inner) for name, inner in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(inner) for inner in value]
+    if not isinstance(value, Node):
+        return value if isinstance(value, (str, int, float, bool, type(None))) else str(value)
+    if isinstance(value, Dict):
+        return value.get_dict()
+    if isinstance(value, List):
+        return value.get_list()
+    if isinstance(value, AbstractCode):
+        return value.full_label
+    if isinstance(value, KpointsData):
+        return describe_kpoints(value)
+    for name in ("value", "filename"):
+        if hasattr(value, name):
+            return getattr(value, name)
+    known = f" {value.pk}" if value.is_stored else ""
+    return f"{type(value).__name__}{known}"
+
+
 def flat(value: Any, name: str = "") -> list[tuple[str, str]]:
     """Return nested options as pairs of a path and a value in words; empty ones are left out."""
     if isinstance(value, Mapping):

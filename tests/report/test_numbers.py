@@ -5,14 +5,18 @@ import pytest
 from aiida.common.links import LinkType
 from aiida.orm import WorkChainNode
 from ase import Atoms
+from ase.build import bulk
 from ase.calculators.emt import EMT
+from ase.calculators.singlepoint import SinglePointCalculator
 from ase.optimize import BFGS
 
 from aiida_mlal.ml.calculator import MLCalculator
+from aiida_mlal.ml.configurations import Configurations
+from aiida_mlal.ml.frames import ITERATION, PREDICTED_ENERGY, PREDICTED_FORCES
 from aiida_mlal.ml.simulation.vibrations import modes
 from aiida_mlal.report import graph
 from aiida_mlal.report.compare import direct_relaxation
-from aiida_mlal.report.numbers import collect
+from aiida_mlal.report.numbers import _parity, collect
 
 
 def test_tells_how_it_ended(small_report, small_campaign):
@@ -63,6 +67,25 @@ def test_parity_has_what_was_predicted_only(small_report):
     assert len(small_report.parity.forces) == 3 * 4 * len(predicted)
     errors = [q.force_error for q in predicted]
     np.testing.assert_allclose(small_report.parity.uncertainty[:, 1], errors)
+
+
+def test_parity_is_without_what_compositions_contribute():
+    """Ten atoms of gold cost 3 eV each, which no potential has to be praised for."""
+    frames = []
+    for i, atoms in enumerate([bulk("Cu"), bulk("Au"), bulk("Cu") * (2, 1, 1), bulk("Au")]):
+        label = len(atoms) * (-3.0 if "Au" in atoms.symbols else -1.0) + 0.01 * i
+        atoms.calc = SinglePointCalculator(atoms, energy=label, forces=np.zeros((len(atoms), 3)))
+        frames.append(atoms)
+    labelled = Configurations.from_ase(frames)
+    errors = np.array([0.1, -0.2, 0.0, 0.3])
+    columns = {
+        PREDICTED_ENERGY: labelled.energies + errors,
+        PREDICTED_FORCES: labelled.forces,
+        ITERATION: 1,
+    }
+    pairs = _parity(labelled.with_columns(columns)).energies
+    np.testing.assert_allclose(pairs[:, 0] - pairs[:, 1], errors / labelled.counts)
+    assert np.ptp(pairs[:, 1]) < 0.05
 
 
 def test_every_process_is_counted_once(small_report, small_campaign):
