@@ -12,6 +12,9 @@ from aiida.cmdline.utils import echo
 
 from aiida_mlal.cli.label_codes import LabelCode, label_code
 from aiida_mlal.cli.profile import MLAL
+from aiida_mlal.cli.structures import read_labels
+from aiida_mlal.cli.words import called, in_options
+from aiida_mlal.ml.cli import label_keys
 
 if TYPE_CHECKING:
     from asyncio import AbstractEventLoop
@@ -29,6 +32,7 @@ class Wishes:
 
     labels: str
     protocol: str | None
+    dataset: str | None
     max_labels: int | None
     seed: int | None
     overrides: str | None
@@ -39,6 +43,7 @@ class Wishes:
     mpi: int | None
     daemon: bool
     dry_run: bool
+    keys: Mapping[str, str]
 
     @property
     def labelling(self) -> LabelCode | None:
@@ -108,12 +113,23 @@ class Recipe:
     overrides: Mapping[str, Any]
 
     @classmethod
-    def of(cls, name: str, wishes: Wishes) -> "Recipe":
-        """Return a recipe with what every campaign can be asked for, such as a budget of labels."""
-        from aiida_mlal import protocols
+    def of(cls, campaign: Any, name: str, wishes: Wishes) -> "Recipe":
+        """Return a recipe with what every campaign can be asked for, such as a budget of labels.
 
+        Overrides are judged by ``campaign``, the WorkChain, and those of stops and simulations by
+        these themselves, so that options can be set in them.
+        """
+        from aiida_mlal import protocols
+        from aiida_mlal.ml import stops
+        from aiida_mlal.workflows.offline import ENGINE
+        from aiida_mlal.workflows.simulation.base import plan_of
+
+        campaign.check_overrides(read_overrides(wishes.overrides))
         overrides = wishes.inputs()
         recipe = cls(protocols.inputs(name, wishes.protocol, overrides), overrides)
+        stops.parse(recipe.inputs["stop"])
+        if "simulation" in recipe.inputs:
+            plan_of(recipe.inputs.get("simulating", ENGINE), recipe.inputs["simulation"])
         if wishes.max_labels is None:
             return recipe
         return recipe.with_stops({"name": "labels", "n": wishes.max_labels})
@@ -159,7 +175,16 @@ def campaign_options(labels: str, about: str) -> Callable[[Any], Any]:
     options = [
         click.option("--labels", default=labels, show_default=True, help=about),
         click.option("--protocol", help="fast, balanced or stringent. [default: balanced]"),
-        click.option("--max-labels", type=click.IntRange(1), help="Budget of labels."),
+        click.option(
+            "--dataset",
+            help="Labels to begin with, made as the others will be: a file, or the PK or UUID of a "
+            "data set, or of a campaign, all whose labels are taken.",
+        ),
+        click.option(
+            "--max-labels",
+            type=click.IntRange(1),
+            help="Budget of labels, those of --dataset not counted.",
+        ),
         click.option("--seed", type=int, help="Of everything random."),
         click.option(
             "--overrides",
@@ -192,6 +217,7 @@ def campaign_options(labels: str, about: str) -> Callable[[Any], Any]:
     ]
 
     def decorate(command: Callable[..., None]) -> Callable[..., None]:
+        @label_keys
         @wraps(command)
         def run(**given: Any) -> None:
             common = {field.name: given.pop(field.name) for field in fields(Wishes)}
@@ -207,11 +233,20 @@ def launch_campaign(build: "Callable[[], ProcessBuilder]", wishes: Wishes) -> No
 
     All is checked before anything is stored, and what is wrong is said.
     """
-    builder = checked(build)
+    builder = checked(lambda: _begun(build(), wishes))
     if wishes.dry_run:
         foretell(builder)
     else:
         start(builder, wishes.daemon)
+
+
+def _begun(builder: "ProcessBuilder", wishes: Wishes) -> "ProcessBuilder":
+    """Let a campaign begin with labels that there are."""
+    if wishes.dataset is not None:
+        builder.dataset = read_labels(wishes.dataset, wishes.keys)
+    elif wishes.keys and "candidates" not in builder:
+        raise ValueError("keys name the labels of --dataset, which is not given")
+    return builder
 
 
 def foretell(builder: "ProcessBuilder") -> None:
@@ -229,15 +264,16 @@ def checked(build: "Callable[[], ProcessBuilder]") -> "ProcessBuilder":
     from aiida.common.exceptions import NotExistent
 
     from aiida_mlal.ml.plugins import PluginError
-    from aiida_mlal.workflows.ports import check_inputs
+    from aiida_mlal.workflows.ports import calling, check_inputs
 
     try:
-        builder = build()
-        check_inputs(builder._inputs(prune=True), builder.process_class.spec().inputs)
+        with calling(called):
+            builder = build()
+            check_inputs(builder._inputs(prune=True), builder.process_class.spec().inputs)
     except NotExistent as error:
         echo.echo_critical(f"{error}; `aiida-mlal setup` makes what is missing")
     except (ValueError, PluginError) as error:
-        echo.echo_critical(str(error))
+        echo.echo_critical(in_options(str(error)))
     return builder
 
 
@@ -252,8 +288,7 @@ def start(builder: "ProcessBuilder", daemon: bool) -> None:
     if node.is_killed:
         echo.echo_critical(
             f"campaign {node.pk} was stopped, and cannot go on; all that it labelled is in its "
-            "data sets, and another campaign may begin with the last one (--dataset PK, see "
-            "`verdi data mlal dataset list`)"
+            f"data sets, and another campaign may begin with it: --dataset {node.pk}"
         )
     from aiida_mlal.report.progress import describe, progress
 

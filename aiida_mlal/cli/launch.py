@@ -18,7 +18,7 @@ from aiida_mlal.cli.campaign import (
 from aiida_mlal.cli.params import campaign_argument, parse_indices
 from aiida_mlal.cli.root import root
 from aiida_mlal.cli.structures import read_dataset, read_path, read_structure
-from aiida_mlal.ml.cli import Options, label_keys
+from aiida_mlal.ml.cli import Options
 
 if TYPE_CHECKING:
     from aiida.engine import ProcessBuilder
@@ -73,14 +73,9 @@ def launch() -> None:
     help="Force to be reached, in eV/Å: the labelled one if ends are labelled, and simulations go "
     "on to a smaller one, in the ratio of the protocol.",
 )
-@click.option(
-    "--dataset",
-    help="Labels to begin with, of the method that labels the others: a file, or a PK or UUID.",
-)
 @pilot
 @one_job
 @campaign_options("emt", f"What labels: {CODES}")
-@label_keys
 @decorators.with_dbenv()
 def offline(
     wishes: Wishes,
@@ -88,8 +83,6 @@ def offline(
     recipe: str,
     fixed: str | None,
     fmax: float | None,
-    dataset: str | None,
-    keys: dict[str, str],
     pilot: dict[str, Any] | None,
     one_job: bool,
 ) -> None:
@@ -108,16 +101,12 @@ def offline(
             wishes.codes,
             node,
             wishes.protocol,
-            _with_pilot(_with_force(Recipe.of(recipe, wishes), fmax), pilot).overrides,
+            _with_pilot(_with_force(Recipe.of(workflow, recipe, wishes), fmax), pilot).overrides,
             wishes.calculator,
             fixed=_fixed(fixed, still),
             recipe=recipe,
             one_job=one_job,
         )
-        if dataset is not None:
-            builder.dataset = read_dataset(dataset, keys)
-        elif keys:
-            raise ValueError("keys name the labels of --dataset, which is not given")
         return builder
 
     launch_campaign(build, wishes)
@@ -158,8 +147,8 @@ def neb(
     def build() -> "ProcessBuilder":
         from aiida.plugins import WorkflowFactory
 
-        asked = _of_path(Recipe.of("neb", wishes), len(ends), images, keep_ends, fmax)
         workflow: Any = WorkflowFactory("mlal.offline")
+        asked = _of_path(Recipe.of(workflow, "neb", wishes), len(ends), images, keep_ends, fmax)
         builder: ProcessBuilder = workflow.get_builder_from_protocol(
             wishes.codes,
             read_path(ends),
@@ -209,7 +198,7 @@ def md(
 
         node, still = read_structure(structure)
         workflow: Any = WorkflowFactory("mlal.offline")
-        asked = Recipe.of("md", wishes).with_options(
+        asked = Recipe.of(workflow, "md", wishes).with_options(
             "simulation",
             steps=steps,
             timestep=timestep,
@@ -266,7 +255,7 @@ def online(
             wishes.codes,
             node,
             wishes.protocol,
-            _with_limit(_with_force(Recipe.of("online", wishes), fmax), limit).overrides,
+            _with_limit(_with_force(Recipe.of(workflow, "online", wishes), fmax), limit).overrides,
             wishes.calculator,
             fixed=_fixed(fixed, still),
         )
@@ -303,13 +292,13 @@ def saddle(
     def build() -> "ProcessBuilder":
         from aiida.plugins import WorkflowFactory
 
-        asked = _with_limit(_with_force(Recipe.of("saddle", wishes), fmax), limit)
+        workflow: Any = WorkflowFactory("mlal.online")
+        asked = _with_limit(_with_force(Recipe.of(workflow, "saddle", wishes), fmax), limit)
         if towards is None:
             node, still = read_structure(structure)
         else:
             node, still = read_path([structure, towards]), []
             asked = asked.with_options("simulation", mode="towards")
-        workflow: Any = WorkflowFactory("mlal.online")
         builder: ProcessBuilder = workflow.get_builder_from_protocol(
             wishes.codes,
             node,
@@ -332,14 +321,12 @@ def saddle(
     "given",
     f"What labels: given for the labels that the candidates have; {CODES}",
 )
-@label_keys
 @decorators.with_dbenv()
 def pool(
     wishes: Wishes,
     candidates: str,
     test: str | None,
     size: int | None,
-    keys: dict[str, str],
 ) -> None:
     """Learn from a pool of CANDIDATES those that are worth it.
 
@@ -349,17 +336,17 @@ def pool(
     def build() -> "ProcessBuilder":
         from aiida.plugins import WorkflowFactory
 
-        asked = Recipe.of("pool", wishes)
+        workflow: Any = WorkflowFactory("mlal.pool")
+        asked = Recipe.of(workflow, "pool", wishes)
         if size is not None:
             asked = asked.with_stops({"name": "size", "n": size})
-        workflow: Any = WorkflowFactory("mlal.pool")
         builder: ProcessBuilder = workflow.get_builder_from_protocol(
             wishes.codes,
-            read_dataset(candidates, keys),
+            read_dataset(candidates, wishes.keys),
             wishes.protocol,
             asked.overrides,
             wishes.calculator,
-            test=None if test is None else read_dataset(test, keys),
+            test=None if test is None else read_dataset(test, wishes.keys),
         )
         return builder
 

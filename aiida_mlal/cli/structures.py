@@ -95,6 +95,25 @@ def read_dataset(text: str, keys: Mapping[str, str] | None = None) -> "DatasetDa
     return node
 
 
+def read_labels(text: str, keys: Mapping[str, str] | None = None) -> "DatasetData":
+    """Return labels to begin with: as ``read_dataset`` does, or all those of a campaign.
+
+    Raises
+    ------
+    ValueError
+        If there is no such file or node, or it has no labels.
+    """
+    from aiida.orm import ProcessNode
+
+    from aiida_mlal.report import graph
+
+    node = None if Path(text).is_file() else _load(text)
+    dataset = graph.dataset(node) if isinstance(node, ProcessNode) else read_dataset(text, keys)
+    if dataset is None or not dataset.base.attributes.get("n_labelled"):
+        raise ValueError(f"dataset: {text} has no labels to begin with")
+    return dataset
+
+
 def fixed_list(mask: Any) -> list[Any]:
     """Return the input ``fixed`` of a campaign for components of atoms that must not move."""
     return [

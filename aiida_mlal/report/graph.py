@@ -126,6 +126,16 @@ def labelled(node: ProcessNode) -> list[Batch]:
     return batches
 
 
+def dataset(node: ProcessNode) -> DatasetData | None:
+    """Return all that a campaign labelled or began with, as far as it has come; None if nothing."""
+    found = find_inputs(node).get("dataset")
+    for child in children(node):
+        if child.process_label == "extend":
+            for output in _outputs(child, DatasetData):
+                found = output
+    return found if isinstance(found, DatasetData) else None
+
+
 def selections(node: ProcessNode) -> list[tuple[int, SelectionData]]:
     """Return the decisions of the query strategy, each with its iteration."""
     return [

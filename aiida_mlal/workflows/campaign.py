@@ -34,6 +34,7 @@ from aiida_mlal.workflows import calcfunctions
 from aiida_mlal.workflows.endings import failure_words
 from aiida_mlal.workflows.labelling.base import LABELLING, validate_limits
 from aiida_mlal.workflows.labelling.lookup import check_method
+from aiida_mlal.workflows.ports import called, check_overrides
 from aiida_mlal.workflows.train import TrainBaseWorkChain
 from aiida_mlal.workflows.validators import share
 
@@ -184,6 +185,15 @@ class CampaignWorkChain(WorkChain):
         )
         spec.exit_code(440, "ERROR_TRAINING_FAILED", message="{process} failed: {why}")
         spec.exit_code(442, "ERROR_SELECTION_FAILED", message="{process} failed: {why}")
+
+    @classmethod
+    def check_overrides(cls, overrides: Mapping[str, Any]) -> None:
+        """Raise ``ValueError`` for unknown inputs, and for values that are none of an input.
+
+        What is inside of those that are exchangeable is for their own builders to check.
+        """
+        ports = cls.spec().inputs
+        check_overrides(overrides, ports, [name for name in EXCHANGEABLE if name in ports])
 
     @classmethod
     def job_inputs(
@@ -484,14 +494,14 @@ def check_campaign(
     if wants and not measured and not is_measured(given):
         raise without_uncertainty(f"query {given['query']['name']!r} needs")
     if "potential" in inputs and not calcfunctions.has_labels(inputs.get("dataset")):
-        raise ValueError("potential: give the 'dataset' too that it was trained on")
+        raise ValueError(f"potential: give {called('dataset')} too, which it was trained on")
 
 
 def without_uncertainty(reason: str) -> ValueError:
     """Make the error for options that need an uncertainty where the model has none."""
     return ValueError(
         f"{reason} an uncertainty, and a single potential has none by default: give the model an "
-        "'ensemble' of 2 or more, or name one as 'uncertainty'"
+        f"'ensemble' of 2 or more, or name one as {called('uncertainty')}"
     )
 
 
@@ -505,11 +515,18 @@ def check_budget(stop: List, n_labels: int, n_known: int) -> None:
     n_known
         Structures to learn from that there are then.
     """
-    limits = stops.parse(stop.get_list())
-    if stops.labels_left(limits, n_labels) == 0:
-        raise ValueError(f"stop: the budget of labels is spent on the first {n_labels} structures")
-    if stops.structures_left(limits, n_known) == 0:
-        raise ValueError(f"stop: {n_known} structures to learn from are there from the beginning")
+    for limit in stops.parse(stop.get_list()):
+        where = f"stop.{plugins.name_of('stops', type(limit))}"
+        if stops.labels_left([limit], n_labels) == 0:
+            raise ValueError(
+                f"{where}: the budget of labels is spent on the first {n_labels} structures, which "
+                "are labelled before there is a potential"
+            )
+        if stops.structures_left([limit], n_known) == 0:
+            raise ValueError(
+                f"{where}: the {n_known} structures to learn from that there are before a "
+                "potential chooses any are enough for it"
+            )
 
 
 def check_options(given: Mapping[str, Mapping[str, Any]], validation: str | None = None) -> None:

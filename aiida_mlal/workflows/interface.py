@@ -13,8 +13,8 @@ from plumpy.ports import UNSPECIFIED
 
 from aiida_mlal.ml.options import nearest, suggest, within
 from aiida_mlal.ml.plugins import load, location
-from aiida_mlal.protocols import merge
-from aiida_mlal.workflows.ports import check_names, names
+from aiida_mlal.protocols import as_overrides, merge
+from aiida_mlal.workflows.ports import check_names, check_overrides, names
 
 
 class ExchangeableWorkChain(WorkChain):
@@ -50,8 +50,8 @@ class ExchangeableWorkChain(WorkChain):
         ValueError
             For unknown overrides.
         """
-        overrides = overrides or {}
-        check_names(overrides, names(cls.spec().inputs), "overrides")
+        overrides = as_overrides(overrides)
+        check_overrides(overrides, cls.spec().inputs)
         given: dict[str, Any] = {}
         if cls.CODE:
             *path, name = cls.CODE.split(".")

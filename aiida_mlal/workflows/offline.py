@@ -20,6 +20,7 @@ from aiida_mlal.ml.options import build, suggest, within
 from aiida_mlal.ml.simulation.base import Plan, first_message
 from aiida_mlal.workflows import calcfunctions
 from aiida_mlal.workflows.campaign import (
+    EXCHANGEABLE,
     OPTIONS,
     CampaignWorkChain,
     check_budget,
@@ -38,7 +39,7 @@ from aiida_mlal.workflows.codes import codes_of
 from aiida_mlal.workflows.endings import failure_words
 from aiida_mlal.workflows.labelling.lookup import check_label, check_stress, labelling_of
 from aiida_mlal.workflows.pilot import after_pilot, check_pilot, unwatched
-from aiida_mlal.workflows.ports import check_names, fill, names
+from aiida_mlal.workflows.ports import called, check_names, fill, names
 from aiida_mlal.workflows.simulation.base import SIMULATION, plan_of
 
 ENGINE = "mlal.simulate.base"
@@ -238,11 +239,9 @@ class OfflineWorkChain(CampaignWorkChain):
         """
         codes = codes_of(code, cls.ROLES)
         overrides = protocols.as_overrides(overrides)
-        # what is exchangeable is for its own builder to check
-        known = names(cls.spec().inputs) | {"label": None, "simulate": None}
-        check_names(overrides, known, "overrides")
         if "structures" in overrides:
             raise ValueError("overrides.structures: they are an argument of their own")
+        cls.check_overrides(overrides)
         label_overrides = overrides.pop("label", {})
 
         recipe = recipe or next(iter(cls.RECIPES))
@@ -543,7 +542,7 @@ class OfflineWorkChain(CampaignWorkChain):
 def validate(inputs: Mapping[str, Any], ports: PortNamespace) -> str | None:
     """Find mistakes before anything is submitted: names at any depth, options, what fits what."""
     try:
-        check_names(inputs, names(ports) | {"label": None, "simulate": None})
+        check_names(inputs, names(ports) | dict.fromkeys(EXCHANGEABLE))
         if any(port.required and name not in inputs for name, port in ports.items()):
             return None  # the ports say it themselves
         _check_options(inputs)
@@ -587,7 +586,7 @@ def _check_options(inputs: Mapping[str, Any]) -> None:
     if "iterate" in inputs and inputs["simulating"].value != ENGINE:
         raise ValueError(
             f"iterate: one job trains, simulates and chooses by the command mlal, that is with "
-            f"'simulating' of {ENGINE!r}, got {inputs['simulating'].value!r}"
+            f"{called('simulating')} of {ENGINE!r}, got {inputs['simulating'].value!r}"
         )
     with within("simulation"):
         simulation.check_model(ModelOptions.parse(given["model"]))

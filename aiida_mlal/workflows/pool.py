@@ -15,6 +15,7 @@ from aiida_mlal.data.numbers import to_float
 from aiida_mlal.ml import plugins, stops
 from aiida_mlal.ml.options import build
 from aiida_mlal.workflows import pool_calcfunctions
+from aiida_mlal.workflows.calcfunctions import has_labels
 from aiida_mlal.workflows.campaign import (
     CampaignWorkChain,
     check_budget,
@@ -28,7 +29,7 @@ from aiida_mlal.workflows.campaign import (
 from aiida_mlal.workflows.codes import codes_of
 from aiida_mlal.workflows.labelling.lookup import check_label, labelling_of
 from aiida_mlal.workflows.pool_calcfunctions import ValidationOptions
-from aiida_mlal.workflows.ports import check_names, fill, names
+from aiida_mlal.workflows.ports import called, check_names, fill, names
 
 EVALUATE_INPUTS = ("potential", "dataset", "uncertainty")
 
@@ -156,10 +157,9 @@ class PoolWorkChain(CampaignWorkChain):
         """
         codes = codes_of(code, cls.ROLES)
         overrides = protocols.as_overrides(overrides)
-        known = names(cls.spec().inputs) | {"label": None}  # which is for its own builder to check
-        check_names(overrides, known, "overrides")
         if "candidates" in overrides:
             raise ValueError("overrides.candidates: they are an argument of their own")
+        cls.check_overrides(overrides)
         label_overrides = overrides.pop("label", {})
 
         inputs = protocols.inputs("pool", protocol, overrides)
@@ -175,6 +175,11 @@ class PoolWorkChain(CampaignWorkChain):
                 options,
                 **asked,
                 **kwargs,
+            )
+        elif label_overrides:
+            raise ValueError(
+                "overrides.label: nothing labels, since the labels are those of the candidates: "
+                f"give {called('labelling')}"
             )
         inputs = cls.job_inputs(codes, inputs, options) | {"candidates": candidates}
         if test is None:
@@ -387,7 +392,7 @@ def _check_options(inputs: Mapping[str, Any]) -> None:
     if validation.redraw and "labelling" in inputs:
         raise ValueError(
             "validation.redraw: each set would cost labels, so that others can be drawn only where "
-            "the candidates have labels and no 'labelling' is given"
+            f"the candidates have labels and no {called('labelling')} is given"
         )
     growth = inputs.get("growth")
     if growth is not None and not growth.value > 0:
@@ -400,8 +405,11 @@ def _check_candidates(inputs: Mapping[str, Any]) -> None:
         raise ValueError("candidates: there are none to choose from")
     if "labelling" not in inputs and not candidates.base.attributes.get("n_labelled"):
         raise ValueError(
-            "candidates: none has a label, so that something must label them: give 'labelling'"
+            "candidates: none has a label, so that something must label them: give "
+            f"{called('labelling')}"
         )
+    if dataset is not None and not has_labels(dataset):
+        raise ValueError("dataset: it has no labels to begin with")
     check_elements(inputs, elements_of(candidates))
     if "test" in inputs:
         known = {x for node in (candidates, dataset) if node is not None for x in elements_of(node)}

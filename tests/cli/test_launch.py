@@ -309,6 +309,33 @@ def test_pool_learns_from_the_labels_of_a_file(run, mlal_code, candidates):
     assert "test" in campaign.outputs.curve["rows"][-1]
 
 
+def test_campaigns_of_all_kinds_go_on_from_the_labels_of_another(
+    run, mlal_code, launched, small_campaign, slab, tmp_path
+):
+    """Whose PK is given; the labels are those that it ended with."""
+    files = [tmp_path / f"{i}.traj" for i in range(2)]
+    for path in files:
+        write(path, slab)
+        slab.positions[-1, 0] += 0.8
+    known = ("--dataset", small_campaign.pk, "--code", mlal_code.full_label, "--labels", "emt")
+    few = ("--overrides", json.dumps(POOL))
+    for command in (
+        ("offline", files[0]), ("offline", files[0], "--recipe", "network"), ("neb", *files),
+        ("md", files[0]), ("online", files[0]), ("saddle", files[0]), ("pool", files[0], *few),
+    ):  # fmt: skip
+        result = run("launch", *command, *known)
+        assert result.exit_code == 0, result.output
+        assert launched[-1].dataset.uuid == small_campaign.outputs.dataset.uuid
+    assert len(launched) == 7
+
+
+def test_labels_to_begin_with_have_to_be_some(run, mlal_code, failed_campaign, candidates):
+    code = ("--code", mlal_code.full_label)
+    result = run("launch", "pool", candidates, *code, "--dataset", failed_campaign.pk)
+    assert result.exit_code
+    assert f"--dataset: {failed_campaign.pk} has no labels to begin with" in result.output
+
+
 def test_pool_asks_a_calculator_or_pw(run, mlal_code, candidates, launched):
     code = ("--code", mlal_code.full_label)
     result = run("launch", "pool", candidates, *code, "--labels", "emt", "--max-labels", 9)
@@ -347,7 +374,79 @@ def test_a_pool_without_labels_wants_something_that_labels(run, mlal_code, frame
     write(path, [frame.copy() for frame in frames])
     result = run("launch", "pool", path, "--code", mlal_code.full_label)
     assert result.exit_code != 0
-    assert "none has a label" in result.output
+    assert "CANDIDATES: none has a label" in result.output
+    assert "give --labels" in result.output
+
+
+def test_labels_of_other_methods_are_allowed_as_is_said(run, mlal_code, slab, candidates, launched):
+    path = candidates.with_name("slab.traj")
+    write(path, slab)
+    given = ("launch", "offline", path, "--code", mlal_code.full_label, "--dataset", candidates)
+    result = run(*given)
+    assert result.exit_code
+    assert "--dataset: 6 of its 6 labels" in result.output
+    assert "set 'allow_mixed_labels' in --overrides" in result.output
+    result = run(*given, "--overrides", '{"allow_mixed_labels": true}')
+    assert result.exit_code == 0, result.output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--size", 2), "--size: the 2 structures to learn from that there are before a potential"),
+        (("--max-labels", 2), "--max-labels: the budget of labels is spent on the first 2"),
+        (("--seed", -1), "--seed: expected a seed of 0 or more"),
+    ],
+)
+def test_errors_name_the_option(run, mlal_code, candidates, arguments, message):
+    few = ("--overrides", json.dumps(POOL))
+    result = run("launch", "pool", candidates, "--code", mlal_code.full_label, *few, *arguments)
+    assert result.exit_code
+    assert message in result.output
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        ({"test": "abc"}, "overrides.test: expected a node of DatasetData, got 'abc' (--test"),
+        ({"model": "gp"}, "overrides.model: expected a mapping, got 'gp'"),
+        ({"model": None}, "overrides.model: expected a mapping, got None"),
+        ({"stop": {"name": "labels"}}, "overrides.stop: expected a list, got {"),
+        ({"stop": [3]}, "stop[0]: expected a stop as {'name': ...}"),
+        ({"seed": "x"}, "overrides.seed: expected an integer, got 'x' (--seed sets it)"),
+        ({"growth": "a"}, "overrides.growth: expected a number, got 'a'"),
+        ({"evaluate": {"code": 3}}, "overrides.evaluate.code: expected a node of AbstractCode"),
+        ({"metadata": {"label": 3}}, "overrides.metadata.label: expected a text, got 3"),
+        ({"label": 4}, "expected inputs inside of 'label', got 4"),
+        ({"label": {"ase": {}}}, "nothing labels, since the labels are those of the candidates"),
+    ],
+)
+def test_overrides_of_wrong_types_are_refused_in_words(
+    run, mlal_code, candidates, overrides, message
+):
+    options = ("--overrides", json.dumps(overrides), "--max-labels", 9)
+    result = run("launch", "pool", candidates, "--code", mlal_code.full_label, *options)
+    assert isinstance(result.exception, SystemExit)
+    assert message in result.output
+
+
+@pytest.mark.parametrize(
+    ("command", "simulation", "message"),
+    [
+        (("offline", "--fmax", 0.1), "md", "overrides.simulation: expected a mapping, got 'md'"),
+        (("offline", "--fmax", 0.1), {"name": "relax", "fmax": "a"}, "simulation.fmax: expected"),
+        (("online", "--limit", 0.1), {"name": "relax", "guard": 3}, "simulation.guard: expected"),
+    ],
+)
+def test_options_set_nothing_in_overrides_of_wrong_types(
+    run, mlal_code, slab, tmp_path, command, simulation, message
+):
+    write(tmp_path / "slab.traj", slab)
+    what, *options = command
+    more = ("--code", mlal_code.full_label, "--overrides", json.dumps({"simulation": simulation}))
+    result = run("launch", what, tmp_path / "slab.traj", *options, *more)
+    assert isinstance(result.exception, SystemExit)
+    assert message in result.output
 
 
 def test_a_stop_replaces_that_of_its_name():

@@ -454,7 +454,7 @@ def test_elements_that_cannot_be_known_are_told_before_anything_is_submitted(
         ("first_query", {"name": "random", "n": 11}, "there are 10, fewer than the 11"),
         ("growth", -0.1, "expected a share above 0"),
         ("stop", [{"name": "informativeness"}], "nothing ends a campaign"),
-        ("stop", [{"name": "size", "n": 3}], "3 structures to learn from are there"),
+        ("stop", [{"name": "size", "n": 3}], "the 3 structures to learn from that there are"),
         ("stop", [{"name": "labels", "n": 3}], "budget of labels is spent on the first 3"),
         (
             "stop",

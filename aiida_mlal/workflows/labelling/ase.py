@@ -19,13 +19,13 @@ from aiida_mlal.ml.labelling.calculators import CalculatorOptions
 from aiida_mlal.ml.labelling.fingerprint import Method
 from aiida_mlal.ml.labelling.outcome import unlabelled
 from aiida_mlal.ml.options import build
-from aiida_mlal.protocols import merge
+from aiida_mlal.protocols import as_overrides, merge
 from aiida_mlal.workflows.labelling.base import (
     LabellingWorkChain,
     failure,
     failure_reason,
 )
-from aiida_mlal.workflows.ports import check_names, fill, names, validate_names
+from aiida_mlal.workflows.ports import check_overrides, fill, validate_names
 from aiida_mlal.workflows.restart import INTERRUPTIONS, WALLTIME
 
 
@@ -81,8 +81,8 @@ class ASELabelWorkChain(LabellingWorkChain):
         calculator
             Name of an ASE calculator, or name and options.
         """
-        overrides = overrides or {}
-        check_names(overrides, names(cls.spec().inputs), "overrides")
+        overrides = as_overrides(overrides)
+        check_overrides(overrides, cls.spec().inputs)
         asked = {"name": calculator} if isinstance(calculator, str) else dict(calculator)
         inputs = merge({"ase": {"code": code, "calculator": asked}}, overrides)
         if options:

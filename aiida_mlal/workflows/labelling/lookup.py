@@ -12,6 +12,7 @@ from aiida_mlal.ml.labelling.calculators import NAMES
 from aiida_mlal.ml.labelling.fingerprint import fit_together
 from aiida_mlal.ml.options import nearest
 from aiida_mlal.workflows.labelling.base import LABELLING
+from aiida_mlal.workflows.ports import called
 
 OURS = "mlal.label."
 """What names of labelling WorkChains of this package begin with, and may be left out."""
@@ -115,6 +116,6 @@ def check_method(entry_point: str, label: Mapping[str, Any], known: DatasetData)
         raise ValueError(
             f"dataset: {others.total()} of its {len(good)} labels are not made as others will be "
             f"(numbers of labels by fingerprint: {counts}; here it will be {here}), and energies "
-            "of different methods do not fit together: give 'label' the options that they were "
-            "made with, or 'allow_mixed_labels' to learn from both"
+            f"of different methods do not fit together: give {called('label')} the options that "
+            f"they were made with, or set {called('allow_mixed_labels')} to learn from both"
         )
