@@ -36,6 +36,7 @@ builder = PoolWorkChain.get_builder_from_protocol(
         "first_query": {"name": "random", "n": 8},
         "query": {"name": "uncertainty", "n": 6},
         "uncertainty": {"name": "force_std"},
+        "training": {"epochs": 40},  # few, to be fast
         "stop": [{"name": "size", "n": 20}],
     },
 )

@@ -46,3 +46,17 @@ def pytest_collection_modifyitems(items: list) -> None:
         for number, path in enumerate(sorted(group, reverse=True)):
             begun[path] = share * number / len(group)
     items.sort(key=lambda item: begun[item.path])
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> object:
+    """Let one worker have all files whose tests read the small campaign, which runs it once."""
+    from xdist.scheduler import LoadFileScheduling
+
+    class Scheduling(LoadFileScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            file = super()._split_scope(nodeid)
+            reads = file.startswith("tests/report/") or file == "tests/cli/test_campaign.py"
+            return "small campaign" if reads else file
+
+    return Scheduling(config, log) if config.getvalue("dist") == "loadfile" else None

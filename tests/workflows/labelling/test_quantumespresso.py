@@ -89,14 +89,21 @@ def builder(workflow, pseudos, pw_code, silicon):
 
 
 @needs_pw
-def test_labels_are_those_that_ase_reads_from_the_same_output(builder, silicon, tmp_path):
+def test_labels_are_those_of_outputs_and_lead_to_structures_and_pseudopotentials(
+    builder, silicon, pseudos, tmp_path
+):
     results, node = run_get_node(builder)
     assert node.is_finished_ok, node.exit_message
-    found = results["dataset"].configurations
+    check_labels_are_those_that_ase_reads(results["dataset"], tmp_path / "aiida.out")
+    check_labels_lead_to_what_they_are_made_of(results, builder, pseudos)
+
+
+def check_labels_are_those_that_ase_reads(dataset, output):
+    """From the same outputs, of which each is written to a file."""
+    found = dataset.configurations
     assert found.status.tolist() == ["ok", "ok"]
-    jobs = [orm.load_node(uuid) for uuid in results["dataset"].sources]
+    jobs = [orm.load_node(uuid) for uuid in dataset.sources]
     for one, job in zip(found, jobs, strict=True):
-        output = tmp_path / "aiida.out"
         output.write_text(job.outputs.retrieved.base.repository.get_object_content("aiida.out"))
         other = read(output, format="espresso-out")
         assert one.energies[0] == pytest.approx(other.get_potential_energy(), rel=1e-7)
@@ -106,9 +113,7 @@ def test_labels_are_those_that_ase_reads_from_the_same_output(builder, silicon, 
     assert pressure[0] > pressure[1]  # the smaller cell pushes outwards
 
 
-@needs_pw
-def test_a_label_leads_to_the_structure_and_to_the_pseudopotential(builder, pseudos):
-    results, _ = run_get_node(builder)
+def check_labels_lead_to_what_they_are_made_of(results, builder, pseudos):
     dataset = results["dataset"]
     assert dataset.creator.process_label == "collect_labels"
     inputs = dataset.creator.base.links.get_incoming().all_nodes()
@@ -480,38 +485,6 @@ def test_a_box_is_wanted(builder):
     builder.dataset = DatasetData.from_ase(atoms)
 
 
-@needs_pw
-def test_a_campaign_can_be_labelled_by_pw(pseudos, mlal_code, pw_code, silicon):
-    from aiida_fixtures import MODEL
-
-    overrides = {
-        "model": {**MODEL, "ensemble": 1},
-        "training": {"epochs": 3},
-        "simulation": {"name": "relax", "max_steps": 2},
-        "query": {"name": "final", "n": 1},
-        "stop": [{"name": "oracle_force", "fmax": 100.0}, {"name": "iterations", "n": 1}],
-        "label": CHEAP,
-    }
-    builder = WorkflowFactory("mlal.offline").get_builder_from_protocol(
-        {"mlal": mlal_code, "label": pw_code},
-        orm.StructureData(ase=silicon[0]),
-        "fast",
-        overrides,
-        labels="quantumespresso",
-        electronic_type=ElectronicType.INSULATOR,
-    )
-    results, node = run_get_node(builder)
-    assert node.is_finished_ok, node.exit_message
-    dataset = results["dataset"]
-    assert dataset.configurations.status.tolist() == ["ok", "ok"]
-    assert len(dataset.base.attributes.get("fingerprints")) == 1
-    job = orm.load_node(dataset.sources[1])
-    assert job.process_label == "PwCalculation"
-    assert job.inputs.parameters["SYSTEM"]["occupations"] == "fixed"
-    assert job.get_option("withmpi") is False
-    assert dataset.configurations.info["reason"][1] == "last frame of run 0"
-
-
 @pytest.fixture
 def labels_of(workflow, aiida_profile_clean, pw_code):
     """Labels of structures with one family of pseudopotentials, by pw.x in a second."""
@@ -592,44 +565,58 @@ def test_eigenvalues_that_did_not_converge_are_told_with_the_label(builder, sili
 
 
 @needs_pw
-class TestDirectRelaxation:
-    """By pw.x itself, beside a campaign that it labels for."""
+def test_a_campaign_labelled_by_pw_beside_a_relaxation_by_pw_itself(
+    pseudos, pw_code, mlal_code, silicon
+):
+    silicon[0].rattle(0.05, seed=2)
+    builder = WorkflowFactory("mlal.offline").get_builder_from_protocol(
+        {"mlal": mlal_code, "label": pw_code},
+        orm.StructureData(ase=silicon[0]),
+        "fast",
+        {"label": CHEAP},
+        "quantumespresso",
+        fixed=[0],
+        electronic_type=ElectronicType.INSULATOR,
+    )
+    campaign = run_get_node(builder)[1]
+    check_campaign_labelled_by_pw(campaign)
+    check_direct_relaxation(campaign)
 
-    @pytest.fixture
-    def campaign(self, pseudos, pw_code, mlal_code, silicon):
-        atoms = silicon[0]
-        atoms.rattle(0.05, seed=2)
-        builder = WorkflowFactory("mlal.offline").get_builder_from_protocol(
-            {"mlal": mlal_code, "label": pw_code},
-            orm.StructureData(ase=atoms),
-            "fast",
-            {"label": CHEAP},
-            "quantumespresso",
-            fixed=[0],
-        )
-        return run_get_node(builder)[1]
 
-    def test_it_begins_like_the_campaign_and_ends_in_its_minimum(self, campaign):
-        assert campaign.is_finished_ok, campaign.exit_message
-        builder = direct_builder(campaign)
-        node = run_get_node(builder)[1]
-        assert node.is_finished_ok, node.exit_message
-        direct = direct_relaxation(campaign, str(node.pk))
-        labels = campaign.outputs.dataset.configurations
-        assert direct.name == "direct PwBaseWorkChain"
-        assert direct.energies[0] == pytest.approx(labels.energies[0], abs=1e-5)
-        assert direct.fmax[0] == pytest.approx(labels.max_forces[0], abs=1e-4)
-        assert direct.fmax[-1] < 0.05 <= min(direct.fmax[:-1])
-        assert direct.minimum.same
-        assert direct.minimum.energy == pytest.approx(0.0, abs=1e-3)
-        positions = node.outputs.output_trajectory.get_positions()
-        np.testing.assert_allclose(positions[:, 0], positions[:1, 0].repeat(len(positions), 0))
-        assert builder.pw.parameters["CONTROL"]["calculation"] == "relax"
-        assert builder.pw.parameters["SYSTEM"]["ecutwfc"] == 8.0
-        with pytest.raises(ValueError, match="expected a process that has ended"):
-            direct_relaxation(campaign, str(campaign.outputs.dataset.pk))
-        with pytest.raises(ValueError, match=f"launch direct {campaign.pk}"):
-            direct_relaxation(campaign, "BFGS")
+def check_campaign_labelled_by_pw(campaign):
+    assert campaign.is_finished_ok, campaign.exit_message
+    dataset = campaign.outputs.dataset
+    assert len(dataset) >= 2
+    assert set(dataset.configurations.status) == {"ok"}
+    assert len(dataset.base.attributes.get("fingerprints")) == 1
+    job = orm.load_node(dataset.sources[1])
+    assert job.process_label == "PwCalculation"
+    assert job.inputs.parameters["SYSTEM"]["occupations"] == "fixed"
+    assert job.get_option("withmpi") is False
+    assert dataset.configurations.info["reason"][1] == "last frame of run 0"
+
+
+def check_direct_relaxation(campaign):
+    """It begins like the campaign, and ends in its minimum."""
+    builder = direct_builder(campaign)
+    node = run_get_node(builder)[1]
+    assert node.is_finished_ok, node.exit_message
+    direct = direct_relaxation(campaign, str(node.pk))
+    labels = campaign.outputs.dataset.configurations
+    assert direct.name == "direct PwBaseWorkChain"
+    assert direct.energies[0] == pytest.approx(labels.energies[0], abs=1e-5)
+    assert direct.fmax[0] == pytest.approx(labels.max_forces[0], abs=1e-4)
+    assert direct.fmax[-1] < 0.05 <= min(direct.fmax[:-1])
+    assert direct.minimum.same
+    assert direct.minimum.energy == pytest.approx(0.0, abs=1e-3)
+    positions = node.outputs.output_trajectory.get_positions()
+    np.testing.assert_allclose(positions[:, 0], positions[:1, 0].repeat(len(positions), 0))
+    assert builder.pw.parameters["CONTROL"]["calculation"] == "relax"
+    assert builder.pw.parameters["SYSTEM"]["ecutwfc"] == 8.0
+    with pytest.raises(ValueError, match="expected a process that has ended"):
+        direct_relaxation(campaign, str(campaign.outputs.dataset.pk))
+    with pytest.raises(ValueError, match=f"launch direct {campaign.pk}"):
+        direct_relaxation(campaign, "BFGS")
 
 
 @pytest.mark.parametrize(
