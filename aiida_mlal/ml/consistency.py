@@ -1,7 +1,10 @@
-"""Whether labelled energies change from structure to structure as forces and stresses say."""
+"""Whether forces and stresses can be those of the labelled energies."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 
 from aiida_mlal.ml.configurations import Configurations
 
@@ -14,6 +17,27 @@ to 1.1: atoms repel more than they attract, so that the rule says too much over 
 
 ALIKE = 0.9
 """The correlation from which factors mean something."""
+
+UNLIKE = 0.5
+"""Correlation of changes of energies with what forces or stresses say, over short ways, below which
+these are of something else. Of crystals in motion, slabs, molecules and relaxations it is 0.8 to
+1.0, of forces that are turned, or of other atoms or structures, -0.6 to 0.5."""
+
+MATTERS = 0.3
+"""Share, as a root of squares, of the changes from which on something is asked of what is said."""
+
+MOVED = 0.01
+"""Way in Å that an atom doesn't go without a force."""
+
+LITTLE = 0.4
+"""Way in Å that is short."""
+
+AUDIBLE = 5e-4
+"""Changes of energies, in eV/atom, that are not the noise of a code."""
+
+UNBALANCED, PUSH = 0.3, 0.1
+"""Sum of the forces of a structure from which on it isn't noise: in units of what it would be if
+they had nothing to do with each other, and in eV/Å."""
 
 FEW, MANY = 5, 200
 """Fewest pairs of structures that tell it, and how many are enough."""
@@ -31,6 +55,11 @@ ERRORS = 3.0
 """Standard errors by which a factor must be off."""
 
 
+def doubtful_forces(labelled: Configurations) -> list[str]:
+    """Say, in a sentence each, what cannot be right about forces and stresses."""
+    return [*inconsistencies(labelled), *unbalanced(labelled), *repeated(labelled)]
+
+
 def inconsistencies(labelled: Configurations) -> list[str]:
     """Say, in one sentence or none, if forces are not the derivatives of the energies.
 
@@ -38,39 +67,181 @@ def inconsistencies(labelled: Configurations) -> list[str]:
     trapezoidal rule the energy changes by the mean force times the displacement, and by the mean
     stress times the strain and the volume. Units that don't belong together, and another sign, are
     factors, of forces and of stresses each: those of a regression in which pairs count less the
-    longer their way is. Between a minimum and a saddle point forces say nothing of the energy.
+    longer their way is. What is no factor, as of forces that are turned, or of other atoms or
+    structures, is seen over short ways, where forces and stresses tell of nearly all changes.
+    Between a minimum and a saddle point forces say nothing of the energy.
     """
-    told, changed = _pairs(labelled)
-    tell = np.linalg.norm(told, axis=0) > NOTHING * np.linalg.norm(changed)
-    names, told = np.array(["forces", "stresses"])[tell], told[:, tell]
-    if len(told) < max(FEW, told.shape[1] + 1) or not len(names):
+    pairs = _pairs(labelled)
+    found = pairs.fit()
+    if found is not None and found.explained > ALIKE**2 and (wrong := found.wrong_factors()):
+        return wrong
+    near = pairs.take(pairs.ways < LITTLE)
+    if len(near.ways) < FEW or np.sqrt(np.mean(near.changes**2)) < AUDIBLE:
         return []
-    factors, *_ = np.linalg.lstsq(told, changed, rcond=None)
-    rest = float(np.sum((changed - told @ factors) ** 2))
-    if not 1 - rest / max(float(changed @ changed), 1e-300) > ALIKE**2:
+    doubtful = near.unlike()
+    if not np.any(labelled.forces) and near.displaced.min() > MOVED:
+        doubtful = {"forces": 0.0} | doubtful
+    if not doubtful:
         return []
-    variance = rest / (len(told) - len(names))
-    errors = ERRORS * np.sqrt(variance * np.diag(np.linalg.pinv(told.T @ told)))
-    wrong = (factors + errors < LEAST) | (factors - errors > MOST)
-    if not wrong.any():
-        return []
-    which = " and ".join(
-        f"{factor:.2g} times what {name} say" for name, factor in zip(names[wrong], factors[wrong])
-    )
+    which = " and ".join(f"{name} (correlation {value:.2f})" for name, value in doubtful.items())
     return [
-        f"labelled energies change by {which}, between {len(told)} pairs of structures: are their "
-        "units eV/Å and eV/Å³, and their signs right?"
+        f"labelled energies of {len(near.ways)} pairs of structures little apart change otherwise "
+        f"than {which} say: are these of the same structures, for atoms in the same order, along "
+        "the axes of the positions?"
     ]
 
 
-def _pairs(
-    labelled: Configurations,
-) -> tuple[Float[np.ndarray, "pairs 2"], Float[np.ndarray, " pairs"]]:
-    """Tabulate energy changes (eV/atom) by forces and stresses, and those of the labels, weighted.
+def unbalanced(labelled: Configurations) -> list[str]:
+    """Say, in one sentence or none, if forces on the atoms of structures don't add up to zero.
 
-    See ``_changes``.
+    An energy that depends on distances alone, or on any positions relative to each other, has none
+    that do not. It is said where more than half of the structures have some.
     """
-    pairs: list[tuple[float, float, float, float]] = []
+    if not len(labelled.forces):
+        return []
+    starts = labelled.offsets[:-1]
+    sums = np.linalg.norm(np.add.reduceat(labelled.forces, starts), axis=1)
+    sizes = np.sqrt(np.add.reduceat((labelled.forces**2).sum(axis=1), starts))
+    known = np.isfinite(sums) & (labelled.counts > 1)
+    far = known & (sums > UNBALANCED * sizes) & (sums > PUSH)
+    if not far.sum() > known.sum() / 2:
+        return []
+    worst = int(np.argmax(np.where(far, sums, 0)))
+    return [
+        f"forces on the atoms of {far.sum()} of {len(labelled)} structures do not add up to zero: "
+        f"number {worst} is pushed by {sums[worst]:.2g} eV/Å. Are forces on some atoms left out, "
+        "as on fixed ones, or is there something that is not among the atoms?"
+    ]
+
+
+def repeated(labelled: Configurations) -> list[str]:
+    """Say, in one sentence or none, if different structures have the very same label."""
+    starts: dict[bytes, int] = {}
+    same: dict[int, list[int]] = {}
+    for i, one in enumerate(labelled):
+        if not (np.isfinite(one.energies).all() and np.any(one.forces)):
+            continue  # forces that vanish by symmetry may well be the same
+        label = one.energies.tobytes() + one.forces.tobytes()
+        first = starts.setdefault(label, i)
+        if not _is_shifted(labelled[first], one):
+            same.setdefault(first, [first]).append(i)
+    if not same:
+        return []
+    of = max(same.values(), key=len)
+    which = ", ".join(map(str, of[:5])) + (", ..." if len(of) > 5 else "")
+    return [
+        f"energies and forces of the structures number {which} are the same to the last digit, "
+        "though these differ: were they computed, or is a result of another one read again?"
+    ]
+
+
+def _is_shifted(one: Configurations, other: Configurations) -> bool:
+    """Tell if a structure is another one, all of it moved alike."""
+    alike = np.array_equal(one.numbers, other.numbers) and np.array_equal(one.cells, other.cells)
+    if not alike:
+        return False
+    apart = other.positions - one.positions
+    return bool(np.abs(apart - apart[0]).max() < 1e-6)
+
+
+class _Fit(NamedTuple):
+    """By which factors energies change, of what forces and stresses say.
+
+    Attributes
+    ----------
+    names
+        Forces and stresses, where they say anything.
+    factors, errors
+        Of these, and how far they are known.
+    explained
+        Share of the changes, squared, that they tell of.
+    n_pairs
+        Of how many pairs.
+    """
+
+    names: Sequence[str]
+    factors: Float[np.ndarray, " names"]
+    errors: Float[np.ndarray, " names"]
+    explained: float
+    n_pairs: int
+
+    def wrong_factors(self) -> list[str]:
+        """Say, in one sentence or none, which are no factors of right labels."""
+        low, high = self.factors - self.errors, self.factors + self.errors
+        which = " and ".join(
+            f"{factor:.2g} times what {name} say"
+            for name, factor, wrong in zip(self.names, self.factors, (high < LEAST) | (low > MOST))
+            if wrong
+        )
+        if not which:
+            return []
+        return [
+            f"labelled energies change by {which}, between {self.n_pairs} pairs of structures: are "
+            "their units eV/Å and eV/Å³, and their signs right?"
+        ]
+
+
+class _Pairs(NamedTuple):
+    """Pairs of structures, those of longer ways counting less in a fit.
+
+    Attributes
+    ----------
+    told
+        Changes of energies (eV/atom) by forces and by stresses.
+    changes
+        Those of the labels.
+    ways
+        Of the atom that goes farthest, in Å, with what the strain moves neighbours by.
+    displaced
+        The same without it.
+    """
+
+    told: Float[np.ndarray, "pairs 2"]
+    changes: Float[np.ndarray, " pairs"]
+    ways: Float[np.ndarray, " pairs"]
+    displaced: Float[np.ndarray, " pairs"]
+
+    def take(self, chosen: Bool[np.ndarray, " pairs"]) -> "_Pairs":
+        return _Pairs(*(part[chosen] for part in self))
+
+    def fit(self) -> _Fit | None:
+        """Fit factors of forces and of stresses; None if nothing is told, or by too few."""
+        told, changed = self._weighted()
+        tell = np.linalg.norm(told, axis=0) > NOTHING * np.linalg.norm(changed)
+        names, told = np.array(["forces", "stresses"])[tell], told[:, tell]
+        if len(told) < max(FEW, told.shape[1] + 1) or not len(names):
+            return None
+        factors, *_ = np.linalg.lstsq(told, changed, rcond=None)
+        rest = float(np.sum((changed - told @ factors) ** 2))
+        variance = rest / (len(told) - len(names))
+        errors = ERRORS * np.sqrt(variance * np.diag(np.linalg.pinv(told.T @ told)))
+        explained = 1 - rest / max(float(changed @ changed), 1e-300)
+        return _Fit(names.tolist(), factors, errors, explained, len(told))
+
+    def unlike(self) -> dict[str, float]:
+        """Find what energies do not change by, and its correlation, the other's part left out."""
+        (told, changed), found = self._weighted(), dict[str, float]()
+        for name, mine, other in zip(("forces", "stresses"), told.T, told.T[::-1]):
+            square = max(float(other @ other), 1e-300)
+            mine, rest = (part - other * (other @ part) / square for part in (mine, changed))
+            size, of_rest = float(np.linalg.norm(mine)), float(np.linalg.norm(rest))
+            if size < MATTERS * np.linalg.norm(changed):
+                continue
+            correlation = float(mine @ rest) / max(size * of_rest, 1e-300)
+            if correlation < UNLIKE:
+                found[name] = correlation
+        if not found and (fit := self.fit()) is not None and fit.explained < UNLIKE**2:
+            return {" and ".join(fit.names): max(fit.explained, 0.0) ** 0.5}
+        return found
+
+    def _weighted(self) -> tuple[Float[np.ndarray, "pairs 2"], Float[np.ndarray, " pairs"]]:
+        weights = 1 / np.maximum(self.ways, SHORT) ** 3
+        return self.told * weights[:, None], self.changes * weights
+
+
+def _pairs(labelled: Configurations) -> _Pairs:
+    """Tabulate changes of energies between structures that are near each other in the data set."""
+    pairs: list[tuple[float, ...]] = []
     for apart in range(1, min(len(labelled), FARTHEST + 1)):
         if len(pairs) >= MANY:
             break
@@ -78,18 +249,15 @@ def _pairs(
         for i in range(0, n, -(-n // MANY)):
             if (pair := _changes(labelled[i], labelled[i + apart])) is not None:
                 pairs.append(pair)
-    rows = np.array(pairs).reshape(-1, 4)
-    rows[:, :3] /= np.maximum(rows[:, 3:], SHORT) ** 3
-    return rows[:, :2], rows[:, 2]
+    rows = np.array(pairs).reshape(-1, 5)
+    return _Pairs(rows[:, :2], *rows[:, 2:].T)
 
 
-def _changes(
-    one: Configurations, other: Configurations
-) -> tuple[float, float, float, float] | None:
+def _changes(one: Configurations, other: Configurations) -> tuple[float, ...] | None:
     """Return the change of the energy: by forces, by stresses and by labels; None if unknown.
 
-    All are for an atom, so that large structures count as others do. The last number is the way of
-    the atom that goes farthest, in Å, with what the strain moves neighbours by.
+    All are for an atom, so that large structures count as others do. The last numbers are the way
+    of the atom that goes farthest, in Å, with and without what the strain moves neighbours by.
     """
     if not np.array_equal(one.numbers, other.numbers) or not len(one.numbers):
         return None
@@ -119,7 +287,7 @@ def _changes(
     if not np.isfinite([moved, strained, change]).all():
         return None
     n = len(apart)
-    return moved / n, strained / n, change / n, max(way, stretch)
+    return moved / n, strained / n, change / n, max(way, stretch), way
 
 
 def _virial(one: Configurations) -> Float[np.ndarray, "3 3"]:

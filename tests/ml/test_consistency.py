@@ -8,7 +8,7 @@ from ase.calculators.singlepoint import SinglePointCalculator
 from ase.units import Bohr, GPa, Hartree
 
 from aiida_mlal.ml.configurations import Configurations
-from aiida_mlal.ml.consistency import inconsistencies
+from aiida_mlal.ml.consistency import inconsistencies, repeated, unbalanced
 
 
 def rattled(atoms, n=8, kick=0.1, strain=0.0):
@@ -135,6 +135,78 @@ def test_what_cannot_be_told_is_not_said():
     far = rattled(bulk("Cu", cubic=True), kick=0.6)
     assert inconsistencies(far.with_labels(far.energies, 9 * far.forces)) == []
     noise = np.random.default_rng(0).normal(size=labels.forces.shape)
-    assert inconsistencies(labels.with_labels(labels.energies, noise)) == []
+    assert "otherwise than forces" in inconsistencies(labels.with_labels(labels.energies, noise))[0]
     assert inconsistencies(labels.with_labels(labels.energies, noise * np.nan)) == []
     assert inconsistencies(Configurations.empty()) == []
+
+
+def other_axes(labels):
+    return labels.forces[:, [1, 2, 0]]
+
+
+def other_order(labels):
+    forces, counts = labels.forces.reshape(len(labels), -1, 3), labels.counts[0]
+    return forces[:, np.roll(np.arange(counts), 1)].reshape(-1, 3)
+
+
+def other_structures(labels):
+    return np.roll(labels.forces.reshape(len(labels), -1, 3), 3, axis=0).reshape(-1, 3)
+
+
+def none_at_all(labels):
+    return 0 * labels.forces
+
+
+@pytest.mark.parametrize("name", ["crystal", "of several volumes", "slab", "molecule"])
+@pytest.mark.parametrize("of", [other_axes, other_order, none_at_all])
+def test_forces_of_something_else_are_not(name, of):
+    """No factor tells these: they had no word."""
+    labels = SETS[name]
+    (said,) = inconsistencies(labels.with_labels(labels.energies, of(labels), labels.stresses))
+    assert "forces (correlation" in said or "times what forces say" in said
+
+
+@pytest.mark.parametrize("name", ["crystal", "of several volumes", "slab"])
+def test_forces_of_other_structures_are_not(name):
+    """In a molecule, whose bonds pull on the same atoms in all, eight structures don't tell."""
+    test_forces_of_something_else_are_not(name, other_structures)
+
+
+def test_energies_of_another_offset_in_half_of_the_structures_are_not():
+    labels = SETS["crystal"]
+    half = labels.energies + 2.0 * (np.arange(len(labels)) % 2)
+    (said,) = inconsistencies(labels.with_labels(half, labels.forces, labels.stresses))
+    assert "change otherwise than forces" in said
+
+
+@pytest.mark.parametrize("name", SETS)
+def test_forces_add_up_to_zero(name):
+    assert unbalanced(SETS[name]) == []
+
+
+def test_forces_that_push_everything_are_named():
+    labels = SETS["slab"]
+    pushed = labels.with_labels(
+        labels.energies, labels.forces + np.array([0.5, 0, 0]), labels.stresses
+    )
+    (said,) = unbalanced(pushed)
+    assert said.startswith("forces on the atoms of 8 of 8 structures do not add up to zero")
+    some = labels.forces.copy()
+    some[np.arange(len(some)) % 12 < 4] = 0  # as of a layer that is fixed
+    assert unbalanced(labels.with_labels(labels.energies, some, labels.stresses))
+
+
+def test_a_label_that_is_read_again_is_named():
+    labels = SETS["slab"]
+    forces = np.tile(labels.forces[: labels.counts[0]], (len(labels), 1))
+    energies = np.full(len(labels), labels.energies[0])
+    (said,) = repeated(labels.with_labels(energies, forces, labels.stresses))
+    assert "number 0, 1, 2, 3, 4, ... are the same to the last digit" in said
+
+
+def test_structures_that_are_there_twice_may_have_the_same_label():
+    once = SETS["molecule"]
+    moved = Configurations.from_geometry(
+        once.numbers, once.positions + 0.5, once.counts, once.cells, once.pbc
+    ).with_labels(once.energies, once.forces, once.stresses)
+    assert repeated(Configurations.concatenate([once, once, moved])) == []

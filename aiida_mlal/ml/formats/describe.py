@@ -9,7 +9,7 @@ import numpy as np
 from ase.units import GPa
 
 from aiida_mlal.ml.configurations import Configurations
-from aiida_mlal.ml.consistency import inconsistencies
+from aiida_mlal.ml.consistency import doubtful_forces
 from aiida_mlal.ml.formats.content import read_bytes
 from aiida_mlal.ml.formats.files import load
 from aiida_mlal.ml.formats.labels import LabelKeys
@@ -54,7 +54,7 @@ def describe(
             *loaded.warnings,
             *_without_label(loaded.configurations),
             *doubtful_lengths(loaded.configurations),
-            *inconsistencies(loaded.configurations),
+            *doubtful_forces(loaded.configurations),
             *outlying(loaded.configurations),
         ]
         return {**about, "warnings": warnings}

@@ -14,7 +14,7 @@ from jaxtyping import Float, Int
 
 from aiida_mlal.ml import plugins
 from aiida_mlal.ml.configurations import Configurations
-from aiida_mlal.ml.consistency import inconsistencies
+from aiida_mlal.ml.consistency import doubtful_forces
 from aiida_mlal.ml.labelling.outliers import outlying
 from aiida_mlal.ml.lengths import doubtful_lengths
 from aiida_mlal.ml.metrics import errors
@@ -26,6 +26,7 @@ from aiida_mlal.ml.models.prepared import Prepared
 from aiida_mlal.ml.models.references import regress
 from aiida_mlal.ml.stopping import end_with_parent
 from aiida_mlal.ml.training.loop import Curve, Loop, Progress, training_warnings
+from aiida_mlal.ml.training.missed import missed
 from aiida_mlal.ml.training.options import TrainingOptions
 from aiida_mlal.ml.training.problem import Problem
 from aiida_mlal.ml.training.unseen import unseen
@@ -141,7 +142,10 @@ def fit(
     }
     said = training_warnings(curves, options, prepared.take(train).graph, first.cutoff)
     said += unseen(learnable[train]) + outlying(learnable[train])
-    said += doubtful_lengths(learnable[train]) + inconsistencies(learnable[train])
+    said += doubtful_lengths(learnable[train]) + doubtful_forces(learnable[train])
+    learned = all(curve.unexplained <= options.unexplained for curve in curves)
+    if learned:
+        said += missed(learnable[train], measured["train"] or {})
     said += equal_members(potential)
     optimizer = plugins.make("optimizers", options.optimizer, "optimizer")
     said += [remark for member in learner.members for remark in optimizer.remarks(member)]
@@ -150,7 +154,6 @@ def fit(
             f"no structure is left for validation: a share of {options.validation:g} of "
             f"{len(learnable)} is none"
         )
-    learned = all(curve.unexplained <= options.unexplained for curve in curves)
     n_weights = potential_parameters(potential)
     return TrainingRecord(curves, measured, len(train), n_weights, learned, said)
 
