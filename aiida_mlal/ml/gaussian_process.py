@@ -119,6 +119,52 @@ class Hyperparameters(NamedTuple):
     offset: float
 
 
+class Mean(NamedTuple):
+    r"""The mean of a process after observations, as a function of the features of an atom.
+
+    It is :math:`c + \sigma^2 \sum_b k(x, x_b) [h_b + (x - x_b) \cdot s_b]` over environments of the
+    element of the atom, features in units of their length scales.
+
+    Attributes
+    ----------
+    environments
+        Their features, not scaled.
+    species
+        The row of the element of each.
+    heights, slopes
+        What they add. Slopes are by features in units of their length scales.
+    constants
+        Of each element, in eV.
+    """
+
+    environments: Float[Tensor, "environments features"]
+    species: Int[Tensor, " environments"]
+    heights: Float[Tensor, " environments"]
+    slopes: Float[Tensor, "environments features"]
+    constants: Float[Tensor, " elements"]
+
+
+class Foretold(NamedTuple):
+    """What observations of all other structures tell of those of one.
+
+    Attributes
+    ----------
+    heights
+        What the energy counts in each observation.
+    precision
+        The inverse of the covariance matrix of their errors, noise included.
+    pull
+        The precision times the errors.
+    unexplained
+        Variance of each that no other structure could tell of.
+    """
+
+    heights: Float[Tensor, " observations"]
+    precision: Float[Tensor, "observations observations"]
+    pull: Float[Tensor, " observations"]
+    unexplained: Float[Tensor, " observations"]
+
+
 class Beside:
     """One structure beside several that are alike, features scaled, variance 1.
 
@@ -291,6 +337,40 @@ class Posterior(Conditioned):
         whole.diagonal().add_(noise**2)
         self.factor = cholesky(whole, JITTER * prior.variance)
         self.weights: Tensor = torch.cholesky_solve(values[:, None], self.factor)[:, 0]
+
+    @property
+    def n_structures(self) -> int:
+        """How many structures were observed."""
+        return sum(len(some.features) for some in self.observed)
+
+    @property
+    def n_labels(self) -> int:
+        """How many values were observed."""
+        return len(self.values)
+
+    @property
+    def mean(self) -> Mean:
+        """A sum over all environments that were observed."""
+        heights, slopes = [], []
+        weights = self.weights.split([len(some) for some in self.observed])
+        for some, mine in zip(self.observed, weights):
+            each = mine.reshape(len(some.features), -1)
+            heights.append((each @ some.heights).repeat_interleave(len(some.species)))
+            slopes.append(torch.einsum("nq,nqaf->naf", each, some.slopes).flatten(0, 1))
+        species = torch.cat([some.species.repeat(len(some.features)) for some in self.observed])
+        scaled = torch.cat([some.features.flatten(0, 1) for some in self.observed])
+        constants = self.prior.offset * self.composition.T @ self.weights
+        environments = scaled * self.prior.lengths[species]
+        return Mean(environments, species, torch.cat(heights), torch.cat(slopes), constants)
+
+    def foretold(self) -> Iterator[Foretold]:
+        """Yield each structure as the others foretell it."""
+        inverse, start = torch.cholesky_inverse(self.factor), 0
+        for some in self.observed:
+            for _ in range(len(some.features)):
+                mine = slice(start, start := start + len(some.heights))
+                pull = self.weights[mine]
+                yield Foretold(some.heights, inverse[mine, mine], pull, torch.zeros_like(pull))
 
     @property
     def loss(self) -> float:

@@ -1,4 +1,4 @@
-"""Gaussian process on atomic environments, for some hundred labels at most."""
+"""Gaussian process on atomic environments: all that were labelled, or some that stand for them."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -22,6 +22,7 @@ from aiida_mlal.ml.models.observed import Process
 from aiida_mlal.ml.models.of_options import OfOptions
 from aiida_mlal.ml.models.registry import difference
 from aiida_mlal.ml.options import build
+from aiida_mlal.ml.sparse_process import Inducing, SparsePosterior
 
 if TYPE_CHECKING:
     from aiida_mlal.ml.fast.symmetry_functions import Functions
@@ -68,7 +69,9 @@ class GP(OfOptions, DescriptorPotential, HasProcess, HasKernels):
     their labels weigh is in the heights :math:`h_b` and, for derivatives, the slopes :math:`s_b`.
     Features are in units of length scales, of the radial and of the angular functions, for each
     element: these, the variance :math:`\sigma^2` and the constants :math:`c` come out of training
-    by the marginal likelihood (``aiida_mlal.ml.gaussian_process``).
+    by the marginal likelihood (``aiida_mlal.ml.gaussian_process``). Of many labels, the energies of
+    some inducing environments stand for the process (``aiida_mlal.ml.sparse_process``), and the
+    slopes are zero.
     """
 
     Options = GPOptions
@@ -94,10 +97,14 @@ class GP(OfOptions, DescriptorPotential, HasProcess, HasKernels):
     slopes: Tensor
 
     def __init__(
-        self, elements: Sequence[str], options: GPOptions, n_environments: int = 0
+        self,
+        elements: Sequence[str],
+        options: GPOptions,
+        n_environments: int = 0,
+        is_sparse: bool = False,
     ) -> None:
         super().__init__(elements, options.cutoff)
-        self.options = options
+        self.options, self.is_sparse = options, is_sparse
         n = len(self.elements)
         self.descriptor = SymmetryFunctions(n, options.cutoff, options.descriptor)
         n_features = self.descriptor.n_features
@@ -157,22 +164,22 @@ class GP(OfOptions, DescriptorPotential, HasProcess, HasKernels):
         rise = self.heights[mine] + x @ slopes.T - (known * slopes).sum(1)
         return self.constants[element] + (k * rise).sum(-1)
 
-    def learn(self, posterior: Posterior) -> None:
+    def learn(self, posterior: Posterior | SparsePosterior) -> None:
         """Take over the mean of a posterior."""
-        prior, observed = posterior.prior, posterior.observed
+        prior, mean = posterior.prior, posterior.mean
         self.variance.copy_(prior.variance)
         self.offset.fill_(prior.offset)
-        self.constants.copy_(prior.offset * posterior.composition.T @ posterior.weights)
-        self.element = torch.cat([some.species.repeat(len(some.features)) for some in observed])
-        scaled = torch.cat([some.features.flatten(0, 1) for some in observed])
-        self.environments = scaled * prior.lengths[self.element]
-        heights, slopes = [], []
-        weights = posterior.weights.split([len(some) for some in observed])
-        for some, mine in zip(observed, weights):
-            each = mine.reshape(len(some.features), -1)
-            heights.append((each @ some.heights).repeat_interleave(len(some.species)))
-            slopes.append(torch.einsum("nq,nqaf->naf", each, some.slopes).flatten(0, 1))
-        self.heights, self.slopes = torch.cat(heights), torch.cat(slopes)
+        self.constants.copy_(mean.constants)
+        self.environments, self.element = mean.environments, mean.species
+        self.heights, self.slopes = mean.heights, mean.slopes
+        self.is_sparse = isinstance(posterior, SparsePosterior)
+
+    @property
+    def inducing(self) -> Inducing | None:
+        """The environments that stand for all, if they do."""
+        if not self.is_sparse:
+            return None
+        return Inducing.of(self.environments, self.element, self.scales.detach())
 
     @classmethod
     def kernels(cls, members: Sequence[Potential]) -> list[Kernel] | None:
@@ -203,12 +210,14 @@ class GP(OfOptions, DescriptorPotential, HasProcess, HasKernels):
         if not isinstance(other, GP):
             super().warm_start(other)
             return
-        mine, theirs = ({**one.config(), "environments": 0} for one in (self, other))
+        learned = {"environments": 0, "sparse": False}
+        mine, theirs = ({**one.config(), **learned} for one in (self, other))
         if different := difference(mine, theirs):
             raise ValueError(different)
         given = self.references
         for name in ("environments", "element", "heights", "slopes"):
             setattr(self, name, getattr(other, name).clone())
+        self.is_sparse = other.is_sparse
         self.load_state_dict(other.state_dict())
         self.references = given | self.references
 
@@ -220,11 +229,13 @@ class GP(OfOptions, DescriptorPotential, HasProcess, HasKernels):
         )
 
     def config(self) -> dict[str, Any]:
-        """Return elements, hyper-parameters and the number of environments."""
-        return {**super().config(), "environments": len(self.heights)}
+        """Return elements, hyper-parameters, the number of environments and what they are."""
+        learned = {"environments": len(self.heights), "sparse": self.is_sparse}
+        return {**super().config(), **learned}
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> "GP":
         """Build the process of a configuration, its environments not yet set."""
         options = build(GPOptions, config["options"])
-        return cls(config["elements"], options, int(config["environments"]))
+        learned = int(config["environments"]), bool(config["sparse"])
+        return cls(config["elements"], options, *learned)

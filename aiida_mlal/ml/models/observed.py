@@ -1,6 +1,7 @@
 """The labels of structures as observations of a Gaussian process of their environments."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import NamedTuple, Protocol, runtime_checkable
 
 import torch
@@ -12,6 +13,7 @@ from aiida_mlal.ml.gaussian_process import Hyperparameters, Observations, Poster
 from aiida_mlal.ml.graph import Graph
 from aiida_mlal.ml.models.descriptor import Described
 from aiida_mlal.ml.models.prediction import Prediction
+from aiida_mlal.ml.sparse_process import Inducing, SparsePosterior
 
 UPPER = [0, 1, 2, 4, 5, 8]
 """Components of a symmetric matrix that are independent, counted row by row."""
@@ -56,7 +58,11 @@ class Process(Protocol):
     def prior(self) -> Hyperparameters:
         """Of the process, before any label."""
 
-    def learn(self, posterior: Posterior) -> None:
+    @property
+    def inducing(self) -> Inducing | None:
+        """The environments that stand for all, if they do."""
+
+    def learn(self, posterior: Posterior | SparsePosterior) -> None:
         """Take over the mean of a posterior."""
 
     def graph(self, configurations: Configurations) -> Graph:
@@ -95,10 +101,36 @@ class Observed(NamedTuple):
     shared: Float[Tensor, " observations"]
 
 
-def observed(described: Described, targets: Prediction, noise: Float[Tensor, "4"]) -> Observed:
-    """Collect all labels that are numbers, of the kinds that have a noise above 0."""
+@dataclass(frozen=True, eq=False)
+class Observing:
+    """What is observed of some structures after others, made whenever it is iterated over.
+
+    So that of many structures few are in memory.
+    """
+
+    make: Callable[[], Iterator[Observed]]
+
+    def __iter__(self) -> Iterator[Observed]:
+        """Iterate over the parts."""
+        return self.make()
+
+
+def observed(
+    described: Described,
+    targets: Prediction,
+    noise: Float[Tensor, "4"],
+    volume: float | None = None,
+) -> Observed:
+    """Collect all labels that are numbers, of the kinds that have a noise above 0.
+
+    These may be some of the structures; ``volume`` is then the ``mean_volume`` of all.
+    """
     volumes = described.graph.volumes
-    excess = _excess_volumes(described, targets)
+    if volume is None:
+        volume = mean_volume(described.graph, targets)
+    # A pressure works on these: on whole volumes it would move the energies of all atoms by about
+    # the same, which nothing in the labels tells from the constants of the elements.
+    excess = volumes - described.graph.counts * volume
     structures, values, deviations, shared = [], [], [], []
     learned, has_stresses = noise[:3] > 0, bool(noise[2] > 0)
     for one, mine, slopes in _each(described):
@@ -127,15 +159,21 @@ def observed(described: Described, targets: Prediction, noise: Float[Tensor, "4"
     return Observed(structures, torch.cat(values), torch.cat(deviations), torch.cat(shared))
 
 
-def _excess_volumes(described: Described, targets: Prediction) -> Float[Tensor, " structures"]:
-    """Return the volume (Å³) of each structure beyond that of as many average atoms.
+def count(
+    graph: Graph, targets: Prediction, noise: Float[Tensor, "4"]
+) -> Int[Tensor, " structures"]:
+    """Count the labels of each structure that ``observed`` collects."""
+    of_atoms = targets.forces.isfinite().sum(1).to(graph.volumes)
+    counts = graph.sum_over_atoms(of_atoms) * (noise[1] > 0)
+    counts += targets.energies.isfinite() * (noise[0] > 0)
+    of_stress = targets.stresses.flatten(1)[:, UPPER] * graph.volumes[:, None]
+    return (counts + of_stress.isfinite().sum(1) * (noise[2] > 0)).long()
 
-    A pressure works on these: on whole volumes it would move the energies of all atoms by about the
-    same, which nothing in the labels tells from the constants of the elements.
-    """
-    volumes, counts = described.graph.volumes, described.graph.counts
-    seen = volumes.isfinite() & targets.energies.isfinite()
-    return volumes - counts * (volumes[seen].sum() / counts[seen].sum())
+
+def mean_volume(graph: Graph, targets: Prediction) -> float:
+    """Return the volume (Å³) of an atom, a mean over structures that have one and an energy."""
+    seen = graph.volumes.isfinite() & targets.energies.isfinite()
+    return float(graph.volumes[seen].sum() / graph.counts[seen].sum())
 
 
 def observable(

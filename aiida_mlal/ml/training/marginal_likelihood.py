@@ -12,14 +12,17 @@ from aiida_mlal.ml.training.optimizers import Optimizer
 
 if TYPE_CHECKING:
     import numpy as np
+    from torch import Tensor
 
-    from aiida_mlal.ml.gaussian_process import Posterior
+    from aiida_mlal.ml.gaussian_process import Hyperparameters, Posterior
     from aiida_mlal.ml.models.base import Potential
     from aiida_mlal.ml.models.factory import ModelOptions
+    from aiida_mlal.ml.models.observed import Process
+    from aiida_mlal.ml.sparse_process import SparsePosterior
     from aiida_mlal.ml.training.problem import Problem
 
-LARGEST = 12_000
-"""Most observations that are solved for: their matrix has 1.2 GB."""
+BLOCK = 5_000
+"""About how many labels are looked at at once where there are too many to be solved for."""
 
 SCALES = (0.05, 50.0)
 """Bounds of length scales, in units of the features."""
@@ -41,6 +44,11 @@ class MarginalLikelihood(Optimizer):
     nothing was learned about yet begin at the median. An epoch is an iteration of L-BFGS-B; the
     loss of the mean is known after the last.
     Rasmussen and Williams (2006), section 5.4.1.
+
+    Labels up to ``exact`` are solved for, in a time that grows with the cube of their number. Where
+    there are more, the parameters are those of structures at random with as many labels, and the
+    energies of ``inducing`` environments, which are unlike each other, stand for the process, which
+    learns from all labels: the time grows with the number of labels and the square of that.
 
     Attributes
     ----------
@@ -73,6 +81,10 @@ class MarginalLikelihood(Optimizer):
         The same of the logarithm of the factor of the noise of energies, forces and stresses, such
         as 3; without it they are as given. Labels of plane waves up to a low cutoff contradict each
         other by some 0.02 eV/Å, which nothing but noise explains. Smaller forces are not followed.
+    exact
+        Most labels (energies, components of forces and stresses) that are solved for.
+    inducing
+        Most environments that stand for the process where there are more labels.
     """
 
     energy_noise: float = 1e-4
@@ -86,6 +98,8 @@ class MarginalLikelihood(Optimizer):
     deviation: float = 1.0
     deviation_width: float | None = None
     noise_width: float | None = None
+    exact: int = 4000
+    inducing: int = 1000
 
     def __post_init__(self) -> None:
         """Refuse what is no scale."""
@@ -100,7 +114,7 @@ class MarginalLikelihood(Optimizer):
         )
         given = ("displacement", "deviation_width", "noise_width")
         optional = (name for name in given if getattr(self, name) is not None)
-        check_positive(self, *names, "deviation", *optional)
+        check_positive(self, *names, "deviation", "exact", "inducing", *optional)
 
     def check_model(self, model: ModelOptions) -> None:
         """Want a Gaussian process."""
@@ -137,7 +151,7 @@ class MarginalLikelihood(Optimizer):
                 "marginal_likelihood is for Gaussian processes, such as 'gp', this is "
                 f"{problem.potential.config()['architecture']!r}"
             )
-        described, weights = cast(Described, problem.prepared), problem.weights
+        weights = problem.weights
         noise = torch.tensor(
             [
                 sigma if weight else 0.0
@@ -150,13 +164,9 @@ class MarginalLikelihood(Optimizer):
             ]
         )
         process.noise.copy_(noise)
-        known = observed(described, problem.targets, process.noise)
-        if len(known.values) > LARGEST:
-            raise ValueError(
-                f"a Gaussian process of {len(known.values)} labels (energies, components of forces "
-                "and stresses) is too large for marginal_likelihood, which solves for "
-                f"{LARGEST} at most: learn from fewer structures, or choose another model"
-            )
+        sample = self._sample(problem, process.noise, seed)
+        described = cast(Described, sample.prepared)
+        known = observed(described, sample.targets, process.noise)
         numbers = [process.lengths, *(one.features for one in known.structures)]
         if not all(bool(part.isfinite().all()) for part in numbers):
             yield nan
@@ -218,5 +228,45 @@ class MarginalLikelihood(Optimizer):
         factor = float(np.exp(best[n_lengths + 1 :].sum() / 2))
         process.noise[:3] *= factor
         with torch.no_grad():
-            process.learn(posterior(best))
+            solved = posterior(best)
+            exact = sample is problem
+            process.learn(solved if exact else self._of_all(problem, process, solved.prior))
             yield float(problem.loss())
+
+    def _sample(self, problem: Problem, noise: Tensor, seed: int) -> Problem:
+        """Return what can be solved for: all of a problem, or structures of it at random."""
+        import numpy as np
+
+        from aiida_mlal.ml.models.observed import count
+
+        counts = count(problem.prepared.graph, problem.targets, noise).numpy()
+        if counts.sum() <= self.exact:
+            return problem
+        order = np.random.default_rng(seed).permutation(len(counts))
+        n = max(1, int((counts[order].cumsum() <= self.exact).sum()))
+        if counts[order[:n]].sum() > self.exact:
+            raise ValueError(
+                f"a structure has {counts[order[0]]} labels (energy, components of forces and "
+                f"stress), more than the {self.exact} that marginal_likelihood solves for: give a "
+                "larger 'exact', or choose another model"
+            )
+        return problem.take(np.sort(order[:n]))
+
+    def _of_all(
+        self, problem: Problem, process: Process, prior: Hyperparameters
+    ) -> SparsePosterior:
+        """Learn from all structures by some environments that stand for the process."""
+        from aiida_mlal.ml.models.descriptor import Described
+        from aiida_mlal.ml.models.observed import Observed, Observing, mean_volume, observed
+        from aiida_mlal.ml.sparse_process import Inducing, SparsePosterior
+
+        described = cast(Described, problem.prepared)
+        every = Inducing.of(described.features, described.species, prior.lengths)
+        volume = mean_volume(described.graph, problem.targets)
+
+        def parts() -> Iterator[Observed]:
+            for block in problem.blocks(BLOCK):
+                part = cast(Described, block.prepared)
+                yield observed(part, block.targets, process.noise, volume)
+
+        return SparsePosterior(every.most_different(self.inducing), Observing(parts), prior)

@@ -13,14 +13,14 @@ first, whatever the number of its atoms.
 """
 
 from aiida_mlal.ml.gaussian_process import Posterior
+from aiida_mlal.ml.sparse_process import SparsePosterior
 
 USUAL = 1.0
 """Deviation of the energy of an atom in eV, beforehand: that from which training begins."""
 
 
-def amplitude(posterior: Posterior) -> float:
+def amplitude(posterior: Posterior | SparsePosterior) -> float:
     """Compute what standard deviations are to be multiplied by for it, 1 or more."""
-    n_structures = sum(len(some.features) for some in posterior.observed)
     excess = max(1.0, USUAL**2 / float(posterior.prior.variance)) - 1
-    root: float = (1 + excess / n_structures) ** 0.5
+    root: float = (1 + excess / posterior.n_structures) ** 0.5
     return root

@@ -16,8 +16,17 @@ from aiida_mlal.ml.gaussian_process import Conditioned, Posterior
 from aiida_mlal.ml.graph import Graph
 from aiida_mlal.ml.models.base import Potential
 from aiida_mlal.ml.models.capabilities import HasProcess, require
-from aiida_mlal.ml.models.observed import UPPER, Observed, Process, observable, observed
+from aiida_mlal.ml.models.observed import (
+    UPPER,
+    Observed,
+    Observing,
+    Process,
+    mean_volume,
+    observable,
+    observed,
+)
 from aiida_mlal.ml.models.prediction import Prediction
+from aiida_mlal.ml.sparse_process import SparseConditioned, SparsePosterior
 from aiida_mlal.ml.uncertainty.active_set import fingerprint
 from aiida_mlal.ml.uncertainty.amplitude import amplitude
 from aiida_mlal.ml.uncertainty.base import Fitted, Uncertainties, Uncertainty
@@ -30,6 +39,9 @@ if TYPE_CHECKING:
 
 PREFIX = "gp_std."
 """Before the names of its tensors, among the extras of a potential."""
+
+TOGETHER = 20
+"""How many structures are looked at at once where inducing environments stand for the process."""
 
 CARRIED = "the covariances of what a Gaussian process learned from"
 """What potentials carry, in words."""
@@ -73,7 +85,7 @@ class _ProcessStd(Uncertainty):
         process = require(potential, HasProcess).process()
         with torch.no_grad():
             targets = _beyond(potential, process, configurations)
-            posterior = Posterior(*_observed(process, configurations, targets), process.prior)
+            posterior = _posterior(process, configurations, targets)
         tensors = {
             "factor": posterior.factor.contiguous(),
             "scale": torch.tensor(max(scale(posterior), amplitude(posterior)), dtype=torch.float64),
@@ -82,7 +94,7 @@ class _ProcessStd(Uncertainty):
         }
         about = {
             "n_structures": len(configurations),
-            "n_labels": len(posterior.factor),
+            "n_labels": posterior.n_labels,
             "scale": float(tensors["scale"]),
             "force_noise": float(process.noise[1]),
         }
@@ -213,7 +225,7 @@ def _variances(
             yield one, atoms, (of_process + torch.cat(of_pairs).square()).numpy(force=True)
 
 
-def _stored(potential: Potential) -> tuple[Conditioned, Repulsion]:
+def _stored(potential: Potential) -> tuple[Conditioned | SparseConditioned, Repulsion]:
     """Read the covariances that a potential carries, and how near atoms were in the labels."""
     extras = potential.extras
     if f"{PREFIX}factor" not in extras:
@@ -230,14 +242,19 @@ def _stored(potential: Potential) -> tuple[Conditioned, Repulsion]:
                 "again from the training set"
             )
         process = require(potential, HasProcess).process()
-        structures = _structures(potential)
+        structures, inducing = _structures(potential), process.inducing
         with torch.no_grad():
-            known = _observed(process, structures).structures
             graph = process.graph(structures)
             species = potential.species(graph.numbers)
             nearer = Repulsion.beyond(potential.elements, graph, species)
-        _READ[factor] = Conditioned(known, process.prior, factor), nearer
-    found: tuple[Conditioned, Repulsion] = _READ[factor]
+            known: Conditioned | SparseConditioned
+            if inducing is None:
+                observations = _observed(process, structures).structures
+                known = Conditioned(observations, process.prior, factor)
+            else:
+                known = SparseConditioned(inducing, process.prior, factor)
+        _READ[factor] = known, nearer
+    found: tuple[Conditioned | SparseConditioned, Repulsion] = _READ[factor]
     return found
 
 
@@ -246,13 +263,33 @@ def _structures(potential: Potential) -> Configurations:
     return Configurations.from_bytes(to_bytes(potential.extras[f"{PREFIX}configurations"]))
 
 
+def _posterior(
+    process: Process, structures: Configurations, targets: Configurations
+) -> Posterior | SparsePosterior:
+    """Condition a process on targets, by inducing environments if it has some."""
+    if (inducing := process.inducing) is None:
+        return Posterior(*_observed(process, structures, targets), process.prior)
+    volume = mean_volume(process.graph(structures), _labels(targets))
+
+    def parts() -> Iterator[Observed]:
+        for first in range(0, len(structures), TOGETHER):
+            some = slice(first, first + TOGETHER)
+            yield _observed(process, structures[some], targets[some], volume)
+
+    return SparsePosterior(inducing, Observing(parts), process.prior)
+
+
 def _observed(
-    process: Process, structures: Configurations, targets: Configurations | None = None
+    process: Process,
+    structures: Configurations,
+    targets: Configurations | None = None,
+    volume: float | None = None,
 ) -> Observed:
     """Arrange observations of structures: their labels, or other targets if given."""
     graph = process.graph(structures)
     values = _labels(structures if targets is None else targets)
-    return observed(process.describe(graph), process.relative(graph, values), process.noise)
+    relative = process.relative(graph, values)
+    return observed(process.describe(graph), relative, process.noise, volume)
 
 
 def _beyond(potential: Potential, process: Process, structures: Configurations) -> Configurations:

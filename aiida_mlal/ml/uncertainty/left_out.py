@@ -18,24 +18,21 @@ from jaxtyping import Float
 from torch import Tensor
 
 from aiida_mlal.ml.gaussian_process import Posterior
+from aiida_mlal.ml.sparse_process import SparsePosterior
 
 
 def left_out(
-    posterior: Posterior,
+    posterior: Posterior | SparsePosterior,
 ) -> Iterator[tuple[Float[Tensor, " observations"], Float[Tensor, " observations"]]]:
     """Yield errors, and their expected variances, of the derivatives of each structure left out."""
-    inverse, start = torch.cholesky_inverse(posterior.factor), 0
-    for some in posterior.observed:
-        derivatives = some.heights == 0
-        for _ in range(len(some.features)):
-            mine = slice(start, start + len(some.heights))
-            start = mine.stop
-            covariance = torch.linalg.inv(inverse[mine, mine])
-            errors = covariance @ posterior.weights[mine]
-            yield errors[derivatives], covariance.diagonal()[derivatives]
+    for heights, precision, pull, unexplained in posterior.foretold():
+        derivatives = heights == 0
+        covariance = torch.linalg.inv(precision)
+        variances = covariance.diagonal() + unexplained
+        yield (covariance @ pull)[derivatives], variances[derivatives]
 
 
-def scale(posterior: Posterior) -> float:
+def scale(posterior: Posterior | SparsePosterior) -> float:
     r"""Compute what standard deviations are to be multiplied by, 1 or more.
 
     It is the Birge ratio, the root of the sum of squared errors over that of their expected

@@ -222,3 +222,48 @@ def test_a_pressure_does_not_move_the_mean_of_energies():
     said = potential.predict(train)
     off = (said.energies - train.energies) / train.counts
     assert np.abs(off.mean()) < 2e-5
+
+
+@pytest.fixture(scope="module")
+def sparse():
+    """A process of environments of 8 crystals that stand for those of 24, with stresses."""
+    train = labelled(crystal, 24, 0, strain=0.03)
+    loss = {"energy": 1.0, "force": 1.0, "stress": 1.0}
+    potential, record = trained(train, loss, exact=8 * 19, inducing=60)
+    return potential, record, train, loss
+
+
+def test_many_labels_are_learned_by_some_environments(sparse):
+    """It knows more than the structures alone that its length scales are of."""
+    potential, record, train, loss = sparse
+    assert potential.is_sparse
+    assert len(potential.heights) <= 60
+    assert not potential.slopes.any()
+    assert record.n_structures == len(train)
+    held_out = labelled(crystal, 10, 1, strain=0.03)
+
+    def error(one):
+        return np.sqrt(np.mean((one.predict(held_out).forces - held_out.forces) ** 2))
+
+    few, _ = trained(train[:8], loss)
+    assert not few.is_sparse
+    assert error(potential) < 0.8 * error(few)
+
+
+def test_a_sparse_process_is_kept_and_goes_on(sparse):
+    potential, _, train, loss = sparse
+    read = Checkpoint.from_bytes(Checkpoint(potential).to_bytes()).potential
+    assert read.config() == potential.config()
+    np.testing.assert_array_equal(read.predict(train).forces, potential.predict(train).forces)
+    again = ModelOptions.parse(MODEL).build(list(train.elements), 0)
+    again.warm_start(read)
+    assert again.is_sparse
+    options = {"optimizer": OPTIMIZER, "epochs": 3, "loss": loss}
+    fit(again, train[:3], build(TrainingOptions, options), 0, initialise=False)
+    assert not again.is_sparse
+
+
+def test_a_structure_of_too_many_labels_is_named():
+    train = labelled(slab, 2, 0)
+    with pytest.raises(ValueError, match=r"a structure has 28 labels .* more than the 20 that"):
+        trained(train, exact=20)

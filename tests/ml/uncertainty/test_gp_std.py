@@ -331,3 +331,37 @@ def test_other_measures_do_not_know_what_they_would_be(frames):
     model = ModelOptions.parse({"architecture": "bpnn", "ensemble": 2})
     with pytest.raises(ValueError, match="gp"):
         plugins.make("strategies", {"name": "believer"}).check_model(model)
+
+
+@pytest.fixture(scope="module")
+def sparse():
+    """A process that learned from 12 slabs by environments that stand for them, and these."""
+    train = Configurations.from_ase([slab(seed) for seed in range(12)])
+    optimizer = {"name": "marginal_likelihood", "exact": 120, "inducing": 80}
+    potential = learned(train, optimizer=optimizer)
+    carry(potential, {"name": "gp_std"}, train)
+    assert potential.is_sparse
+    return potential, train
+
+
+def test_by_inducing_environments_it_goes_with_errors(sparse):
+    potential, train = sparse
+    others = [slab(100 + seed, size) for seed, size in enumerate(np.linspace(0.02, 0.4, 20))]
+    asked = Configurations.from_ase(others)
+    errors = np.linalg.norm(potential.predict(asked).forces - asked.forces, axis=1)
+    errors = np.maximum.reduceat(errors, asked.offsets[:-1])
+    values = ProcessForceStd().measure(potential, asked).values
+    assert spearmanr(values, errors).statistic > 0.8
+    assert np.median(values[-5:]) > 5 * ProcessForceStd().measure(potential, train).values.max()
+
+
+def test_by_inducing_environments_it_survives_a_file_and_believes(sparse):
+    potential, _ = sparse
+    again = Checkpoint.from_bytes(Checkpoint(potential).to_bytes()).potential
+    far = Configurations.from_ase([slab(200, 0.3)])
+    measure = ProcessForceStd()
+    before = measure.measure(potential, far).values
+    np.testing.assert_array_equal(measure.measure(again, far).values, before)
+    believed = measure.believing(again, far.bare)
+    assert measure.measure(believed, far).values < 0.7 * before
+    np.testing.assert_array_equal(measure.measure(again, far).values, before)
