@@ -34,7 +34,8 @@ def pytest_collection_modifyitems(items: list) -> None:
     """Mix files of ``ml``, which compute, with those of the layers on AiiDA, which mostly wait.
 
     A file runs on one worker. Those of the layers on AiiDA take longest, and have begun when four
-    fifths of the others have. Folders come from the last to the first: the last ones take longest.
+    fifths of the others have. Kernels that are compiled are first, then folders from the last to
+    the first: the last ones take longest.
     """
     of_ml = Path(__file__).parent / "ml"
     files = dict.fromkeys(item.path for item in items)
@@ -43,7 +44,8 @@ def pytest_collection_modifyitems(items: list) -> None:
         (0.8, [path for path in files if of_ml not in path.parents]),
         (1.0, [path for path in files if of_ml in path.parents]),
     ):
-        for number, path in enumerate(sorted(group, reverse=True)):
+        group.sort(key=lambda path: (of_ml / "fast" in path.parents, path), reverse=True)
+        for number, path in enumerate(group):
             begun[path] = share * number / len(group)
     items.sort(key=lambda item: begun[item.path])
 
