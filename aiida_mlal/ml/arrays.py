@@ -51,6 +51,13 @@ def as_array(values: Any, name: str) -> np.ndarray:
     return np.asarray(values)
 
 
+def says_nothing(value: Any) -> bool:
+    """Whether a value only fills the place of one that a structure lacks."""
+    if isinstance(value, str):
+        return not value
+    return np.asarray(value).dtype.kind == "f" and bool(np.isnan(value).all())
+
+
 def is_text(array: np.ndarray) -> bool:
     """Whether an array has texts, which files keep in their header."""
     return array.dtype.kind == "U"

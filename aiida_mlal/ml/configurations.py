@@ -16,7 +16,16 @@ from ase.stress import full_3x3_to_voigt_6_stress
 from jaxtyping import Bool, Float, Int
 
 from aiida_mlal.ml import constraints
-from aiida_mlal.ml.arrays import as_array, check_width, checked, frozen, is_text, texts, with_bases
+from aiida_mlal.ml.arrays import (
+    as_array,
+    check_width,
+    checked,
+    frozen,
+    is_text,
+    says_nothing,
+    texts,
+    with_bases,
+)
 from aiida_mlal.ml.ase_properties import (
     ELECTRONIC,
     SITES,
@@ -212,7 +221,10 @@ class Configurations:
         return made
 
     def to_ase(self) -> list[Atoms]:
-        """Return the structures as ASE atoms, with labels and constraints."""
+        """Return the structures as ASE atoms, with labels and constraints.
+
+        What a structure lacks of ``info``, NaN or an empty text, it has not there either.
+        """
         return [self._atoms(i) for i in range(len(self))]
 
     def __len__(self) -> int:
@@ -659,6 +671,7 @@ class Configurations:
             info={
                 key: value[i].item() if value.ndim == 1 else value[i].copy()
                 for key, value in self.info.items()
+                if not says_nothing(value[i].item() if value.ndim == 1 else value[i])
             },
         )
         for key, value in self.arrays.items():

@@ -39,6 +39,9 @@ UNBALANCED, PUSH = 0.3, 0.1
 """Sum of the forces of a structure from which on it isn't noise: in units of what it would be if
 they had nothing to do with each other, and in eV/Å."""
 
+SAME = 1e-3, 1e-2
+"""Differences in eV/atom and eV/Å that labels of one structure may have."""
+
 FEW, MANY = 5, 200
 """Fewest pairs of structures that tell it, and how many are enough."""
 
@@ -57,7 +60,8 @@ ERRORS = 3.0
 
 def doubtful_forces(labelled: Configurations) -> list[str]:
     """Say, in a sentence each, what cannot be right about forces and stresses."""
-    return [*inconsistencies(labelled), *unbalanced(labelled), *repeated(labelled)]
+    checks = (inconsistencies, unbalanced, constrained, repeated, contradictory)
+    return [said for check in checks for said in check(labelled)]
 
 
 def inconsistencies(labelled: Configurations) -> list[str]:
@@ -111,6 +115,37 @@ def unbalanced(labelled: Configurations) -> list[str]:
         f"forces on the atoms of {far.sum()} of {len(labelled)} structures do not add up to zero: "
         f"number {worst} is pushed by {sums[worst]:.2g} eV/Å. Are forces on some atoms left out, "
         "as on fixed ones, or is there something that is not among the atoms?"
+    ]
+
+
+def constrained(labelled: Configurations) -> list[str]:
+    """Say, in one sentence or none, if forces are those that fixed atoms seem to have."""
+    fixed = labelled.fixed.all(axis=1)
+    if not fixed.any() or np.any(labelled.forces[fixed]) or not np.any(labelled.forces[~fixed]):
+        return []
+    return [
+        f"forces on all {fixed.sum()} fixed atoms are exactly zero, as with the constraints taken "
+        "into account: labels are forces without them, as get_forces(apply_constraint=False) of "
+        "ASE gives; what is learned from these is wrong for the free atoms, too"
+    ]
+
+
+def contradictory(labelled: Configurations) -> list[str]:
+    """Say, in one sentence or none, if one structure has different labels."""
+    first: dict[str, int] = {}
+    found, worst = 0, (0.0, 0, 0)
+    for i, key in enumerate(labelled.keys):
+        j = first.setdefault(key, i)
+        one, other = labelled[j], labelled[i]
+        by_energy = abs(float(other.energies[0] - one.energies[0])) / max(1, len(one.numbers))
+        by_force = float(np.abs(other.forces - one.forces).max(initial=0.0))
+        if by_energy > SAME[0] or by_force > SAME[1]:
+            found, worst = found + 1, max(worst, (by_energy, j, i))
+    if not found:
+        return []
+    return [
+        f"{found} structures are there twice with other labels, as number {worst[1]} and "
+        f"{worst[2]}, whose energies differ by {worst[0]:.2g} eV/atom: what is learned is between them"
     ]
 
 

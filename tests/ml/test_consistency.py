@@ -1,4 +1,5 @@
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -8,7 +9,14 @@ from ase.calculators.singlepoint import SinglePointCalculator
 from ase.units import Bohr, GPa, Hartree
 
 from aiida_mlal.ml.configurations import Configurations
-from aiida_mlal.ml.consistency import inconsistencies, repeated, unbalanced
+from aiida_mlal.ml.consistency import (
+    constrained,
+    contradictory,
+    doubtful_forces,
+    inconsistencies,
+    repeated,
+    unbalanced,
+)
 
 
 def rattled(atoms, n=8, kick=0.1, strain=0.0):
@@ -210,3 +218,24 @@ def test_structures_that_are_there_twice_may_have_the_same_label():
         once.numbers, once.positions + 0.5, once.counts, once.cells, once.pbc
     ).with_labels(once.energies, once.forces, once.stresses)
     assert repeated(Configurations.concatenate([once, once, moved])) == []
+
+
+def test_forces_of_constraints_are_named():
+    labels = SETS["slab"]
+    fixed = np.zeros(labels.fixed.shape, bool)
+    fixed[np.arange(len(fixed)) % 12 < 4] = True
+    held = replace(labels, fixed=fixed)
+    assert constrained(held) == constrained(labels) == []
+    seeming = held.with_labels(held.energies, np.where(fixed, 0, held.forces), held.stresses)
+    (said,) = constrained(seeming)
+    assert said.startswith("forces on all 32 fixed atoms are exactly zero")
+    assert said in doubtful_forces(seeming)
+
+
+def test_one_structure_of_two_labels_is_named():
+    once = SETS["molecule"]
+    other = once[[2, 5]].with_labels(once.energies[[2, 5]] + [0.9, 0.2], once[[2, 5]].forces)
+    assert contradictory(Configurations.concatenate([once, once])) == []
+    (said,) = contradictory(Configurations.concatenate([once, other]))
+    assert said.startswith("2 structures are there twice with other labels, as number 2 and 8,")
+    assert "differ by 0.1 eV/atom" in said

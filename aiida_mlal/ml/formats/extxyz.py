@@ -12,6 +12,7 @@ from ase import Atoms
 from ase.data import chemical_symbols
 from ase.io.extxyz import key_val_dict_to_str
 
+from aiida_mlal.ml.arrays import says_nothing
 from aiida_mlal.ml.configurations import Configurations
 from aiida_mlal.ml.formats.ase_errors import without_internals
 from aiida_mlal.ml.formats.content import compress
@@ -156,7 +157,7 @@ def _text(one: Configurations) -> str:
     head: dict[str, Any] = {"Lattice": one.cells[0].T} if one.cells[0].any() else {}
     head["Properties"] = ":".join(properties)
     info = {key: value[0] for key, value in one.info.items() if key not in _HEAD}
-    head |= {key: _plain(value) for key, value in info.items() if not _is_blank(value)}
+    head |= {key: _plain(value) for key, value in info.items() if not says_nothing(value)}
     if np.isfinite(one.energies[0]):
         head["energy"] = float(one.energies[0])
     if np.isfinite(one.stresses[0]).all():
@@ -164,11 +165,6 @@ def _text(one: Configurations) -> str:
     head["pbc"] = one.pbc[0]
     lines = [str(len(rows)), key_val_dict_to_str(head), *(" ".join(row) for row in rows)]
     return "\n".join(lines) + "\n"
-
-
-def _is_blank(value: Any) -> bool:
-    """Whether a value is an empty text: such a key would swallow the next one."""
-    return isinstance(value, str) and not value
 
 
 def _plain(value: Any) -> Any:

@@ -110,6 +110,7 @@ def _built_again(calculator: CalculatorOptions) -> BaseCalculator:
 def _calculated(structure: Configurations, code: BaseCalculator, limits: Limits) -> Configurations:
     """Return a structure with what the calculator found; any exception if it is no label."""
     atoms = structure.to_ase()[0]
+    atoms.set_constraint()  # which a calculator may apply to the forces
     atoms.calc = code
     if hasattr(code, "reset"):
         code.reset()

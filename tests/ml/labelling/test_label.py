@@ -95,6 +95,20 @@ def test_a_label_beyond_the_limits_is_kept_but_not_learned_from():
     assert len(found.learnable) == 0
 
 
+def test_a_calculator_sees_no_constraints_and_nothing_that_is_missing(importable):
+    """Constraints zeroed forces of a calculator that copies, and a missing charge was NaN."""
+    wrapper = CalculatorOptions("wrapper", factory="broken_calculators:Wrapper")
+    frames = [chain(3), chain(4)]
+    frames[0].info["charge"] = 2
+    frames[0].set_constraint(FixAtoms([0]))
+    start = Configurations.from_ase(frames)
+    found, plain = label(start, wrapper), label(start, EMT_OPTIONS)
+    np.testing.assert_array_equal(found.forces, plain.forces)
+    assert np.any(found.forces[0])
+    np.testing.assert_allclose(found.energies - plain.energies, [2, 0])
+    assert found.keys == start.keys
+
+
 def test_energy_is_the_one_that_forces_belong_to(importable):
     smeared = CalculatorOptions("smeared", factory="broken_calculators:Smeared")
     assert label(Configurations.from_ase(chain(2)), smeared).energies[0] == -2.0
