@@ -145,7 +145,8 @@ def contradictory(labelled: Configurations) -> list[str]:
         return []
     return [
         f"{found} structures are there twice with other labels, as number {worst[1]} and "
-        f"{worst[2]}, whose energies differ by {worst[0]:.2g} eV/atom: what is learned is between them"
+        f"{worst[2]}, whose energies differ by {worst[0]:.2g} eV/atom: what is learned is between "
+        "these"
     ]
 
 

@@ -24,6 +24,7 @@ from aiida_mlal.ml.configurations import (
 )
 from aiida_mlal.ml.folders import check_writable
 from aiida_mlal.ml.formats import (
+    airss,
     ase_database,
     atomeye,
     convergence,
@@ -430,6 +431,7 @@ _TAKEN: dict[str, Callable[[Path], Iterable[Atoms]]] = {
     DUMP: lammps.read_dump,
     DATA: lammps.read_data,
     ATOMEYE: atomeye.read,
+    airss.RES: airss.read,
 }
 """What reads formats of ASE with its help, by their names."""
 
