@@ -39,6 +39,9 @@ UNBALANCED, PUSH = 0.3, 0.1
 """Sum of the forces of a structure from which on it isn't noise: in units of what it would be if
 they had nothing to do with each other, and in eV/Å."""
 
+LOPSIDED = 0.01
+"""Asymmetry of a stress, in units of its largest component, that is not rounding."""
+
 SAME = 1e-3, 1e-2
 """Differences in eV/atom and eV/Å that labels of one structure may have."""
 
@@ -60,7 +63,7 @@ ERRORS = 3.0
 
 def doubtful_forces(labelled: Configurations) -> list[str]:
     """Say, in a sentence each, what cannot be right about forces and stresses."""
-    checks = (inconsistencies, unbalanced, constrained, repeated, contradictory)
+    checks = (inconsistencies, unbalanced, constrained, asymmetric, repeated, contradictory)
     return [said for check in checks for said in check(labelled)]
 
 
@@ -127,6 +130,20 @@ def constrained(labelled: Configurations) -> list[str]:
         f"forces on all {fixed.sum()} fixed atoms are exactly zero, as with the constraints taken "
         "into account: labels are forces without them, as get_forces(apply_constraint=False) of "
         "ASE gives; what is learned from these is wrong for the free atoms, too"
+    ]
+
+
+def asymmetric(labelled: Configurations) -> list[str]:
+    """Say, in one sentence or none, if stresses are no symmetric matrices."""
+    apart = np.abs(labelled.stresses - labelled.stresses.swapaxes(1, 2)).max(axis=(1, 2), initial=0)
+    sizes = np.abs(labelled.stresses).max(axis=(1, 2), initial=0)
+    wrong = np.flatnonzero(apart > LOPSIDED * sizes)
+    if not len(wrong):
+        return []
+    worst = int(wrong[np.argmax(apart[wrong])])
+    return [
+        f"the stresses of {len(wrong)} of {len(labelled)} structures are not symmetric, that of "
+        f"number {worst} by {apart[worst]:.2g} eV/Å³: without a torque on a crystal they are"
     ]
 
 

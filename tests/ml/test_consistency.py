@@ -10,6 +10,7 @@ from ase.units import Bohr, GPa, Hartree
 
 from aiida_mlal.ml.configurations import Configurations
 from aiida_mlal.ml.consistency import (
+    asymmetric,
     constrained,
     contradictory,
     doubtful_forces,
@@ -239,3 +240,12 @@ def test_one_structure_of_two_labels_is_named():
     (said,) = contradictory(Configurations.concatenate([once, other]))
     assert said.startswith("2 structures are there twice with other labels, as number 2 and 8,")
     assert "differ by 0.1 eV/atom" in said
+
+
+def test_stresses_that_are_not_symmetric_are_named():
+    labels = SETS["crystal"]
+    assert asymmetric(labels) == asymmetric(SETS["molecule"]) == []
+    stresses = labels.stresses.copy()
+    stresses[3, 0, 1] += 0.1
+    (said,) = asymmetric(labels.with_labels(labels.energies, labels.forces, stresses))
+    assert "of 1 of 8 structures are not symmetric, that of number 3 by 0.1 eV" in said

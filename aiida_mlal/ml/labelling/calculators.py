@@ -21,6 +21,7 @@ from ase.calculators.calculator import names as ase_names
 from ase.stress import voigt_6_to_full_3x3_stress
 from jaxtyping import Float
 
+from aiida_mlal.ml.consistency import LOPSIDED
 from aiida_mlal.ml.errors import in_words
 from aiida_mlal.ml.folders import working_in
 from aiida_mlal.ml.labelling.allowed import check_commands, check_factory, is_always_allowed
@@ -303,9 +304,14 @@ def _parents(module: str) -> list[str]:
 
 
 def _stress(value: Any) -> np.ndarray:
-    """Return a stress as a symmetric matrix."""
+    """Return a stress as a symmetric matrix; ``ValueError`` for one that is not."""
     if np.shape(value) == (3, 3):
         matrix = _real("stress", value, (3, 3))
+        apart, size = np.abs(matrix - matrix.T).max(), np.abs(matrix).max()
+        if apart > LOPSIDED * size:
+            raise ValueError(
+                f"the stress is not symmetric: components differ by {apart:.2g} eV/Å³ of {size:.2g}"
+            )
         return (matrix + matrix.T) / 2
     full: np.ndarray = voigt_6_to_full_3x3_stress(_real("stress", value, (6,)))
     return full

@@ -1,13 +1,14 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 from ase.build import bulk
 from ase.calculators.emt import EMT
 from ase.calculators.lj import LennardJones
 from ase.calculators.morse import MorsePotential
 
-from aiida_mlal.ml.labelling.calculators import CalculatorOptions, compute
+from aiida_mlal.ml.labelling.calculators import CalculatorOptions, _stress, compute
 from aiida_mlal.ml.labelling.fingerprint import fit_together
 from aiida_mlal.ml.options import build
 
@@ -135,3 +136,15 @@ def test_a_calculator_that_goes_elsewhere_leaves_the_others_where_they_are(
         compute(atoms)
         assert Path.cwd() == tmp_path
         atoms.rattle(0.01)
+
+
+def test_a_stress_that_is_not_symmetric_is_refused():
+    """The mean of it and its transpose was the label."""
+    matrix = np.diag([0.1, 0.2, 0.3])
+    matrix[0, 1] = 1e-5  # rounding
+    np.testing.assert_allclose(_stress(matrix), _stress(matrix).T)
+    matrix[0, 1] = 0.05
+    with pytest.raises(
+        ValueError, match=r"not symmetric: components differ by 0\.05 eV/Å³ of 0\.3"
+    ):
+        _stress(matrix)
