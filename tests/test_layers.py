@@ -22,7 +22,7 @@ TORCH_FREE = {
     "training.options", "models.references",
     "formats.ase_errors", "formats.ase_sizes", "formats.content", "formats.convergence",
     "formats.extxyz", "formats.labels", "formats.momenta", "formats.numbers", "formats.table",
-    "starts", "quasi_newton", "minima", "paths", "distances",
+    "pipes", "starts", "quasi_newton", "minima", "paths", "distances",
     "analysis.motion", "analysis.rdf", "simulation.md", "simulation.neb",
     "simulation.base", "simulation.cell", "simulation.continuation", "simulation.follow",
     "simulation.guard", "simulation.path", "simulation.stopped", "simulation.vibrations",

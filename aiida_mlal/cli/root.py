@@ -4,6 +4,8 @@ import click
 from aiida.cmdline.groups.verdi import VerdiCommandGroup
 from aiida.cmdline.params import options, types
 
+from aiida_mlal.ml.pipes import forgive_closed_pipes
+
 
 @click.group(
     "aiida-mlal",
@@ -15,3 +17,4 @@ from aiida.cmdline.params import options, types
 @click.version_option(None, "--version", package_name="aiida-mlal", message="%(prog)s %(version)s")
 def root() -> None:
     """Active learning of interatomic potentials within AiiDA."""
+    forgive_closed_pipes()

@@ -8,6 +8,7 @@ from aiida.cmdline.utils import decorators, echo
 
 from aiida_mlal.cli.params import campaign_argument
 from aiida_mlal.cli.root import root
+from aiida_mlal.ml.pipes import is_heard
 
 if TYPE_CHECKING:
     from aiida.orm import ProcessNode
@@ -29,6 +30,6 @@ def status(campaign: "ProcessNode", follow: float | None) -> None:
     from aiida_mlal.report.progress import describe, progress
 
     echo.echo(describe(progress(campaign)))
-    while follow is not None and not campaign.is_terminated:
+    while follow is not None and not campaign.is_terminated and is_heard():
         time.sleep(follow)
         echo.echo("\n" + describe(progress(campaign)))

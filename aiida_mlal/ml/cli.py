@@ -11,6 +11,7 @@ from typing import Any
 import click
 
 from aiida_mlal import __version__
+from aiida_mlal.ml.pipes import forgive_closed_pipes
 
 
 class Options(click.ParamType):
@@ -186,6 +187,7 @@ def mlal() -> None:
     Where an option wants JSON it takes a text '{...}', a file ending in .json, or, to leave all
     else at its default, a bare name. Each command prints its result as JSON.
     """
+    forgive_closed_pipes()
 
 
 @mlal.command()
