@@ -6,6 +6,7 @@ Both number types, which ASE takes for atomic numbers where nothing else is said
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from io import StringIO
 from pathlib import Path
 from typing import Any, Literal
 
@@ -28,6 +29,10 @@ SAYS_UNITS = rb"^ITEM: UNITS\s*\n\s*(\w+)|\A[^\n]*\bunits = (\w+)"
 """The units of a dump, and in the first line of a data file that ``write_data`` wrote."""
 
 
+LABEL = "typelabel"
+"""Column of a dump with the label of the type of each atom."""
+
+
 class _Itself(dict[int, int]):
     """Each type as an atomic number."""
 
@@ -38,7 +43,47 @@ class _Itself(dict[int, int]):
 def read_dump(path: str | Path) -> Iterator[Atoms]:
     """Read the structures of a dump."""
     options: dict[str, Any] = {"units": units_of(path) or UNITS[0]}
-    yield from ase.io.iread(str(path), ":", format=DUMP, **options)
+    source = StringIO(_translated(path)) if LABEL in _columns(path) else str(path)
+    yield from ase.io.iread(source, ":", format=DUMP, **options)
+
+
+def _translated(path: str | Path) -> str:
+    """Return a dump with labels of types as ASE can read them: as elements, or else left out."""
+    labels = _labels(path)
+    as_elements = labels <= set(atomic_numbers)
+    if not (as_elements or "type" in _columns(path)):
+        raise ValueError(
+            f"its types have labels that are no elements, {sorted(labels)[:5]}, and no numbers: "
+            "write the column 'type' or 'element' beside 'typelabel'"
+        )
+    lines = []
+    for line, place in _rows(path):
+        words = line.split()
+        if place is not None and as_elements:
+            words = ["element" if word == LABEL else word for word in words]
+        elif place is not None:
+            del words[place]
+        lines.append(" ".join(words))
+    return "\n".join(lines) + "\n"
+
+
+def _labels(path: str | Path) -> set[str]:
+    """Return the labels that types have in a dump."""
+    return {line.split()[place] for line, place in _rows(path) if place is not None} - {LABEL}
+
+
+def _rows(path: str | Path) -> Iterator[tuple[str, int | None]]:
+    """Yield each line of a dump, and which word of it is the label of a type, if one is."""
+    place: int | None = None
+    for number, line in enumerate(as_text(read_bytes(path)).splitlines(), 1):
+        words = line.split()
+        if words[:1] == ["ITEM:"]:
+            place = words.index(LABEL) - 2 if words[1:2] == ["ATOMS"] and LABEL in words else None
+            yield line, None if place is None else place + 2
+        elif place is not None and len(words) <= place:
+            raise ValueError(f"line {number}: expected the label of a type, got {line[:60]!r}")
+        else:
+            yield line, place
 
 
 def read_data(path: str | Path) -> Iterator[Atoms]:
@@ -47,9 +92,31 @@ def read_data(path: str | Path) -> Iterator[Atoms]:
     ASE (3.29) sorts atoms, but not the labels of their types with them.
     """
     options: dict[str, Any] = {"units": units_of(path) or UNITS[0], "Z_of_type": _Itself({1: 1})}
-    for atoms in ase.io.iread(str(path), ":", format=DATA, sort_by_id=False, **options):
+    source = StringIO(_with_numbered_masses(as_text(read_bytes(path))))
+    for atoms in ase.io.iread(source, ":", format=DATA, sort_by_id=False, **options):
         atoms.arrays["type"] = atoms.numbers.copy()
         yield atoms[np.argsort(atoms.arrays["id"], kind="stable")]
+
+
+def _with_numbered_masses(text: str) -> str:
+    """Return a data file with the masses of types by number, where they are by label."""
+    labels = _type_labels(text)
+    begins = re.search(r"^\s*Masses\s*(#.*)?$", text, re.MULTILINE)
+    if not labels or begins is None:
+        return text
+    head, lines = text[: begins.end()], text[begins.end() :].split("\n")
+    for i, line in enumerate(lines):
+        words = line.split()
+        if len(words) > 1 and words[0] in labels and not words[0].isdecimal():
+            lines[i] = " ".join([str(labels[words[0]]), *words[1:]])
+        elif words and not words[0].isdecimal():
+            break
+    return head + "\n".join(lines)
+
+
+def _type_labels(text: str) -> dict[str, int]:
+    """Return the numbers of types by their labels; none where a data file has no labels."""
+    return {words[0]: number for number, words in _section(text, "Atom Type Labels").items()}
 
 
 def unsaid(path: str | Path, name: str, frames: list[Atoms]) -> list[str]:
@@ -90,7 +157,7 @@ def identified(
     """
     if name == DATA:
         types = _types_of_data(path)
-    elif "element" in _columns(path) or not all("type" in atoms.arrays for atoms in frames):
+    elif _has_elements(path) or not all("type" in atoms.arrays for atoms in frames):
         return [_bare(atoms) for atoms in frames], None
     else:
         types = _types_by_masses(frames) if "mass" in _columns(path) else None
@@ -110,6 +177,12 @@ def identified(
     return [_bare(atoms) for atoms in frames], types
 
 
+def _has_elements(path: str | Path) -> bool:
+    """Whether a dump names the element of each atom, perhaps as the label of its type."""
+    columns = _columns(path)
+    return "element" in columns or (LABEL in columns and _labels(path) <= set(atomic_numbers))
+
+
 def _columns(path: str | Path) -> list[str]:
     """Return the names of the columns of a dump."""
     columns = re.search(rb"^ITEM: ATOMS(.*)$", read_head(path), re.MULTILINE)
@@ -126,10 +199,10 @@ def _types_by_masses(frames: list[Atoms]) -> Types | None:
 
 def _types_of_data(path: str | Path) -> Types | None:
     """Return the elements by which a data file labels its types, or that their masses have."""
-    text = as_text(read_bytes(path))
-    labels = {number: words[0] for number, words in _section(text, "Atom Type Labels").items()}
-    if labels and all(label in atomic_numbers for label in labels.values()):
-        return _in_order(labels, "file")
+    text = _with_numbered_masses(as_text(read_bytes(path)))
+    labels = _type_labels(text)
+    if labels and all(label in atomic_numbers for label in labels):
+        return _in_order({number: label for label, number in labels.items()}, "file")
     masses = _section(text, "Masses")
     found = {number: element_of(words[0]) for number, words in masses.items()}
     known = {number: element for number, element in found.items() if element is not None}

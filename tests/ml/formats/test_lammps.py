@@ -1,3 +1,5 @@
+import re
+
 import numpy as np
 import pytest
 from ase.units import kcal, mol
@@ -137,6 +139,56 @@ def test_atoms_keep_the_labels_of_their_types(tmp_path, masses):
     assert contents.types.elements == ("Cu", "O")
     with pytest.raises(ValueError, match=r"it has \['O'\] by its own words, got the elements"):
         load(path, ["Cu", "Ag"])
+
+
+@pytest.mark.parametrize("names", [("Cu", "O"), ("Cu1", "O1")])
+def test_masses_may_be_by_label(tmp_path, names):
+    """As LAMMPS reads them; where labels are no elements, masses are."""
+    path = tmp_path / "start.data"
+    text = LABELLED.format(masses="\nMasses\n\nCu 63.546 # copper\nO 16.0\n")
+    for old, new in zip(("Cu", "O"), names, strict=True):
+        text = re.sub(rf"\b{old}\b", new, text)
+    path.write_text(text)
+    assert load(path).configurations.numbers.tolist() == [8, 29, 29]
+
+
+LABELS_OF_TYPES = """ITEM: UNITS
+metal
+ITEM: TIMESTEP
+0
+ITEM: NUMBER OF ATOMS
+3
+ITEM: BOX BOUNDS pp pp pp
+0.0 7.2
+0.0 3.6
+0.0 3.6
+ITEM: ATOMS id{type} typelabel x y z vx vy vz
+1{one} Cu 0 0 0 -3.25 -1.5 2
+3{two} O 1.8 0 1.8 -5.75 3 2.75
+2{one} Cu 1.8 1.8 0 -0.25 1 -1.25
+"""
+"""As LAMMPS (22 Jul 2025) writes it by ``dump custom ... typelabel``."""
+
+BARE, BESIDE = {"type": "", "one": "", "two": ""}, {"type": " type", "one": " 1", "two": " 2"}
+
+
+@pytest.mark.parametrize("types", [BARE, BESIDE])
+def test_labels_of_types_in_a_dump_are_elements(tmp_path, types):
+    path = tmp_path / "run.dump"
+    path.write_text(2 * LABELS_OF_TYPES.format(**types))
+    both = load(path).configurations
+    assert both.numbers.tolist() == 2 * [29, 29, 8]
+    assert both.arrays["velocities"][2] == pytest.approx([-5.75e-3, 3e-3, 2.75e-3])
+
+
+def test_labels_of_a_dump_that_are_no_elements_want_numbers(tmp_path):
+    path = tmp_path / "run.dump"
+    text = LABELS_OF_TYPES.replace(" Cu ", " metal ").replace(" O ", " ion ")
+    path.write_text(text.format(**BESIDE))
+    assert load(path, ["Cu", "O"]).configurations.numbers.tolist() == [29, 29, 8]
+    path.write_text(text.format(**BARE))
+    with pytest.raises(ValueError, match=r"no elements, \['ion', 'metal'\], and no numbers"):
+        load(path)
 
 
 def test_labels_that_are_no_elements_count_as_numbers(tmp_path):
