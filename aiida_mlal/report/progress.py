@@ -9,6 +9,7 @@ from aiida.orm import CalcJobNode, ProcessNode
 from tabulate import tabulate
 
 from aiida_mlal.report import graph
+from aiida_mlal.report.words import seconds
 
 STAGES = (
     ("mlal.iterate", "training, simulating and choosing in one job"),
@@ -21,6 +22,9 @@ STAGES = (
 """What a campaign does while a child whose entry point begins so is running."""
 
 
+UNCONVERGED = (410, 411)
+"""Exit codes of campaigns that did all they could."""
+
 LONG = 600.0
 """Seconds without a change after which one is told of them: a process may be gone."""
 
@@ -31,8 +35,10 @@ class Progress:
 
     Attributes
     ----------
+    state
+        Whether it runs, or how it ended, in a word or two.
     stage
-        What it does, or how it ended.
+        What it does, or why it ended so; empty where it converged.
     labels
         Structures labelled so far, failed ones included.
     jobs
@@ -67,7 +73,7 @@ def progress(node: ProcessNode) -> Progress:
     last = end if node.is_terminated else max(p.mtime for p in (node, *processes))
     stages = {name: progress(campaign) for name, campaign in graph.campaigns(node)}
     return Progress(
-        state="created" if node.process_state is None else node.process_state.value,
+        state=_state(node),
         iteration=steps[-1][0] if steps else 0,
         stage=_outcome(node) if node.is_terminated else _stage(node),
         labels=sum(len(batch.dataset) for batch in graph.labelled(node))
@@ -88,7 +94,7 @@ def describe(progress: Progress) -> str:
     """Return the text for a terminal."""
     lines = [_summary(progress)]
     if progress.idle > LONG:
-        lines.append(f"  nothing has changed for {progress.idle:.0f} s")
+        lines.append(f"  nothing has changed for {seconds(progress.idle)}")
     lines += [f"  job {pk} {kind}: {status or 'waiting'}" for pk, kind, status in progress.jobs]
     if progress.curve:
         lines += ["", table(progress.curve)]
@@ -98,20 +104,21 @@ def describe(progress: Progress) -> str:
 
 
 def _summary(progress: Progress) -> str:
-    where = "" if progress.stages else f"iteration {progress.iteration}, "
-    return (
-        f"{progress.state}, {where}{progress.labels} labels, {progress.seconds:.0f} s: "
-        f"{progress.stage}"
-    )
+    labels = f"{progress.labels} label{'' if progress.labels == 1 else 's'}"
+    where = [] if progress.stages else [f"iteration {progress.iteration}"]
+    head = ", ".join([progress.state, *where, labels, seconds(progress.seconds)])
+    return ": ".join(filter(None, [head, progress.stage]))
 
 
 def table(curve: Sequence[Mapping[str, Any]]) -> str:
-    """Return the learning curve as a table of text."""
+    """Return the learning curve as a table of text, without columns that nothing is known of."""
     columns = _TESTED if any(row.get("test") for row in curve) else _SIMULATED
     if any(row.get("oracle_smax_GPa") is not None for row in curve):
         columns = (*columns, ("oracle smax", "GPa", lambda row: row.get("oracle_smax_GPa")))
-    rows = [[value(row) for _, _, value in columns] for row in curve]
-    headers = [f"{name}\n{unit}" for name, unit, _ in columns]
+    values = [[value(row) for row in curve] for _, _, value in columns]
+    known = [i for i, column in enumerate(values) if any(value is not None for value in column)]
+    rows = list(zip(*(values[i] for i in known), strict=True))
+    headers = [f"{columns[i][0]}\n{columns[i][1]}" for i in known]
     return tabulate(rows, headers=headers, floatfmt=".3g", missingval="-")
 
 
@@ -130,7 +137,7 @@ _SIMULATED: tuple[Column, ...] = (
     ("force MAE", "eV/Å", _inside("errors", "force_mae")),
     ("energy MAE", "meV/atom", lambda row: _thousandfold(row["errors"].get("energy_mae"))),
     ("uncertainty", "max", lambda row: row.get("uncertainty_max")),
-    ("completed", "runs", lambda row: f"{row['converged']}/{row['runs']}"),
+    ("completed", "runs", lambda row: f"{row['converged']}/{row['runs']}" if row["runs"] else None),
     ("shortest", "steps", lambda row: row.get("steps_min")),
     ("oracle fmax", "eV/Å", lambda row: row.get("oracle_fmax")),
 )
@@ -158,13 +165,25 @@ def _stage(node: ProcessNode) -> str:
     return "between two steps" if graph.children(node) else "starting"
 
 
-def _outcome(node: ProcessNode) -> str:
+def _state(node: ProcessNode) -> str:
+    """Return in a word or two how a campaign is: that of AiiDA says that it waits for its steps."""
     if node.is_finished_ok:
         return "converged"
     if node.is_finished:
-        return f"exit code {node.exit_status}, {node.exit_message}"
-    state = node.process_state.value if node.process_state else "unknown"
-    return f"{state}: {node.exception or node.process_status or ''}"
+        return "not converged" if node.exit_status in UNCONVERGED else "failed"
+    state = "created" if node.process_state is None else str(node.process_state.value)
+    if state in ("running", "waiting"):
+        return "paused" if node.paused else "running"
+    return state
+
+
+def _outcome(node: ProcessNode) -> str:
+    """Return why a campaign ended as it did; nothing where it converged."""
+    if node.is_finished_ok:
+        return ""
+    if node.is_finished:
+        return f"{node.exit_message} (exit code {node.exit_status})"
+    return str(node.exception or node.process_status or "")
 
 
 def _thousandfold(value: float | None) -> float | None:

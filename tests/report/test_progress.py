@@ -10,7 +10,8 @@ from aiida_mlal.report.progress import describe, progress, table
 
 def test_a_finished_campaign_shows_its_curve(small_campaign):
     found = progress(small_campaign)
-    assert found.stage == "converged"
+    assert (found.state, found.stage) == ("converged", "")
+    assert describe(found).startswith("converged, iteration 1, 3 labels, ")
     assert found.labels == len(small_campaign.outputs.dataset)
     assert found.iteration == len(found.curve)
     assert not found.jobs
@@ -18,7 +19,9 @@ def test_a_finished_campaign_shows_its_curve(small_campaign):
 
 
 def test_a_failed_campaign_tells_why(failed_campaign):
-    assert failed_campaign.exit_message in describe(progress(failed_campaign))
+    text = describe(progress(failed_campaign))
+    assert text.startswith("failed, iteration 0, ")
+    assert f"{failed_campaign.exit_message} (exit code {failed_campaign.exit_status})" in text
 
 
 def test_a_running_campaign_shows_its_stage_and_jobs(aiida_profile, aiida_localhost):
@@ -37,7 +40,16 @@ def test_a_running_campaign_shows_its_stage_and_jobs(aiida_profile, aiida_localh
     assert f"job {job.pk} mlal.simulate: Monitoring scheduler" in text
     assert "iteration 3" in text
     assert "nothing has changed" not in text
-    assert "nothing has changed for 700 s" in describe(replace(found, idle=700.0))
+    assert "nothing has changed for 11 min 40 s" in describe(replace(found, idle=700.0))
+
+
+def test_what_is_not_known_has_no_column(small_campaign):
+    """Pools have no simulations."""
+    (row,) = progress(small_campaign).curve
+    nothing = {"runs": 0, "steps_min": None, "oracle_fmax": None, "uncertainty_max": None}
+    heads = table([{**row, **nothing}]).splitlines()[0].split()
+    assert heads == ["iteration", "labels", "learned", "force", "MAE", "energy", "MAE"]
+    assert "completed" in table([row, {**row, **nothing}])
 
 
 def test_a_campaign_that_has_just_begun_is_starting(aiida_profile):
@@ -76,8 +88,8 @@ def test_stages_tell_which_campaign_runs(aiida_profile):
     assert found.stage == f"stage_01, campaign {running.pk}"
     assert list(found.stages) == ["stage_00", "stage_01"]
     lines = describe(found).splitlines()
-    assert lines[0].startswith("waiting, 0 labels, ")
-    assert lines[-1].startswith("stage_01: waiting, iteration 0, 0 labels, ")
+    assert lines[0].startswith("running, 0 labels, ")
+    assert lines[-1].startswith("stage_01: running, iteration 0, 0 labels, ")
 
 
 def test_errors_on_a_test_set_are_shown_where_there_is_one():
@@ -87,4 +99,4 @@ def test_errors_on_a_test_set_are_shown_where_there_is_one():
     assert "force RMSE" in text
     assert "0.125" in text
     assert "relaxed" not in text
-    assert text.splitlines()[3].split() == ["1", "30", "20", "-", "0.125", "-", "2", "0.5", "-"]
+    assert text.splitlines()[3].split() == ["1", "30", "20", "0.125", "2", "0.5"]
