@@ -65,11 +65,17 @@ def _described(structures: "Configurations") -> list[str]:
 
 def _labels(inputs: Mapping[str, Any], structures: "Configurations") -> dict[str, Any]:
     """Describe how many labels there are at most, and what they are computed with."""
+    from aiida_mlal.workflows.calcfunctions import unknown
+
     allowed = stops.allowance(stops.parse(inputs["stop"].get_list()), stops.State.ahead())
     first, each = (_chosen_by(inputs.get(name)) for name in ("first_query", "query"))
-    most: int | None = len(structures)
-    if "candidates" not in inputs:  # of which each is labelled once
-        first = len(structures) if first is None else first
+    known = inputs["dataset"].configurations if "dataset" in inputs else None
+    new = len(structures) if known is None else len(unknown(structures, known))
+    most: int | None = new
+    if "candidates" in inputs:  # of which each is labelled once
+        first = first if known is None else None
+    else:
+        first = new if first is None else min(first, new)
         most = None if allowed.iterations is None else first + allowed.iterations * (each or 0)
     told: dict[str, Any] = {
         "at most": most if allowed.labels is None else allowed.labels,

@@ -329,6 +329,19 @@ def test_campaigns_of_all_kinds_go_on_from_the_labels_of_another(
     assert len(launched) == 7
 
 
+def test_a_dry_run_counts_no_labels_that_there_are(run, mlal_code, small_campaign, slab, tmp_path):
+    write(tmp_path / "slab.traj", slab)
+    begun = ("launch", "offline", tmp_path / "slab.traj", "--code", mlal_code.full_label)
+    for known, first in (((), 1), (("--dataset", small_campaign.pk), 0)):
+        told = outlook_in(run(*begun, *known, "--dry-run").output)["labels"]
+        assert told["to begin with, at most"] == first
+        assert told["at most"] == first + told["iterations, at most"]
+    few = ("--dataset", small_campaign.pk, "--labels", "emt", "--dry-run")
+    told = outlook_in(run("launch", "pool", *begun[2:], *few).output)["labels"]
+    assert "to begin with, at most" not in told
+    assert told["at most"] == 0
+
+
 def test_labels_to_begin_with_have_to_be_some(run, mlal_code, failed_campaign, candidates):
     code = ("--code", mlal_code.full_label)
     result = run("launch", "pool", candidates, *code, "--dataset", failed_campaign.pk)
