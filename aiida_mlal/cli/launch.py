@@ -95,7 +95,7 @@ def offline(
     def build() -> "ProcessBuilder":
         from aiida.plugins import WorkflowFactory
 
-        node, still = read_structure(structure)
+        node, still = read_structure(structure, fixed is None)
         workflow: Any = WorkflowFactory("mlal.offline")
         builder: ProcessBuilder = workflow.get_builder_from_protocol(
             wishes.codes,
@@ -151,7 +151,7 @@ def neb(
         asked = _of_path(Recipe.of(workflow, "neb", wishes), len(ends), images, keep_ends, fmax)
         builder: ProcessBuilder = workflow.get_builder_from_protocol(
             wishes.codes,
-            read_path(ends),
+            read_path(ends, fixed is None),
             wishes.protocol,
             _with_pilot(asked, pilot).overrides,
             wishes.calculator,
@@ -196,7 +196,7 @@ def md(
     def build() -> "ProcessBuilder":
         from aiida.plugins import WorkflowFactory
 
-        node, still = read_structure(structure)
+        node, still = read_structure(structure, fixed is None)
         workflow: Any = WorkflowFactory("mlal.offline")
         asked = Recipe.of(workflow, "md", wishes).with_options(
             "simulation",
@@ -249,7 +249,7 @@ def online(
     def build() -> "ProcessBuilder":
         from aiida.plugins import WorkflowFactory
 
-        node, still = read_structure(structure)
+        node, still = read_structure(structure, fixed is None)
         workflow: Any = WorkflowFactory("mlal.online")
         builder: ProcessBuilder = workflow.get_builder_from_protocol(
             wishes.codes,
@@ -295,9 +295,9 @@ def saddle(
         workflow: Any = WorkflowFactory("mlal.online")
         asked = _with_limit(_with_force(Recipe.of(workflow, "saddle", wishes), fmax), limit)
         if towards is None:
-            node, still = read_structure(structure)
+            node, still = read_structure(structure, fixed is None)
         else:
-            node, still = read_path([structure, towards]), []
+            node, still = read_path([structure, towards], fixed is None), []
             asked = asked.with_options("simulation", mode="towards")
         builder: ProcessBuilder = workflow.get_builder_from_protocol(
             wishes.codes,

@@ -1,6 +1,7 @@
 """Structures that a user names: by a file, or by the PK or UUID of a node."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,11 +12,13 @@ if TYPE_CHECKING:
 
 
 def read_structure(
-    text: str, keys: Mapping[str, str] | None = None
+    text: str, fixed: bool = True
 ) -> tuple["StructureData | DatasetData", list[Any]]:
     """Return the node of a structure, and the atoms that its file says are fixed.
 
-    Several frames in a file, or a data set, begin several simulations.
+    Several frames in a file, or a data set, begin several simulations; these keep what is fixed in
+    them themselves. What a file says of it counts only if ``fixed``, and not if others are asked
+    for.
 
     Raises
     ------
@@ -23,6 +26,7 @@ def read_structure(
         If there is no such file or node, it is no structure, or has constraints that would not be
         kept while atoms move.
     """
+    import numpy as np
     from aiida.orm import StructureData
 
     from aiida_mlal.data.dataset import DatasetData
@@ -31,10 +35,13 @@ def read_structure(
     from aiida_mlal.ml.options import within
 
     if Path(text).is_file():
-        dataset = _from_file(text, keys)
+        dataset = _from_file(text, None)
         frames = dataset.configurations
         with within(text):
             frames.check_movable()
+        if not fixed and frames.fixed.any():
+            frames = replace(frames, fixed=np.zeros_like(frames.fixed))
+            dataset = DatasetData(frames)
         # nodes of structures have no place for moments and charges of atoms
         if len(frames) == 1 and not set(ELECTRONIC) & set(frames.arrays):
             return to_structure(frames), fixed_list(frames.fixed)
@@ -45,11 +52,11 @@ def read_structure(
     return node, []
 
 
-def read_path(texts: Sequence[str]) -> "DatasetData":
+def read_path(texts: Sequence[str], fixed: bool = True) -> "DatasetData":
     """Return the structures that a path goes through, in their order, as one data set.
 
-    Those of files keep the atoms that are fixed there; nodes are joined by a function whose inputs
-    they are.
+    Those of files keep the atoms that are fixed there, if ``fixed``; nodes are joined by a function
+    whose inputs they are.
 
     Raises
     ------
@@ -62,7 +69,7 @@ def read_path(texts: Sequence[str]) -> "DatasetData":
     from aiida_mlal.ml.configurations import Configurations
     from aiida_mlal.workflows.calcfunctions import beginnings, together
 
-    read = [read_structure(text) for text in texts]
+    read = [read_structure(text, fixed) for text in texts]
     parts = [beginnings(node, List(still)) for node, still in read]
     for text, part in zip(texts, parts):
         if len(part) != 1:

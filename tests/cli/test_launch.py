@@ -160,6 +160,27 @@ def test_a_dry_run_of_a_pool_counts_its_candidates(run, mlal_code, candidates):
     assert "made by" not in told["labels"]
 
 
+@pytest.mark.parametrize("command", ["offline", "md", "online", "neb"])
+def test_fixed_atoms_are_those_that_are_asked_for_in_place_of_those_of_files(
+    run, mlal_code, slab, tmp_path, command
+):
+    """Also where a file begins several simulations, and at the ends of a path."""
+    ends = [slab.copy(), slab.copy()]
+    ends[1].positions[-1, 0] += 0.8
+    for i, atoms in enumerate(ends):
+        write(tmp_path / f"{i}.traj", atoms)
+    write(tmp_path / "both.traj", ends)
+    given = [
+        tmp_path / name for name in (("0.traj", "1.traj") if command == "neb" else ["both.traj"])
+    ]
+    options = ("--code", mlal_code.full_label, "--dry-run", "--labels", "emt")
+    for fixed, counted in (((), 1), (("--fixed", "1,2"), 2)):
+        result = run("launch", command, *given, *options, *fixed)
+        assert result.exit_code == 0, result.output
+        told = outlook_in(result.output)["structures"]
+        assert told == 2 * [f"CCu3: 4 atoms, periodic along xyz, {counted} fixed"]
+
+
 def test_launch_online_stops_at_the_limit_that_is_given(run, mlal_code, launched, slab, tmp_path):
     path = tmp_path / "slab.traj"
     write(path, slab)
