@@ -90,6 +90,9 @@ IMAGE = Column(
 )
 STEP = Column("step", int, -1, "The step of the run, counted from 0.")
 CANDIDATE = Column("candidate", bool, True, "Whether a frame may be chosen for a label.")
+LEARNED = Column(
+    "learned", bool, False, "Whether a structure that a run begins at is one with a label."
+)
 KEPT = Column("kept", bool, False, "Whether simulations leave a structure as it is.")
 FAILURES = Column(
     "failures", int, 0, "How many labels in a row were not lower than the one of a beginning."
@@ -135,7 +138,8 @@ GRADES = Column("grade", float, np.nan, "Extrapolation grade of each atom.", per
 OUTSIDE = Column("outside", bool, False, "Whether no active set could give a finite grade.")
 
 COLUMNS = (
-    RUN, IMAGE, STEP, TIME, TEMPERATURE, VELOCITIES, CANDIDATE, KEPT, FAILURES, ORIGIN, UNCERTAINTY,
+    RUN, IMAGE, STEP, TIME, TEMPERATURE, VELOCITIES, CANDIDATE, LEARNED, KEPT, FAILURES, ORIGIN,
+    UNCERTAINTY,
     UNCERTAINTIES, PREDICTED_ENERGY, PREDICTED_FORCES, PREDICTED_STRESS, MOMENTS, STATUS, REASON,
     FINGERPRINT, ATTEMPTS, INDEX, ITERATION, GRADE, GRADES, OUTSIDE,
 )  # fmt: skip

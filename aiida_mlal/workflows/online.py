@@ -5,7 +5,7 @@ from typing import Any, ClassVar
 
 from aiida.engine import ExitCode
 from aiida.engine.processes.ports import PortNamespace
-from aiida.orm import ProcessNode
+from aiida.orm import Bool, ProcessNode
 from aiida.plugins import WorkflowFactory
 
 from aiida_mlal.ml import plugins, stops
@@ -48,6 +48,7 @@ class OnlineWorkChain(OfflineWorkChain):
             structures=self.ctx.structures,
             simulating=self.inputs.simulating,
             simulation=self.inputs.simulation,
+            learned=Bool(not {"potential", "first_query"} & set(self.inputs)),
             metadata={"call_link_label": "begin_runs"},
         )
         self.ctx.keep_state = outputs.pop("keep_state")

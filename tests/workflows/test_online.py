@@ -150,6 +150,23 @@ def test_a_limit_that_is_never_met_ends_as_a_relaxation_does(aiida_profile, mlal
     assert "converged, to be verified" in selection.selected[0]["reason"]
 
 
+def test_a_start_that_is_above_the_limit_was_labelled_and_the_run_goes_on(aiida_profile, mlal_code):
+    """Of one label the median of informativeness is that of this label: nothing was below it."""
+    builder = make(
+        mlal_code,
+        orm.StructureData(ase=adsorbate()),
+        model={"architecture": "gmnn", "hidden": [8]},
+        training={"epochs": 5},
+        uncertainty={"name": "oed", "quantity": "forces"},
+        simulation={"name": "md", "steps": 5, "guard": {"break": 1.0}},
+        stop=[{"name": "iterations", "n": 1}],
+    )
+    node = run_get_node(builder)[1]
+    (simulation,) = called(node, "simulate_").values()
+    assert simulation.outputs.results["runs"][0]["steps"] > 0
+    assert len(node.outputs.dataset) == 2
+
+
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
@@ -194,7 +211,9 @@ def test_scenarios_and_copies_of_a_structure_are_runs_of_their_own(aiida_profile
         stop=stop,
     )
     check_inputs(*inputs_of(builder))
-    found = begin_runs(builder.structures, orm.Str("mlal.simulate.base"), orm.Dict(simulation))
+    found = begin_runs(
+        builder.structures, orm.Str("mlal.simulate.base"), orm.Dict(simulation), orm.Bool(True)
+    )
     assert sorted(found) == ["keep_state", "run_000", "run_001", "run_002", "run_003"]
     model = {"architecture": "ase", "calculator": {"name": "emt"}}
     potential = ModelOptions.parse(model).build(["C", "Cu"], 0)

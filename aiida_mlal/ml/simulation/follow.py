@@ -144,7 +144,8 @@ class _Watch:
         self._several, self._seen = len(images) > 1, seen
         self._guard, self._record, self._state = guard, record, state
         self.columns = columns
-        self.origin = Origin([one.copy() for one in seen.values()])
+        labelled = 0 if record.begins_learned and not self._several else None
+        self.origin = Origin([one.copy() for one in seen.values()], labelled)
 
     def look(self, step: int) -> tuple[str, str] | None:
         """Record each image; return the first violation that the guard finds, or None."""
@@ -200,7 +201,8 @@ class Origin:
     begun
         The structures there.
     step
-        Of a structure that had been labelled when the potential took over; None at the beginning.
+        Of a structure that had been labelled when the potential took over, or where the run began;
+        None where none had.
     first
         What the guard saw there.
     still

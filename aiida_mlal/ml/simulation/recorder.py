@@ -20,6 +20,7 @@ from aiida_mlal.ml.frames import (
     CANDIDATE,
     IMAGE,
     KEPT,
+    LEARNED,
     PREDICTED_ENERGY,
     PREDICTED_FORCES,
     PREDICTED_STRESS,
@@ -193,6 +194,8 @@ class Recorder:
 
     Attributes
     ----------
+    begins_learned
+        Whether the potential has learned the structure that the run began at.
     state
         Where the run goes on, or would: the last one that was remembered.
     last
@@ -216,6 +219,7 @@ class Recorder:
         seconds: float = 60.0,
         renewed: bool = False,
     ) -> None:
+        self.begins_learned = bool(LEARNED.of(start)[0])
         self._template, self._cells = start[0], {cell.tobytes() for cell in start.cells}
         self._store, self._run, self._every = store or Store(), run, every
         self._moving, self._tell = moving, tell

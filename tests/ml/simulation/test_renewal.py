@@ -10,7 +10,7 @@ from ase.build import bulk
 from aiida_mlal.ml import plugins
 from aiida_mlal.ml.calculator import MLCalculator
 from aiida_mlal.ml.configurations import Configurations
-from aiida_mlal.ml.frames import STEP
+from aiida_mlal.ml.frames import LEARNED, STEP
 from aiida_mlal.ml.models.ensemble import Ensemble
 from aiida_mlal.ml.models.factory import single
 from aiida_mlal.ml.options import as_dict, build
@@ -123,6 +123,13 @@ def test_a_step_that_was_labelled_ends_it_no_second_time_but_the_next_one_does(s
     assert STEP.of(again.trajectory).tolist() == [0, 1]
     stuck = relax(guard=LIMITED).run(committee(), start, checkpoint=first.checkpoint)
     assert (stuck.runs[0].reason, stuck.runs[0].steps) == (UNCERTAIN, 0)
+
+
+def test_a_structure_that_was_learned_ends_no_run_that_begins_at_it(start):
+    known = start.with_columns({LEARNED: True})
+    result = relax(guard=LIMITED).run(committee(), known)
+    assert (result.runs[0].reason, result.runs[0].steps) == (UNCERTAIN, 1)
+    assert not LEARNED.of(result.trajectory).any()
 
 
 def test_a_renewed_run_that_is_killed_goes_on_as_if_it_had_not_been(start):
