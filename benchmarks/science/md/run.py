@@ -14,7 +14,8 @@ has learned from. Radial distributions up to 6 Å are compared with those of tha
 the distances is in another bin of 0.1 Å, over all pairs of elements, once for each iteration and
 once for a second direct run. A table for each name is written beside this file, and a figure.
 
-``co_mtp_800_break`` breaks at a grade of 10, and ``co_mtp_800_prior`` learns the rest of a prior.
+``co_mtp_800_break`` breaks at a grade of 10, ``co_mtp_800_ten`` as well, but all ten structures are
+run and rows tell of the run that ended first, and ``co_mtp_800_prior`` learns the rest of a prior.
 ``co_mtp_800_drawn`` is no campaign: it learns from frames of a second direct run.
 """
 
@@ -110,6 +111,10 @@ NAMES["co_mtp_800"] = {
     **NAMES["co_mtp"],
     "simulation": {**NAMES["co_mtp"]["simulation"], "temperature": 800.0},
 }
+NAMES["co_gp_800"] = {
+    **NAMES["co_gp"],
+    "simulation": {**NAMES["co_gp"]["simulation"], "temperature": 800.0},
+}
 NAMES["co_mtp_800_prior"] = {
     **NAMES["co_mtp_800"],
     "given": {
@@ -128,6 +133,7 @@ NAMES["co_mtp_800_break"] = {
     },
     "query": NAMES["al"]["query"],
 }
+NAMES["co_mtp_800_ten"] = {**NAMES["co_mtp_800_break"], "runs": 10}
 
 DRAWN = "_drawn"
 """Behind a name: no campaign, but frames of a direct run are learned from."""
@@ -222,7 +228,7 @@ def campaign(name: str) -> list[str]:
     floor = misplaced(distributions(direct(structures[0], simulation.temperature, 8)), there)
     labels = Labels(EMT())
     labels.add(Configurations.from_ase(structures))
-    begin = Configurations.from_ase(structures[:1]).bare
+    begin = Configurations.from_ase(structures[: how.get("runs", 1)]).bare
     rows = [
         "| labels | steps | ended | largest uncertainty | energy MAE, meV/atom | force MAE, eV/Å "
         "| force RMSE, eV/Å | distances misplaced | CPU s |",
@@ -233,7 +239,7 @@ def campaign(name: str) -> list[str]:
     while True:
         potential = train(given, labels.frames, labels.frames.elements, potential)
         result = simulation.run(potential, begin)
-        run = result.runs[0]
+        run = min(result.runs, key=lambda one: one.steps)
         predicted = potential.predict(test)
         wrong = errors(test, predicted.energies, predicted.forces)
         here = distributions(result.trajectory)
