@@ -38,8 +38,10 @@ print(energies.sum(), sum(_chunk.stats.cache_hits.values()))
 
 
 @pytest.fixture
-def load(tmp_path):
+def load(tmp_path, monkeypatch):
     """Return what imports a module with a kernel, as a new process would."""
+    # which else would find byte code, and believe it where a file has the same time and size
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
     path = tmp_path / "kernels.py"
     path.write_text(SOURCE)
 
