@@ -12,6 +12,7 @@ import click
 
 from aiida_mlal import __version__
 from aiida_mlal.ml.pipes import forgive_closed_pipes
+from aiida_mlal.ml.text import counted
 
 
 class Options(click.ParamType):
@@ -646,7 +647,7 @@ def convert(
             kept = [name for name in predictions if name not in "".join(lost)]
             if kept:
                 lost += [f"predictions, which are no labels: {', '.join(kept)}"]
-            click.echo(f"{len(configurations)} structures written to {target}")
+            click.echo(f"{counted(len(configurations), 'structure')} written to {target}")
             for warning in [*contents.warnings, *said, *lost]:
                 click.echo(warning)
 

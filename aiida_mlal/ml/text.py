@@ -32,3 +32,8 @@ def said(error: BaseException) -> str:
 def message(error: BaseException, longest: int = LONGEST) -> str:
     """Return the text of an error on one line."""
     return printable(said(error), longest)
+
+
+def counted(n: int, noun: str) -> str:
+    """Return a number of things in words, such as ``1 label`` or ``2 labels``."""
+    return f"{n} {noun}" if n == 1 else f"{n} {noun}s"

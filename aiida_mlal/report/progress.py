@@ -8,6 +8,7 @@ from typing import Any
 from aiida.orm import CalcJobNode, ProcessNode
 from tabulate import tabulate
 
+from aiida_mlal.ml.text import counted
 from aiida_mlal.report import graph
 from aiida_mlal.report.words import seconds
 
@@ -104,7 +105,7 @@ def describe(progress: Progress) -> str:
 
 
 def _summary(progress: Progress) -> str:
-    labels = f"{progress.labels} label{'' if progress.labels == 1 else 's'}"
+    labels = counted(progress.labels, "label")
     where = [] if progress.stages else [f"iteration {progress.iteration}"]
     head = ", ".join([progress.state, *where, labels, seconds(progress.seconds)])
     return ": ".join(filter(None, [head, progress.stage]))

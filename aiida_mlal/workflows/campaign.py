@@ -30,6 +30,7 @@ from aiida_mlal.ml import plugins, stops
 from aiida_mlal.ml.frames import REASON
 from aiida_mlal.ml.options import build, check_seed, within
 from aiida_mlal.ml.simulation.base import Plan
+from aiida_mlal.ml.text import counted
 from aiida_mlal.workflows import calcfunctions
 from aiida_mlal.workflows.endings import failure_words
 from aiida_mlal.workflows.labelling.base import LABELLING, validate_limits
@@ -284,7 +285,8 @@ class CampaignWorkChain(WorkChain):
         results = outputs.results.get_dict()
         errors = results.get("errors", {}).get("train") or {}
         doubt = "" if results.get("learned", True) else "; they are explained badly, see its report"
-        self._tell(f"trained on {self._n_learnable()} structures{_errors(errors)}{doubt}")
+        learned = counted(self._n_learnable(), "structure")
+        self._tell(f"trained on {learned}{_errors(errors)}{doubt}")
 
     @abstractmethod
     def candidates(self) -> dict[str, Any]:
@@ -359,7 +361,7 @@ class CampaignWorkChain(WorkChain):
             self.ctx.trained = False
         status = labelled.configurations.status
         counts = ", ".join(f"{(status == word).sum()} {word}" for word in sorted(set(status)))
-        self._tell(f"labelled {len(labelled)} structures ({counts})")
+        self._tell(f"labelled {counted(len(labelled), 'structure')} ({counts})")
         failed, total = calcfunctions.failed_share(extended)
         if failed > self.inputs.max_failed_share.value * total or not calcfunctions.has_labels(
             extended
@@ -391,7 +393,8 @@ class CampaignWorkChain(WorkChain):
         self.ctx.query = judged.get("query", self.ctx.query)
         self.ctx.outcome, self.ctx.verdict = row["outcome"], row["reason"]
         self.ctx.going_on = row["outcome"] == "go on" and "labelled" in given
-        self._tell(f"{row['labels']} labels, {row['outcome']}: {row['reason']}")
+        labels = counted(row["labels"], "label")
+        self._tell(f"{labels}, {row['outcome']}: {row['reason']}")
 
     def end(self) -> ExitCode | None:
         """Attach the outputs and say how the campaign ended."""

@@ -43,6 +43,11 @@ def test_a_running_campaign_shows_its_stage_and_jobs(aiida_profile, aiida_localh
     assert "nothing has changed for 11 min 40 s" in describe(replace(found, idle=700.0))
 
 
+def test_one_label_is_no_labels(small_campaign):
+    found = replace(progress(small_campaign), labels=1)
+    assert describe(found).startswith("converged, iteration 1, 1 label, ")
+
+
 def test_what_is_not_known_has_no_column(small_campaign):
     """Pools have no simulations."""
     (row,) = progress(small_campaign).curve
