@@ -243,6 +243,8 @@ class Conditioned:
         Structures, their features not scaled.
     prior
         Before the observations.
+    shared
+        What a standard deviation of the one error that all share changes of each.
     factor
         The lower Cholesky factor of the covariance matrix of the observations and their noise.
     """
@@ -251,9 +253,10 @@ class Conditioned:
         self,
         observed: Sequence[Observations],
         prior: Hyperparameters,
+        shared: Float[Tensor, " observations"],
         factor: Float[Tensor, "observations observations"],
     ) -> None:
-        self.prior, self.factor = prior, factor
+        self.prior, self.shared, self.factor = prior, shared, factor
         alike = [Observations.stack(list(some)) for _, some in groupby(observed, _kind)]
         self.observed = [some.scaled(prior.lengths) for some in alike]
         """Those that follow each other and are alike, together."""
@@ -300,6 +303,26 @@ class Conditioned:
         halves = torch.linalg.solve_triangular(self.factor, self.known(mine), upper=False)
         return before - halves.square().sum(0)
 
+    def extended(
+        self,
+        observed: Sequence[Observations],
+        noise: Float[Tensor, " others"],
+        shared: Float[Tensor, " others"],
+    ) -> Float[Tensor, "together together"]:
+        """Compute the factor with further observations, those known first.
+
+        The time grows with the square of the number of those known, not with its cube.
+        """
+        others = Posterior(observed, torch.zeros_like(noise), noise, shared, self.prior)
+        mine = [self.known(one.scaled(self.prior.lengths)) for one in observed]
+        between = torch.cat(mine, dim=1) + self.shared[:, None] * shared
+        below = torch.linalg.solve_triangular(self.factor, between, upper=False).T
+        alone = others.factor @ others.factor.T  # with what is added to a diagonal
+        rounding = ROUNDING * alone.diagonal().max()
+        corner = cholesky(alone - below @ below.T, rounding)
+        above = torch.zeros_like(below).T
+        return torch.cat([torch.cat([self.factor, above], 1), torch.cat([below, corner], 1)])
+
 
 class Posterior(Conditioned):
     """The process after observations of values.
@@ -326,7 +349,7 @@ class Posterior(Conditioned):
         shared: Float[Tensor, " observations"],
         prior: Hyperparameters,
     ) -> None:
-        super().__init__(observed, prior, values.new_empty(0, 0))
+        super().__init__(observed, prior, shared, values.new_empty(0, 0))
         self.values, self.noise = values, noise
         self.unit = values.new_empty(len(values), len(values))
         for columns, rows, pair in self._pairs():

@@ -170,6 +170,14 @@ class SparseConditioned:
         told = self._told(halves)
         return before - halves.T @ halves + told.T @ told
 
+    def extended(self, observed: Sequence[Observations], noise: Tensor, shared: Tensor) -> Tensor:
+        """Compute the factor with further observations; those known cost nothing."""
+        part = observed, torch.zeros_like(noise), noise, shared
+        others = SparsePosterior(self.inducing, [part], self.prior).factor
+        whole = self.factor @ self.factor.T + others @ others.T
+        whole.diagonal().sub_(1)
+        return cholesky(whole, ROUNDOFF * whole.diagonal().min())
+
     def _before(self, mine: Observations) -> Float[Tensor, " queries"]:
         """Return the variances of observations, scaled, by the prior."""
         counts = mine.composition(len(self.prior.lengths))

@@ -194,3 +194,17 @@ def test_far_away_it_knows_as_little_as_before():
     torch.testing.assert_close(said[1:, 1:], expected[1:, 1:])
     assert float(said[0, 0]) >= float(expected[0, 0])
     assert n.sum() == 2
+
+
+@pytest.mark.parametrize("shared", [0.0, 0.4])
+def test_a_factor_that_is_extended_is_that_of_all(shared):
+    """Without factorising what was known once more."""
+    whole = posterior(shared=shared)
+    structures = [make() for make in STRUCTURES.values()]
+    for first in (1, 4):
+        n = sum(len(one) for one in structures[:first])
+        parts = whole.values, whole.noise, whole.shared
+        known = Posterior(structures[:first], *(part[:n] for part in parts), whole.prior)
+        factor = known.extended(structures[first:], *(part[n:] for part in parts[1:]))
+        torch.testing.assert_close(factor, whole.factor, rtol=1e-6, atol=1e-8)
+        assert torch.equal(factor[:n, :n], known.factor)

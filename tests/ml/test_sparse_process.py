@@ -178,3 +178,12 @@ def test_environments_that_are_there_twice_are_chosen_once():
     every = environments(KNOWN)
     twice = Inducing(every.features.repeat(2, 1), every.species.repeat(2))
     assert len(twice.most_different(100).species) == len(every.species)
+
+
+def test_a_factor_that_is_extended_is_that_of_all():
+    inducing, labels = environments(KNOWN), measured(KNOWN, 0.3)
+    n = sum(map(len, KNOWN[:2]))
+    known = SparsePosterior(inducing, [(KNOWN[:2], *(part[:n] for part in labels))], prior())
+    factor = known.extended(KNOWN[2:], *(part[n:] for part in labels[1:]))
+    whole = SparsePosterior(inducing, [(KNOWN, *labels)], prior())
+    torch.testing.assert_close(factor, whole.factor, rtol=1e-8, atol=1e-8)

@@ -102,17 +102,26 @@ class _ProcessStd(Uncertainty):
 
     def believing(self, potential: Potential, structures: Configurations) -> Potential:
         """Return it with the variances that it would have: but for ``scale``, no label counts."""
-        known = _structures(potential)
-        stress = 0.0 if np.isfinite(known.stresses).any() else np.nan
+        (known, _), process = _stored(potential), require(potential, HasProcess).process()
+        before, sizes = _structures(potential), _sizes(potential)
+        stress = 0.0 if np.isfinite(before.stresses).any() else np.nan
         believed = structures.bare.with_labels(
             np.zeros(len(structures)),
             np.zeros_like(structures.positions),
             np.full_like(structures.cells, stress),
         )
+        together = Configurations.concatenate([before, believed])
+        with torch.no_grad():
+            volume = _volume(process, before[: sizes[0]])
+            others = _observed(process, believed, volume=volume)
+            factor = known.extended(others.structures, others.noise, others.shared)
         found = copy(potential)
-        fitted = self.fitted(potential, Configurations.concatenate([known, believed]))
-        name = f"{PREFIX}scale"
-        found.extras = {**potential.extras, **fitted.extras, name: potential.extras[name]}
+        found.extras = {
+            **potential.extras,
+            f"{PREFIX}factor": factor.contiguous(),
+            f"{PREFIX}configurations": to_tensor(together.to_bytes()),
+            f"{PREFIX}sizes": torch.tensor([*sizes, len(believed)]),
+        }
         return found
 
     @classmethod
@@ -249,8 +258,15 @@ def _stored(potential: Potential) -> tuple[Conditioned | SparseConditioned, Repu
             nearer = Repulsion.beyond(potential.elements, graph, species)
             known: Conditioned | SparseConditioned
             if inducing is None:
-                observations = _observed(process, structures).structures
-                known = Conditioned(observations, process.prior, factor)
+                ends = np.cumsum(_sizes(potential))
+                volume = _volume(process, structures[: ends[0]])
+                seen = [
+                    _observed(process, structures[end - size : end], volume=volume)
+                    for size, end in zip(_sizes(potential), ends)
+                ]
+                shared = torch.cat([part.shared for part in seen])
+                observations = [one for part in seen for one in part.structures]
+                known = Conditioned(observations, process.prior, shared, factor)
             else:
                 known = SparseConditioned(inducing, process.prior, factor)
         _READ[factor] = known, nearer
@@ -263,13 +279,27 @@ def _structures(potential: Potential) -> Configurations:
     return Configurations.from_bytes(to_bytes(potential.extras[f"{PREFIX}configurations"]))
 
 
+def _sizes(potential: Potential) -> list[int]:
+    """Read how many structures were learned from, and then believed one time after another.
+
+    Observations of those known are in an order of their compositions, and others come after them.
+    """
+    sizes = potential.extras.get(f"{PREFIX}sizes")
+    return [len(_structures(potential))] if sizes is None else sizes.tolist()
+
+
+def _volume(process: Process, structures: Configurations) -> float:
+    """Return the mean volume of an atom, in Å³."""
+    return mean_volume(process.graph(structures), _labels(structures))
+
+
 def _posterior(
     process: Process, structures: Configurations, targets: Configurations
 ) -> Posterior | SparsePosterior:
     """Condition a process on targets, by inducing environments if it has some."""
     if (inducing := process.inducing) is None:
         return Posterior(*_observed(process, structures, targets), process.prior)
-    volume = mean_volume(process.graph(structures), _labels(targets))
+    volume = _volume(process, targets)
 
     def parts() -> Iterator[Observed]:
         for first in range(0, len(structures), TOGETHER):
