@@ -1,6 +1,7 @@
 """Whether forces and stresses can be those of the labelled energies."""
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -152,7 +153,8 @@ def contradictory(labelled: Configurations) -> list[str]:
     first: dict[str, int] = {}
     found, worst = 0, (0.0, 0, 0)
     for i, key in enumerate(labelled.keys):
-        j = first.setdefault(key, i)
+        if (j := first.setdefault(key, i)) == i:
+            continue
         one, other = labelled[j], labelled[i]
         by_energy = abs(float(other.energies[0] - one.energies[0])) / max(1, len(one.numbers))
         by_force = float(np.abs(other.forces - one.forces).max(initial=0.0))
@@ -171,12 +173,12 @@ def repeated(labelled: Configurations) -> list[str]:
     """Say, in one sentence or none, if different structures have the very same label."""
     starts: dict[bytes, int] = {}
     same: dict[int, list[int]] = {}
-    for i, one in enumerate(labelled):
-        if not (np.isfinite(one.energies).all() and np.any(one.forces)):
+    for i, (begin, end) in enumerate(pairwise(labelled.offsets)):
+        forces = labelled.forces[begin:end]
+        if not (np.isfinite(labelled.energies[i]) and np.any(forces)):
             continue  # forces that vanish by symmetry may well be the same
-        label = one.energies.tobytes() + one.forces.tobytes()
-        first = starts.setdefault(label, i)
-        if not _is_shifted(labelled[first], one):
+        first = starts.setdefault(labelled.energies[i].tobytes() + forces.tobytes(), i)
+        if first != i and not _is_shifted(labelled[first], labelled[i]):
             same.setdefault(first, [first]).append(i)
     if not same:
         return []
