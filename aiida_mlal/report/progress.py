@@ -95,7 +95,10 @@ def describe(progress: Progress) -> str:
     """Return the text for a terminal."""
     lines = [_summary(progress)]
     if progress.idle > LONG:
-        lines.append(f"  nothing has changed for {seconds(progress.idle)}")
+        lines.append(
+            f"  nothing has changed for {seconds(progress.idle)}; if its process is gone, "
+            "`aiida-mlal kill` ends it, and --dataset begins with its labels"
+        )
     lines += [f"  job {pk} {kind}: {status or 'waiting'}" for pk, kind, status in progress.jobs]
     if progress.curve:
         lines += ["", table(progress.curve)]

@@ -40,7 +40,8 @@ def test_a_running_campaign_shows_its_stage_and_jobs(aiida_profile, aiida_localh
     assert f"job {job.pk} mlal.simulate: Monitoring scheduler" in text
     assert "iteration 3" in text
     assert "nothing has changed" not in text
-    assert "nothing has changed for 11 min 40 s" in describe(replace(found, idle=700.0))
+    idle = describe(replace(found, idle=700.0))
+    assert "nothing has changed for 11 min 40 s; if its process is gone, `aiida-mlal kill`" in idle
 
 
 def test_one_label_is_no_labels(small_campaign):
