@@ -90,6 +90,7 @@ class _ProcessStd(Uncertainty):
             "factor": posterior.factor.contiguous(),
             "scale": torch.tensor(max(scale(posterior), amplitude(posterior)), dtype=torch.float64),
             "configurations": to_tensor(configurations.to_bytes()),
+            "sizes": torch.tensor([len(configurations)]),
             "fingerprint": to_tensor(fingerprint(potential)),
         }
         about = {
@@ -258,11 +259,11 @@ def _stored(potential: Potential) -> tuple[Conditioned | SparseConditioned, Repu
             nearer = Repulsion.beyond(potential.elements, graph, species)
             known: Conditioned | SparseConditioned
             if inducing is None:
-                ends = np.cumsum(_sizes(potential))
-                volume = _volume(process, structures[: ends[0]])
+                sizes = _sizes(potential)
+                volume = _volume(process, structures[: sizes[0]])
                 seen = [
                     _observed(process, structures[end - size : end], volume=volume)
-                    for size, end in zip(_sizes(potential), ends)
+                    for size, end in zip(sizes, np.cumsum(sizes))
                 ]
                 shared = torch.cat([part.shared for part in seen])
                 observations = [one for part in seen for one in part.structures]
@@ -284,8 +285,8 @@ def _sizes(potential: Potential) -> list[int]:
 
     Observations of those known are in an order of their compositions, and others come after them.
     """
-    sizes = potential.extras.get(f"{PREFIX}sizes")
-    return [len(_structures(potential))] if sizes is None else sizes.tolist()
+    sizes: list[int] = potential.extras[f"{PREFIX}sizes"].tolist()
+    return sizes
 
 
 def _volume(process: Process, structures: Configurations) -> float:
