@@ -45,10 +45,10 @@ class MarginalLikelihood(Optimizer):
     loss of the mean is known after the last.
     Rasmussen and Williams (2006), section 5.4.1.
 
-    Labels up to ``exact`` are solved for, in a time that grows with the cube of their number. Where
-    there are more, the parameters are those of structures at random with as many labels, and the
-    energies of ``inducing`` environments, which are unlike each other, stand for the process, which
-    learns from all labels: the time grows with the number of labels and the square of that.
+    Up to ``exact`` labels are solved for, in a time that grows with the cube of their number. Of
+    more, the energies of ``inducing`` environments, which are unlike each other, stand for the
+    process: it learns from all labels, in a time that grows with their number times the square of
+    that of the environments.
 
     Attributes
     ----------
@@ -81,8 +81,11 @@ class MarginalLikelihood(Optimizer):
         The same of the logarithm of the factor of the noise of energies, forces and stresses, such
         as 3; without it they are as given. Labels of plane waves up to a low cutoff contradict each
         other by some 0.02 eV/Å, which nothing but noise explains. Smaller forces are not followed.
+    sample
+        Most labels (energies, components of forces and stresses) that the parameters are found by;
+        of more, those of structures at random.
     exact
-        Most labels (energies, components of forces and stresses) that are solved for.
+        Most labels that are solved for.
     inducing
         Most environments that stand for the process where there are more labels.
     """
@@ -98,7 +101,8 @@ class MarginalLikelihood(Optimizer):
     deviation: float = 1.0
     deviation_width: float | None = None
     noise_width: float | None = None
-    exact: int = 4000
+    sample: int = 4000
+    exact: int = 12_000
     inducing: int = 1000
 
     def __post_init__(self) -> None:
@@ -114,7 +118,7 @@ class MarginalLikelihood(Optimizer):
         )
         given = ("displacement", "deviation_width", "noise_width")
         optional = (name for name in given if getattr(self, name) is not None)
-        check_positive(self, *names, "deviation", "exact", "inducing", *optional)
+        check_positive(self, *names, "deviation", "sample", "exact", "inducing", *optional)
 
     def check_model(self, model: ModelOptions) -> None:
         """Want a Gaussian process."""
@@ -228,22 +232,23 @@ class MarginalLikelihood(Optimizer):
         factor = float(np.exp(best[n_lengths + 1 :].sum() / 2))
         process.noise[:3] *= factor
         with torch.no_grad():
-            solved = posterior(best)
-            exact = sample is problem
-            process.learn(solved if exact else self._of_all(problem, process, solved.prior))
+            found: Posterior | SparsePosterior = posterior(best)
+            if sample is not problem:
+                found = self._of_all(problem, process, found.prior)
+            process.learn(found)
             yield float(problem.loss())
 
     def _sample(self, problem: Problem, noise: Tensor, seed: int) -> Problem:
-        """Return what can be solved for: all of a problem, or structures of it at random."""
+        """Return what the parameters are found by: all of a problem, or structures at random."""
         import numpy as np
 
         from aiida_mlal.ml.models.observed import count
 
         counts = count(problem.prepared.graph, problem.targets, noise).numpy()
-        if counts.sum() <= self.exact:
+        if counts.sum() <= min(self.sample, self.exact):
             return problem
         order = np.random.default_rng(seed).permutation(len(counts))
-        n = max(1, int((counts[order].cumsum() <= self.exact).sum()))
+        n = max(1, int((counts[order].cumsum() <= self.sample).sum()))
         if counts[order[:n]].sum() > self.exact:
             raise ValueError(
                 f"a structure has {counts[order[0]]} labels (energy, components of forces and "
@@ -254,15 +259,24 @@ class MarginalLikelihood(Optimizer):
 
     def _of_all(
         self, problem: Problem, process: Process, prior: Hyperparameters
-    ) -> SparsePosterior:
-        """Learn from all structures by some environments that stand for the process."""
+    ) -> Posterior | SparsePosterior:
+        """Learn from all structures, if need be by some environments that stand for the process."""
+        from aiida_mlal.ml.gaussian_process import Posterior
         from aiida_mlal.ml.models.descriptor import Described
-        from aiida_mlal.ml.models.observed import Observed, Observing, mean_volume, observed
+        from aiida_mlal.ml.models.observed import (
+            Observed,
+            Observing,
+            count,
+            mean_volume,
+            observed,
+        )
         from aiida_mlal.ml.sparse_process import Inducing, SparsePosterior
 
-        described = cast(Described, problem.prepared)
+        described, targets = cast(Described, problem.prepared), problem.targets
+        if count(described.graph, targets, process.noise).sum() <= self.exact:
+            return Posterior(*observed(described, targets, process.noise), prior)
         every = Inducing.of(described.features, described.species, prior.lengths)
-        volume = mean_volume(described.graph, problem.targets)
+        volume = mean_volume(described.graph, targets)
 
         def parts() -> Iterator[Observed]:
             for block in problem.blocks(BLOCK):

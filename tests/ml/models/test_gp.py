@@ -229,7 +229,7 @@ def sparse():
     """A process of environments of 8 crystals that stand for those of 24, with stresses."""
     train = labelled(crystal, 24, 0, strain=0.03)
     loss = {"energy": 1.0, "force": 1.0, "stress": 1.0}
-    potential, record = trained(train, loss, exact=8 * 19, inducing=60)
+    potential, record = trained(train, loss, sample=8 * 19, exact=8 * 19, inducing=60)
     return potential, record, train, loss
 
 
@@ -267,3 +267,15 @@ def test_a_structure_of_too_many_labels_is_named():
     train = labelled(slab, 2, 0)
     with pytest.raises(ValueError, match=r"a structure has 28 labels .* more than the 20 that"):
         trained(train, exact=20)
+
+
+def test_length_scales_of_some_labels_are_those_of_a_process_of_all():
+    """Between ``sample`` and ``exact`` all labels are solved for, as by their structures alone."""
+    train = labelled(slab, 6, 0)
+    potential, _ = trained(train, sample=3 * 28)
+    assert not potential.is_sparse
+    assert len(potential.heights) == len(train.numbers)
+    said = potential.predict(train)
+    np.testing.assert_allclose(said.forces, train.forces, atol=1e-2)
+    other, _ = trained(train)
+    assert not torch.equal(potential.lengths, other.lengths)

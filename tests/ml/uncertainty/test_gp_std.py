@@ -337,7 +337,7 @@ def test_other_measures_do_not_know_what_they_would_be(frames):
 def sparse():
     """A process that learned from 12 slabs by environments that stand for them, and these."""
     train = Configurations.from_ase([slab(seed) for seed in range(12)])
-    optimizer = {"name": "marginal_likelihood", "exact": 120, "inducing": 80}
+    optimizer = {"name": "marginal_likelihood", "sample": 120, "exact": 120, "inducing": 80}
     potential = learned(train, optimizer=optimizer)
     carry(potential, {"name": "gp_std"}, train)
     assert potential.is_sparse
