@@ -9,7 +9,7 @@ import numpy as np
 from ase.units import GPa
 
 from aiida_mlal.ml.configurations import Configurations
-from aiida_mlal.ml.consistency import doubtful_forces
+from aiida_mlal.ml.doubtful_labels import doubtful_labels
 from aiida_mlal.ml.formats.content import read_bytes
 from aiida_mlal.ml.formats.files import load
 from aiida_mlal.ml.formats.labels import LabelKeys
@@ -54,7 +54,7 @@ def describe(
             *loaded.warnings,
             *_without_label(loaded.configurations),
             *doubtful_lengths(loaded.configurations),
-            *doubtful_forces(loaded.configurations),
+            *doubtful_labels(loaded.configurations),
             *outlying(loaded.configurations),
         ]
         return {**about, "warnings": warnings}

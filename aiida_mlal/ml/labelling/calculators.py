@@ -21,7 +21,7 @@ from ase.calculators.calculator import names as ase_names
 from ase.stress import voigt_6_to_full_3x3_stress
 from jaxtyping import Float
 
-from aiida_mlal.ml.consistency import LOPSIDED
+from aiida_mlal.ml.doubtful_labels import LOPSIDED
 from aiida_mlal.ml.errors import in_words
 from aiida_mlal.ml.folders import working_in
 from aiida_mlal.ml.labelling.allowed import check_commands, check_factory, is_always_allowed

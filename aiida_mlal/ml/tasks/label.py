@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from aiida_mlal.ml.configurations import OK, UNLABELLED, Configurations
-from aiida_mlal.ml.consistency import doubtful_forces
+from aiida_mlal.ml.doubtful_labels import doubtful_labels
 from aiida_mlal.ml.formats.files import check_target, load, write
 from aiida_mlal.ml.journal import Journal
 from aiida_mlal.ml.labelling.calculators import CalculatorOptions
@@ -113,7 +113,7 @@ class Label(Task):
 
     def _keep(self, labelled: Configurations, output: Path) -> dict[str, Any]:
         lost = write(labelled, output)
-        doubts = doubtful_forces(labelled[np.flatnonzero(labelled.status == OK)])
+        doubts = doubtful_labels(labelled[np.flatnonzero(labelled.status == OK)])
         return {
             "message": "; ".join(filter(None, [_failures(labelled), *doubts, *lost])),
             "n_structures": len(labelled),

@@ -14,7 +14,7 @@ from jaxtyping import Float, Int
 
 from aiida_mlal.ml import plugins
 from aiida_mlal.ml.configurations import Configurations
-from aiida_mlal.ml.consistency import doubtful_forces
+from aiida_mlal.ml.doubtful_labels import doubtful_labels
 from aiida_mlal.ml.labelling.outliers import outlying
 from aiida_mlal.ml.lengths import doubtful_lengths
 from aiida_mlal.ml.metrics import errors
@@ -142,7 +142,7 @@ def fit(
     }
     said = training_warnings(curves, options, prepared.take(train).graph, first.cutoff)
     said += unseen(learnable[train]) + outlying(learnable[train])
-    said += doubtful_lengths(learnable[train]) + doubtful_forces(learnable[train])
+    said += doubtful_lengths(learnable[train]) + doubtful_labels(learnable[train])
     learned = all(curve.unexplained <= options.unexplained for curve in curves)
     if learned:
         said += missed(learnable[train], measured["train"] or {})
