@@ -444,7 +444,7 @@ def test_a_label_for_each_last_frame_is_wanted(make, frames):
 def test_a_potential_needs_the_data_that_it_learned_from(campaign, make):
     builder = make()
     builder.potential = campaign.outputs.potential
-    with pytest.raises(ValueError, match="give the 'dataset' too"):
+    with pytest.raises(ValueError, match="give 'dataset' too"):
         run_get_node(builder)
 
 
