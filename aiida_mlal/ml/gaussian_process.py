@@ -118,6 +118,16 @@ class Hyperparameters(NamedTuple):
     variance: Float[Tensor, ""]
     offset: float
 
+    def covariance(self, one: Observations) -> Float[Tensor, "observations observations"]:
+        """Compute the covariances of observations of a scaled structure before any other."""
+        counts = one.composition(len(self.lengths))
+        return self.variance * covariance(one, one) + self.offset * counts @ counts.T
+
+    def variances(self, one: Observations) -> Float[Tensor, " observations"]:
+        """Compute the diagonal of ``covariance`` alone, which costs less."""
+        counts = one.composition(len(self.lengths))
+        return self.variance * variances(one) + self.offset * counts.square().sum(1)
+
 
 class Mean(NamedTuple):
     r"""The mean of a process after observations, as a function of the features of an atom.
@@ -289,19 +299,15 @@ class Conditioned:
 
     def covariance(self, query: Observations) -> Float[Tensor, "queries queries"]:
         """Compute the posterior covariances of further observations, in the units of values."""
-        prior, mine = self.prior, query.scaled(self.prior.lengths)
-        counts = query.composition(len(prior.lengths))
-        before = prior.variance * covariance(mine, mine) + prior.offset * counts @ counts.T
+        mine = query.scaled(self.prior.lengths)
         halves = torch.linalg.solve_triangular(self.factor, self.known(mine), upper=False)
-        return before - halves.T @ halves
+        return self.prior.covariance(mine) - halves.T @ halves
 
     def variances(self, query: Observations) -> Float[Tensor, " queries"]:
         """Compute the diagonal of ``covariance`` alone, which costs less."""
-        prior, mine = self.prior, query.scaled(self.prior.lengths)
-        counts = query.composition(len(prior.lengths))
-        before = prior.variance * variances(mine) + prior.offset * counts.square().sum(1)
+        mine = query.scaled(self.prior.lengths)
         halves = torch.linalg.solve_triangular(self.factor, self.known(mine), upper=False)
-        return before - halves.square().sum(0)
+        return self.prior.variances(mine) - halves.square().sum(0)
 
     def extended(
         self,

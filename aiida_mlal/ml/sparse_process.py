@@ -32,8 +32,6 @@ from aiida_mlal.ml.gaussian_process import (
     Mean,
     Observations,
     cholesky,
-    covariance,
-    variances,
 )
 
 CANDIDATES = 20_000
@@ -159,16 +157,15 @@ class SparseConditioned:
         """Compute the posterior variances of further observations, in the units of values."""
         mine = query.scaled(self.prior.lengths)
         halves = self._solve(self.root, self.known(mine))
-        return self._before(mine) - halves.square().sum(0) + self._told(halves).square().sum(0)
+        before, told = self.prior.variances(mine), self._told(halves)
+        return before - halves.square().sum(0) + told.square().sum(0)
 
     def covariance(self, query: Observations) -> Float[Tensor, "queries queries"]:
         """Compute all posterior covariances of further observations."""
-        prior, mine = self.prior, query.scaled(self.prior.lengths)
-        counts = mine.composition(len(prior.lengths))
-        before = prior.variance * covariance(mine, mine) + prior.offset * counts @ counts.T
+        mine = query.scaled(self.prior.lengths)
         halves = self._solve(self.root, self.known(mine))
         told = self._told(halves)
-        return before - halves.T @ halves + told.T @ told
+        return self.prior.covariance(mine) - halves.T @ halves + told.T @ told
 
     def extended(self, observed: Sequence[Observations], noise: Tensor, shared: Tensor) -> Tensor:
         """Compute the factor with further observations; those known cost nothing."""
@@ -177,11 +174,6 @@ class SparseConditioned:
         whole = self.factor @ self.factor.T + others @ others.T
         whole.diagonal().sub_(1)
         return cholesky(whole, ROUNDOFF * whole.diagonal().min())
-
-    def _before(self, mine: Observations) -> Float[Tensor, " queries"]:
-        """Return the variances of observations, scaled, by the prior."""
-        counts = mine.composition(len(self.prior.lengths))
-        return self.prior.variance * variances(mine) + self.prior.offset * counts.square().sum(1)
 
     def _told(self, halves: Tensor) -> Tensor:
         return self._solve(self.factor, halves)
@@ -242,7 +234,7 @@ class SparsePosterior(SparseConditioned):
             precision = (unit - told.T @ told) / noise[:, None] / noise
             pull = (values - halves.T @ values_of_inducing) / noise**2
             of_process = halves[:-1]  # without the shared error
-            unexplained = (self._before(one) - of_process.square().sum(0)).clamp(min=0)
+            unexplained = (self.prior.variances(one) - of_process.square().sum(0)).clamp(min=0)
             yield Foretold(one.heights, precision, pull, unexplained)
 
     def _halves(self) -> Iterator[tuple[Observations, Tensor, Tensor, Tensor]]:

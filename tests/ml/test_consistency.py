@@ -6,24 +6,10 @@ from ase.build import bulk, fcc100, molecule
 from ase.calculators.emt import EMT
 from ase.calculators.singlepoint import SinglePointCalculator
 from ase.units import Bohr, GPa, Hartree
+from rattled import rattled
 
 from aiida_mlal.ml.configurations import Configurations
 from aiida_mlal.ml.consistency import inconsistencies
-
-
-def rattled(atoms, n=8, kick=0.1, strain=0.0):
-    frames = []
-    for seed in range(n):
-        one = atoms.copy()
-        one.set_cell(one.cell * (1 + strain * seed), scale_atoms=strain > 0)
-        one.rattle(kick, seed=seed)
-        one.calc = EMT()
-        one.get_forces()
-        if one.pbc.all():
-            one.get_stress()
-        frames.append(one)
-    return Configurations.from_ase(frames)
-
 
 SETS = {
     "crystal": rattled(bulk("Cu", cubic=True)),

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from ase.build import bulk, fcc100, molecule
-from ase.calculators.emt import EMT
+from rattled import rattled
 
 from aiida_mlal.ml.configurations import Configurations
 from aiida_mlal.ml.doubtful_labels import (
@@ -17,24 +17,10 @@ from aiida_mlal.ml.doubtful_labels import (
     unbalanced,
 )
 
-
-def rattled(atoms, kick):
-    frames = []
-    for seed in range(8):
-        one = atoms.copy()
-        one.rattle(kick, seed=seed)
-        one.calc = EMT()
-        one.get_forces()
-        if one.pbc.all():
-            one.get_stress()
-        frames.append(one)
-    return Configurations.from_ase(frames)
-
-
 SETS = {
-    "crystal": rattled(bulk("Cu", cubic=True), 0.1),
-    "slab": rattled(fcc100("Cu", (2, 2, 3), vacuum=6, periodic=False), 0.1),
-    "molecule": rattled(molecule("CH3CH2OH"), 0.05),
+    "crystal": rattled(bulk("Cu", cubic=True)),
+    "slab": rattled(fcc100("Cu", (2, 2, 3), vacuum=6, periodic=False)),
+    "molecule": rattled(molecule("CH3CH2OH"), kick=0.05),
 }
 
 

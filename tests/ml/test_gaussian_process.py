@@ -4,6 +4,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from random_observations import N_ELEMENTS, N_FEATURES, observations
 from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.gaussian_process.kernels import RBF, ConstantKernel
 
@@ -14,20 +15,6 @@ from aiida_mlal.ml.gaussian_process import (
     cholesky,
     covariance,
 )
-
-N_FEATURES, N_ELEMENTS = 4, 2
-
-
-def observations(seed, n_atoms, n_slopes, sums=1):
-    rng = np.random.default_rng(seed)
-    slopes = rng.normal(size=(sums + n_slopes, n_atoms, N_FEATURES))
-    slopes[:sums] = 0
-    return Observations(
-        torch.from_numpy(rng.normal(size=(n_atoms, N_FEATURES))),
-        torch.from_numpy(rng.integers(N_ELEMENTS, size=n_atoms)),
-        torch.from_numpy(np.arange(sums + n_slopes) < sums).double(),
-        torch.from_numpy(slopes),
-    )
 
 
 def alike(one, seed):

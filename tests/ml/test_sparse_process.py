@@ -2,26 +2,14 @@
 
 import itertools
 
-import numpy as np
 import pytest
 import torch
+from random_observations import N_ELEMENTS, N_FEATURES, observations
 
 from aiida_mlal.ml.gaussian_process import Hyperparameters, Observations, Posterior, covariance
 from aiida_mlal.ml.sparse_process import Inducing, SparseConditioned, SparsePosterior
 
-N_FEATURES, N_ELEMENTS, NOISE = 3, 2, 0.1
-
-
-def observations(seed, n_atoms=4, n_slopes=5, n_energies=1):
-    rng = np.random.default_rng(seed)
-    slopes = rng.normal(size=(n_energies + n_slopes, n_atoms, N_FEATURES))
-    slopes[:n_energies] = 0
-    return Observations(
-        torch.from_numpy(rng.normal(size=(n_atoms, N_FEATURES))),
-        torch.from_numpy(rng.integers(N_ELEMENTS, size=n_atoms)),
-        torch.from_numpy(np.arange(n_energies + n_slopes) < n_energies).double(),
-        torch.from_numpy(slopes),
-    )
+NOISE = 0.1
 
 
 def prior():

@@ -51,6 +51,4 @@ def _of_energies(labelled: Configurations) -> float:
     known = labelled[np.flatnonzero(np.isfinite(labelled.energies) & (labelled.counts > 0))]
     if not len(known):
         return 0.0
-    owners = np.zeros((len(known), max(known.numbers) + 1))
-    np.add.at(owners, (known.owner, known.numbers), 1)
-    return regress(owners[:, np.unique(known.numbers)], known.energies).spread
+    return regress(known.composition(known.elements), known.energies).spread
