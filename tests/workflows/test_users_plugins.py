@@ -1,11 +1,14 @@
-"""A package written by following the how-to, taking part in campaigns like the parts of ours."""
+"""The package of examples, installed by pip: its parts take part in campaigns like ours."""
 
+import os
 import re
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
-import tomllib
 from aiida.engine import run_get_node
 from aiida.orm import StructureData
 from aiida.plugins import WorkflowFactory
@@ -18,12 +21,16 @@ from aiida_mlal.ml import plugins
 from aiida_mlal.ml.configurations import Configurations
 from aiida_mlal.ml.tasks.runner import execute
 
-HOWTO = Path(__file__).parents[2] / "docs" / "howto" / "add_a_plugin.md"
+ROOT = Path(__file__).parents[2]
+PIP = (
+    "-m", "pip", "install", "--quiet", "--disable-pip-version-check",
+    "--no-deps", "--no-build-isolation", "--no-index",
+)  # fmt: skip
 BROKEN = """
-[project.entry-points."aiida.workflows"]
-"my.label.broken" = "my_package.broken:Nothing"
-"my.label.bare" = "my_package.bare:Bare"
-"my.label.codeless" = "my_package.bare:Codeless"
+[aiida.workflows]
+my.label.broken = bare_package.broken:Nothing
+my.label.bare = bare_package.bare:Bare
+my.label.codeless = bare_package.bare:Codeless
 """
 BARE = """
 from aiida.engine import WorkChain
@@ -52,31 +59,49 @@ def forget():
         cache.cache_clear()
 
 
-@pytest.fixture
-def package(tmp_path, monkeypatch):
-    """The files of the how-to, as ``pip`` would install them; how jobs find them."""
-    text = HOWTO.read_text()
-    files = dict(
-        re.findall(r'^```python\n"""(my_package/\w+\.py)"""\n(.*?)^```', text, re.S | re.M)
-    )
-    assert len(files) == 10
-    files |= {"my_package/broken.py": "import nowhere", "my_package/bare.py": BARE}
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Where ``pip`` has installed the package, and beside it one with parts that lack something."""
+    source, target = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("installed")
+    shutil.copytree(ROOT / "examples" / "plugin", source, dirs_exist_ok=True)
+    subprocess.run([sys.executable, *PIP, "--target", target, source], check=True)
+    files = {
+        "bare_package/broken.py": "import nowhere",
+        "bare_package/bare.py": BARE,
+        "bare_package-1.0.dist-info/METADATA": "Name: bare-package\nVersion: 1.0\n",
+        "bare_package-1.0.dist-info/entry_points.txt": BROKEN,
+    }
     for name, content in files.items():
-        (tmp_path / name).parent.mkdir(exist_ok=True)
-        (tmp_path / name).write_text(content)
-    metadata = tmp_path / "my_package-1.0.dist-info"
-    metadata.mkdir()
-    (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: my-package\nVersion: 1.0\n")
-    groups = tomllib.loads(re.search(r"^```toml\n(.*?)^```", text, re.S | re.M)[1])
-    lines = []
-    for project in (groups, tomllib.loads(BROKEN)):
-        for group, points in project["project"]["entry-points"].items():
-            lines += [f"[{group}]", *(f"{name} = {place}" for name, place in points.items())]
-    (metadata / "entry_points.txt").write_text("\n".join(lines))
-    monkeypatch.syspath_prepend(tmp_path)
+        (target / name).parent.mkdir(exist_ok=True)
+        (target / name).write_text(content)
+    return target
+
+
+@pytest.fixture
+def package(folder, monkeypatch):
+    """What is installed, here and, by these options, in jobs."""
+    monkeypatch.syspath_prepend(folder)
     forget()
-    yield {"prepend_text": f"export PYTHONPATH={tmp_path}"}
+    yield {"prepend_text": f"export PYTHONPATH={folder}"}
     forget()
+
+
+def test_the_suites_of_parts_hold_for_those_of_a_users(folder):
+    """As the how-to says that one runs them."""
+    command = re.search(
+        r"^\$ pytest (.*)$", (ROOT / "docs/howto/add_a_plugin.md").read_text(), re.M
+    )
+    said = subprocess.run(
+        f"{sys.executable} -m pytest -p no:cacheprovider {command[1]}",
+        shell=True,
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(folder)},
+        capture_output=True,
+        text=True,
+    )
+    assert said.returncode == 0, said.stdout
+    passed = int(re.search(r"(\d+) passed", said.stdout)[1])
+    assert passed > 50, said.stdout
 
 
 OVERRIDES = {
@@ -163,7 +188,7 @@ def closest(structure):
         (
             {"label": {}},
             "my.label.broken",
-            "'my.label.broken' (my_package.broken:Nothing of the package my-package) cannot be "
+            "'my.label.broken' (bare_package.broken:Nothing of the package bare-package) cannot be "
             "loaded: ModuleNotFoundError: No module named 'nowhere'",
         ),
         ({"label": {}}, "my.label.bare", "has no get_builder_from_protocol"),
