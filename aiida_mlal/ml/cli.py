@@ -198,9 +198,12 @@ def run(task: str) -> None:
 
     The result is written to result.json beside it; the exit status is 0 if the task ended well.
     """
+    from aiida_mlal.ml.screen import shown
     from aiida_mlal.ml.tasks.runner import run_file
 
-    sys.exit(run_file(task))
+    with shown(lines=False):  # standard error of a job is read when it was killed
+        status = run_file(task)
+    sys.exit(status)
 
 
 OF_MTP = """\b
@@ -728,11 +731,13 @@ def _do(name: str, options: dict[str, Any]) -> dict[str, Any]:
     What went wrong becomes one sentence and status 1.
     """
     from aiida_mlal.ml.labelling.allowed import allow_what_is_typed
+    from aiida_mlal.ml.screen import shown
     from aiida_mlal.ml.tasks.base import PROGRESS
     from aiida_mlal.ml.tasks.runner import execute
 
     allow_what_is_typed(options)
-    result = execute({"task": name, **options})
+    with shown():
+        result = execute({"task": name, **options})
     Path(PROGRESS).unlink(missing_ok=True)  # which is for those who watch a job
     if result["status"] != "ok":
         raise click.ClickException(result["message"])

@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Float
 
 from aiida_mlal.ml.configurations import Configurations
+from aiida_mlal.ml.watching import in_parts
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -59,7 +60,7 @@ class FeatureMap(ABC):
         ValueError
             If some are not finite.
         """
-        for part in structures.slices(self.batch):
+        for part in in_parts(structures.slices(self.batch), "structures with features"):
             some = structures[part]
             values = self.sums(potential, potential.graph(some)).detach().cpu().double().numpy()
             if self.per_atom:

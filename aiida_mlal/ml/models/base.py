@@ -22,6 +22,7 @@ from aiida_mlal.ml.models.prediction import Prediction, forces_and_stresses
 from aiida_mlal.ml.models.prepared import Prepared, jacobian
 from aiida_mlal.ml.models.registry import difference
 from aiida_mlal.ml.options import within
+from aiida_mlal.ml.watching import in_parts
 
 AT_ONCE = 20_000
 """Atoms in one prediction of ``Potential.predict``: what bounds its memory."""
@@ -327,7 +328,10 @@ class Potential(nn.Module, ABC):
         """Label structures with predicted energies (eV), forces (eV/Å) and stresses (eV/Å³)."""
         pieces = list(configurations.slices(AT_ONCE)) or [slice(0)]
         with torch.no_grad():
-            predictions = [self(self.graph(configurations[piece])) for piece in pieces]
+            predictions = [
+                self(self.graph(configurations[piece]))
+                for piece in in_parts(pieces, "structures predicted")
+            ]
         return configurations.with_labels(
             *(
                 torch.cat([getattr(one, name) for one in predictions]).cpu().numpy()

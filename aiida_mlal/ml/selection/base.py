@@ -13,6 +13,7 @@ from jaxtyping import Bool, Float, Int
 from aiida_mlal.ml import plugins
 from aiida_mlal.ml.configurations import Configurations
 from aiida_mlal.ml.frames import IMAGE, REASON, RUN, UNCERTAINTY
+from aiida_mlal.ml.watching import in_parts
 
 if TYPE_CHECKING:
     from aiida_mlal.ml.models.base import Potential
@@ -90,8 +91,9 @@ class Query:
         """Return the candidates in this order in parts of about so many atoms, and their places."""
         ends = self.pool.counts[self.order].cumsum() // n_atoms
         starts = [*np.unique(ends, return_index=True)[1].tolist(), len(ends)]
-        for start, end in pairwise(starts):
-            yield slice(start, end), self.pool[self.order[start:end]]
+        parts = (slice(start, end) for start, end in pairwise(starts))
+        for part in in_parts(parts, "candidates"):
+            yield part, self.pool[self.order[part]]
 
     def rng(self) -> np.random.Generator:
         """Return a new generator, in the same state at every call."""

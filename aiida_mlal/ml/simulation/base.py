@@ -303,8 +303,8 @@ class Simulation(Plan, ABC):
         Parameters
         ----------
         progress
-            Called after each step with ``run``, ``n_runs``, ``step``, ``energy``, ``fmax`` and
-            ``uncertainty``.
+            Called after each step with ``run``, ``n_runs``, ``step``, ``n_steps`` (at most),
+            ``energy``, ``fmax`` and ``uncertainty``.
         checkpoint
             Where interrupted simulations from the same structures go on: their later frames are
             those that they would have had, to the last bit. With another potential the first run
@@ -352,7 +352,9 @@ class Simulation(Plan, ABC):
                 index,
                 mine.every,
                 mine.moving_cell,
-                None if progress is None else partial(progress, run=index, n_runs=len(groups)),
+                None
+                if progress is None
+                else partial(progress, run=index, n_runs=len(groups), n_steps=mine.most_steps),
                 begun.state if going_on else None,
                 None if save is None else partial(_save, save, here),
                 seconds,

@@ -2,7 +2,6 @@
 
 import contextlib
 import json
-import sys
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
@@ -12,6 +11,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from aiida_mlal.ml.stopping import check_stop
+from aiida_mlal.ml.watching import tell
 from aiida_mlal.ml.wholefile import write_whole
 
 VERSION = 1
@@ -65,12 +65,29 @@ class Task(ABC):
 
 
 class Progress:
-    """Writes how far a long task is to ``progress.json``, at most once in ``every`` seconds.
+    """Tells how far a long task is, and writes it to ``progress.json`` now and then.
 
-    Where somebody looks on, it says so on the terminal as well.
+    Parameters
+    ----------
+    what
+        What is counted, such as ``epochs``.
+    done, total
+        Names of the values that say how many are done, of how many.
+    every
+        Time in s between two states of the file.
+    path
+        The file.
     """
 
-    def __init__(self, every: float = 5.0, path: str | Path = PROGRESS) -> None:
+    def __init__(
+        self,
+        what: str,
+        done: str,
+        total: str,
+        every: float = 5.0,
+        path: str | Path = PROGRESS,
+    ) -> None:
+        self._what, self._counts = what, (done, total)
         self._every, self._path, self._last = every, Path(path).absolute(), -np.inf
 
     def __call__(self, **values: Any) -> None:
@@ -82,16 +99,15 @@ class Progress:
             If the task was told to stop, and something kept that from reaching it.
         """
         check_stop()
+        others = {name: value for name, value in values.items() if name not in self._counts}
+        done, total = (values.get(name) for name in self._counts)
+        if done is not None:
+            tell(self._what, done, total, **others)
         now = time.monotonic()
         if now - self._last >= self._every:
             self._last = now
-            with contextlib.suppress(OSError, ValueError):  # a full disk, a closed terminal
+            with contextlib.suppress(OSError, ValueError):  # a full disk
                 write_json(self._path, {"time": time.time(), **values})
-                if sys.stderr.isatty():
-                    words = {
-                        k: f"{v:.6g}" if isinstance(v, float) else v for k, v in values.items()
-                    }
-                    print(", ".join(f"{k} {word}" for k, word in words.items()), file=sys.stderr)
 
 
 def write_json(path: str | Path, values: Mapping[str, Any]) -> None:

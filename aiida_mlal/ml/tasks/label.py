@@ -74,8 +74,9 @@ class Label(Task):
         try:
             ledger = Ledger(contents.configurations, journal, made_by)
             try:
+                progress = Progress("labels", "done", "n_structures")
                 labelled = label(
-                    contents.configurations, calculator, limits, Progress(), ledger, self.timeout
+                    contents.configurations, calculator, limits, progress, ledger, self.timeout
                 )
             except BaseException as error:
                 self._leave(error, output, journal)

@@ -79,7 +79,9 @@ class Properties(Task):
         structures, said, calculators = self._read()
         found: dict[str, list[dict[str, list[Found]]]] = {source: [] for source in calculators}
         frames: list[Configurations] = []
-        progress = Progress()
+        progress = Progress("properties", "done", "total")
+        total = len(parts) * sum(map(len, calculators.values()))
+        done = 0
         try:
             for source, members in calculators.items():
                 for i, calculator in enumerate(members):
@@ -88,7 +90,8 @@ class Properties(Task):
                     try:
                         for name, column in compute(parts, structures.to_ase(), evaluator):
                             found[source][i][name] = column
-                            progress(source=source, member=i, computed=name)
+                            done += 1
+                            progress(source=source, member=i, computed=name, done=done, total=total)
                     finally:
                         frames.append(_frames(evaluator.frames, source, i))
         except BaseException as error:

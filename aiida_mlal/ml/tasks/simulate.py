@@ -109,7 +109,7 @@ class Simulate(Task):
             result = simulation.run(
                 potential,
                 structures,
-                Progress(),
+                Progress("steps", "step", "n_steps"),
                 begun,
                 store,
                 self._save,

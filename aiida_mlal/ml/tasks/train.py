@@ -139,7 +139,8 @@ class Train(Task):
                 "; ".join([f"{self.dataset} has no structure with a label of status 'ok'", *notes])
             )
         potential = self._potential(dataset.learnable, start, types, validation)
-        progress, begun, epochs, saved = Progress(), False, 0, time.monotonic()
+        progress = Progress("epochs", "epoch", "epochs")
+        begun, epochs, saved = False, 0, time.monotonic()
         begun_file = Path(self.output + self.BEGUN).absolute()
 
         def report(epoch: int, loss: float) -> None:

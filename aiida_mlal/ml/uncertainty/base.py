@@ -17,6 +17,7 @@ from aiida_mlal.ml.graph import Graph
 from aiida_mlal.ml.models.base import Potential
 from aiida_mlal.ml.simulation.cell import MovingCell
 from aiida_mlal.ml.uncertainty.domain import Domain
+from aiida_mlal.ml.watching import in_parts
 
 if TYPE_CHECKING:
     from aiida_mlal.ml.models.factory import ModelOptions
@@ -227,9 +228,11 @@ class Uncertainty(ABC):
     ) -> Uncertainties:
         """Measure structures, ``batch`` of them at a time; larger outside of the ``Domain``."""
         with plugins.named("uncertainties", self, *plugins.NUMERICAL):
+            n = len(configurations)
+            parts = (slice(start, min(start + batch, n)) for start in range(0, n, batch))
             measured = [
-                self.of(potential, potential.graph(configurations[start : start + batch]))
-                for start in range(0, len(configurations), batch)
+                self.of(potential, potential.graph(configurations[part]))
+                for part in in_parts(parts, f"structures with their {self.kind}")
             ]
         if not measured:
             return Uncertainties(self.kind, self.unit, np.zeros(0))

@@ -17,6 +17,7 @@ from aiida_mlal.ml.uncertainty.extras import to_tensor, to_text
 from aiida_mlal.ml.uncertainty.information import RIDGE, Information, gain
 from aiida_mlal.ml.uncertainty.reduction import largest
 from aiida_mlal.ml.uncertainty.sensitivities import energy_sensitivities, force_sensitivities
+from aiida_mlal.ml.watching import in_parts
 
 PREFIXES = ("oed", "last_layer")
 """Before the names of its tensors, among the extras of a potential: the measure it is made for."""
@@ -66,7 +67,7 @@ class Design:
     ) -> "Design":
         """Compute the design of a training set; ``ValueError`` for an empty one."""
         information = None
-        for part in train.slices(N_ATOMS[quantity]):
+        for part in in_parts(train.slices(N_ATOMS[quantity]), "structures of the training set"):
             rows = sensitivities(potential, potential.graph(train[part]), quantity)
             flat = rows.reshape(-1, rows.shape[-1])
             information = (information or Information.of(flat[:0], ridge)).extended(flat)
@@ -91,7 +92,7 @@ class Design:
         """Compute the variance of the energies of structures or atoms, or of force components."""
         shape = (0, 3) if self.quantity == "forces" else (0,)
         variances = [np.zeros(shape)]
-        for part in structures.slices(N_ATOMS[self.quantity]):
+        for part in in_parts(structures.slices(N_ATOMS[self.quantity]), "structures measured"):
             graph = potential.graph(structures[part])
             rows = sensitivities(potential, graph, self.quantity)
             variances.append(self.information.variances(rows))

@@ -10,6 +10,7 @@ from torch import Tensor
 from aiida_mlal.ml.configurations import Configurations
 from aiida_mlal.ml.graph import Graph
 from aiida_mlal.ml.models.base import Potential
+from aiida_mlal.ml.watching import in_parts
 
 
 @dataclass(frozen=True)
@@ -144,7 +145,7 @@ def _chunks(
     n_atoms: int = 1000,
 ) -> Iterator[Rows]:
     """Yield the rows of so few structures at a time that their graph is small."""
-    for part in configurations.slices(n_atoms):
+    for part in in_parts(configurations.slices(n_atoms), "structures graded"):
         graph = potential.graph(configurations[part])
         rows = rows_of(potential, graph, weights)
         atoms = np.where(rows.atoms >= 0, rows.atoms + configurations.offsets[part.start], -1)

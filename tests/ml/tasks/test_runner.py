@@ -15,6 +15,7 @@ from aiida_mlal.ml.stopping import Interrupted
 from aiida_mlal.ml.tasks import runner
 from aiida_mlal.ml.tasks.base import STATUSES, Progress, Task, plain, write_json
 from aiida_mlal.ml.tasks.runner import compose, execute, parse, run_file, versions
+from aiida_mlal.ml.watching import watched_by
 
 
 @dataclass(frozen=True)
@@ -190,22 +191,23 @@ def test_json_knows_no_nan_and_no_arrays(tmp_path):
 
 
 def test_progress_is_written_now_and_then(tmp_path):
-    progress = Progress(every=1000, path=tmp_path / "progress.json")
+    progress = Progress("steps", "step", "n_steps", every=1000, path=tmp_path / "progress.json")
     progress(step=1)
     progress(step=2)
     assert json.loads((tmp_path / "progress.json").read_text())["step"] == 1
-    progress = Progress(every=0, path=tmp_path / "progress.json")
+    progress = Progress("steps", "step", "n_steps", every=0, path=tmp_path / "progress.json")
     progress(step=3)
     assert json.loads((tmp_path / "progress.json").read_text())["step"] == 3
 
 
-def test_progress_is_shown_on_a_terminal_only(tmp_path, monkeypatch, capsys):
-    progress = Progress(every=0, path=tmp_path / "progress.json")
-    progress(epoch=1, epochs=9, loss=0.25)
-    assert capsys.readouterr().err == ""
-    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
-    progress(epoch=2, loss=0.125, status="ok")
-    assert capsys.readouterr().err == "epoch 2, loss 0.125, status ok\n"
+def test_progress_is_told_to_who_watches(tmp_path):
+    progress = Progress("epochs", "epoch", "epochs", path=tmp_path / "progress.json")
+    heard = []
+    with watched_by(lambda *counts, **values: heard.append((counts, values))):
+        progress(epoch=2, epochs=9, loss=0.125)
+        progress(epoch=3)
+    progress(epoch=4, epochs=9, loss=0.1)
+    assert heard == [(("epochs", 2, 9), {"loss": 0.125}), (("epochs", 3, None), {})]
 
 
 SLEEPER = """
