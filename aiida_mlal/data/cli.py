@@ -65,7 +65,7 @@ def _add_list(group: click.Group, name: str, columns: dict[str, str]) -> None:
             project=["id", "label", *(f"attributes.{key}" for key in columns)],
             tag="node",
         )
-        rows = query.order_by({"node": "id"}).all()
+        rows = query.order_by({"node": "ctime"}).all()
         if not rows:
             echo.echo_report("There are none.")
             return

@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from aiida.common.links import LinkType
-from aiida.orm import CalcJobNode, Dict, List, ProcessNode, QueryBuilder
+from aiida.orm import CalcJobNode, Dict, List, Node, ProcessNode, QueryBuilder
 
 from aiida_mlal.data.dataset import DatasetData
 from aiida_mlal.data.potential import PotentialData
@@ -44,7 +44,15 @@ def descendants(node: ProcessNode) -> list[ProcessNode]:
     processes = [node]
     for process in processes:
         processes += children(process)
-    return sorted(processes[1:], key=lambda process: process.pk or 0)
+    return sorted(processes[1:], key=age)
+
+
+def age(node: Node) -> tuple[datetime, int]:
+    """Return what nodes are sorted by for the oldest to come first.
+
+    Their PKs are in no order after an import.
+    """
+    return node.ctime, node.pk or 0
 
 
 def running(node: ProcessNode) -> list[ProcessNode]:
@@ -174,7 +182,7 @@ def find_inputs(node: ProcessNode) -> dict[str, Any]:
 def _calls(node: ProcessNode) -> list[tuple[str, Any]]:
     """Return link label and node of the processes that a process called, oldest first."""
     links = node.base.links.get_outgoing(link_type=CHILDREN).all()
-    return sorted(((link.link_label, link.node) for link in links), key=lambda call: call[1].pk)
+    return sorted(((link.link_label, link.node) for link in links), key=lambda call: age(call[1]))
 
 
 def tolerance(node: ProcessNode) -> float | None:
@@ -245,7 +253,7 @@ def _outputs(node: ProcessNode, cls: Any) -> Iterator[Any]:
     query = QueryBuilder().append(type(node), filters={"id": node.pk}, tag="process")
     query.append(cls, with_incoming="process")
     outputs = {output.pk: output for output in query.all(flat=True)}
-    return iter([outputs[pk] for pk in sorted(outputs)])
+    return iter(sorted(outputs.values(), key=age))
 
 
 def paths(node: ProcessNode) -> list[dict[str, Any]]:
