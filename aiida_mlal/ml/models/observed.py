@@ -13,6 +13,7 @@ from aiida_mlal.ml.gaussian_process import Hyperparameters, Observations, Poster
 from aiida_mlal.ml.graph import Graph
 from aiida_mlal.ml.models.descriptor import Described
 from aiida_mlal.ml.models.prediction import Prediction
+from aiida_mlal.ml.models.reference_volumes import ReferenceVolumes
 from aiida_mlal.ml.sparse_process import Inducing, SparsePosterior
 
 UPPER = [0, 1, 2, 4, 5, 8]
@@ -92,7 +93,7 @@ class Observed(NamedTuple):
         Standard deviation of each.
     shared
         What a standard deviation of the pressure by which energies and stresses disagree changes of
-        each: of energies, where stresses are learned too, beside what a constant for each atom is.
+        each: of energies, where stresses are learned too, about those at ``ReferenceVolumes``.
     """
 
     structures: list[Observations]
@@ -119,18 +120,18 @@ def observed(
     described: Described,
     targets: Prediction,
     noise: Float[Tensor, "4"],
-    volume: float | None = None,
+    reference: ReferenceVolumes | None = None,
 ) -> Observed:
     """Collect all labels that are numbers, of the kinds that have a noise above 0.
 
-    These may be some of the structures; ``volume`` is then the ``mean_volume`` of all.
+    These may be some of the structures; ``reference`` is then that of all.
     """
     volumes = described.graph.volumes
-    if volume is None:
-        volume = mean_volume(described.graph, targets)
+    if reference is None:
+        reference = ReferenceVolumes.of(described.graph, targets)
     # A pressure works on these: on whole volumes it would move the energies of all atoms by about
     # the same, which nothing in the labels tells from the constants of the elements.
-    excess = volumes - described.graph.counts * volume
+    excess = reference.excess(described.graph)
     structures, values, deviations, shared = [], [], [], []
     learned, has_stresses = noise[:3] > 0, bool(noise[2] > 0)
     for one, mine, slopes in _each(described):
@@ -168,12 +169,6 @@ def count(
     counts += targets.energies.isfinite() * (noise[0] > 0)
     of_stress = targets.stresses.flatten(1)[:, UPPER] * graph.volumes[:, None]
     return (counts + of_stress.isfinite().sum(1) * (noise[2] > 0)).long()
-
-
-def mean_volume(graph: Graph, targets: Prediction) -> float:
-    """Return the volume (Å³) of an atom, a mean over structures that have one and an energy."""
-    seen = graph.volumes.isfinite() & targets.energies.isfinite()
-    return float(graph.volumes[seen].sum() / graph.counts[seen].sum())
 
 
 def observable(

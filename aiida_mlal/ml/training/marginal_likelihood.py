@@ -62,7 +62,8 @@ class MarginalLikelihood(Optimizer):
     pressure
         Standard deviation of a pressure, in eV/Å³, by which the energies of all periodic structures
         and their stresses disagree, as with plane waves up to a cutoff (Pulay stress). Stresses are
-        believed, energies at the mean volume of an atom.
+        believed, energies at the mean volume of structures of one composition that are not as far
+        apart as a slab in vacuum from a crystal.
     offset
         Standard deviation of the constant of each element, in eV.
     length
@@ -263,24 +264,19 @@ class MarginalLikelihood(Optimizer):
         """Learn from all structures, if need be by some environments that stand for the process."""
         from aiida_mlal.ml.gaussian_process import Posterior
         from aiida_mlal.ml.models.descriptor import Described
-        from aiida_mlal.ml.models.observed import (
-            Observed,
-            Observing,
-            count,
-            mean_volume,
-            observed,
-        )
+        from aiida_mlal.ml.models.observed import Observed, Observing, count, observed
+        from aiida_mlal.ml.models.reference_volumes import ReferenceVolumes
         from aiida_mlal.ml.sparse_process import Inducing, SparsePosterior
 
         described, targets = cast(Described, problem.prepared), problem.targets
         if count(described.graph, targets, process.noise).sum() <= self.exact:
             return Posterior(*observed(described, targets, process.noise), prior)
         every = Inducing.of(described.features, described.species, prior.lengths)
-        volume = mean_volume(described.graph, targets)
+        reference = ReferenceVolumes.of(described.graph, targets)
 
         def parts() -> Iterator[Observed]:
             for block in problem.blocks(BLOCK):
                 part = cast(Described, block.prepared)
-                yield observed(part, block.targets, process.noise, volume)
+                yield observed(part, block.targets, process.noise, reference)
 
         return SparsePosterior(every.most_different(self.inducing), Observing(parts), prior)

@@ -21,11 +21,11 @@ from aiida_mlal.ml.models.observed import (
     Observed,
     Observing,
     Process,
-    mean_volume,
     observable,
     observed,
 )
 from aiida_mlal.ml.models.prediction import Prediction
+from aiida_mlal.ml.models.reference_volumes import ReferenceVolumes
 from aiida_mlal.ml.sparse_process import SparseConditioned, SparsePosterior
 from aiida_mlal.ml.uncertainty.active_set import fingerprint
 from aiida_mlal.ml.uncertainty.amplitude import amplitude
@@ -113,8 +113,8 @@ class _ProcessStd(Uncertainty):
         )
         together = Configurations.concatenate([before, believed])
         with torch.no_grad():
-            volume = _volume(process, before[: sizes[0]])
-            others = _observed(process, believed, volume=volume)
+            reference = _reference(process, before[: sizes[0]])
+            others = _observed(process, believed, reference=reference)
             factor = known.extended(others.structures, others.noise, others.shared)
         found = copy(potential)
         found.extras = {
@@ -260,9 +260,9 @@ def _stored(potential: Potential) -> tuple[Conditioned | SparseConditioned, Repu
             known: Conditioned | SparseConditioned
             if inducing is None:
                 sizes = _sizes(potential)
-                volume = _volume(process, structures[: sizes[0]])
+                reference = _reference(process, structures[: sizes[0]])
                 seen = [
-                    _observed(process, structures[end - size : end], volume=volume)
+                    _observed(process, structures[end - size : end], reference=reference)
                     for size, end in zip(sizes, np.cumsum(sizes))
                 ]
                 shared = torch.cat([part.shared for part in seen])
@@ -289,9 +289,9 @@ def _sizes(potential: Potential) -> list[int]:
     return sizes
 
 
-def _volume(process: Process, structures: Configurations) -> float:
-    """Return the mean volume of an atom, in Å³."""
-    return mean_volume(process.graph(structures), _labels(structures))
+def _reference(process: Process, structures: Configurations) -> ReferenceVolumes:
+    """Return the volumes at which the energies of the labels are believed."""
+    return ReferenceVolumes.of(process.graph(structures), _labels(structures))
 
 
 def _posterior(
@@ -300,12 +300,12 @@ def _posterior(
     """Condition a process on targets, by inducing environments if it has some."""
     if (inducing := process.inducing) is None:
         return Posterior(*_observed(process, structures, targets), process.prior)
-    volume = _volume(process, targets)
+    reference = _reference(process, targets)
 
     def parts() -> Iterator[Observed]:
         for first in range(0, len(structures), TOGETHER):
             some = slice(first, first + TOGETHER)
-            yield _observed(process, structures[some], targets[some], volume)
+            yield _observed(process, structures[some], targets[some], reference)
 
     return SparsePosterior(inducing, Observing(parts), process.prior)
 
@@ -314,13 +314,13 @@ def _observed(
     process: Process,
     structures: Configurations,
     targets: Configurations | None = None,
-    volume: float | None = None,
+    reference: ReferenceVolumes | None = None,
 ) -> Observed:
     """Arrange observations of structures: their labels, or other targets if given."""
     graph = process.graph(structures)
     values = _labels(structures if targets is None else targets)
     relative = process.relative(graph, values)
-    return observed(process.describe(graph), relative, process.noise, volume)
+    return observed(process.describe(graph), relative, process.noise, reference)
 
 
 def _beyond(potential: Potential, process: Process, structures: Configurations) -> Configurations:
