@@ -36,7 +36,7 @@ BASES: Mapping[Group, str] = {
     "features": "aiida_mlal.ml.features.base:FeatureMap",
     "simulations": "aiida_mlal.ml.simulation.base:Simulation",
     "starts": "aiida_mlal.ml.starts:Start",
-    "stops": "aiida_mlal.ml.stops:Stop",
+    "stops": "aiida_mlal.ml.stops.base:Stop",
     "optimizers": "aiida_mlal.ml.training.optimizers:Optimizer",
     "properties": "aiida_mlal.ml.properties.base:Property",
     "tasks": "aiida_mlal.ml.tasks.base:Task",

@@ -139,7 +139,7 @@ def test_a_part_of_another_package_is_found(foreign):
             "loaded: ModuleNotFoundError: No module named 'a_package_that_is_not_there'",
         ),
         ("stops", "renamed", "cannot be loaded: AttributeError: module 'their_package.stops' has"),
-        ("stops", "alone", "is not derived from aiida_mlal.ml.stops.Stop"),
+        ("stops", "alone", "is not derived from aiida_mlal.ml.stops.base.Stop"),
         ("stops", "unjudging", "lacks ['judge'], which each stop has"),
         ("stops", "undecorated", "has ['length'] that are no fields: decorate it with @dataclass"),
         ("stops", "unknown", "types that are not known when it runs: name 'Path' is not defined"),
