@@ -26,7 +26,6 @@ from aiida_mlal.ml.models.prepared import Prepared
 from aiida_mlal.ml.models.references import regress
 from aiida_mlal.ml.stopping import end_with_parent
 from aiida_mlal.ml.training.loop import Curve, Loop, Progress, training_warnings
-from aiida_mlal.ml.training.missed import missed
 from aiida_mlal.ml.training.options import TrainingOptions
 from aiida_mlal.ml.training.problem import Problem
 from aiida_mlal.ml.training.unseen import unseen
@@ -51,7 +50,7 @@ class TrainingRecord:
         ``{"train": ..., "validation": ...}`` as from ``ml.metrics.errors``; validation may be None.
     learned
         Whether all potentials explain the labels as the options want it: false where one leaves
-        more than ``unexplained`` of their variance.
+        more than ``unexplained`` of their variance, or misses energies, forces or stresses.
     warnings
         What is doubtful about it, in sentences.
     """
@@ -144,8 +143,6 @@ def fit(
     said += unseen(learnable[train]) + outlying(learnable[train])
     said += doubtful_lengths(learnable[train]) + doubtful_labels(learnable[train])
     learned = all(curve.unexplained <= options.unexplained for curve in curves)
-    if learned:
-        said += missed(learnable[train], measured["train"] or {})
     said += equal_members(potential)
     optimizer = plugins.make("optimizers", options.optimizer, "optimizer")
     said += [remark for member in learner.members for remark in optimizer.remarks(member)]

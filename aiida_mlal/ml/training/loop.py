@@ -281,7 +281,8 @@ def training_warnings(
             advice = "more epochs, another optimizer, a larger model or another seed may help"
             if what != "labels":
                 advice = (
-                    "energies, forces and stresses may contradict each other (by units or signs), "
+                    "energies, forces and stresses may contradict each other (by units, signs, "
+                    "the order of atoms or of structures), "
                     f"or {what} count too little in the loss"
                 )
             said.append(

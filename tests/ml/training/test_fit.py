@@ -121,6 +121,31 @@ def test_stresses_of_another_unit_are_no_success():
     assert learned == [True, False]
 
 
+def test_forces_that_right_stresses_hide_are_no_success():
+    """Those of other atoms: next to nothing is left of the variance, in weights of the loss."""
+    frames, rng = [], np.random.default_rng(0)
+    for _ in range(12):
+        atoms = bulk("Cu", cubic=True, a=3.7)
+        atoms.symbols[0] = "Au"
+        atoms.set_cell(atoms.cell @ (np.eye(3) + 0.008 * rng.normal(size=(3, 3))), True)
+        atoms.positions += 0.03 * rng.normal(size=(4, 3))
+        atoms.calc = EMT()
+        atoms.get_stress()
+        frames.append(atoms)
+    good = Configurations.from_ase(frames)
+    forces = good.forces.reshape(-1, 4, 3)[:, [0, 2, 1, 3]].reshape(-1, 3)
+    wrong = good.with_labels(good.energies, forces, good.stresses)
+    model = ModelOptions.parse({"architecture": "gp", "cutoff": 5.0})
+    training = model.training({"epochs": 5, "loss": {"force": 0.02, "stress": 1.0}})
+    right, other = (
+        fit(model.build(good.elements, 0), labels, training, 0) for labels in (good, wrong)
+    )
+    assert right.learned
+    assert not other.learned
+    (said,) = (w for w in other.warnings if w.startswith("the potential has learned badly"))
+    assert "of the variance of the forces is left unexplained" in said
+
+
 def test_only_good_labels_are_learned_from(structures):
     status = ["ok"] * 6 + ["unconverged", "unphysical"]
     energies = structures.energies.copy()

@@ -70,7 +70,7 @@ def test_a_kind_of_labels_that_was_missed_is_named():
     good = Verdict(0.1, 10.0, 0.0)
     missed = Verdict(0.11, 10.1, 0.0, {"energies": Verdict(0.06, 0.1, 0.0), "forces": good})
     assert missed.unexplained == (pytest.approx(0.6), "energies")
-    enough = Verdict(0.11, 10.1, 0.0, {"energies": Verdict(0.04, 0.1, 0.0), "forces": good})
+    enough = Verdict(0.11, 10.1, 0.0, {"energies": Verdict(0.02, 0.1, 0.0), "forces": good})
     assert enough.unexplained == (pytest.approx(0.11 / 10.1), "labels")
 
 
