@@ -564,3 +564,6 @@ _OF_ASE = {
     "numbers", "positions", "momenta", "masses", "tags", "initial_magmoms", "initial_charges",
     "move_mask",
 }  # fmt: skip
+
+_OF_BUILDERS = {"adsorbate_info", "spacegroup"}
+"""What functions of ASE that build structures leave in ``info`` for themselves."""

@@ -4,10 +4,11 @@ import ase.io
 import numpy as np
 import pytest
 from ase import Atoms
-from ase.build import bulk
+from ase.build import bulk, fcc100
 from ase.calculators.emt import EMT
 from ase.calculators.singlepoint import SinglePointCalculator
 from ase.constraints import FixAtoms, FixCartesian
+from ase.spacegroup import Spacegroup
 
 from aiida_mlal.ml.configurations import Configurations
 from aiida_mlal.ml.formats import files
@@ -412,3 +413,12 @@ def test_fixed_atoms_of_an_output_of_pw_are_told(tmp_path, along, warned):
     (tmp_path / "pw.out").write_text(whole.replace("JOB DONE", atoms + "JOB DONE"))
     warnings = files.load(tmp_path / "pw.out").warnings
     assert any("it has fixed atoms, which are not read" in one for one in warnings) == warned
+
+
+def test_what_builders_of_ase_note_for_themselves_is_no_loss(tmp_path):
+    slab = fcc100("Cu", (1, 1, 2), vacuum=5)
+    crystal = bulk("Cu", cubic=True)
+    crystal.info["spacegroup"] = Spacegroup(225)
+    ase.io.write(tmp_path / "built.traj", [slab, crystal])
+    assert slab.info
+    assert files.load(tmp_path / "built.traj").warnings == ()
