@@ -493,7 +493,7 @@ def _from_frames(
                 f"first is {int(bad.argmax())}: their status is 'unconverged'"
             )
     kept = set(made.info) | {STATUS.name}
-    left_out = sorted({str(key) for atoms in frames for key in atoms.info} - kept)
+    left_out = sorted({str(key) for atoms in frames for key in atoms.info} - kept - _OF_BUILDERS)
     left_out += sorted({key for atoms in frames for key in atoms.arrays} - _OF_ASE - {*made.arrays})
     unread = sorted({str(key) for one in results for key in one} - _LABELS)
     if unread:
