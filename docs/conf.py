@@ -44,6 +44,8 @@ myst_heading_anchors = 3
 copybutton_selector = "div:not(.output) > div.highlight pre"
 
 nb_execution_mode = "force"
+# Campaigns like those of these tutorials are run by tests: where both are run, once is enough.
+nb_execution_excludepatterns = os.environ.get("MLAL_TUTORIALS_NOT_RUN", "").split()
 nb_execution_timeout = 600
 nb_execution_raise_on_error = True
 nb_execution_show_tb = True
