@@ -66,5 +66,7 @@ def test_says_what_it_should(said):
     assert result("grade pot.almtp in.cfg -o")["n_structures"] == 4
     assert result("select pot.almtp")["n_pool"] == 6
     assert len(result("select in.cfg")["selected"]) == 3
+    ends = result("select relaxed.safetensors")["selected"]
+    assert [end["reason"] for end in ends] == [f"last frame of run {run}" for run in range(4)]
     assert 2.0 < result("mindist in.cfg")["mindist"] < 2.8
     assert result("show train.cfg")["statuses"] == {"ok": 12}
