@@ -156,8 +156,8 @@ class InBox(Calculator):
 def _sevennet(weights: str, device: str | None, **options: Any) -> BaseCalculator:
     from sevenn.calculator import SevenNetCalculator
 
-    calculator: BaseCalculator = SevenNetCalculator(weights, device=device or "auto", **options)
-    return calculator
+    calculator = SevenNetCalculator(weights, device=device or "auto", **options)
+    return InBox(calculator, float(calculator.cutoff))
 
 
 def _chgnet(weights: str, device: str | None) -> BaseCalculator:

@@ -10,6 +10,8 @@ from aiida_mlal.ml.labelling.foundation import FOUNDATION
 from aiida_mlal.ml.models.checkpoint import Checkpoint
 from aiida_mlal.ml.models.factory import ModelOptions
 
+pytestmark = pytest.mark.filterwarnings("ignore")  # of the packages, once in a process
+
 
 def build(name, elements, **options):
     return ModelOptions.parse({"architecture": name, **options}).build(elements, 0)
@@ -33,7 +35,6 @@ def theirs(name, atoms):
     return atoms
 
 
-@pytest.mark.filterwarnings("ignore")  # of the packages
 @pytest.mark.parametrize("name", FOUNDATION)
 def test_a_crystal_is_as_the_package_computes_it(name):
     atoms = bulk("NaCl", "rocksalt", a=5.5)
@@ -71,6 +72,21 @@ def test_a_slab_has_no_images_above_it(name):
     near.rattle(0.02, seed=1), far.rattle(0.02, seed=1)
     found = potential(name, ("Al",)).predict(Configurations.from_ase([near, far]))
     assert found.energies[0] == pytest.approx(found.energies[1], abs=1e-4)
+
+
+@pytest.mark.parametrize("name", FOUNDATION)
+@pytest.mark.parametrize("order", [(0, 1, 2), (2, 0, 1), (0, 2, 1)])
+def test_any_vector_of_the_cell_may_be_the_one_that_is_not_periodic(name, order):
+    """SevenNet puts axis x in the place of the first one, so that the cell became singular."""
+    slab = fcc111("Cu", (1, 1, 3), vacuum=4.0)
+    slab.rattle(0.05, seed=1)
+    slab.pbc = (True, True, False)
+    turned = slab.copy()
+    turned.set_cell(slab.cell.array[list(order)])
+    turned.pbc = slab.pbc[list(order)]
+    found = potential(name, ("Cu",)).predict(Configurations.from_ase([slab, turned]))
+    assert found.energies[1] == pytest.approx(found.energies[0], abs=1e-4)
+    np.testing.assert_allclose(found.forces[3:], found.forces[:3], atol=1e-4)
 
 
 def test_functionals_differ_and_are_told():
