@@ -94,6 +94,7 @@ def test_the_suites_of_parts_hold_for_those_of_a_users(folder):
     said = subprocess.run(
         f"{sys.executable} -m pytest -p no:cacheprovider {command[1]}",
         shell=True,
+        executable="/bin/bash",  # which knows braces
         cwd=ROOT,
         env={**os.environ, "PYTHONPATH": str(folder)},
         capture_output=True,

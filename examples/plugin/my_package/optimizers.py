@@ -9,7 +9,7 @@ from aiida_mlal.ml.training.optimizers import Optimizer
 class GradientDescent(Optimizer):
     """Steps of fixed size against the gradient."""
 
-    learning_rate: float = 0.1
+    learning_rate: float = 5.0
 
     def run(self, problem, epochs, seed):
         import torch
@@ -17,7 +17,6 @@ class GradientDescent(Optimizer):
         optimizer = torch.optim.SGD(problem.parameters, lr=self.learning_rate)
         for _ in range(epochs):
             optimizer.zero_grad()
-            loss = problem.loss()
-            loss.backward()
+            problem.loss().backward()
             optimizer.step()
-            yield float(loss.detach())
+            yield float(problem.loss().detach())  # of the weights as they are now

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 from ase.build import molecule
+from installed import ours
 
 from aiida_mlal.ml import plugins
 from aiida_mlal.ml.configurations import Configurations
@@ -57,7 +58,7 @@ def potential(request):
 
 
 def test_every_map_of_the_package_is_here():
-    assert {options["name"] for options in MAPS.values()} == set(plugins.names("features"))
+    assert {options["name"] for options in MAPS.values()} == ours("features")
 
 
 @pytest.mark.parametrize("options", MAPS.values(), ids=MAPS)
