@@ -113,23 +113,23 @@ class Recipe:
     overrides: Mapping[str, Any]
 
     @classmethod
-    def of(cls, campaign: Any, name: str, wishes: Wishes) -> "Recipe":
+    def of(cls, campaign: Any, name: str, wishes: Wishes, **simulation: Any) -> "Recipe":
         """Return a recipe with what every campaign can be asked for, such as a budget of labels.
 
         Overrides are judged by ``campaign``, the WorkChain, and those of stops and simulations by
-        these themselves, so that options can be set in them.
+        these themselves, so that options can be set in them. ``simulation`` has options of
+        simulations that decide what else the recipe says, such as the cell; None: as it says.
         """
-        from aiida_mlal import protocols
         from aiida_mlal.ml import stops
-        from aiida_mlal.workflows.offline import ENGINE
-        from aiida_mlal.workflows.simulation.base import plan_of
+        from aiida_mlal.protocols import merge
+        from aiida_mlal.workflows.recipes import recipe_inputs
 
         campaign.check_overrides(read_overrides(wishes.overrides))
         overrides = wishes.inputs()
-        recipe = cls(protocols.inputs(name, wishes.protocol, overrides), overrides)
+        if given := _given(simulation):
+            overrides = merge(overrides, {"simulation": given})
+        recipe = cls(recipe_inputs(name, wishes.protocol, overrides), overrides)
         stops.parse(recipe.inputs["stop"])
-        if "simulation" in recipe.inputs:
-            plan_of(recipe.inputs.get("simulating", ENGINE), recipe.inputs["simulation"])
         if wishes.max_labels is None:
             return recipe
         return recipe.with_stops({"name": "labels", "n": wishes.max_labels})
@@ -140,8 +140,10 @@ class Recipe:
 
     def with_options(self, name: str, **options: Any) -> "Recipe":
         """Set those options of an input, such as the simulation, that are not None."""
-        given = {option: value for option, value in options.items() if value is not None}
-        return self.with_inputs(**{name: {**self.inputs[name], **given}}) if given else self
+        from aiida_mlal.protocols import merge
+
+        given = {name: _given(options)}
+        return Recipe(merge(self.inputs, given), merge(self.overrides, given))
 
     def with_stops(self, *stops: dict[str, Any]) -> "Recipe":
         """Set stops: in place of those of the same names, or beside the others."""
@@ -159,6 +161,10 @@ class Recipe:
     def with_labelled_force(self, fmax: float) -> "Recipe":
         """Set the labelled force, in eV/Å, where stops want one to be reached."""
         return self.with_inputs(stop=[_with_force(stop, fmax) for stop in self.inputs["stop"]])
+
+
+def _given(options: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in options.items() if value is not None}
 
 
 def _with_force(stop: Mapping[str, Any], fmax: float) -> dict[str, Any]:

@@ -45,6 +45,14 @@ pilot = click.option(
 )
 
 
+cell = click.option(
+    "--cell",
+    type=click.Choice(["fixed", "full", "shape", "volume"]),
+    help="What of the cell moves. [default: as the recipe says, mostly fixed]",
+)
+pressure = click.option("--pressure", type=float, help="On a cell that moves, in GPa.")
+
+
 @root.group()
 def launch() -> None:
     """Launch a campaign."""
@@ -73,6 +81,8 @@ def launch() -> None:
     help="Force to be reached, in eV/Å: the labelled one if ends are labelled, and simulations go "
     "on to a smaller one, in the ratio of the protocol.",
 )
+@cell
+@pressure
 @pilot
 @one_job
 @campaign_options("emt", f"What labels: {CODES}")
@@ -83,6 +93,8 @@ def offline(
     recipe: str,
     fixed: str | None,
     fmax: float | None,
+    cell: str | None,
+    pressure: float | None,
     pilot: dict[str, Any] | None,
     one_job: bool,
 ) -> None:
@@ -97,11 +109,12 @@ def offline(
 
         node, still = read_structure(structure, fixed is None)
         workflow: Any = WorkflowFactory("mlal.offline")
+        asked = Recipe.of(workflow, recipe, wishes, cell=cell, pressure_GPa=pressure)
         builder: ProcessBuilder = workflow.get_builder_from_protocol(
             wishes.codes,
             node,
             wishes.protocol,
-            _with_pilot(_with_force(Recipe.of(workflow, recipe, wishes), fmax), pilot).overrides,
+            _with_pilot(_with_force(asked, fmax), pilot).overrides,
             wishes.calculator,
             fixed=_fixed(fixed, still),
             recipe=recipe,
@@ -124,6 +137,7 @@ def offline(
 @click.option(
     "--fmax", type=float, help="Labelled force to be reached at ends and saddle point, in eV/Å."
 )
+@cell
 @pilot
 @one_job
 @campaign_options("emt", f"What labels: {CODES}")
@@ -135,6 +149,7 @@ def neb(
     keep_ends: bool,
     fixed: str | None,
     fmax: float | None,
+    cell: str | None,
     pilot: dict[str, Any] | None,
     one_job: bool,
 ) -> None:
@@ -148,7 +163,9 @@ def neb(
         from aiida.plugins import WorkflowFactory
 
         workflow: Any = WorkflowFactory("mlal.offline")
-        asked = _of_path(Recipe.of(workflow, "neb", wishes), len(ends), images, keep_ends, fmax)
+        asked = _of_path(
+            Recipe.of(workflow, "neb", wishes, cell=cell), len(ends), images, keep_ends, fmax
+        )
         builder: ProcessBuilder = workflow.get_builder_from_protocol(
             wishes.codes,
             read_path(ends, fixed is None),
@@ -230,6 +247,8 @@ def md(
     type=float,
     help="Uncertainty at which a simulation stops for a label, in eV/Å. [default: of the protocol]",
 )
+@cell
+@pressure
 @campaign_options("emt", f"What labels: {CODES}")
 @decorators.with_dbenv()
 def online(
@@ -238,6 +257,8 @@ def online(
     fixed: str | None,
     fmax: float | None,
     limit: float | None,
+    cell: str | None,
+    pressure: float | None,
 ) -> None:
     """Relax a STRUCTURE, and learn on the way.
 
@@ -251,11 +272,12 @@ def online(
 
         node, still = read_structure(structure, fixed is None)
         workflow: Any = WorkflowFactory("mlal.online")
+        asked = Recipe.of(workflow, "online", wishes, cell=cell, pressure_GPa=pressure)
         builder: ProcessBuilder = workflow.get_builder_from_protocol(
             wishes.codes,
             node,
             wishes.protocol,
-            _with_limit(_with_force(Recipe.of(workflow, "online", wishes), fmax), limit).overrides,
+            _with_limit(_with_force(asked, fmax), limit).overrides,
             wishes.calculator,
             fixed=_fixed(fixed, still),
         )

@@ -40,10 +40,8 @@ from aiida_mlal.workflows.endings import failure_words
 from aiida_mlal.workflows.labelling.lookup import check_label, check_stress, labelling_of
 from aiida_mlal.workflows.pilot import after_pilot, check_pilot, unwatched
 from aiida_mlal.workflows.ports import called, check_names, fill, names
+from aiida_mlal.workflows.recipes import ENGINE, engine_of, recipe_inputs
 from aiida_mlal.workflows.simulation.base import SIMULATION, plan_of
-
-ENGINE = "mlal.simulate.base"
-"""Simulations by the command ``mlal``."""
 
 
 class OfflineWorkChain(CampaignWorkChain):
@@ -247,13 +245,9 @@ class OfflineWorkChain(CampaignWorkChain):
         recipe = recipe or next(iter(cls.RECIPES))
         if recipe not in cls.RECIPES:
             raise ValueError(f"unknown recipe {recipe!r}{suggest(recipe, cls.RECIPES)}")
-        inputs = protocols.inputs(recipe, protocol, overrides)
-        engine = inputs.get("simulating", ENGINE)
-        engine = engine.value if isinstance(engine, Str) else engine
-        simulating = SIMULATION.buildable(engine, "usual_inputs", "SimulationWorkChain")
+        inputs = recipe_inputs(recipe, protocol, overrides)
+        simulating = SIMULATION.buildable(engine_of(inputs), "usual_inputs", "SimulationWorkChain")
         simulation = simulating.plan(inputs["simulation"])
-        if simulation.moving_cell:
-            inputs = protocols.inputs(recipe, protocol, overrides, "moving_cell")
         begun = calcfunctions.beginnings(structure, None)
         inputs["model"] = _foreseen(inputs["model"], begun)
         inputs["labelling"], asked = labelling_of(labels, overrides.get("labelling"))

@@ -523,6 +523,39 @@ def test_simulations_go_on_to_a_smaller_force_than_labels_have_to_have(
     assert [stop["fmax"] for stop in stops if stop["name"] == "oracle_force"] == [0.05]
 
 
+@pytest.mark.parametrize(
+    ("command", "guard", "smax_GPa"),
+    [
+        ("offline", {"break": 2.0, "trust": 0.5}, 0.006),
+        ("online", {"break": 2.0, "break_share": None}, 0.006),
+        ("neb", None, 0.05),
+    ],
+)
+def test_what_a_recipe_says_of_moving_cells_holds_beside_options(
+    run, mlal_code, launched, tmp_path, command, guard, smax_GPa
+):
+    """Options of simulations stood in place of all of them: with the guard of fixed cells."""
+    atoms, files = bulk("Al", cubic=True) * (2, 1, 1), [tmp_path / "0.traj"]
+    write(files[0], atoms)
+    moving = ["--cell", "full"]
+    if command == "neb":
+        atoms.positions[0, 1] += 0.5
+        files.append(tmp_path / "1.traj")
+        write(files[1], atoms)
+    else:
+        moving += ["--pressure", 2]
+    options = ("--fmax", 0.02, "--code", mlal_code.full_label, *moving)
+    result = run("launch", command, *files, *options)
+    assert result.exit_code == 0, result.output
+    (builder,) = launched
+    simulation = builder.simulation.get_dict()
+    assert (simulation["cell"], simulation.get("pressure_GPa", 2)) == ("full", 2)
+    assert simulation["smax_GPa"] == smax_GPa
+    if guard is not None:
+        assert {name: simulation["guard"][name] for name in guard} == guard
+    assert builder.training["loss"]["stress"] == 1.0
+
+
 def test_codes_may_be_named_in_capitals():
     assert label_code("VASP").name == "vasp"
     assert label_code("QE").name == "quantumespresso"
