@@ -89,11 +89,13 @@ class Simulate(Task):
             structures.check_movable()
             structures.check_not_empty()
             potential.check_structures(structures)
-        if self.keep_state and len(simulation.groups(structures)) != 1:
+        n_runs = len(simulation.groups(structures))
+        if self.keep_state and n_runs != 1:
             raise ValueError(
                 f"keep_state: a state is that of one run, and {self.dataset} has structures for "
-                f"{len(simulation.groups(structures))}"
+                f"{n_runs}"
             )
+        counts = ("steps", "step", "n_steps") if n_runs == 1 else ("runs", "run", "n_runs")
         from aiida_mlal.ml.models.checkpoint import mark_of
         from aiida_mlal.ml.simulation.recorder import Store
         from aiida_mlal.ml.simulation.state import Checkpoint
@@ -109,7 +111,7 @@ class Simulate(Task):
             result = simulation.run(
                 potential,
                 structures,
-                Progress("steps", "step", "n_steps"),
+                Progress(*counts),
                 begun,
                 store,
                 self._save,

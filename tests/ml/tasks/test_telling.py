@@ -61,3 +61,22 @@ def test_each_structure_is_told_once(files, tmp_path, monkeypatch, task, told):
     assert len(steps) > 1
     assert steps == sorted(set(steps))
     assert steps[-1] == N
+
+
+@pytest.mark.parametrize(("n", "told"), [(1, ("steps", 4)), (3, ("runs", 3))])
+def test_one_run_tells_its_steps_and_several_tell_themselves(files, tmp_path, monkeypatch, n, told):
+    monkeypatch.chdir(tmp_path)
+    Configurations.load(files / "train.safetensors")[:n].save("structures.safetensors")
+    simulation = {"name": "md", "steps": 4, "guard": {"max_force": None, "escape": False}}
+    heard = []
+    with watched_by(lambda what, done, total, **_: heard.append((what, done, total))):
+        result = execute(
+            {
+                "task": "simulate",
+                "potential": str(files / "potential.safetensors"),
+                "simulation": simulation,
+            }
+        )
+    assert result["status"] == "ok", result
+    assert {(what, total) for what, _, total in heard} == {told}
+    assert [done for _, done, _ in heard] == sorted(done for _, done, _ in heard)
