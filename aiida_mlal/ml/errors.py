@@ -1,11 +1,19 @@
 """What an error that somebody else's code raised says, as words for a message."""
 
+import errno
 import traceback
 from pathlib import Path
 
 from aiida_mlal.ml.text import UNHOLDABLE, holdable, said
 
 _OF = "_aiida_mlal_plugin"
+
+_OF_THE_MACHINE = (errno.EMFILE, errno.ENFILE, errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
+
+
+def is_of_the_machine(error: BaseException) -> bool:
+    """Whether no code is to blame, but too many open files, a full disk, or one to read from."""
+    return getattr(error, "errno", None) in _OF_THE_MACHINE
 
 
 def attribute(error: BaseException, plugin: str) -> None:

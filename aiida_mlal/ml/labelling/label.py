@@ -1,6 +1,5 @@
 """Structures labelled by an ASE calculator."""
 
-import errno
 import signal
 from collections.abc import Callable
 
@@ -9,7 +8,7 @@ from ase import Atoms
 from ase.calculators.calculator import BaseCalculator
 
 from aiida_mlal.ml.configurations import OK, Configurations
-from aiida_mlal.ml.errors import cause, in_words
+from aiida_mlal.ml.errors import cause, in_words, is_of_the_machine
 from aiida_mlal.ml.frames import MOMENTS
 from aiida_mlal.ml.labelling.calculators import CalculatorOptions, compute
 from aiida_mlal.ml.labelling.checks import Limits, check_geometry, mismatch
@@ -21,9 +20,6 @@ from aiida_mlal.ml.labelling.time_limit import time_limit
 from aiida_mlal.ml.labelling.written import Written
 from aiida_mlal.ml.stopping import Interrupted, check_stop
 from aiida_mlal.ml.text import said
-
-OF_THE_MACHINE = (errno.EMFILE, errno.ENFILE, errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
-"""Errors for which no structure is to blame: too many open files, a full disk."""
 
 OF_A_STRUCTURE = (Exception, SystemExit, GeneratorExit)
 """What costs the label of the structure in which a calculator raises it, and no other label."""
@@ -81,7 +77,7 @@ def label(
                         labelled = _calculated(structure, code, limits)
                 except OF_A_STRUCTURE as error:
                     check_stop()  # which may be what the calculator made an error of
-                    if getattr(error, "errno", None) in OF_THE_MACHINE:
+                    if is_of_the_machine(error):  # and no structure is to blame
                         raise
                     code = None  # it may be left in the middle of something
                     outcome = unlabelled_by(structure, error)

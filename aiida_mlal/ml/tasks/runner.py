@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from aiida_mlal.ml import plugins
-from aiida_mlal.ml.errors import in_words
+from aiida_mlal.ml.errors import in_words, is_of_the_machine
 from aiida_mlal.ml.folders import is_beside, working_in
 from aiida_mlal.ml.options import as_dict, build
 from aiida_mlal.ml.stopping import Interrupted, stoppable
@@ -126,7 +126,8 @@ def execute(values: Any) -> dict[str, Any]:
         _print_traceback()
         status, message, results = INTERNAL_ERROR, words_of(error, LONG), _computed(error)
     except (Exception, SystemExit, GeneratorExit) as error:
-        _print_traceback()
+        if not is_of_the_machine(error):
+            _print_traceback()
         status = OUT_OF_MEMORY if _is_out_of_memory(error) else INTERNAL_ERROR
         message, results = printable(in_words(error), LONG), _computed(error)
     seconds = round(time.perf_counter() - start, 3)

@@ -32,6 +32,7 @@ class Trouble(Task):
             "torch": RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory"),
             "cuda": RuntimeError("CUDA out of memory. Tried to allocate 20 GiB"),
             "stop": Interrupted("stopped by SIGTERM", {"half": 1}),
+            "disk": OSError(28, "No space left on device"),
             "bug": KeyError("oops"),
         }
         if self.error:
@@ -71,6 +72,7 @@ def test_a_task_that_ends_well(tmp_path):
         ("torch", "out_of_memory"),
         ("cuda", "out_of_memory"),
         ("stop", "interrupted"),
+        ("disk", "internal_error"),
         ("bug", "internal_error"),
     ],
 )
@@ -86,6 +88,9 @@ def test_how_a_task_can_end(tmp_path, capsys, error, word):
 def test_a_bug_leaves_its_traceback(tmp_path, capsys):
     run(tmp_path, {"task": "trouble", "error": "bug"})
     assert "Traceback" in capsys.readouterr().err
+    result = run(tmp_path, {"task": "trouble", "error": "disk"})[1]
+    assert "No space left on device" in result["message"]
+    assert "Traceback" not in capsys.readouterr().err
 
 
 def test_what_was_computed_before_an_interrupt_is_kept(tmp_path):
