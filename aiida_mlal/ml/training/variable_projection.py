@@ -47,6 +47,12 @@ class VariableProjection(Optimizer):
     approximation, BIT 15, 49 (1975)) and the residuals that the step in :math:`c` needs. ``R`` is
     made block of labels by block, so the Jacobian itself need not fit into memory.
 
+    With a ``spread`` s it finds the most likely weights for :math:`n` labels with normal errors of
+    an unknown size and a normal prior of :math:`c` about the first ones, of standard deviation s:
+    the minimum of :math:`n \ln |r|^2 / 2 + |c - c_0|^2 / 2 s^2`, or, as a loss, of
+    :math:`|r|^2 \exp(|c - c_0|^2 / n s^2) / 2`. Few labels then change little of what they hardly
+    determine, such as radial functions at distances that none of them has.
+
     Attributes
     ----------
     ridge
@@ -57,6 +63,9 @@ class VariableProjection(Optimizer):
     longest
         No step is longer. The radial functions of a moment tensor potential have length 1: they
         do not turn by more than 45 degrees.
+    spread
+        Standard deviation of the searched weights about those to begin with, in units of the root
+        mean square of these; null for no such prior.
     memory
         Derivatives by the linear weights are kept for the next step up to this size in GiB,
         beyond it they are computed twice.
@@ -68,6 +77,7 @@ class VariableProjection(Optimizer):
     ridge: float = 1e-10
     damping: float = 1e-2
     longest: float = 1.0
+    spread: float | None = None
     memory: float = 1.0
 
     def __post_init__(self) -> None:
@@ -77,6 +87,8 @@ class VariableProjection(Optimizer):
                 "expected ridge, damping and longest above 0 and a memory of 0 or more, "
                 f"got {self.ridge}, {self.damping}, {self.longest} and {self.memory}"
             )
+        if self.spread is not None and not self.spread > 0:
+            raise ValueError(f"expected a spread above 0 or null, got {self.spread}")
 
     def check_model(self, model: ModelOptions) -> None:
         """Want weights that the energy is linear in."""
@@ -108,16 +120,20 @@ class VariableProjection(Optimizer):
         if not now.loss:  # nothing is left to learn
             return None
         directions, jacobian, rest = search.linearise()
+        moved = directions @ (now.searched - search.first)
+        stiffness = 2 * now.errors * search.tightness  # of the prior, beside squared residuals
         curvature = jacobian.T @ jacobian
         largest = float(curvature.diagonal().max()) if len(directions) else 0.0
         if not largest > 0:  # nothing that is searched changes a label
             return None
+        curvature.diagonal().add_(stiffness)
         scale = curvature.diagonal().clamp(min=1e-12 * largest)
+        slope = jacobian.T @ rest + stiffness * moved
         while True:
             damped = curvature + damping * torch.diag(scale)
-            step = -positive_solve(damped, jacobian.T @ rest)
+            step = -positive_solve(damped, slope)
             step *= min(1.0, self.longest / max(float(step.norm()), 1e-300))
-            promised = float(rest @ rest - (rest + jacobian @ step).square().sum()) / 2
+            promised = -float(slope @ step + step @ curvature @ step / 2) * now.loss / now.errors
             if not promised > 1e-9 * now.loss:  # no trial at the bottom is worth its time
                 search.restore(now)
                 return None
@@ -131,10 +147,11 @@ class VariableProjection(Optimizer):
 
 @dataclass(frozen=True, eq=False)
 class _Point:
-    """Weights, and the loss with them."""
+    """Weights, half the square of the residuals with them, and the loss: this and the prior's."""
 
     searched: Tensor
     linear: Tensor
+    errors: float
     loss: float
 
 
@@ -160,6 +177,10 @@ class _Search:
         n_rows = sum(len(rows) for rows in self.constants)
         if not n_rows:
             raise ValueError("there is no label to learn from with these weights of the loss")
+        self.first, self.tightness = _flat(self.searched), 0.0
+        if options.spread is not None and self.searched:
+            variance = options.spread**2 * float(self.first.square().mean())
+            self.tightness = 1 / (n_rows * variance)
         self._fits = 8 * n_rows * self.n_linear <= options.memory * 2**30
         self._kept: dict[int, Tensor] = {}
 
@@ -171,8 +192,9 @@ class _Search:
         triangle = self._triangle(lambda block: self.constants[block][:, None], 1)
         right = -triangle[:n, n:]
         weights = torch.linalg.solve_triangular(triangle[:n, :n], right, upper=True)[:, 0]
-        loss = float(triangle[n, n].square()) / 2
-        point = _Point(_flat(self.searched), weights, loss)
+        errors, searched = float(triangle[n, n].square()) / 2, _flat(self.searched)
+        unlikely = float((self.tightness * (searched - self.first).square().sum()).exp())
+        point = _Point(searched, weights, errors, errors * unlikely)
         self.restore(point)
         return point
 

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -114,6 +116,54 @@ def test_each_step_is_for_the_better():
     assert losses[-1] < losses[0] / 2
 
 
+def test_a_spread_finds_the_most_likely_weights():
+    """No direction of the radial coefficients makes labels and coefficients likelier together."""
+    model, spread = untrained(), 0.3
+    task = problem(model, known(frames(3), 12))
+    n = len(task.residuals())
+    options = VariableProjection(spread=spread)
+    model.fix_gauge()
+    first = model.radial_coeffs.detach().clone()
+    losses = list(options.run(task, 200, 0))
+    assert losses == sorted(losses, reverse=True)
+    radial = model.radial_coeffs.detach().clone()
+    search = list(model.free_directions())
+
+    def unlikeliness(change):
+        with torch.no_grad():
+            model.radial_coeffs.copy_(radial + change.reshape(radial.shape))
+        next(VariableProjection().run(task, 1, 0))
+        moved = (model.radial_coeffs.detach() - first).square().sum() / first.square().mean()
+        return n / 2 * np.log(2 * float(task.loss().detach())) + float(moved) / (2 * spread**2)
+
+    best = unlikeliness(torch.zeros(radial.numel()))
+    for direction in search[::5]:
+        assert unlikeliness(0.01 * direction) > best
+        assert unlikeliness(-0.01 * direction) > best
+
+
+def test_few_labels_with_a_spread_say_little_of_what_they_do_not_have():
+    """Denser cells than any labelled one, of elements that interact otherwise."""
+    labelled = known(frames(2), 12)
+    denser = frames(6, seed=9)
+    denser = replace(denser, cells=0.93 * denser.cells, positions=0.93 * denser.positions)
+    wanted = known(denser, 12).forces
+    wrong = []
+    for spread in (None, 0.3):
+        model = untrained()
+        list(VariableProjection(spread=spread).run(problem(model, labelled), 100, 0))
+        wrong.append(np.abs(model.predict(denser).forces - wanted).mean())
+    assert wrong[1] < wrong[0] / 3
+
+
+def test_many_labels_outweigh_a_spread():
+    labelled = known(frames(24))
+    model = untrained()
+    for loss in VariableProjection(spread=0.3).run(problem(model, labelled), 100, 0):
+        last = loss
+    assert last < 1e-6
+
+
 def test_the_weights_are_those_of_the_loss():
     model = untrained()
     task = problem(model, known(frames(), 12))
@@ -181,8 +231,9 @@ def test_other_models_are_refused():
 
 
 def test_options_are_checked():
-    with pytest.raises(ValueError, match="ridge"):
-        plugins.make("optimizers", {"name": "variable_projection", "ridge": 0}, "optimizer")
+    for name in ("ridge", "spread"):
+        with pytest.raises(ValueError, match=name):
+            plugins.make("optimizers", {"name": "variable_projection", name: 0}, "optimizer")
 
 
 def test_fitted_by_the_one_loop_with_its_own_tolerance():
