@@ -3,6 +3,9 @@
 import re
 
 import click
+from click.core import ParameterSource
+
+DEFAULT = ParameterSource.DEFAULT
 
 PARAMETERS = {
     "labels": "labels",
@@ -35,22 +38,28 @@ def called(path: str) -> str:
 def in_options(message: str) -> str:
     """Return a sentence that begins with the path of an input with the option in its place.
 
-    Inputs without an option stay what they are called in overrides.
+    Inputs without an option, or whose option was not given, stay what they are called in overrides.
     """
     found = PATH.match(message)
     option = found and _parameter(found[2])
     if not (found and option):
         return message
-    return f"{message} ({option} sets it)" if found[1] else f"{option}: {message[found.end() :]}"
+    if found[1] or not _parameter(found[2], given=True):
+        return f"{message} ({option} sets it)"
+    return f"{option}: {message[found.end() :]}"
 
 
-def _parameter(path: str) -> str:
-    """Return the option or the argument that sets an input; "" if none does."""
+def _parameter(path: str, given: bool = False) -> str:
+    """Return the option or the argument that sets an input, and was ``given``; "" if none does."""
     context = click.get_current_context(silent=True)
-    known = {} if context is None else {one.name: one for one in context.command.params}
+    if context is None:
+        return ""
+    known = {one.name: one for one in context.command.params}
     for name in PARAMETERS.get(path, path).split():
-        if isinstance(parameter := known.get(name), click.Option):
+        parameter = known.get(name)
+        if parameter is None or (given and context.get_parameter_source(name) == DEFAULT):
+            continue
+        if isinstance(parameter, click.Option):
             return max(parameter.opts, key=len)
-        if parameter is not None:
-            return parameter.human_readable_name
+        return parameter.human_readable_name
     return ""

@@ -470,6 +470,7 @@ def test_overrides_of_wrong_types_are_refused_in_words(
         (("offline", "--fmax", 0.1), "md", "overrides.simulation: expected a mapping, got 'md'"),
         (("offline", "--fmax", 0.1), {"name": "relax", "fmax": "a"}, "simulation.fmax: expected"),
         (("online", "--limit", 0.1), {"name": "relax", "guard": 3}, "simulation.guard: expected"),
+        (("online",), {"guard": {"break": "x"}}, "simulation.guard.break: expected float"),
     ],
 )
 def test_options_set_nothing_in_overrides_of_wrong_types(
