@@ -91,7 +91,9 @@ def test_other_starts_are_those_of_the_seed(some_forces):
 def test_what_stays_bad_is_said(some_forces):
     _, record = train(some_forces, starts=1)
     assert len(record.curves[0].starts) == 1
-    assert record.warnings[0].startswith("the potential has learned badly: 0.15 of the variance")
+    assert record.warnings[0].startswith(
+        "the potential has learned badly: 0.31 of the variance of the energies"
+    )
 
 
 def test_what_ended_a_training_is_in_its_curve(some_forces):
