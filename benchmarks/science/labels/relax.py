@@ -1,15 +1,16 @@
 """Labels that relaxations need: direct ones by ASE, and by a protocol, one label at a time.
 
-    python relax.py emt|7net [PROTOCOL] [SYSTEM ...] [-v] [--starts N] [--labels FILE]
+    python relax.py emt|7net [PROTOCOL] [SYSTEM ...] [-v] [--starts N] [--untuned] [--labels FILE]
 
 The steps are those of the WorkChain, without AiiDA: train on all labels, relax from where the start
 says, label what the query chooses, until the last frame is below the limits of the protocol, as
 labelled. All counts include the first label and the last one. Where BFGS ends in another minimum,
-the difference of energies says so. PROTOCOL is a file of ``aiida_mlal/protocols`` (default
-gp); SYSTEM the beginning of names in ``systems.py``. Labels 7net are SevenNet-0 (PyPI sevenn).
-Of each system N starts are relaxed (default 1), those after the first one rattled. Labels are kept
-in FILE, so that none is computed twice. Rows are written to ``KIND_PROTOCOL.md`` beside this file,
-where all systems are done; those of several starts, of cheap systems, are in ``7net_gp_starts.md``.
+the difference of energies says so. PROTOCOL is a file of ``aiida_mlal/protocols`` (default gp);
+SYSTEM the beginning of names in ``systems.py``, or in ``untuned.py``. Labels 7net are SevenNet-0
+(PyPI sevenn). Of each system N starts are relaxed (default 1), those after the first one rattled.
+Labels are kept in FILE, so that none is computed twice. Rows are written to ``KIND_PROTOCOL.md``
+beside this file (``KIND_PROTOCOL_untuned.md``), where all systems are done; those of several
+starts, of cheap systems, are in ``7net_gp_starts.md``.
 """
 
 import argparse
@@ -26,6 +27,7 @@ import numpy as np
 import torch
 from ase.calculators.calculator import Calculator
 from systems import System, rattled, systems
+from untuned import untuned
 
 from aiida_mlal import protocols
 from aiida_mlal.ml import plugins
@@ -154,13 +156,14 @@ if __name__ == "__main__":
     parser.add_argument("system", nargs="*")
     parser.add_argument("-v", action="store_true")
     parser.add_argument("--starts", type=int, default=1)
+    parser.add_argument("--untuned", action="store_true")
     asked, inner = asked_for(parser)
     rows = [
         f"| labels {asked.kind} | {' | '.join(OPTIMIZERS)} | {asked.protocol} | "
         "above BFGS, eV | CPU s |",
         "|---|---|---|---|---|---|---|",
     ]
-    for name, system in systems().items():
+    for name, system in (untuned() if asked.untuned else systems()).items():
         wanted = not asked.system or any(name.startswith(one) for one in asked.system)
         if asked.kind not in system.kinds or not wanted:
             continue
@@ -177,6 +180,5 @@ if __name__ == "__main__":
             rows.append(f"| {name} | {counts} | {ends} | {seconds:.0f} |")
             print(rows[-1], flush=True)
     if not asked.system and asked.starts == 1:
-        (Path(__file__).parent / f"{asked.kind}_{asked.protocol}.md").write_text(
-            "\n".join(rows) + "\n"
-        )
+        name = f"{asked.kind}_{asked.protocol}{'_untuned' if asked.untuned else ''}.md"
+        (Path(__file__).parent / name).write_text("\n".join(rows) + "\n")

@@ -19,7 +19,7 @@ class System(NamedTuple):
     kinds: tuple[str, ...] = ("emt", "7net")
 
 
-def _slab(atoms: Atoms, fixed_layers: int = 1) -> Atoms:
+def slab(atoms: Atoms, fixed_layers: int = 1) -> Atoms:
     atoms.pbc = (True, True, False)
     tags = atoms.get_tags()
     atoms.set_constraint(FixAtoms(np.flatnonzero(tags > tags.max() - fixed_layers)))
@@ -31,11 +31,11 @@ def systems() -> dict[str, System]:
     found = {}
     atoms = fcc100("Cu", (2, 2, 3), vacuum=10.0)
     add_adsorbate(atoms, "C", 3.0, "hollow")
-    found["C on Cu(100)"] = System(_slab(atoms))
+    found["C on Cu(100)"] = System(slab(atoms))
     atoms = fcc111("Pt", (2, 2, 3), vacuum=8.0)
     add_adsorbate(atoms, "O", 2.0, "ontop")
     atoms.positions[-1] += (0.3, 0.2, 0.0)
-    found["O on Pt(111)"] = System(_slab(atoms, 2))
+    found["O on Pt(111)"] = System(slab(atoms, 2))
     atoms = molecule("N2")
     atoms.positions *= 1.13 / atoms.get_distance(0, 1)
     atoms.center(5)
@@ -55,7 +55,7 @@ def systems() -> dict[str, System]:
     atoms = fcc111("Pd", (2, 2, 3), vacuum=8.0)
     carbon_monoxide = Atoms("CO", [(0, 0, 0), (0.4, 0.1, 1.1)])
     add_adsorbate(atoms, carbon_monoxide, 1.8, "bridge")
-    found["CO on Pd(111)"] = System(_slab(atoms, 2))
+    found["CO on Pd(111)"] = System(slab(atoms, 2))
     atoms = Icosahedron("Pd", 2)
     atoms.symbols[[0, 3, 4, 7, 9]] = "Au"
     atoms.rattle(0.15, seed=7)
