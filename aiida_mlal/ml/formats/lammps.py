@@ -163,6 +163,9 @@ def identified(
         types = _types_by_masses(frames) if "mass" in _columns(path) else None
         for atoms in frames:
             atoms.numbers = atoms.arrays["type"]
+    least = min((int(atoms.numbers.min(initial=1)) for atoms in frames), default=1)
+    if least < 1:
+        raise ValueError(f"its types are numbers from 1 on, not {least}")
     if types is None or (types.source == "masses" and elements is not None):
         numbers = [int(atoms.numbers.max(initial=1)) for atoms in frames]
         types = Types.of(elements, default, numbers, first=1)

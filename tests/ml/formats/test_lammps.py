@@ -267,3 +267,23 @@ def test_frames_whose_atoms_have_no_number_are_named(weighed):
     assert not any("'id'" in said for said in load(weighed).warnings)
     weighed.write_text(weighed.read_text().replace("ATOMS id type", "ATOMS v_a type"))
     assert any("it has no column 'id': atoms may be" in said for said in load(weighed).warnings)
+
+
+@pytest.mark.parametrize("least", [0, -1])
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("md.lammpstrj", DUMP_IN.format(units="").replace("element", "type").replace("Cu", "{}")),
+        (
+            "md.data",
+            DATA_IN.replace("Atoms #", "Atom Type Labels\n\n{} Cu\n\nAtoms #").replace(
+                "1 1 1.0", "1 Cu 1.0"
+            ),
+        ),
+    ],
+)
+def test_types_count_from_one(tmp_path, name, text, least):
+    """Numbers below counted from the end of the elements."""
+    (tmp_path / name).write_text(text.format(least))
+    with pytest.raises(ValueError, match=f"{name}: its types are numbers from 1 on, not {least}"):
+        load(tmp_path / name, ["Cu", "O"])
