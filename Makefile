@@ -20,6 +20,7 @@ test: $(VENV)/.installed-tests
 	$(ONE_THREAD) $(BIN)/pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder $(PYTEST_OPTIONS)
 
 docs: $(VENV)/.installed-docs
+	rm -rf docs/_build/aiida
 	$(ONE_THREAD) AIIDA_PATH="$(CURDIR)/docs/_build/aiida" \
 		$(BIN)/sphinx-build -W --keep-going -b html docs docs/_build/html
 
