@@ -37,11 +37,8 @@ class Agreement(Stop):
 
     def judge(self, state: State) -> Verdict:
         """Compare the differences at the last frame of each run."""
-        if not state.finals:
-            return Verdict("go on", "no simulation has been run")
-        short = sum(not run.get("converged") for run in state.runs)
-        if short:
-            return Verdict("go on", f"{short} of {len(state.runs)} runs did not reach their aim")
+        if state.shortfall:
+            return Verdict("go on", state.shortfall)
         for final in state.finals:
             if final.labelled is None:
                 last = final.where.replace("the end", "the last frame")

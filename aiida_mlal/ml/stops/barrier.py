@@ -31,11 +31,8 @@ class Barrier(Stop):
 
     def judge(self, state: State) -> Verdict:
         """Compare energies at minima and saddle points."""
-        if not state.finals:
-            return Verdict("go on", "no simulation has been run")
-        short = sum(not run.get("converged") for run in state.runs)
-        if short:
-            return Verdict("go on", f"{short} of {len(state.runs)} runs did not reach their aim")
+        if state.shortfall:
+            return Verdict("go on", state.shortfall)
         worst = 0.0
         for final in state.finals:
             if final.labelled is None:

@@ -9,7 +9,19 @@ from aiida_mlal.ml.stops.state import State
 
 
 @dataclass(frozen=True)
-class Iterations(Stop):
+class _Count(Stop):
+    """A stop at the number ``n`` of something."""
+
+    bounds: ClassVar[bool] = True
+    looks_at: ClassVar[frozenset[Aspect]] = frozenset({"counts"})
+
+    def __post_init__(self) -> None:
+        """Refuse a limit that nothing can meet."""
+        check_positive(self, "n")
+
+
+@dataclass(frozen=True)
+class Iterations(_Count):
     """Exhausted after ``n`` iterations.
 
     Attributes
@@ -20,13 +32,6 @@ class Iterations(Stop):
 
     n: int = 25
 
-    bounds: ClassVar[bool] = True
-    looks_at: ClassVar[frozenset[Aspect]] = frozenset({"counts"})
-
-    def __post_init__(self) -> None:
-        """Refuse a limit that nothing can meet."""
-        check_positive(self, "n")
-
     def judge(self, state: State) -> Verdict:
         """Count iterations."""
         outcome: Outcome = "exhausted" if state.iteration >= self.n else "go on"
@@ -36,7 +41,7 @@ class Iterations(Stop):
 
 
 @dataclass(frozen=True)
-class Labels(Stop):
+class Labels(_Count):
     """Exhausted when ``n`` structures have been labelled, or tried in vain.
 
     Attributes
@@ -47,13 +52,6 @@ class Labels(Stop):
 
     n: int
 
-    bounds: ClassVar[bool] = True
-    looks_at: ClassVar[frozenset[Aspect]] = frozenset({"counts"})
-
-    def __post_init__(self) -> None:
-        """Refuse a limit that nothing can meet."""
-        check_positive(self, "n")
-
     def judge(self, state: State) -> Verdict:
         """Count labels."""
         outcome: Outcome = "exhausted" if state.n_labels >= self.n else "go on"
@@ -61,7 +59,7 @@ class Labels(Stop):
 
 
 @dataclass(frozen=True)
-class Size(Stop):
+class Size(_Count):
     """Converged when there are labels of ``n`` structures to learn from.
 
     Attributes
@@ -71,13 +69,6 @@ class Size(Stop):
     """
 
     n: int
-
-    bounds: ClassVar[bool] = True
-    looks_at: ClassVar[frozenset[Aspect]] = frozenset({"counts"})
-
-    def __post_init__(self) -> None:
-        """Refuse a limit that nothing can meet."""
-        check_positive(self, "n")
 
     def judge(self, state: State) -> Verdict:
         """Count good labels."""

@@ -74,6 +74,14 @@ class State:
         """
         return [final for final in self.ends if final.image in self._stationary(final)]
 
+    @property
+    def shortfall(self) -> str:
+        """What is missing for ends to be compared, in words; "" if all runs reached their aim."""
+        if not self.finals:
+            return "no simulation has been run"
+        short = sum(not run.get("converged") for run in self.runs)
+        return f"{short} of {len(self.runs)} runs did not reach their aim" if short else ""
+
     def _stationary(self, final: "Final") -> Sequence[int]:
         run = self.runs[final.run] if final.run < len(self.runs) else {}
         images: Sequence[int] | None = run.get("stationary")
