@@ -5,31 +5,15 @@ import re
 import shlex
 from pathlib import Path
 
-import numpy as np
 import pytest
-from ase.build import bulk
-from ase.calculators.emt import EMT
 from click.testing import CliRunner
+from rattled import alloys
 
 from aiida_mlal.ml.cli import mlal
-from aiida_mlal.ml.configurations import Configurations
 from aiida_mlal.ml.formats import files
 
 PAGE = Path(__file__).parents[2] / "docs" / "howto" / "come_from_mlip.md"
 COMMANDS = re.findall(r"^\|.*\| `mlal (.*)` \|$", PAGE.read_text(), re.M)
-
-
-def alloys(n, seed):
-    rng = np.random.default_rng(seed)
-    frames = []
-    for _ in range(n):
-        atoms = bulk("Pd", "fcc", rng.uniform(3.9, 4.1), cubic=True)
-        atoms.symbols[rng.permutation(4)[:2]] = "Ag"
-        atoms.rattle(0.1, rng=rng)
-        atoms.calc = EMT()
-        atoms.get_stress()
-        frames.append(atoms)
-    return Configurations.from_ase(frames)
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +22,7 @@ def said(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(tmp_path_factory.mktemp("mlip"))
         for name, n in (("train", 12), ("in", 4), ("candidates", 6)):
-            files.write(alloys(n, n), f"{name}.cfg", ("Ag", "Pd"))
+            files.write(alloys(n, n, labelled=True), f"{name}.cfg", ("Ag", "Pd"))
         results = {}
         for command in COMMANDS:
             result = CliRunner().invoke(mlal, shlex.split(command))

@@ -2,7 +2,7 @@ import json
 
 import numpy as np
 import pytest
-from ase.build import bulk
+from rattled import alloys
 
 from aiida_mlal.ml import load_potential
 from aiida_mlal.ml.configurations import Configurations
@@ -11,17 +11,6 @@ from aiida_mlal.ml.formats.mlip import cfg
 from aiida_mlal.ml.models.factory import single
 from aiida_mlal.ml.tasks.runner import execute
 from aiida_mlal.ml.uncertainty.active_set import ActiveSet
-
-
-def alloys(n, seed=0):
-    rng = np.random.default_rng(seed)
-    frames = []
-    for _ in range(n):
-        atoms = bulk("Pd", "fcc", rng.uniform(3.9, 4.1), cubic=True)
-        atoms.symbols[rng.permutation(4)[:2]] = "Ag"
-        atoms.rattle(0.1, rng=rng)
-        frames.append(atoms)
-    return Configurations.from_ase(frames)
 
 
 @pytest.fixture(autouse=True)
